@@ -1,0 +1,152 @@
+"""What a run measures and remembers: the data between the training loop, the report and the manifest."""
+
+from dataclasses import dataclass, field
+
+from kubetune_api.job import FineTuneJob
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of an input or of the artifact."""
+
+    name: str
+    """The full URI of an input file; the path relative to the run's root of an artifact's file."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CleaningStep:
+    """What one step of the cleaning did."""
+
+    name: str
+    """`dropEmpty`, `dropDuplicates`, …: the field's name in the manifest where there is one."""
+    what: str
+    """The same for people: "rows with an empty text"."""
+    rows: int
+    """The rows dropped (or, for a normalisation, changed)."""
+    dropped: bool = True
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split, after cleaning and encoding."""
+
+    name: str
+    rows: int
+    tokens: int
+    longest: int
+    """The longest row, in tokens."""
+    truncated: int
+    """Rows cut at the greatest length."""
+    label_rows: tuple[tuple[str, int], ...] = ()
+    """Rows per label, in the order of the labels."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """Where the data came from and what became of it."""
+
+    files: tuple[StoredFile, ...]
+    rows_read: int
+    cleaning: tuple[CleaningStep, ...]
+    splits: tuple[SplitReport, ...]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimizer step."""
+
+    step: int
+    """Counted from 1."""
+    epoch: float
+    loss: float
+    """The sum of the losses of the global batch over its number of targets."""
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+    """Tokens of the global batch, padding not counted."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How one label fared."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """One evaluation of one split."""
+
+    split: str
+    step: int
+    epoch: float
+    metrics: dict[str, float]
+    """`loss`, `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, or `loss`, `perplexity`."""
+    per_class: tuple[ClassMetrics, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Rows are true labels, columns predicted ones."""
+
+
+@dataclass(frozen=True)
+class RequirementResult:
+    """A requirement of the manifest, judged."""
+
+    metric: str
+    value: float
+    min: float | None
+    max: float | None
+
+    @property
+    def met(self) -> bool:
+        """NaN meets nothing."""
+        return (self.min is None or self.value >= self.min) and (self.max is None or self.value <= self.max)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The pretrained model."""
+
+    uri: str
+    revision: str | None
+    family: str
+    """transformers' model type: `bert`, `llama`."""
+    files: tuple[StoredFile, ...]
+    parameters: int
+    trained_parameters: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A whole run."""
+
+    job: FineTuneJob
+    run_id: str
+    execution: int
+    workers: int
+    zero_stage: int
+    device: str
+    precision: str
+    started_at: str
+    finished_at: str
+    base: BaseModel
+    data: DataReport
+    steps: tuple[StepRecord, ...]
+    evaluations: tuple[EvaluationRecord, ...]
+    requirements: tuple[RequirementResult, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def final_metrics(self) -> dict[str, float]:
+        """The last evaluation of each split, by full name: `test/accuracy`."""
+        return {
+            f"{evaluation.split}/{name}": value
+            for evaluation in self.evaluations
+            for name, value in evaluation.metrics.items()
+        }
