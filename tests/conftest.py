@@ -1,0 +1,21 @@
+"""Fixtures of all tests: the real servers, built on first use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from servers.s3 import S3Server
+
+
+@pytest.fixture
+def s3_server(tmp_path: Path) -> Iterator[S3Server]:
+    """A real S3 server of this test alone, without buckets."""
+    folder = tmp_path / "s3"
+    folder.mkdir()
+    server = S3Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,62 @@
+"""A real S3 server (versitygw) over a folder, for the tests of everything that reads or writes object storage."""
+
+from pathlib import Path
+
+from servers.build import binary
+from servers.processes import Process, accepts_connections, free_port
+
+ACCESS_KEY = "kubetune-tests"
+SECRET_KEY = "a secret of the tests alone"
+REGION = "us-east-1"
+
+
+class S3Server:
+    """The server; a folder under `root` is a bucket, a file in it an object."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "buckets"
+        self._metadata = folder / "metadata"
+        self._log = folder / "versitygw.log"
+        self.root.mkdir()
+        self._metadata.mkdir()
+        self.port = free_port()
+        self._process: Process | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the server."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The standard variables by which obstore, and every S3 client, finds the server."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def make_bucket(self, name: str) -> str:
+        """Makes an empty bucket; its URI, `s3://name`."""
+        (self.root / name).mkdir()
+        return f"s3://{name}"
+
+    def start(self) -> None:
+        """Starts the server, or starts it again on the same port over the same objects."""
+        # Metadata beside the objects, not in extended attributes, which some file systems for /tmp do not have.
+        command = (
+            binary("versitygw"),
+            *("--port", f"127.0.0.1:{self.port}", "--region", REGION, "--quiet"),
+            *("posix", "--sidecar", self._metadata, self.root),
+        )
+        keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+        self._process = Process(command, log=self._log, env=keys)
+        self._process.wait_until(lambda: accepts_connections(self.port))
+
+    def stop(self) -> None:
+        """Ends the server in the middle of whatever it does."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
