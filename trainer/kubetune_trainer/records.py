@@ -1,6 +1,7 @@
 """What a run measures and remembers: the data between the training loop, the report and the manifest."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kubetune_api.job import FineTuneJob
 
@@ -13,6 +14,23 @@ class StoredFile:
     """The full URI of an input file; the path relative to the run's root of an artifact's file."""
     size: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of an input, fetched to this machine."""
+
+    path: Path
+    """Where it lies here."""
+    uri: str
+    """Where it came from, in full."""
+    size: int
+    sha256: str
+
+    @property
+    def stored(self) -> StoredFile:
+        """The same for the manifest, which knows nothing of this machine."""
+        return StoredFile(self.uri, self.size, self.sha256)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,163 @@
+"""Cleans rows before they are split, and counts what each step did."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from kubetune_api.job import Cleaning
+from kubetune_trainer.data.rows import ColumnMap, Row
+from kubetune_trainer.data.values import quoted
+from kubetune_trainer.errors import invalid_data
+from kubetune_trainer.records import CleaningStep
+
+NORMALIZED, EMPTY, SHORT = "unicodeNormalization", "dropEmpty", "minCharacters"
+OTHER_LABEL, DUPLICATE, CONFLICT = "dropOtherLabels", "dropDuplicates", "conflictingDuplicates"
+LEAKED, LEAKED_VALIDATION, NO_TARGET = "leakedRows", "leakedValidationRows", "noTarget"
+
+STEPS = {
+    NORMALIZED: "rows whose Unicode form or control characters were changed",
+    EMPTY: "rows with a missing or blank value",
+    SHORT: "rows with a text that is too short",
+    OTHER_LABEL: "rows with a label that the job does not use",
+    DUPLICATE: "rows that repeat an earlier row",
+    CONFLICT: "rows with the text of an earlier row and another label",
+    LEAKED: "training rows whose text stands in the validation or test data",
+    LEAKED_VALIDATION: "validation rows whose text stands in the test data",
+    NO_TARGET: "rows of which no token is left to learn from",
+}
+"""Every step, in the order they happen."""
+
+Counts = Counter[str]
+"""Rows per step."""
+
+# All of Unicode's category Cc but tab and newline.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Cleaner:
+    """The cleaning that a job asks for; the same for each of its sources."""
+
+    def __init__(self, cleaning: Cleaning, columns: ColumnMap, labels: Sequence[str] | None) -> None:
+        self.cleaning = cleaning
+        self.columns = columns
+        self.normalize = normalizer(cleaning)
+        self.labels = {self.normalize(label).strip(): label for label in labels} if labels else None
+
+    def clean(self, rows: Sequence[Row]) -> tuple[list[Row], Counts]:
+        """The rows that remain, and the count of every step that the job asks for (0 where it found nothing)."""
+        counts: Counts = Counter()
+        kept = list(rows)
+        for name, step in self._steps():
+            before = len(kept)
+            kept = step(kept, counts)
+            counts[name] += before - len(kept) - (counts[CONFLICT] if name == DUPLICATE else 0)
+        return kept, counts
+
+    def _steps(self) -> list[tuple[str, Callable[[list[Row], Counts], list[Row]]]]:
+        cleaning = self.cleaning
+        steps: list[tuple[str, Callable[[list[Row], Counts], list[Row]]]] = [
+            (NORMALIZED, self._normalize),
+            (EMPTY, self._drop_empty),
+        ]
+        if cleaning.min_characters > 0:
+            steps.append((SHORT, self._drop_short))
+        if cleaning.drop_other_labels:
+            steps.append((OTHER_LABEL, self._drop_other_labels))
+        if cleaning.drop_duplicates:
+            steps.append((DUPLICATE, self._drop_duplicates))
+        return steps
+
+    def _normalize(self, rows: list[Row], counts: Counts) -> list[Row]:
+        normalized = [self._normalized(row) for row in rows]
+        counts[NORMALIZED] += sum(
+            (old.text, old.other) != (new.text, new.other) for old, new in zip(rows, normalized, strict=True)
+        )
+        return normalized
+
+    def _normalized(self, row: Row) -> Row:
+        text = None if row.text is None else self.normalize(row.text)
+        other = None if row.other is None else self.normalize(row.other)
+        label = None if row.label is None else self.normalize(row.label).strip()
+        if self.labels is not None and label is not None:
+            label = self.labels.get(label, label)
+        if (text, other, label) == (row.text, row.other, row.label):
+            return row
+        return replace(row, text=text, other=other, label=label)
+
+    def _drop_empty(self, rows: list[Row], _: Counts) -> list[Row]:
+        kept = [row for row in rows if self._blank(row) is None]
+        if len(kept) < len(rows) and not self.cleaning.drop_empty:
+            first = next(row for row in rows if self._blank(row) is not None)
+            others = len(rows) - len(kept) - 1
+            raise invalid_data(
+                f"{first.where}: the column {quoted(self._blank(first) or '')} is empty"
+                f"{f', and so are values in {others:,} more rows' if others else ''};"
+                " fill it, or set spec.dataset.cleaning.dropEmpty to true"
+            )
+        return kept
+
+    def _blank(self, row: Row) -> str | None:
+        """The name of the first column that has no value."""
+        for column, value in (
+            (self.columns.text, row.text),
+            (self.columns.other, row.other),
+            (self.columns.label, row.label),
+        ):
+            if column is not None and (value is None or not value.strip()):
+                return column.name
+        return None
+
+    def _drop_short(self, rows: list[Row], _: Counts) -> list[Row]:
+        # A pair is judged by its first text, a prompt with its completion by the completion.
+        causal = self.columns.label is None
+        shortest = self.cleaning.min_characters
+        return [row for row in rows if len((row.other if causal else row.text) or "") >= shortest]
+
+    def _drop_other_labels(self, rows: list[Row], _: Counts) -> list[Row]:
+        assert self.labels is not None, "the API's rules require task.labels beside dropOtherLabels"
+        used = set(self.labels.values())
+        return [row for row in rows if row.label in used]
+
+    def _drop_duplicates(self, rows: list[Row], counts: Counts) -> list[Row]:
+        first: dict[tuple[str | None, str | None], Row] = {}
+        for row in rows:
+            counts[CONFLICT] += first.setdefault((row.text, row.other), row).label != row.label
+        return list(first.values())
+
+
+def normalizer(cleaning: Cleaning) -> Callable[[str], str]:
+    """What `cleaning.unicodeNormalization` does to a text."""
+    form = cleaning.unicode_normalization
+    if form == "None":
+        return lambda text: text
+
+    def normalize(text: str) -> str:
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = _CONTROL.sub("", text)
+        return text if text.isascii() else unicodedata.normalize(form, text)
+
+    return normalize
+
+
+def steps_of(counts: Counts) -> tuple[CleaningStep, ...]:
+    """The steps that happened, for the report."""
+    return tuple(
+        CleaningStep(name, what, counts[name], dropped=name != NORMALIZED)
+        for name, what in STEPS.items()
+        if name in counts
+    )
+
+
+def refuse_nothing_left(rows: Sequence[Row], read: int, counts: Counts, field: str) -> None:
+    """Raises if the cleaning has left no row, with what each step took."""
+    if rows:
+        return
+    taken = "; ".join(
+        f"{step.rows:,} {step.what} ({step.name})" for step in steps_of(counts) if step.dropped and step.rows
+    )
+    raise invalid_data(
+        f"{field}: no row is left of the {read:,} that were read: {taken}; change spec.dataset.cleaning or the data"
+    )

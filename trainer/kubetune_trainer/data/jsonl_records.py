@@ -1,0 +1,48 @@
+"""JSON Lines: the values of the wanted columns, object by object."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kubetune_trainer.data.rows import Column, place
+from kubetune_trainer.data.streams import lines
+from kubetune_trainer.data.values import missing_column
+from kubetune_trainer.errors import invalid_data
+from kubetune_trainer.records import LocalFile
+
+
+def jsonl_records(file: LocalFile, columns: Sequence[Column]) -> Iterator[tuple[int, list[object]]]:
+    """(line, the values in the order of `columns`) for each object.
+
+    A key that a row lacks is a missing value; one that every row lacks is a missing column.
+    """
+    unseen = set(columns)
+    present: dict[str, None] = {}
+    for number, line in enumerate(lines(file), start=1):
+        if not line.strip():
+            continue
+        record = _parse(line, file, number)
+        if unseen:
+            unseen = {column for column in unseen if column.name not in record}
+            present.update(dict.fromkeys(record))
+        yield number, [record.get(column.name) for column in columns]
+    if present:
+        for column in columns:
+            if column in unseen:
+                raise missing_column(column, file.uri, list(present))
+
+
+def _parse(line: str, file: LocalFile, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise invalid_data(
+            f"{place(file.uri, number)}: not valid JSON ({error}); a .jsonl file has one object per line"
+        ) from error
+    if not isinstance(record, dict):
+        kind = "list" if isinstance(record, list) else type(record).__name__
+        raise invalid_data(
+            f"{place(file.uri, number)}: the line is a JSON {kind}; each line must be an object, one per row"
+            " (`jq -c '.[]' in.json > out.jsonl` turns a list into lines)"
+        )
+    return record

@@ -1,0 +1,55 @@
+"""Reads the files of a dataset, whatever their format, into rows that know where they came from."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from kubetune_trainer.data.csv_records import csv_records
+from kubetune_trainer.data.jsonl_records import jsonl_records
+from kubetune_trainer.data.parquet_records import parquet_records
+from kubetune_trainer.data.rows import Column, ColumnMap, Row, place
+from kubetune_trainer.data.values import label_of, text_of
+from kubetune_trainer.errors import invalid_data
+from kubetune_trainer.records import LocalFile
+
+Records = Callable[[LocalFile, Sequence[Column]], Iterator[tuple[int, Sequence[Any]]]]
+
+FORMATS: dict[str, Records] = {
+    ".csv": csv_records,
+    ".csv.gz": csv_records,
+    ".csv.bz2": csv_records,
+    ".jsonl": jsonl_records,
+    ".jsonl.gz": jsonl_records,
+    ".jsonl.bz2": jsonl_records,
+    ".parquet": parquet_records,
+}
+
+
+def read(files: Iterable[LocalFile], columns: ColumnMap, field: str) -> list[Row]:
+    """All rows of the files, in the order of the files' names.
+
+    `field` is the field of the manifest that names the files: `spec.dataset.uri`.
+    """
+    ordered = sorted(files, key=lambda file: file.uri)
+    rows = [row for file in ordered for row in _rows(file, columns)]
+    if not rows:
+        names = ", ".join(file.uri for file in ordered[:3]) + (" …" if len(ordered) > 3 else "")
+        raise invalid_data(f"{field}: there are columns but no rows in {names}; add rows, or name another file")
+    return rows
+
+
+def _rows(file: LocalFile, columns: ColumnMap) -> Iterator[Row]:
+    records = next((reader for ending, reader in FORMATS.items() if file.uri.endswith(ending)), None)
+    if records is None:
+        raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {', '.join(FORMATS)}")
+    for line, values in records(file, columns.wanted):
+        yield _row(file, line, values, columns)
+
+
+def _row(file: LocalFile, line: int, values: Sequence[Any], columns: ColumnMap) -> Row:
+    where, rest = place(file.uri, line), list(values)
+    text = text_of(rest.pop(0), columns.text, where)
+    other = text_of(rest.pop(0), columns.other, where) if columns.other else None
+    label = label_of(rest.pop(0), columns.label, where) if columns.label else None
+    # A label stands in many rows: interning keeps one copy.
+    return Row(text, other, sys.intern(label) if label is not None else None, file.uri, line)

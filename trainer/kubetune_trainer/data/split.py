@@ -1,0 +1,121 @@
+"""Splits rows into train, validation and test.
+
+The place of a row follows from the hash of the seed and its text, not from its place in the files: files may be listed
+in any order, and new rows leave nearly all others where they were. Rows with the same text (letter case and spaces
+aside) are one group, and a group never crosses splits.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kubetune_trainer.data.rows import Row
+
+Key = Callable[[Row], str]
+"""The text that ties rows together."""
+
+
+def text_key(row: Row) -> str:
+    """For a classification: the text, with its pair."""
+    return f"{_folded(row.text)}\x1f{_folded(row.other)}" if row.other is not None else _folded(row.text)
+
+
+def prompt_key(row: Row) -> str:
+    """For CausalLM: the prompt, so that no answer is tested on a question that training has seen."""
+    return _folded(row.text)
+
+
+def _folded(text: str | None) -> str:
+    return " ".join((text or "").casefold().split())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that stay together."""
+
+    digest: bytes
+    rows: tuple[Row, ...]
+
+
+def split(
+    rows: Sequence[Row], *, validation: float, test: float, seed: int, stratify: bool, key: Key
+) -> dict[str, list[Row]]:
+    """The rows of each split, in an order that depends on the seed and the texts alone.
+
+    `validation` and `test` are shares of the rows, 0 to 0.9. With `stratify` each label is split by the same shares,
+    and at least one group of each label stays in train. Where every text stands once, the sizes are exact: the shares
+    of the total, rounded half up, spread over the labels by largest remainder.
+    """
+    strata = list(_strata(_groups(rows, seed, key), stratify=stratify).values())
+    sizes = [sum(len(group.rows) for group in stratum) for stratum in strata]
+    tests = allocate(sizes, test, [size - 1 for size in sizes])
+    validations = allocate(sizes, validation, [size - 1 - taken for size, taken in zip(sizes, tests, strict=True)])
+    placed: dict[str, list[Group]] = {"train": [], "validation": [], "test": []}
+    for stratum, wanted_test, wanted_validation in zip(strata, tests, validations, strict=True):
+        _place(stratum, {"test": wanted_test, "validation": wanted_validation}, placed)
+    # Ordered by the digest's other end: by the same end, a split would begin with the label whose share ended first.
+    return {
+        name: [row for group in sorted(groups, key=lambda group: group.digest[::-1]) for row in group.rows]
+        for name, groups in placed.items()
+    }
+
+
+def allocate(sizes: Sequence[int], share: float, capacity: Sequence[int]) -> list[int]:
+    """How many rows each stratum gives up, by largest remainder; none gives up more than its capacity.
+
+    The sum is `share` of all rows, rounded half up, as far as the capacities allow.
+    """
+    exact = [size * share for size in sizes]
+    given = [min(math.floor(amount), room) for amount, room in zip(exact, capacity, strict=True)]
+    missing = math.floor(sum(sizes) * share + 0.5) - sum(given)
+    by_remainder = sorted(range(len(sizes)), key=lambda index: given[index] - exact[index])
+    for index in by_remainder:
+        if missing > 0 and given[index] < capacity[index]:
+            given[index] += 1
+            missing -= 1
+    return given
+
+
+def without(rows: Sequence[Row], held_out: Sequence[Row], key: Key) -> list[Row]:
+    """The rows whose text does not stand in `held_out`."""
+    taken = {key(row) for row in held_out}
+    return [row for row in rows if key(row) not in taken]
+
+
+def _groups(rows: Sequence[Row], seed: int, key: Key) -> list[Group]:
+    """The groups, in the order of their digests."""
+    by_digest: dict[bytes, list[Row]] = defaultdict(list)
+    salt = seed.to_bytes(8, "big")
+    for row in rows:
+        by_digest[hashlib.blake2b(key(row).encode(), digest_size=16, key=salt).digest()].append(row)
+    return [Group(digest, tuple(sorted(by_digest[digest], key=_content))) for digest in sorted(by_digest)]
+
+
+def _content(row: Row) -> tuple[str, str, str]:
+    return row.text or "", row.other or "", row.label or ""
+
+
+def _strata(groups: Sequence[Group], *, stratify: bool) -> dict[str, list[Group]]:
+    """The groups by label, labels in order; a group with several labels goes to the rarest, which needs it most."""
+    if not stratify:
+        return {"": list(groups)}
+    counts = Counter(row.label or "" for group in groups for row in group.rows)
+    strata: dict[str, list[Group]] = {label: [] for label in sorted(counts)}
+    for group in groups:
+        strata[min((row.label or "" for row in group.rows), key=lambda label: (counts[label], label))].append(group)
+    return {label: members for label, members in strata.items() if members}
+
+
+def _place(groups: Sequence[Group], wanted: dict[str, int], placed: dict[str, list[Group]]) -> None:
+    """Fills test, then validation, in the order of the digests; the last group stays in train whatever its size."""
+    filled = dict.fromkeys(wanted, 0)
+    for index, group in enumerate(groups):
+        size = len(group.rows)
+        # Half a group too many is nearer to the wanted size than half a group too few.
+        open_to = [name for name in wanted if filled[name] + size / 2 <= wanted[name]]
+        name = open_to[0] if open_to and index < len(groups) - 1 else "train"
+        placed[name].append(group)
+        if name != "train":
+            filled[name] += size

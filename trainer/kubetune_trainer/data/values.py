@@ -1,0 +1,97 @@
+"""One cell of the data: from whatever a file holds to a text or a label, or a fault with the place and the remedy."""
+
+import difflib
+from collections.abc import Sequence
+
+from kubetune_trainer.data.rows import Column
+from kubetune_trainer.data.streams import MAX_CELL_CHARACTERS
+from kubetune_trainer.errors import RunError, invalid_data
+
+SHOWN_COLUMNS = 20
+SHOWN_CHARACTERS = 40
+
+
+def text_of(value: object, column: Column, where: str) -> str | None:
+    """A cell of a text column."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise invalid_data(
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds {_kind(value)}; a text must be a string"
+        )
+    return _bounded(value, column, where)
+
+
+def label_of(value: object, column: Column, where: str) -> str | None:
+    """A cell of a label column, as the name of its class: `1` for an integer, `true` for a boolean."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        raise numbers_on_a_scale(column, where, repr(value))
+    if not isinstance(value, str | int):
+        raise invalid_data(
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds {_kind(value)};"
+            " a label must be a string, an integer or a boolean"
+        )
+    return _bounded(str(value), column, where)
+
+
+def numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:
+    """The fault of a label column that holds fractions."""
+    return invalid_data(
+        f"{where}: the column {quoted(column.name)} ({column.field}) holds {shown}, which looks like numbers on a"
+        " scale; SequenceClassification needs classes; use integers or strings"
+    )
+
+
+def missing_column(column: Column, file: str, present: Sequence[str]) -> RunError:
+    """The fault of a file that lacks a mapped column."""
+    shown = ", ".join(quoted(name) for name in present[:SHOWN_COLUMNS]) or "none"
+    more = f" and {len(present) - SHOWN_COLUMNS} more" if len(present) > SHOWN_COLUMNS else ""
+    return invalid_data(
+        f"{column.field}: there is no column {quoted(column.name)} in {file}; its columns are {shown}{more}"
+        f"{_hint(column.name, present)}"
+    )
+
+
+def refuse_double_column(column: Column, file: str, present: Sequence[str]) -> None:
+    """Raises if the header names the column twice: nobody can tell which is meant."""
+    if present.count(column.name) > 1:
+        raise invalid_data(
+            f"{column.field}: the column {quoted(column.name)} stands {present.count(column.name)} times in the header"
+            f" of {file}; rename all but one"
+        )
+
+
+def quoted(text: str, limit: int = SHOWN_CHARACTERS) -> str:
+    """A text out of the data, short and on one line."""
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def _bounded(text: str, column: Column, where: str) -> str:
+    if len(text) > MAX_CELL_CHARACTERS:
+        raise invalid_data(
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds {len(text):,} characters in one cell;"
+            f" at most {MAX_CELL_CHARACTERS:,} are read; shorten or split the text"
+        )
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise invalid_data(
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds half of a surrogate pair (\\ud800 to"
+            " \\udfff), which is no character; write the data again from its source"
+        )
+    return text
+
+
+def _hint(name: str, present: Sequence[str]) -> str:
+    if len(present) == 1 and any(separator in present[0] for separator in ";\t|"):
+        return "; the values must be separated by commas"
+    folded = {candidate.strip().casefold(): candidate for candidate in present}
+    close = difflib.get_close_matches(name.strip().casefold(), folded, n=1)
+    return f". Did you mean {quoted(folded[close[0]])}?" if close else ""
+
+
+def _kind(value: object) -> str:
+    names = {bool: "a boolean", int: "an integer", float: "a number", list: "a list", dict: "an object", bytes: "bytes"}
+    return names.get(type(value), f"a value of type {type(value).__name__}")
