@@ -1,0 +1,79 @@
+"""What `manifest.json` says: every file with size and digest, and where the model came from."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from kubetune_api.base import API_VERSION
+from kubetune_trainer.records import RequirementResult, RunRecord, StoredFile
+
+SCHEMA_VERSION = 1
+
+
+def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str, rejected: bool) -> dict[str, Any]:
+    """The content of the manifest.
+
+    `files` are all that was uploaded, `folder` that of the execution; both relative to the run's root. A value that is
+    not finite (a perplexity beyond all numbers) is null, as JSON has no word for it.
+    """
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Manifest",
+        "schemaVersion": SCHEMA_VERSION,
+        "run": record.run_id,
+        "execution": record.execution,
+        "rejected": rejected,
+        "folder": folder,
+        "files": [_file("path", file) for file in sorted(files, key=lambda file: file.name)],
+        "metrics": {name: _finite(value) for name, value in record.final_metrics().items()},
+        "requirements": [_requirement(result) for result in record.requirements],
+        "provenance": _provenance(record),
+    }
+
+
+def _provenance(record: RunRecord) -> dict[str, Any]:
+    job = record.job.manifest()
+    job.pop("status", None)
+    return {
+        "job": job,
+        "baseModel": {
+            "uri": record.base.uri,
+            "revision": record.base.revision,
+            "family": record.base.family,
+            "parameters": record.base.parameters,
+            "trainedParameters": record.base.trained_parameters,
+            "files": [_file("uri", file) for file in record.base.files],
+        },
+        "data": {
+            "files": [_file("uri", file) for file in record.data.files],
+            "rowsRead": record.data.rows_read,
+            "splits": {split.name: split.rows for split in record.data.splits},
+            "labels": list(record.data.labels),
+        },
+        "workers": record.workers,
+        "zeroStage": record.zero_stage,
+        "device": record.device,
+        "precision": record.precision,
+        "steps": len(record.steps),
+        "versions": record.versions,
+        "startedAt": record.started_at,
+        "finishedAt": record.finished_at,
+    }
+
+
+def _file(key: str, file: StoredFile) -> dict[str, Any]:
+    return {key: file.name, "size": file.size, "sha256": file.sha256}
+
+
+def _requirement(result: RequirementResult) -> dict[str, Any]:
+    return {
+        "metric": result.metric,
+        "value": _finite(result.value),
+        "min": result.min,
+        "max": result.max,
+        "met": result.met,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

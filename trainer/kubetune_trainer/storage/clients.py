@@ -1,0 +1,92 @@
+"""obstore's client for each kind of store, with the patience of a person who waits for a command to end.
+
+Credentials, endpoints and regions come from the standard environment variables, which obstore reads itself.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.locations import Location
+
+TIMEOUT_VARIABLE = "KUBETUNE_STORAGE_TIMEOUT_SECONDS"
+_SLOW_COMPLETION = 200e6
+"""Bytes per second at which a slow server joins the parts of an upload; it answers only then."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ENDPOINTS = {
+    "s3": (("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "AWS_ALLOW_HTTP"),
+    "az": (("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"), "AZURE_ALLOW_HTTP"),
+}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a store may take before the run gives it up. One request takes at most about twice `response`."""
+
+    connect: float = 4.0
+    """Seconds for a connection to be made."""
+    response: float = 10.0
+    """Seconds of silence: until an answer begins (a part of an upload included), and between its pieces."""
+    retries: int = 6
+    """How often a failed request is tried again."""
+    retry_window: float = 12.0
+    """Seconds after the first try in which another may begin."""
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The defaults, or `response` and `retry_window` as KUBETUNE_STORAGE_TIMEOUT_SECONDS says."""
+        text = os.environ.get(TIMEOUT_VARIABLE)
+        if text is None:
+            return cls()
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 1 <= seconds <= 3600:
+            raise RunError(Reason.STORAGE_FAILED, f"{TIMEOUT_VARIABLE} is {text!r}; set it to 1 to 3600 seconds.")
+        return cls(response=seconds, retry_window=1.2 * seconds)
+
+    def for_bytes(self, size: int) -> Self:
+        """More patience for a large upload."""
+        return replace(self, response=self.response + size / _SLOW_COMPLETION)
+
+
+def connect(place: Location, patience: Patience) -> Any:
+    """The client for the bucket of a place (for `file`: for the whole file system)."""
+    if place.scheme == "file":
+        return LocalStore()
+    options: dict[str, Any] = {
+        "connect_timeout": timedelta(seconds=patience.connect),
+        "read_timeout": timedelta(seconds=patience.response),
+        # The whole of a request has no limit of its own: a download of 100 GB is one request.
+        "timeout": timedelta(days=1),
+        "allow_http": _allows_http(place),
+    }
+    retry = {
+        "max_retries": patience.retries,
+        "retry_timeout": timedelta(seconds=patience.retry_window),
+        "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3), "base": 2},
+    }
+    kinds = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    return kinds[place.scheme](place.bucket, client_options=options, retry_config=retry)
+
+
+def _allows_http(place: Location) -> bool:
+    """Whether requests may go unencrypted: to this machine, or where the environment says so in words."""
+    names, permission = _ENDPOINTS.get(place.scheme, ((), ""))
+    url = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    if urlsplit(url).scheme != "http":
+        return False
+    if urlsplit(url).hostname in _LOOPBACK or os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
+        return True
+    raise RunError(
+        Reason.STORAGE_FAILED,
+        f"{place.uri} would be reached without encryption at {urlsplit(url).hostname}; use an https:// endpoint, or set"
+        f" {permission}=true if the network is trusted.",
+    )

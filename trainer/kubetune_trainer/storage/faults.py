@@ -1,0 +1,144 @@
+"""What went wrong in a store, as a sentence that names the object and the remedy.
+
+The store's own words are searched for their kind and never passed on whole: they hold access keys, signatures and
+signed URLs.
+"""
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import obstore.exceptions
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.locations import Location
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_METADATA_SERVERS = ("169.254.169.254", "metadata.google.internal")
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
+_REFUSED_KEYS = {
+    "InvalidAccessKeyId": "the access key is unknown there",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the temporary credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "this machine's clock is wrong by minutes",
+    "AccessDenied": "these credentials lack the permission",
+}
+_LOCAL = {
+    errno.ENOSPC: "no space is left on the device; free some, or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space, or choose another place",
+    errno.EFBIG: "the file is larger than this system's limit for a file (see ulimit -f)",
+    errno.EACCES: "this user lacks the permission; correct the owner or the mode, or choose another place",
+    errno.EPERM: "this user lacks the permission; correct the owner or the mode, or choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; correct the path",
+    errno.EISDIR: "a folder of that name is there; remove it, or choose another place",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was tried, for the sentence."""
+
+    verb: str
+    """`read`, `written`, `listed`, `deleted`."""
+    place: Location
+    seconds: float
+    """How long the store was given to answer."""
+
+
+def endpoint(place: Location) -> str:
+    """The server behind a place, for people: the endpoint from the environment without any credentials in it."""
+    names = {"s3": _ENDPOINTS, "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}.get(place.scheme, ())
+    url = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    if url is None:
+        return {"s3": "Amazon S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}[place.scheme]
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def explain(error: Exception, attempt: Attempt) -> RunError:
+    """The fault as a RunError. Whether an object is merely missing is for the caller to ask first."""
+    words = str(error)
+    number = _errno(error, words)
+    if number in _LOCAL:
+        return _failed(attempt, _LOCAL[number])
+    if attempt.place.scheme == "file":
+        return _failed(attempt, "it is not there" if isinstance(error, FileNotFoundError) else _first_line(words))
+    return _explain_remote(error, words, attempt)
+
+
+def explain_local(error: OSError, path: str, verb: str) -> RunError:
+    """A fault of this machine's own disk."""
+    why = _LOCAL.get(error.errno or 0, error.strerror or "of an unknown fault")
+    return RunError(Reason.STORAGE_FAILED, f"{path} could not be {verb}: {why}.")
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the object, not its bucket, is what the store did not find."""
+    return isinstance(error, FileNotFoundError) and not any(mark in str(error) for mark in _NO_BUCKET)
+
+
+def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
+    place, server = attempt.place, endpoint(attempt.place)
+    if any(mark in words for mark in _NO_BUCKET):
+        return _failed(attempt, f"{server} has no bucket {place.bucket}; create it, or correct the URI")
+    if any(name in words for name in _METADATA_SERVERS) or "Missing" in words or "not found in environment" in words:
+        return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
+    if isinstance(error, FileNotFoundError):
+        return _failed(attempt, "it is not there; correct the URI")
+    status = int(found[1]) if (found := re.search(r"status: (\d{3})", words)) else None
+    denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
+    if isinstance(error, denied) or status in (401, 403):
+        return _refused(attempt, f"{server} refused the credentials{_code(words)}; check {_CREDENTIALS[place.scheme]}")
+    if "kind: Connect" in words:
+        return _failed(attempt, f"{server} cannot be reached; check the endpoint, and whether the server runs")
+    if "kind: Timeout" in words or "timed out" in words:
+        return _failed(
+            attempt,
+            f"{server} did not answer within {attempt.seconds:.0f} seconds; check the server and the network, or raise"
+            " KUBETUNE_STORAGE_TIMEOUT_SECONDS",
+        )
+    if "redirect without LOCATION" in words:
+        return _failed(attempt, f"the bucket {place.bucket} is in another region; set AWS_REGION to it")
+    if status is not None:
+        return _failed(attempt, f"{server} answered with HTTP status {status}{_code(words)}; look into its log")
+    if "kind: Request" in words or "kind: Interrupted" in words or "error sending request" in words:
+        return _failed(attempt, f"{server} broke the connection; check whether the server still runs")
+    return _failed(attempt, _first_line(words))
+
+
+def _failed(attempt: Attempt, why: str) -> RunError:
+    return RunError(Reason.STORAGE_FAILED, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+
+
+def _refused(attempt: Attempt, why: str) -> RunError:
+    return RunError(Reason.CREDENTIALS_REFUSED, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+
+
+def _errno(error: Exception, words: str) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    return int(found[1]) if (found := re.search(r"\(os error (\d+)\)", words)) else None
+
+
+def _code(words: str) -> str:
+    """The store's own code for the refusal, with what it means."""
+    found = re.search(r"<Code>(\w{1,64})</Code>", words)
+    if found is None:
+        return ""
+    return f" ({found[1]}: {_REFUSED_KEYS[found[1]]})" if found[1] in _REFUSED_KEYS else f" ({found[1]})"
+
+
+def _first_line(words: str) -> str:
+    line = next(iter(words.splitlines()), "").strip().rstrip(".")
+    return re.sub(r"\?\S*", "", line)[:300] or "of an unknown fault"

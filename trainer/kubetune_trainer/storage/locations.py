@@ -1,0 +1,80 @@
+"""URIs of object storage, taken apart by rules that are the same for every store."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+
+STORES = ("file", "s3", "gs", "az")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a store: a file, a folder, or a pattern with `*`."""
+
+    scheme: str
+    """`file`, `s3`, `gs` or `az`."""
+    bucket: str
+    """The bucket (Azure: the container); empty for `file`."""
+    key: str
+    """The path below the bucket (for `file`: below `/`), without a slash at either end."""
+
+    @classmethod
+    def parse(cls, uri: str) -> "Location":
+        """Takes a URI apart; in `file://`, percent-encoded characters are decoded, elsewhere keys are taken as written.
+
+        Raises RunError for another scheme, a relative `file://` path, a missing bucket, or a path that climbs (`..`).
+        """
+        scheme, separator, rest = uri.partition("://")
+        if not separator or scheme not in STORES:
+            raise _unusable(uri, "its scheme is none of file, s3, gs and az")
+        if scheme == "file":
+            rest = unquote(rest.removeprefix("localhost"))
+            if not rest.startswith("/"):
+                raise _unusable(uri, "the path after file:// is not absolute; write file:///folder/file")
+        bucket, _, key = rest.partition("/")
+        if scheme != "file" and not bucket:
+            raise _unusable(uri, f"it names no bucket; write {scheme}://bucket/path")
+        if scheme == "file":
+            key = "/".join(part for part in key.split("/") if part)
+        return cls(scheme, bucket, "")._at(key.strip("/"), uri)
+
+    def _at(self, key: str, uri: str) -> "Location":
+        parts = key.split("/") if key else []
+        if any(part in ("", ".", "..") for part in parts):
+            raise _unusable(uri, "its path holds an empty part, `.` or `..`; write the path in full")
+        if any(ord(character) < ord(" ") or ord(character) == 127 for character in key):
+            raise _unusable(uri, "its path holds a control character")
+        return replace(self, key=key)
+
+    def child(self, path: str) -> "Location":
+        """The place `path` (relative, with slashes) below this one; RunError if it climbs out."""
+        return self._at(f"{self.key}/{path}" if self.key else path, f"{self.uri}/{path}")
+
+    @property
+    def parent(self) -> "Location":
+        """The folder that holds this."""
+        return replace(self, key=self.key.rpartition("/")[0])
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def uri(self) -> str:
+        """The same as text."""
+        return (
+            f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/") if self.key else f"{self.scheme}://{self.bucket}/"
+        )
+
+    @property
+    def path(self) -> Path | None:
+        """The path on this machine, for `file`."""
+        return Path("/", self.key) if self.scheme == "file" else None
+
+
+def _unusable(uri: str, why: str) -> RunError:
+    return RunError(Reason.STORAGE_FAILED, f"The URI {uri} cannot be used: {why}.")

@@ -1,0 +1,48 @@
+"""Where datasets and models come from: any store, or the Hugging Face hub."""
+
+from pathlib import Path
+
+from kubetune_trainer.errors import invalid_data
+from kubetune_trainer.records import LocalFile
+from kubetune_trainer.storage.models import ModelFiles, fetch_model
+from kubetune_trainer.storage.store import ObjectInfo
+from kubetune_trainer.storage.trees import Source, fetch, glob, open_source
+
+__all__ = ["DATA_SUFFIXES", "ModelFiles", "fetch_dataset", "fetch_model"]
+
+DATA_SUFFIXES = (".csv", ".csv.gz", ".csv.bz2", ".jsonl", ".jsonl.gz", ".jsonl.bz2", ".parquet")
+_NAMES_SHOWN = 5
+
+
+def fetch_dataset(uri: str, revision: str | None, into: Path) -> list[LocalFile]:
+    """The files that a dataset's URI names, on this machine, in the order of their paths.
+
+    `into` is a cache folder. RunError (INVALID_DATA) if nothing fits, with the names of what is there instead.
+    """
+    source, pattern = open_source(uri, revision)
+    found = glob(source, pattern)
+    data = [info for info in found if info.path.endswith(DATA_SUFFIXES)]
+    if not data:
+        raise invalid_data(_nothing(uri, source, pattern, found))
+    return fetch(source, data, into)
+
+
+def _nothing(uri: str, source: Source, pattern: str, found: list[ObjectInfo]) -> str:
+    if found:
+        return (
+            f"{uri} names no data file: {_some([info.path for info in found])}."
+            f" Name files that end in {', '.join(DATA_SUFFIXES[:-1])} or {DATA_SUFFIXES[-1]}."
+        )
+    folder = pattern.partition("*")[0].rpartition("/")[0]
+    if "*" not in pattern and source.children(pattern) != ([], []):
+        folder = pattern
+    folders, objects = source.children(folder)
+    names = [info.path.rpartition("/")[2] for info in objects] + [f"{name}/" for name in folders]
+    here = f"{source.uri(folder)} holds {_some(names)}" if names else f"{source.uri(folder)} holds nothing"
+    return f"There is no file {uri}: {here}. Correct the URI; `*` stands for any part of a name."
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,164 @@
+"""The one doorway to object storage: `file://`, `s3://`, `gs://` and `az://` behind the same few verbs.
+
+Every path is relative to the URI that the store was opened with. Every failure is a RunError that names the object and
+the remedy.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore.exceptions
+
+from kubetune_trainer.records import StoredFile
+from kubetune_trainer.storage.clients import Patience, connect
+from kubetune_trainer.storage.digests import pieces
+from kubetune_trainer.storage.faults import Attempt, explain, explain_local, is_missing
+from kubetune_trainer.storage.locations import Location
+
+_PART = 5 * 2**20
+"""Bytes of the smallest part of an upload: the least that S3 takes."""
+_MOST_PARTS = 9_000
+"""S3 takes 10,000."""
+_PARTS_AT_ONCE = 3
+"""Few enough that a slow line gets its parts through in time."""
+_STORE_ERRORS = (obstore.exceptions.BaseError, OSError, ValueError)
+
+
+class MissingObjectError(Exception):
+    """The store has no such object. Never leaves the trainer: a caller says what its absence means."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object of a store, as a listing shows it."""
+
+    path: str
+    """Relative to the store."""
+    size: int
+    version: str
+    """Changes when the content does: the ETag, or what a file system has in its place."""
+
+
+class Store:
+    """A folder of object storage."""
+
+    def __init__(self, place: Location, patience: Patience) -> None:
+        self._place = place
+        self._patience = patience
+        with self._faults("reached", place):
+            self._client = connect(place, patience)
+
+    @classmethod
+    def open(cls, uri: str, patience: Patience | None = None) -> "Store":
+        """The folder at `uri`; nothing is asked of the server yet."""
+        return cls(Location.parse(uri), patience or Patience.from_environment())
+
+    def uri(self, path: str = "") -> str:
+        """The full URI of an object."""
+        return self._at(path).uri
+
+    def local_path(self, path: str = "") -> Path | None:
+        """Where the object lies on this machine; None unless the store is `file://`."""
+        return self._at(path).path
+
+    def _at(self, path: str) -> Location:
+        return self._place.child(path) if path else self._place
+
+    def head(self, path: str) -> ObjectInfo:
+        """Size and version of one object; MissingObjectError if there is none."""
+        with self._faults("read", self._at(path)):
+            return self._info(self._client.head(self._at(path).key))
+
+    def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
+        """The names of the folders directly below `path`, and the objects there, both sorted."""
+        place = self._at(path)
+        with self._faults("listed", place):
+            found = self._client.list_with_delimiter(place.key or None)
+        folders = [Location(place.scheme, place.bucket, prefix.strip("/")).name for prefix in found["common_prefixes"]]
+        return sorted(folders), sorted((self._info(meta) for meta in found["objects"]), key=lambda info: info.path)
+
+    def get(self, path: str) -> bytes:
+        """The content of a small object; MissingObjectError if there is none."""
+        with self._faults("read", self._at(path)):
+            return bytes(self._client.get(self._at(path).key).bytes())
+
+    def download(self, path: str, to: Path) -> StoredFile:
+        """Streams an object into the file `to`; its name in the result is the full URI."""
+        place, digest, size = self._at(path), hashlib.sha256(), 0
+        try:
+            with to.open("wb") as file:
+                stream = self._stream(place)
+                for piece in stream:
+                    digest.update(piece)
+                    size += file.write(piece)
+        except OSError as error:
+            raise explain_local(error, str(to), "written") from error
+        return StoredFile(place.uri, size, digest.hexdigest())
+
+    def _stream(self, place: Location) -> Iterator[bytes]:
+        with self._faults("read", place):
+            yield from map(memoryview, self._client.get(place.key).stream())  # type: ignore[arg-type]
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes a small object, over any that is there."""
+        with self._faults("written", self._at(path)):
+            self._client.put(self._at(path).key, data, use_multipart=False)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes a small object if there is none of that name, as one atomic step; False if there is another one."""
+        place = self._at(path)
+        with self._faults("written", place):
+            try:
+                self._client.put(place.key, data, mode="create")
+            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+                # A repeated request may meet what its first try wrote, when only the answer was lost.
+                return bytes(self._client.get(place.key).bytes()) == data
+        return True
+
+    def upload(self, file: Path, path: str) -> StoredFile:
+        """Streams a file into the object `path`; the digest is of the bytes sent, the name in the result is `path`."""
+        place, digest, sent = self._at(path), hashlib.sha256(), 0
+
+        def read() -> Iterator[bytes]:
+            nonlocal sent
+            for piece in pieces(file):
+                digest.update(piece)
+                sent += len(piece)
+                yield piece
+
+        try:
+            size = file.stat().st_size
+            part = max(_PART, -(-size // _MOST_PARTS))
+            small = b"".join(read()) if size < _PART else None
+        except OSError as error:
+            raise explain_local(error, str(file), "read") from error
+        with self._faults("written", place):
+            if small is not None:
+                self._client.put(place.key, small, use_multipart=False)
+            else:
+                client = connect(self._place, self._patience.for_bytes(size))
+                client.put(place.key, read(), chunk_size=part, max_concurrency=_PARTS_AT_ONCE)
+        return StoredFile(path, sent, digest.hexdigest())
+
+    def delete(self, path: str) -> None:
+        """Removes an object; one that is not there is no fault."""
+        with self._faults("deleted", self._at(path)), suppress(FileNotFoundError):
+            self._client.delete(self._at(path).key)
+
+    def _info(self, meta: Any) -> ObjectInfo:
+        path = meta["path"].removeprefix(self._place.key).lstrip("/")
+        return ObjectInfo(path, meta["size"], meta["e_tag"] or meta["last_modified"].isoformat())
+
+    @contextmanager
+    def _faults(self, verb: str, place: Location) -> Iterator[None]:
+        try:
+            yield
+        except _STORE_ERRORS as error:
+            if verb == "read" and is_missing(error):
+                raise MissingObjectError(place.uri) from None
+            # The cause is left out: its text holds access keys and signed URLs.
+            raise explain(error, Attempt(verb, place, self._patience.response)) from None

@@ -1,0 +1,119 @@
+"""Trees of files to fetch from, whichever store or hub they are in."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import LocalFile
+from kubetune_trainer.storage.cache import kept
+from kubetune_trainer.storage.digests import sha256_of
+from kubetune_trainer.storage.faults import explain_local
+from kubetune_trainer.storage.hub import HubRepository
+from kubetune_trainer.storage.locations import Location
+from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store
+
+
+class Source(Protocol):
+    """A tree of files that can be listed and fetched."""
+
+    def uri(self, path: str = "") -> str:
+        """The full URI of a path."""
+
+    def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
+        """The names of the folders directly below `path`, and the files there, both sorted."""
+
+    def fetch(self, objects: Sequence[ObjectInfo], folder: Path) -> list[LocalFile]:
+        """Brings the objects below the folder; those of one folder of the source into one folder."""
+
+
+class StoreSource:
+    """A bucket as a source; `file://` is linked to, not copied."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def uri(self, path: str = "") -> str:
+        """The full URI of a path."""
+        return self._store.uri(path)
+
+    def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
+        """The names of the folders directly below `path`, and the files there, both sorted."""
+        return self._store.children(path)
+
+    def fetch(self, objects: Sequence[ObjectInfo], folder: Path) -> list[LocalFile]:
+        """Streams the objects into the folder, or links to them where they lie."""
+        return [self._fetch(info, folder / name) for info, name in zip(objects, local_names(objects), strict=True)]
+
+    def _fetch(self, info: ObjectInfo, to: Path) -> LocalFile:
+        there = self._store.local_path(info.path)
+        if there is None:
+            return self._download(info, to)
+        try:
+            to.unlink(missing_ok=True)
+            to.symlink_to(there)
+            return LocalFile(to, self.uri(info.path), info.size, sha256_of(there))
+        except OSError as error:
+            raise explain_local(error, str(there), "read") from error
+
+    def _download(self, info: ObjectInfo, to: Path) -> LocalFile:
+        try:
+            got = self._store.download(info.path, to)
+        except MissingObjectError:
+            got = None
+        if got is None or got.size != info.size:
+            raise RunError(
+                Reason.STORAGE_FAILED,
+                f"{self.uri(info.path)} changed or went away while it was being read; start the run again.",
+            )
+        return LocalFile(to, got.name, got.size, got.sha256)
+
+
+def local_names(objects: Sequence[ObjectInfo]) -> list[str]:
+    """A file name for each object: its own, numbered where two folders hold the same."""
+    names = [info.path.rpartition("/")[2] for info in objects]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{number:05d}-{name}" for number, name in enumerate(names)]
+
+
+def open_source(uri: str, revision: str | None) -> tuple[Source, str]:
+    """The bucket, file system or repository that a URI points into, and the path there."""
+    if uri.startswith("hf://"):
+        return HubRepository.parse(uri, revision)
+    place = Location.parse(uri)
+    return StoreSource(Store.open(f"{place.scheme}://{place.bucket}/")), place.key
+
+
+def fetch(source: Source, objects: Sequence[ObjectInfo], into: Path) -> list[LocalFile]:
+    """The objects in a folder of their own below `into`, with sizes and digests; fetched once per machine."""
+    identity = [(source.uri(info.path), info.size, info.version) for info in objects]
+    return kept(into, identity, lambda folder: source.fetch(objects, folder))
+
+
+def glob(source: Source, pattern: str) -> list[ObjectInfo]:
+    """The files whose path matches: `*` stands for any characters but the slash. Sorted by path."""
+    first, *rest = pattern.split("/")
+    return sorted(_glob(source, "", first, rest), key=lambda info: info.path)
+
+
+def _glob(source: Source, folder: str, part: str, rest: list[str]) -> Iterator[ObjectInfo]:
+    if rest and "*" not in part:
+        yield from _glob(source, _join(folder, part), rest[0], rest[1:])
+        return
+    folders, objects = source.children(folder)
+    if not rest:
+        yield from (info for info in objects if _matcher(part)(info.path.rpartition("/")[2]))
+        return
+    for name in filter(_matcher(part), folders):
+        yield from _glob(source, _join(folder, name), rest[0], rest[1:])
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _matcher(part: str) -> Callable[[str], object]:
+    return re.compile(".*".join(map(re.escape, part.split("*"))), re.DOTALL).fullmatch
