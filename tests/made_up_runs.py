@@ -1,0 +1,214 @@
+"""Believable runs that nobody trained: what the report and the card are tried and looked at with."""
+
+import hashlib
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+from kubetune_api.job import FineTuneJob
+from kubetune_trainer.records import (
+    BaseModel,
+    ClassMetrics,
+    CleaningStep,
+    DataReport,
+    EvaluationRecord,
+    RequirementResult,
+    RunRecord,
+    SplitReport,
+    StepRecord,
+    StoredFile,
+)
+
+
+def stored(name: str, size: int) -> StoredFile:
+    return StoredFile(name, size, hashlib.sha256(name.encode()).hexdigest())
+
+
+def job(task: str = "SequenceClassification", name: str = "film-reviews", **spec: Any) -> FineTuneJob:
+    columns = (
+        {"prompt": "question", "completion": "answer"} if task == "CausalLM" else {"text": "text", "label": "verdict"}
+    )
+    return FineTuneJob.model_validate(
+        {
+            "apiVersion": "kubetune.dev/v1alpha1",
+            "kind": "FineTuneJob",
+            "metadata": {"name": name, "namespace": "team-a"},
+            "spec": {
+                "model": {
+                    "uri": "hf://google-bert/bert-base-uncased",
+                    "revision": "86b5e0934494bd15c9632b12f734a8a67f723594",
+                },
+                "task": {"type": task, "maxLength": 256},
+                "dataset": {"uri": "s3://datasets/reviews/*.parquet", "columns": columns},
+                "training": {"epochs": 3, "globalBatchSize": 32, "learningRate": 3e-5},
+                "output": {"uri": "s3://models"},
+                **spec,
+            },
+        }
+    )
+
+
+def steps(total: int, epochs: float = 3.0, start: float = 0.69, seed: int = 0) -> tuple[StepRecord, ...]:
+    """A loss that falls from `start`, under a linear schedule with a warm-up of a tenth."""
+    chance = random.Random(seed)
+    warmup = max(1, total // 10)
+    return tuple(
+        StepRecord(
+            step=step,
+            epoch=epochs * step / total,
+            loss=start * (0.35 + 0.65 * math.exp(-3 * step / total)) * math.exp(chance.gauss(0, 0.12)),
+            learning_rate=3e-5 * min(step / warmup, (total - step) / max(1, total - warmup)),
+            gradient_norm=math.exp(chance.gauss(0.8, 0.35)),
+            tokens=chance.randrange(900, 1400),
+            seconds=chance.uniform(0.28, 0.36) + (1.5 if step == 1 else 0.0),
+        )
+        for step in range(1, total + 1)
+    )
+
+
+def confusion_of(rows_per_label: list[int], accuracy: float, seed: int = 0) -> tuple[tuple[int, ...], ...]:
+    chance = random.Random(seed)
+    labels = len(rows_per_label)
+    matrix = [[0] * labels for _ in range(labels)]
+    for label, rows in enumerate(rows_per_label):
+        ability = min(0.98, max(0.05, chance.gauss(accuracy, 0.08)))
+        for _ in range(rows):
+            wrong = min(labels - 1, int(chance.expovariate(4 / labels)))
+            matrix[label][label if chance.random() < ability else wrong] += 1
+    return tuple(tuple(line) for line in matrix)
+
+
+def evaluation(
+    labels: tuple[str, ...], split: str, step: int, epoch: float, loss: float, confusion: tuple[tuple[int, ...], ...]
+) -> EvaluationRecord:
+    """The evaluation that has this confusion matrix."""
+    predicted = [sum(column) for column in zip(*confusion, strict=True)]
+    found = []
+    for place, (label, line) in enumerate(zip(labels, confusion, strict=True)):
+        precision = line[place] / predicted[place] if predicted[place] else 0.0
+        recall = line[place] / sum(line) if sum(line) else 0.0
+        f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        found.append(ClassMetrics(label, precision, recall, f1, sum(line)))
+    rows = sum(map(sum, confusion))
+    metrics = {
+        "loss": loss,
+        "accuracy": sum(confusion[place][place] for place in range(len(labels))) / max(1, rows),
+        "precision_macro": sum(one.precision for one in found) / len(found),
+        "recall_macro": sum(one.recall for one in found) / len(found),
+        "f1_macro": sum(one.f1 for one in found) / len(found),
+    }
+    return EvaluationRecord(split, step, epoch, metrics, tuple(found), confusion)
+
+
+def data(labels: tuple[str, ...], rows_per_label: list[int], **changes: Any) -> DataReport:
+    test = tuple(zip(labels, rows_per_label, strict=True))
+    train = tuple((label, rows * 8) for label, rows in test)
+    held_out = sum(rows_per_label)
+    splits = (
+        SplitReport("train", held_out * 8, held_out * 8 * 31, 256, held_out // 8, train),
+        SplitReport("validation", held_out, held_out * 30, 249, 0, test),
+        SplitReport("test", held_out, held_out * 31, 256, held_out // 90, test),
+    )
+    cleaning = (
+        CleaningStep("unicodeNormalization", "texts brought to NFC", 41, dropped=False),
+        CleaningStep("dropEmpty", "rows with an empty text or label", 3),
+        CleaningStep("minCharacters", "rows with a text of fewer than 8 characters", 118),
+        CleaningStep("dropDuplicates", "rows with the text of an earlier row", 266),
+    )
+    files = (
+        stored("s3://datasets/reviews/part-0000.parquet", 18_402_113),
+        stored("s3://datasets/reviews/part-0001.parquet", 17_900_871),
+    )
+    report = DataReport(files, held_out * 10 + 387, cleaning, splits, labels)
+    return replace(report, **changes)
+
+
+def classification(
+    labels: tuple[str, ...] = ("fresh", "rotten"),
+    rows_per_label: list[int] | None = None,
+    total: int = 1044,
+    **changes: Any,
+) -> RunRecord:
+    """A classifier's run of three epochs, with a requirement that it meets."""
+    rows = rows_per_label or [740, 541][: len(labels)]
+    evaluations = [
+        evaluation(
+            labels, "validation", total * epoch // 3, float(epoch), loss, confusion_of(rows, accuracy, seed=epoch)
+        )
+        for epoch, loss, accuracy in ((1, 0.47, 0.79), (2, 0.41, 0.83), (3, 0.44, 0.84))
+    ]
+    evaluations.append(evaluation(labels, "test", total, 3.0, 0.432, confusion_of(rows, 0.835, seed=9)))
+    return run(
+        job(evaluation={"require": [{"metric": "test/accuracy", "min": 0.8}]}),
+        data=data(labels, rows),
+        steps=steps(total),
+        evaluations=tuple(evaluations),
+        requirements=(RequirementResult("test/accuracy", evaluations[-1].metrics["accuracy"], 0.8, None),),
+        **changes,
+    )
+
+
+def causal(**changes: Any) -> RunRecord:
+    """A decoder's run that misses its requirement."""
+    evaluations = tuple(
+        EvaluationRecord(split, step, epoch, {"loss": loss, "perplexity": math.exp(loss)})
+        for split, step, epoch, loss in (
+            ("validation", 0, 0.0, 3.61),
+            ("test", 0, 0.0, 3.58),
+            ("validation", 40, 1.0, 2.51),
+            ("validation", 80, 2.0, 2.33),
+            ("validation", 120, 3.0, 2.29),
+            ("test", 120, 3.0, 2.31),
+        )
+    )
+    tested = evaluations[-1].metrics
+    folder = "file:///models/SmolLM2-135M-Instruct"
+    weights = stored(f"{folder}/model.safetensors", 269_060_552)
+    splits = (
+        SplitReport("train", 640, 31_044, 212, 0),
+        SplitReport("validation", 80, 4_011, 160, 0),
+        SplitReport("test", 80, 3_920, 171, 0),
+    )
+    duplicates = CleaningStep("dropDuplicates", "rows with the prompt and completion of an earlier row", 12)
+    return run(
+        job("CausalLM", "support-answers"),
+        base=BaseModel(folder, None, "llama", (weights,), 134_515_008, 106_203_456),
+        data=DataReport((stored("file:///data/tech_support.jsonl", 301_220),), 812, (duplicates,), splits),
+        steps=steps(120, start=3.4),
+        evaluations=evaluations,
+        requirements=(
+            RequirementResult("test/perplexity", tested["perplexity"], None, 10.0),
+            RequirementResult("validation/loss", 2.29, None, 2.5),
+        ),
+        **changes,
+    )
+
+
+def run(of_job: FineTuneJob, **changes: Any) -> RunRecord:
+    """A run of the job in which nothing happened but for `changes`."""
+    base = BaseModel(
+        "hf://google-bert/bert-base-uncased",
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        "bert",
+        (stored("config.json", 570), stored("model.safetensors", 440_449_768), stored("tokenizer.json", 466_062)),
+        109_483_778,
+        66_956_546,
+    )
+    record = RunRecord(
+        job=of_job,
+        run_id="0f8fad5b-d9cb-469f-a165-70867728950e",
+        execution=1,
+        workers=2,
+        zero_stage=2,
+        device="2 x Intel Xeon (CPU)",
+        precision="FP32",
+        started_at="2026-03-02T09:14:07Z",
+        finished_at="2026-03-02T09:19:51Z",
+        base=base,
+        data=DataReport((), 0, (), ()),
+        steps=(),
+        evaluations=(),
+        versions={"kubetune": "0.1.0", "torch": "2.15.0", "ray": "2.60.0", "python": "3.11.9"},
+    )
+    return replace(record, **changes)

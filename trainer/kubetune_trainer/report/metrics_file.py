@@ -1,0 +1,48 @@
+"""`metrics.jsonl`: every step and every evaluation of a run, one JSON object to the line.
+
+Keys are camelCase, as in the manifest and the status; the names of metrics (`f1_macro`) are those of the manifest. JSON
+has no NaN and no infinity: both are null.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
+
+
+def write_metrics(record: RunRecord, path: Path) -> None:
+    """Writes the steps and evaluations of `record` to `path`, in the order in which they happened."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in metric_lines(record))
+
+
+def metric_lines(record: RunRecord) -> Iterator[str]:
+    """The lines of the file, without their ends. An evaluation stands behind the step that it followed."""
+    events: list[StepRecord | EvaluationRecord] = [*record.steps, *record.evaluations]
+    # Sorting is stable: at the same step the step itself stays first.
+    for event in sorted(events, key=lambda event: event.step):
+        kind = "step" if isinstance(event, StepRecord) else "evaluation"
+        yield json.dumps({"type": kind, **_fields(event)}, allow_nan=False, separators=(",", ":"))
+
+
+def _fields(event: StepRecord | EvaluationRecord) -> dict[str, Any]:
+    fields = {to_camel(name): value for name, value in asdict(event).items()}
+    return {name: _finite(value) for name, value in fields.items()}
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value

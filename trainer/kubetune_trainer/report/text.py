@@ -1,0 +1,114 @@
+"""How values and tenants' text are put into words: rounded, shortened, and with nothing invisible left in them."""
+
+import math
+import re
+import unicodedata
+from datetime import datetime, timedelta
+
+MAX_SHOWN = 48
+"""Characters of a tenant's text that a table or a heading shows."""
+MAX_TITLE = 1024
+"""Characters of it that a tooltip holds; labels in a manifest have at most 256."""
+
+# What a reader cannot see, or what reorders the text around it: controls, lone surrogates, bidirectional overrides.
+_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\u202a-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def printable(text: str) -> str:
+    r"""`text` with whitespace as spaces, and with each unseen character as an escape (`\x00`)."""
+    return _UNSEEN.sub(_escape, text.replace("\r\n", " ").translate(_WHITESPACE))
+
+
+_WHITESPACE = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\u2028": " ", "\u2029": " "})
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def elide(text: str, limit: int = MAX_SHOWN) -> str:
+    """The beginning of `text`, at most `limit` characters with the `…` that says there is more."""
+    if len(text) <= limit:
+        return text
+    end = limit - 1
+    # A combining mark or a joiner belongs to the character before it.
+    while end > limit // 2 and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f"):
+        end -= 1
+    return text[:end].rstrip() + "…"
+
+
+def count(value: int) -> str:
+    """`13,905`."""
+    return f"{value:,}"
+
+
+def plural(value: int, noun: str) -> str:
+    """`1 row`, `13,905 rows`."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def percent(share: float) -> str:
+    """`83.5 %`; a share that is small but not zero is never shown as zero, nor one below 1 as 100 %."""
+    if not math.isfinite(share):
+        return "–"
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    if 0.999 < share < 1:
+        return "> 99.9 %"
+    return f"{share * 100:.1f} %"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """`value` with `digits` significant digits, without an exponent where a person would not write one."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e+")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
+def metric(name: str, value: float) -> str:
+    """The value of the metric `name` (`test/accuracy` or `accuracy`): four decimals for what lies between 0 and 1."""
+    bounded = name.rsplit("/", 1)[-1] not in ("loss", "perplexity")
+    return f"{value:.4f}" if bounded and math.isfinite(value) else number(value)
+
+
+def size(value: int) -> str:
+    """Bytes in decimal units: `90.9 MB`."""
+    amount, unit = float(value), _SIZE_UNITS[0]
+    for unit in _SIZE_UNITS:
+        if amount < 999.5 or unit == _SIZE_UNITS[-1]:
+            break
+        amount /= 1000
+    return f"{value} B" if unit == "B" else f"{amount:.3g} {unit}"
+
+
+def magnitude(value: int) -> str:
+    """A number of parameters or tokens: `22.7 M`."""
+    for limit, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if value >= max(limit, 10_000):
+            return f"{value / limit:.3g} {unit}"
+    return count(value)
+
+
+def duration(value: timedelta) -> str:
+    """`1 h 04 min`, `4 min 12 s`, `8.3 s`."""
+    seconds = max(0.0, value.total_seconds())
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def moment(timestamp: str) -> datetime:
+    """An RFC 3339 timestamp of a record."""
+    return datetime.fromisoformat(timestamp)
