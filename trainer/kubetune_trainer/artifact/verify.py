@@ -1,0 +1,111 @@
+"""The last judgement before a model is published: it is fetched back from the store and looked at.
+
+Nothing of the uploading process is trusted: every byte compared here came from the store.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from transformers import AutoConfig
+
+from kubetune_api.status import Reason
+from kubetune_trainer.artifact.tensors import Expectation, TensorCheck
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import StoredFile
+from kubetune_trainer.storage.store import MissingObjectError, Store
+
+__all__ = ["Expectation", "Verification", "verify"]
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
+_FAULTS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found to be right."""
+
+    files: int
+    tensors: int
+    changed: int
+    """Tensors that differ from the base model's."""
+    frozen: int
+    """Tensors that are the base model's, bit for bit, as they must be."""
+    size_bytes: int
+
+
+def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation) -> Verification:
+    """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
+
+    `files` are all that was uploaded there, their names relative to the store. One file is on this machine's disk and
+    one tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every fault.
+    """
+    with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected) as tensors:
+        faults = [*_listing_faults(store, folder, files)]
+        for file in files:
+            faults += _file_faults(store, file, Path(scratch), tensors)
+        faults += tensors.finish()
+        faults += _format_faults(Path(scratch), files)
+    if faults:
+        raise _failed(store.uri(folder), faults)
+    return Verification(
+        files=len(files),
+        tensors=len(tensors.seen),
+        changed=tensors.changed,
+        frozen=len(expected.frozen),
+        size_bytes=sum(file.size for file in files),
+    )
+
+
+def _listing_faults(store: Store, folder: str, files: Sequence[StoredFile]) -> Iterator[str]:
+    sent = {file.name for file in files}
+    for path in sorted(set(_walk(store, folder)) - sent):
+        yield f"{path} is in the store, but this run did not write it"
+
+
+def _walk(store: Store, folder: str) -> Iterator[str]:
+    folders, objects = store.children(folder)
+    yield from (info.path for info in objects)
+    for name in folders:
+        yield from _walk(store, f"{folder}/{name}")
+
+
+def _file_faults(store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck) -> list[str]:
+    """The faults of one file; small ones stay in `scratch`, weights do not."""
+    path = scratch / file.name.rpartition("/")[2]
+    try:
+        got = store.download(file.name, path)
+    except MissingObjectError:
+        return [f"{file.name} is not in the store"]
+    faults = []
+    if got.size != file.size:
+        faults.append(f"{file.name} has {got.size} bytes in the store, {file.size} were sent")
+    elif got.sha256 != file.sha256:
+        faults.append(f"{file.name} has other bytes in the store than were sent")
+    if path.suffix == ".safetensors":
+        faults += tensors.file_faults(path, file.name)
+        path.unlink()
+    return faults
+
+
+def _format_faults(scratch: Path, files: Sequence[StoredFile]) -> Iterator[str]:
+    """Whether what lies beside the weights lets others load them."""
+    names = {file.name.rpartition("/")[2] for file in files}
+    if "config.json" not in names:
+        yield "config.json was not written"
+    elif (scratch / "config.json").exists():
+        try:
+            AutoConfig.from_pretrained(scratch, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            yield f"config.json does not load ({str(error).splitlines()[0]})"
+    if not names & set(_TOKENIZER_FILES):
+        yield "no tokenizer was written"
+
+
+def _failed(uri: str, faults: list[str]) -> RunError:
+    shown = "; ".join(faults[:_FAULTS_SHOWN])
+    more = f"; and {len(faults) - _FAULTS_SHOWN} faults more" if len(faults) > _FAULTS_SHOWN else ""
+    return RunError(
+        Reason.VERIFICATION_FAILED, f"The model in {uri} is not what was trained and is not published: {shown}{more}."
+    )
