@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
@@ -21,8 +21,8 @@ STEPS = {
     EMPTY: "rows with a missing or blank value",
     SHORT: "rows with a text that is too short",
     OTHER_LABEL: "rows with a label that the job does not use",
-    DUPLICATE: "rows that repeat an earlier row",
     CONFLICT: "rows with the text of an earlier row and another label",
+    DUPLICATE: "rows that repeat an earlier row",
     LEAKED: "training rows whose text stands in the validation or test data",
     LEAKED_VALIDATION: "validation rows whose text stands in the test data",
     NO_TARGET: "rows of which no token is left to learn from",
@@ -47,34 +47,28 @@ class Cleaner:
 
     def clean(self, rows: Sequence[Row]) -> tuple[list[Row], Counts]:
         """The rows that remain, and the count of every step that the job asks for (0 where it found nothing)."""
+        kept = [self._normalized(row) for row in rows]
         counts: Counts = Counter()
-        kept = list(rows)
+        if self.cleaning.unicode_normalization != "None":
+            counts[NORMALIZED] = sum(
+                (old.text, old.other) != (new.text, new.other) for old, new in zip(rows, kept, strict=True)
+            )
         for name, step in self._steps():
             before = len(kept)
-            kept = step(kept, counts)
-            counts[name] += before - len(kept) - (counts[CONFLICT] if name == DUPLICATE else 0)
+            kept = step(kept)
+            counts[name] = before - len(kept)
         return kept, counts
 
-    def _steps(self) -> list[tuple[str, Callable[[list[Row], Counts], list[Row]]]]:
-        cleaning = self.cleaning
-        steps: list[tuple[str, Callable[[list[Row], Counts], list[Row]]]] = [
-            (NORMALIZED, self._normalize),
-            (EMPTY, self._drop_empty),
-        ]
-        if cleaning.min_characters > 0:
-            steps.append((SHORT, self._drop_short))
-        if cleaning.drop_other_labels:
-            steps.append((OTHER_LABEL, self._drop_other_labels))
-        if cleaning.drop_duplicates:
-            steps.append((DUPLICATE, self._drop_duplicates))
-        return steps
-
-    def _normalize(self, rows: list[Row], counts: Counts) -> list[Row]:
-        normalized = [self._normalized(row) for row in rows]
-        counts[NORMALIZED] += sum(
-            (old.text, old.other) != (new.text, new.other) for old, new in zip(rows, normalized, strict=True)
-        )
-        return normalized
+    def _steps(self) -> Iterator[tuple[str, Callable[[list[Row]], list[Row]]]]:
+        yield EMPTY, self._drop_empty
+        if self.cleaning.min_characters > 0:
+            yield SHORT, self._drop_short
+        if self.cleaning.drop_other_labels:
+            yield OTHER_LABEL, self._drop_other_labels
+        if self.cleaning.drop_duplicates and self.columns.label is not None:
+            yield CONFLICT, self._drop_conflicting
+        if self.cleaning.drop_duplicates:
+            yield DUPLICATE, self._drop_duplicates
 
     def _normalized(self, row: Row) -> Row:
         text = None if row.text is None else self.normalize(row.text)
@@ -86,14 +80,14 @@ class Cleaner:
             return row
         return replace(row, text=text, other=other, label=label)
 
-    def _drop_empty(self, rows: list[Row], _: Counts) -> list[Row]:
+    def _drop_empty(self, rows: list[Row]) -> list[Row]:
         kept = [row for row in rows if self._blank(row) is None]
         if len(kept) < len(rows) and not self.cleaning.drop_empty:
             first = next(row for row in rows if self._blank(row) is not None)
             others = len(rows) - len(kept) - 1
             raise invalid_data(
                 f"{first.where}: the column {quoted(self._blank(first) or '')} is empty"
-                f"{f', and so are values in {others:,} more rows' if others else ''};"
+                f"{f', and {others:,} more rows have an empty value' if others else ''};"
                 " fill it, or set spec.dataset.cleaning.dropEmpty to true"
             )
         return kept
@@ -109,21 +103,25 @@ class Cleaner:
                 return column.name
         return None
 
-    def _drop_short(self, rows: list[Row], _: Counts) -> list[Row]:
+    def _drop_short(self, rows: list[Row]) -> list[Row]:
         # A pair is judged by its first text, a prompt with its completion by the completion.
         causal = self.columns.label is None
         shortest = self.cleaning.min_characters
-        return [row for row in rows if len((row.other if causal else row.text) or "") >= shortest]
+        return [row for row in rows if len(((row.other if causal else row.text) or "").strip()) >= shortest]
 
-    def _drop_other_labels(self, rows: list[Row], _: Counts) -> list[Row]:
+    def _drop_other_labels(self, rows: list[Row]) -> list[Row]:
         assert self.labels is not None, "the API's rules require task.labels beside dropOtherLabels"
         used = set(self.labels.values())
         return [row for row in rows if row.label in used]
 
-    def _drop_duplicates(self, rows: list[Row], counts: Counts) -> list[Row]:
+    def _drop_conflicting(self, rows: list[Row]) -> list[Row]:
+        first: dict[tuple[str | None, str | None], str | None] = {}
+        return [row for row in rows if first.setdefault((row.text, row.other), row.label) == row.label]
+
+    def _drop_duplicates(self, rows: list[Row]) -> list[Row]:
         first: dict[tuple[str | None, str | None], Row] = {}
         for row in rows:
-            counts[CONFLICT] += first.setdefault((row.text, row.other), row).label != row.label
+            first.setdefault((row.text, row.other), row)
         return list(first.values())
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from kubetune_trainer.data.rows import Column, Row
 from kubetune_trainer.data.values import numbers_on_a_scale, quoted
@@ -10,6 +10,8 @@ from kubetune_trainer.errors import invalid_data
 
 MAX_LABELS = 1000
 """As many as `task.labels` may name."""
+MAX_LABEL_CHARACTERS = 256
+"""As long as the API allows a label to be."""
 SHOWN_LABELS = 10
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf", re.IGNORECASE)
@@ -21,42 +23,45 @@ def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) 
     counts = Counter(row.label or "" for row in rows)
     _refuse_fractions(rows, [label for label in counts if given is None or label not in given], column)
     if given is not None:
-        _refuse_others(rows, given, column)
         return tuple(given)
-    if len(counts) > MAX_LABELS:
-        raise invalid_data(
-            f"{column.field}: the column {quoted(column.name)} has {len(counts):,} different values in {len(rows):,}"
-            f" rows; a classification has at most {MAX_LABELS:,}; is it the right column?"
-        )
-    if len(counts) < 2:
+    _refuse_wrong_column(counts, column)
+    if len(counts) == 1:
         raise invalid_data(
             f"{column.field}: every row has the label {_listed(counts)}; a classification needs at least two"
             " different labels in the training data"
         )
-    return tuple(sorted(counts, key=_order(counts)))
+    integers = all(_INTEGER.fullmatch(label) for label in counts)
+    return tuple(sorted(counts, key=lambda label: (int(label) if integers else 0, label)))
 
 
-def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], split: str) -> None:
-    """Raises if `rows`, of a separate file for `split`, have a label that the training data has not."""
+def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, given: bool) -> None:
+    """Raises if `rows` have a label that is none of `labels`, which were given or found in the training data."""
     known = set(labels)
     unknown = Counter(row.label or "" for row in rows if row.label not in known)
-    if unknown:
-        first = next(row for row in rows if row.label in unknown)
+    if not unknown:
+        return
+    first = next(row for row in rows if row.label not in known)
+    if given:
         raise invalid_data(
-            f"{first.where}: the {split} data has labels that the training data never shows: {_listed(unknown)};"
-            f" the training data has {_listed(labels)}; correct the labels, or name those to use in spec.task.labels"
-            " and set spec.dataset.cleaning.dropOtherLabels"
+            f"{first.where}: the {source} data has labels that spec.task.labels does not name: {_listed(unknown)}; add"
+            " them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their rows"
         )
+    raise invalid_data(
+        f"{first.where}: the {source} data has labels that the training data never shows: {_listed(unknown)};"
+        " correct them, add training rows with them, or name the labels to keep in spec.task.labels and set"
+        " spec.dataset.cleaning.dropOtherLabels"
+    )
 
 
-def refuse_untaught(training: Sequence[Row], labels: Sequence[str]) -> None:
-    """Raises if a label has no training row."""
+def refuse_untaught(training: Sequence[Row], labels: Sequence[str], *, given: bool) -> None:
+    """Raises if a label has no row in the training split."""
     taught = {row.label for row in training}
     missing = [label for label in labels if label not in taught]
     if missing:
+        remedy = "or take it off spec.task.labels" if given else "or set spec.dataset.stratify to true"
         raise invalid_data(
-            f"spec.task.labels: no row of the training split has the label {_listed(missing)}; add rows with it, take"
-            " it off the list, or set spec.dataset.stratify so that every label stays represented"
+            f"spec.dataset.uri: no row of the training split has the label {_listed(missing)}; add rows with it,"
+            f" {remedy}"
         )
 
 
@@ -76,20 +81,17 @@ def _refuse_fractions(rows: Sequence[Row], labels: Sequence[str], column: Column
         raise numbers_on_a_scale(column, first.where, first.label or "")
 
 
-def _refuse_others(rows: Sequence[Row], given: Sequence[str], column: Column) -> None:
-    known = set(given)
-    others = Counter(row.label or "" for row in rows if row.label not in known)
-    if others:
-        first = next(row for row in rows if row.label in others)
-        raise invalid_data(
-            f"{first.where}: the column {quoted(column.name)} ({column.field}) holds labels that spec.task.labels does"
-            f" not name: {_listed(others)}; add them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop"
-            " their rows"
-        )
-
-
-def _order(labels: Iterable[str]) -> "type[int] | None":
-    return int if all(_INTEGER.fullmatch(label) for label in labels) else None
+def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
+    longest = max(map(len, counts))
+    if len(counts) > MAX_LABELS:
+        fault = f"{len(counts):,} different values in {sum(counts.values()):,} rows; at most {MAX_LABELS:,} labels"
+    elif longest > MAX_LABEL_CHARACTERS:
+        fault = f"a value of {longest:,} characters; labels of at most {MAX_LABEL_CHARACTERS}"
+    else:
+        return
+    raise invalid_data(
+        f"{column.field}: the column {quoted(column.name)} has {fault} are possible; is it the right column?"
+    )
 
 
 def _listed(labels: Mapping[str, int] | Sequence[str]) -> str:

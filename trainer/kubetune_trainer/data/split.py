@@ -78,12 +78,6 @@ def allocate(sizes: Sequence[int], share: float, capacity: Sequence[int]) -> lis
     return given
 
 
-def without(rows: Sequence[Row], held_out: Sequence[Row], key: Key) -> list[Row]:
-    """The rows whose text does not stand in `held_out`."""
-    taken = {key(row) for row in held_out}
-    return [row for row in rows if key(row) not in taken]
-
-
 def _groups(rows: Sequence[Row], seed: int, key: Key) -> list[Group]:
     """The groups, in the order of their digests."""
     by_digest: dict[bytes, list[Row]] = defaultdict(list)
