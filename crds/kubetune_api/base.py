@@ -6,6 +6,7 @@ judges the same thing here, so `kubetune validate` and `kubectl apply` cannot di
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
@@ -26,14 +27,35 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 class Rule:
     """One cross-field rule of a model."""
 
-    cel: str
-    """What the API server evaluates; `self` is the object that holds the rule."""
+    cel: str | None
+    """What the API server evaluates; `self` is the object that holds the rule. None where the schema itself says it."""
     message: str
     """What the user reads, there and here: the fault and its remedy in one sentence."""
     holds: Callable[[Any], bool]
     """The same judgement over the parsed model."""
     field: str | None = None
-    """The field (its name in the manifest) that the fault is reported at; None is the object itself."""
+    """The field that the fault is reported at, as the manifest names it (`dataset.columns` for one further down);
+    None is the object itself."""
+
+
+def words(what: str) -> dict[str, Any]:
+    """What a pattern asks for, in words that a fault can say: "40 hexadecimal digits"."""
+    return {WORDS_KEY: what}
+
+
+WORDS_KEY = "x-kubetune-words"
+RULES_KEY = "x-kubernetes-validations"
+
+
+def _with_rules(schema: dict[str, Any], model: type["ApiModel"]) -> None:
+    """Puts the rules of a model into its JSON schema, in the form that a CRD wants."""
+    rules = [
+        {"rule": rule.cel, "message": rule.message} | ({"fieldPath": f".{rule.field}"} if rule.field else {})
+        for rule in model.rules
+        if rule.cel is not None
+    ]
+    if rules:
+        schema[RULES_KEY] = rules
 
 
 class ApiModel(BaseModel):
@@ -47,6 +69,7 @@ class ApiModel(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
         validate_default=True,
+        json_schema_extra=_with_rules,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -60,8 +83,8 @@ class ApiModel(BaseModel):
                 [
                     InitErrorDetails(
                         type=PydanticCustomError("rule", "{fault}", {"fault": rule.message}),
-                        loc=(rule.field,) if rule.field else (),
-                        input=getattr(self, _python_name(self, rule.field), None) if rule.field else None,
+                        loc=tuple(rule.field.split(".")) if rule.field else (),
+                        input=reduce(_value_of, rule.field.split("."), self) if rule.field else None,
                     )
                     for rule in broken
                 ],
@@ -73,5 +96,5 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _python_name(model: BaseModel, alias: str) -> str:
-    return next(name for name, field in type(model).model_fields.items() if field.alias == alias)
+def _value_of(model: Any, alias: str) -> Any:
+    return getattr(model, next(name for name, field in type(model).model_fields.items() if field.alias == alias))

@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from kubetune_api.base import ApiModel, ColumnName, Label, Rule
+from kubetune_api.base import ApiModel, ColumnName, Label, Rule, words
 from kubetune_api.status import FineTuneJobStatus
 
 DEFAULT_HELD_OUT = 0.1
@@ -12,16 +12,33 @@ DEFAULT_HELD_OUT = 0.1
 MAX_NAME_LENGTH = 37
 """KubeRay takes RayJob names of up to 47 characters; `-<uid5>-<attempt>` needs ten of them."""
 
-GitRevision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$", max_length=40)]
+GitRevision = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{40}$", max_length=40),
+    Field(json_schema_extra=words("the full commit, 40 hexadecimal digits in lower case")),
+]
 MetricName = Annotated[
     str,
     StringConstraints(
         pattern=r"^(validation|test)/(loss|accuracy|precision_macro|recall_macro|f1_macro|perplexity)$", max_length=64
     ),
+    Field(
+        json_schema_extra=words(
+            "`validation/` or `test/`, then loss, accuracy, precision_macro, recall_macro, f1_macro or perplexity"
+        )
+    ),
 ]
-ModelUri = Annotated[str, StringConstraints(pattern=r"^(file|s3|gs|az|hf)://.+$", min_length=1, max_length=1024)]
+ModelUri = Annotated[
+    str,
+    StringConstraints(pattern=r"^(file|s3|gs|az|hf)://.+$", min_length=1, max_length=1024),
+    Field(json_schema_extra=words("a URI that starts with file://, s3://, gs://, az:// or hf://, then the path")),
+]
 DatasetUri = ModelUri
-OutputUri = Annotated[str, StringConstraints(pattern=r"^(file|s3|gs|az)://.+$", min_length=1, max_length=1024)]
+OutputUri = Annotated[
+    str,
+    StringConstraints(pattern=r"^(file|s3|gs|az)://.+$", min_length=1, max_length=1024),
+    Field(json_schema_extra=words("a URI that starts with file://, s3://, gs:// or az://, then the path")),
+]
 
 
 _REVISION_OF_DATA = "a revision, 40 hexadecimal digits, goes with an hf:// dataset and with no other"
@@ -64,7 +81,12 @@ class Task(ApiModel):
     type: Literal["SequenceClassification", "CausalLM"]
     """`SequenceClassification` puts a new softmax head on the model and trains it with cross-entropy on labelled texts.
     `CausalLM` continues a prompt with its completion; the loss counts the completion's tokens only."""
-    labels: Annotated[list[Label], Field(min_length=2, max_length=1000)] | None = None
+    labels: (
+        Annotated[
+            list[Label], Field(min_length=2, max_length=1000, json_schema_extra={"x-kubernetes-list-type": "set"})
+        ]
+        | None
+    ) = None
     """The labels of a classification, in the order of the head's outputs. Unset: those found in the training split, in
     sorted order. Set: a row with any other label is a fault, unless `dataset.cleaning.dropOtherLabels` drops it."""
     max_length: Annotated[int, Field(ge=8, le=131072)] = 512
@@ -79,7 +101,8 @@ class Task(ApiModel):
             field="labels",
         ),
         Rule(
-            cel="!has(self.labels) || self.labels.all(l, self.labels.exists_one(m, m == l))",
+            # A list of type `set` is judged by the API server without CEL, whose price grows with the square of 1000.
+            cel=None,
             message="a label stands twice in the list; name each once",
             holds=lambda task: task.labels is None or len(set(task.labels)) == len(task.labels),
             field="labels",
@@ -185,15 +208,11 @@ class Dataset(ApiModel):
             field="testFraction",
         ),
         Rule(
-            cel="(has(self.validationFraction) ? self.validationFraction : 0.1)"
-            " + (has(self.testFraction) ? self.testFraction : 0.1) < 0.95",
+            cel="(has(self.validation) ? 0.0 : has(self.validationFraction) ? self.validationFraction : 0.1)"
+            " + (has(self.test) ? 0.0 : has(self.testFraction) ? self.testFraction : 0.1) < 0.95",
             message="validationFraction and testFraction leave less than a twentieth of the rows for training;"
             " make them smaller",
-            holds=lambda dataset: (
-                (0.1 if dataset.validation_fraction is None else dataset.validation_fraction)
-                + (0.1 if dataset.test_fraction is None else dataset.test_fraction)
-                < 0.95
-            ),
+            holds=lambda dataset: sum(dataset.held_out_fractions) < 0.95,
             field="testFraction",
         ),
     )
@@ -343,7 +362,7 @@ class Requirement(ApiModel):
 class Evaluation(ApiModel):
     """How the model is judged."""
 
-    require: Annotated[list[Requirement], Field(max_length=16)] = []
+    require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
     """What the final model must reach for the run to succeed. A model that misses any of them is kept under
     `rejected/`, and the run ends Failed."""
 
@@ -382,12 +401,12 @@ class FineTuneJobSpec(ApiModel):
         Rule(
             cel="self.task.type != 'SequenceClassification' ||"
             " (has(self.dataset.columns.text) && has(self.dataset.columns.label))",
-            message="SequenceClassification needs the columns `text` and `label`",
+            message="SequenceClassification needs the columns `text` and `label`; name both",
             holds=lambda spec: (
                 spec.task.type != "SequenceClassification"
                 or (spec.dataset.columns.text is not None and spec.dataset.columns.label is not None)
             ),
-            field="dataset",
+            field="dataset.columns",
         ),
         Rule(
             cel="self.task.type != 'SequenceClassification' ||"
@@ -397,23 +416,23 @@ class FineTuneJobSpec(ApiModel):
                 spec.task.type != "SequenceClassification"
                 or (spec.dataset.columns.prompt is None and spec.dataset.columns.completion is None)
             ),
-            field="dataset",
+            field="dataset.columns",
         ),
         Rule(
             cel="self.task.type != 'CausalLM' ||"
             " (has(self.dataset.columns.prompt) && has(self.dataset.columns.completion))",
-            message="CausalLM needs the columns `prompt` and `completion`",
+            message="CausalLM needs the columns `prompt` and `completion`; name both",
             holds=lambda spec: (
                 spec.task.type != "CausalLM"
                 or (spec.dataset.columns.prompt is not None and spec.dataset.columns.completion is not None)
             ),
-            field="dataset",
+            field="dataset.columns",
         ),
         Rule(
             cel="self.task.type != 'CausalLM' || (!has(self.dataset.columns.text) &&"
             " !has(self.dataset.columns.textPair) && !has(self.dataset.columns.label))",
-            message="the columns `text`, `textPair` and `label` belong to SequenceClassification; remove them, or change"
-            " task.type",
+            message="the columns `text`, `textPair` and `label` belong to SequenceClassification; remove them,"
+            " or change task.type",
             holds=lambda spec: (
                 spec.task.type != "CausalLM"
                 or (
@@ -422,13 +441,13 @@ class FineTuneJobSpec(ApiModel):
                     and spec.dataset.columns.label is None
                 )
             ),
-            field="dataset",
+            field="dataset.columns",
         ),
         Rule(
             cel="!self.dataset.cleaning.dropOtherLabels || has(self.task.labels)",
-            message="dataset.cleaning.dropOtherLabels needs task.labels to know which labels to keep",
+            message="dataset.cleaning.dropOtherLabels needs task.labels to know which labels to keep; give task.labels",
             holds=lambda spec: not spec.dataset.cleaning.drop_other_labels or spec.task.labels is not None,
-            field="dataset",
+            field="dataset.cleaning.dropOtherLabels",
         ),
         Rule(
             cel="self.evaluation.require.all(r, r.metric.endsWith('/loss') ||"
@@ -440,7 +459,7 @@ class FineTuneJobSpec(ApiModel):
                 or requirement.metric.endswith("/perplexity") == (spec.task.type == "CausalLM")
                 for requirement in spec.evaluation.require
             ),
-            field="evaluation",
+            field="evaluation.require",
         ),
         Rule(
             cel="self.evaluation.require.all(r, !r.metric.startsWith('test/') || has(self.dataset.test) ||"
@@ -448,7 +467,7 @@ class FineTuneJobSpec(ApiModel):
             message="a required metric is judged on the test split, and there is none; raise dataset.testFraction, set"
             " dataset.test, or require a validation metric",
             holds=lambda spec: _has_split_of_each_requirement(spec, "test"),
-            field="evaluation",
+            field="evaluation.require",
         ),
         Rule(
             cel="self.evaluation.require.all(r, !r.metric.startsWith('validation/') || has(self.dataset.validation) ||"
@@ -456,7 +475,7 @@ class FineTuneJobSpec(ApiModel):
             message="a required metric is judged on the validation split, and there is none; raise"
             " dataset.validationFraction, set dataset.validation, or require a test metric",
             holds=lambda spec: _has_split_of_each_requirement(spec, "validation"),
-            field="evaluation",
+            field="evaluation.require",
         ),
     )
 
@@ -466,18 +485,25 @@ def _has_split_of_each_requirement(spec: FineTuneJobSpec, split: str) -> bool:
     return not required or split in spec.dataset.splits
 
 
+_NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
+
+
 class ObjectMeta(ApiModel):
     """The part of Kubernetes' object metadata that a manifest may hold."""
 
     # The API server owns the rest of this type: it may grow without us.
-    model_config = {**ApiModel.model_config, "extra": "ignore"}
+    model_config = ConfigDict(extra="ignore")
 
     name: Annotated[
-        str, StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+        str,
+        StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$"),
+        Field(json_schema_extra=words(f"at most {MAX_NAME_LENGTH} {_NAME_WORDS}, the first a letter")),
     ]
     """The name of the job: at most 37 lowercase letters, digits and `-`, the first a letter, the last no `-`."""
     namespace: Annotated[
-        str, StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        str,
+        StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+        Field(json_schema_extra=words(f"at most 63 {_NAME_WORDS}")),
     ] = "default"
     """The namespace of the job; a local run uses it in the path of the output."""
 
@@ -486,8 +512,11 @@ class FineTuneJob(ApiModel):
     """One fine-tuning run: a pretrained model, a dataset, and the place in object storage for the verified result."""
 
     api_version: Literal["kubetune.dev/v1alpha1"]
+    """The version of the API."""
     kind: Literal["FineTuneJob"]
+    """The kind of the object."""
     metadata: ObjectMeta
+    """The object's name, namespace, labels and annotations."""
     spec: FineTuneJobSpec
     """What to train, on what, how, and where the result goes. Fixed once the run has started."""
     status: FineTuneJobStatus | None = None

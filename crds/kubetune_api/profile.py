@@ -20,7 +20,7 @@ class FineTuneProfileSpec(ApiModel):
 
     description: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What the profile is for, as its users would say it."""
-    allowed_uri_prefixes: Annotated[list[Uri], Field(max_length=64)] = []
+    allowed_uri_prefixes: Annotated[list[Uri], Field(max_length=64)] = Field([])
     """What the URIs of a job's model, datasets and output may start with, such as `s3://team-a/`. Empty: anything."""
     limits: Limits = Limits()
     """Ceilings for one job."""
@@ -32,8 +32,11 @@ class FineTuneProfile(ApiModel):
     """The platform team's answer to "which hardware, and what may it touch"."""
 
     api_version: Literal["kubetune.dev/v1alpha1"]
+    """The version of the API."""
     kind: Literal["FineTuneProfile"]
+    """The kind of the object."""
     metadata: ObjectMeta
+    """The object's name, labels and annotations."""
     spec: FineTuneProfileSpec
     """What a job of this profile may use."""
 

@@ -1,6 +1,6 @@
 """`FineTuneJob.status`, and what `kubetune run --json` prints: the same shape."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -98,6 +98,11 @@ class Artifact(ApiModel):
     """Whether the model missed a requirement; it then lies under `rejected/`."""
 
 
+def _keyed_by(field: str) -> dict[str, Any]:
+    """A list whose items the API server tells apart by a field, as it does for every condition list."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
+
+
 class FineTuneJobStatus(ApiModel):
     """What has been seen of the run."""
 
@@ -111,11 +116,11 @@ class FineTuneJobStatus(ApiModel):
     """When the run ended."""
     run: Annotated[str, StringConstraints(max_length=64)] | None = None
     """The id of the run: the last folder of the output's path."""
-    conditions: Annotated[list[Condition], Field(max_length=16)] = []
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=_keyed_by("type"))] = Field([])
     """The truths about the run."""
     progress: Progress | None = None
     """How far the training is."""
-    metrics: Annotated[list[Metric], Field(max_length=256)] = []
+    metrics: Annotated[list[Metric], Field(max_length=256, json_schema_extra=_keyed_by("name"))] = Field([])
     """The final metrics."""
     artifact: Artifact | None = None
     """The published result."""

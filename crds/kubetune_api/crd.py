@@ -1,0 +1,215 @@
+"""The CustomResourceDefinitions, made from the models: `python -m kubetune_api.crd [--check]`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubetune_api.base import GROUP, RULES_KEY, VERSION, WORDS_KEY, ApiModel
+from kubetune_api.job import MAX_NAME_LENGTH, FineTuneJob
+from kubetune_api.profile import FineTuneProfile
+from kubetune_api.schema import Schema, structural_schema
+
+FOLDER = Path(__file__).parents[1]
+"""`crds/` of the repository."""
+_HEADER = "# Made from the models by `make crds` (python -m kubetune_api.crd). Change those, not this file.\n"
+_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of `kubectl get`."""
+
+    name: str
+    path: str
+    type: str
+    description: str
+    wide: bool = False
+    """Only with `-o wide`."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind as the API server knows it."""
+
+    model: type[ApiModel]
+    plural: str
+    short: str
+    scope: str
+    categories: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rules: tuple[Schema, ...]
+
+    @property
+    def name(self) -> str:
+        """`FineTuneJob`."""
+        return self.model.__name__
+
+    @property
+    def file(self) -> str:
+        """The name of the file that holds its definition."""
+        return f"{self.plural}.yaml"
+
+
+NAME_RULE = {
+    "rule": f"self.metadata.name.size() <= {MAX_NAME_LENGTH}"
+    " && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "message": f"metadata.name is at most {MAX_NAME_LENGTH} lowercase letters, digits and `-`, the first a letter and"
+    " the last no `-`; choose another name",
+}
+"""Names of children are made from the job's, and KubeRay bounds those."""
+FIXED_ONCE_STARTED = {
+    "rule": "!has(oldSelf.status) || !has(oldSelf.status.startedAt) || self.spec == oldSelf.spec",
+    "message": "spec is fixed once the run has started; create a new job, under another name, with the changed spec",
+    "fieldPath": ".spec",
+}
+"""On the root, where the rule sees `status`, and where no optional field that comes or goes can switch it off."""
+
+
+def _metric(title: str, name: str, *, wide: bool = False) -> Column:
+    path = f".status.metrics[?(@.name=='{name}')].value"
+    return Column(title, path, "number", f"The final {name}.", wide=wide)
+
+
+_AGE = Column("Age", ".metadata.creationTimestamp", "date", "The time since its creation.")
+KINDS = (
+    Kind(
+        model=FineTuneJob,
+        plural="finetunejobs",
+        short="ftj",
+        scope="Namespaced",
+        categories=("kubetune", "all"),
+        columns=(
+            Column("Phase", ".status.phase", "string", "Where the run is."),
+            Column("Step", ".status.progress.step", "integer", "Optimizer steps done."),
+            Column("Of", ".status.progress.totalSteps", "integer", "Optimizer steps in all."),
+            Column("Loss", ".status.progress.loss", "number", "The training loss of the last step."),
+            _metric("Accuracy", "test/accuracy"),
+            _metric("Perplexity", "test/perplexity"),
+            Column("Workers", ".spec.resources.workers", "integer", "The workers asked for."),
+            _AGE,
+            _metric("F1", "test/f1_macro", wide=True),
+            Column("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
+            Column(
+                "Reason",
+                ".status.conditions[?(@.status=='True')].reason",
+                "string",
+                "The reason of the condition that holds.",
+                wide=True,
+            ),
+        ),
+        rules=(NAME_RULE, FIXED_ONCE_STARTED),
+    ),
+    Kind(
+        model=FineTuneProfile,
+        plural="finetuneprofiles",
+        short="ftp",
+        scope="Cluster",
+        categories=("kubetune",),
+        columns=(
+            Column("MaxWorkers", ".spec.limits.maxWorkers", "integer", "The most workers of one job."),
+            Column("Description", ".spec.description", "string", "What the profile is for."),
+            _AGE,
+        ),
+        rules=(NAME_RULE,),
+    ),
+)
+
+
+def definition(kind: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of a kind."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
+                "categories": list(kind.categories),
+            },
+            "scope": kind.scope,
+            "versions": [_version(kind)],
+        },
+    }
+
+
+def _version(kind: Kind) -> dict[str, Any]:
+    schema = _for_server(structural_schema(kind.model))
+    # The server judges these three itself; of `metadata` it lets nothing be said but the type.
+    for name in ("apiVersion", "kind"):
+        schema["properties"][name].pop("enum")
+    schema["properties"]["metadata"] = {"type": "object"}
+    schema[RULES_KEY] = list(kind.rules)
+    version: dict[str, Any] = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": [_column(column) for column in kind.columns],
+        "schema": {"openAPIV3Schema": schema},
+    }
+    if "status" in schema["properties"]:
+        version["subresources"] = {"status": {}}
+    return version
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "type": column.type,
+        "jsonPath": column.path,
+        "description": column.description,
+        **({"priority": 1} if column.wide else {}),
+    }
+
+
+def _for_server(schema: Schema) -> Schema:
+    """A copy without what only our own sentences need."""
+    copy = {key: value for key, value in schema.items() if key != WORDS_KEY}
+    if "properties" in schema:
+        copy["properties"] = {name: _for_server(below) for name, below in schema["properties"].items()}
+    if "items" in schema:
+        copy["items"] = _for_server(schema["items"])
+    return copy
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - every definition is written out in full
+        return True
+
+
+def text(kind: Kind) -> str:
+    """The file that holds the definition of a kind."""
+    body: str = yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
+    return _HEADER + body
+
+
+def write_or_check(wanted: dict[Path, str], arguments: Sequence[str] | None, what: str) -> int:
+    """Writes generated files, or with `--check` compares them: 0, or 1 if one differs."""
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not what it should be")
+    check = parser.parse_args(arguments).check
+    stale = [path for path, content in wanted.items() if not path.exists() or path.read_text("utf-8") != content]
+    for path in stale:
+        if check:
+            sys.stderr.write(f"{path} is not what the models say; run `make crds`\n")
+        else:
+            path.write_text(wanted[path], "utf-8")
+    return 1 if check and stale else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes or checks the YAML of every kind."""
+    return write_or_check({FOLDER / kind.file: text(kind) for kind in KINDS}, arguments, "Makes the CRDs.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

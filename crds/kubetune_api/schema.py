@@ -1,0 +1,113 @@
+"""One schema per kind, in the structural form that the API server asks for: no references, no `anyOf`, no null.
+
+The CRDs, the page on the API and the sentences of the faults are all made from it.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from kubetune_api.base import RULES_KEY, WORDS_KEY, ApiModel
+from kubetune_api.faults import Path
+
+Schema = dict[str, Any]
+
+_KEPT = (
+    "type",
+    "format",
+    "enum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minimum",
+    "maximum",
+    "required",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    RULES_KEY,
+    WORDS_KEY,
+)
+
+
+@cache
+def structural_schema(model: type[ApiModel]) -> Schema:
+    """The schema of a model. Shared: not to be changed."""
+    raw = model.model_json_schema(by_alias=True)
+    return _structural(raw, raw.get("$defs", {}))
+
+
+def _structural(raw: Schema, definitions: dict[str, Schema]) -> Schema:
+    raw = _resolved(raw, definitions)
+    schema: Schema = {}
+    if "description" in raw:
+        schema["description"] = _description(raw)
+    schema |= {key: raw[key] for key in _KEPT if key in raw} | _exclusive_bounds(raw)
+    if "const" in raw:
+        schema["enum"] = [raw["const"]]
+    if raw.get("default") is not None:
+        # The parts of a group have defaults of their own; the API server fills them in below an empty one.
+        schema["default"] = {} if raw["type"] == "object" else raw["default"]
+    if "properties" in raw:
+        schema["properties"] = {name: _structural(part, definitions) for name, part in raw["properties"].items()}
+    if "items" in raw:
+        schema.setdefault("x-kubernetes-list-type", "atomic")
+        schema["items"] = _structural(raw["items"], definitions)
+    if raw["type"] == "integer":
+        schema["format"] = "int64"
+    return schema
+
+
+def _resolved(raw: Schema, definitions: dict[str, Schema]) -> Schema:
+    """Follows a reference and takes `null` out of the choices: a null in a manifest is an absent field."""
+    own = {key: value for key, value in raw.items() if key not in ("$ref", "anyOf")}
+    if "anyOf" in raw:
+        (choice,) = (choice for choice in raw["anyOf"] if choice != {"type": "null"})
+        return _resolved(choice, definitions) | own
+    if "$ref" in raw:
+        return _resolved(definitions[raw["$ref"].removeprefix("#/$defs/")], definitions) | own
+    return own
+
+
+def _exclusive_bounds(raw: Schema) -> Schema:
+    bounds: Schema = {}
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if exclusive in raw:
+            bounds |= {bound: raw[exclusive], exclusive: True}
+    return bounds
+
+
+def _description(raw: Schema) -> str:
+    text = re.sub(r"\s+", " ", raw["description"]).strip()
+    default = raw.get("default")
+    return text if default is None else f"{text} Default: {default_text(default)}."
+
+
+def default_text(default: object) -> str:
+    """A default as people write it in YAML."""
+    if isinstance(default, dict):
+        return "{}"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def at(schema: Schema, path: Path) -> Schema | None:
+    """The schema of the value at a path; None if there is none."""
+    for step in path:
+        below = schema.get("items") if isinstance(step, int) else schema.get("properties", {}).get(step)
+        if below is None:
+            return None
+        schema = below
+    return schema
+
+
+def fields(schema: Schema, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
+    """Every field at every depth, with its path. The items of a list stand at index 0."""
+    for name, below in schema.get("properties", {}).items():
+        yield (*path, name), below
+        yield from fields(below, (*path, name))
+    if "items" in schema:
+        yield from fields(schema["items"], (*path, 0))

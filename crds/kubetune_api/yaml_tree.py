@@ -1,0 +1,208 @@
+"""Reads YAML text the way kubectl does, and remembers the line of every value.
+
+PyYAML composes the nodes, which carry their places; what the scalars mean is `yaml_scalars`' business. Stricter than
+kubectl where kubectl would drop something without a word: duplicate keys, text after `...`. Hostile text is bounded:
+its size, its depth, and what its aliases unfold to.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from kubetune_api.faults import Fault, Path, path_text, show
+from kubetune_api.yaml_scalars import IMPLICIT_TAG, Scalar, ScalarError, resolve, tag_as_written
+from kubetune_api.yaml_syntax import MAX_DEPTH, TOO_DEEP, YamlError, compose
+
+MAX_VALUES = 50_000
+"""Values in one document, aliases unfolded."""
+_MERGE = "<<"
+_CONTAINER_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value was written, and how."""
+
+    file: str
+    line: int | None = None
+    """Counted from 1."""
+    written: str | None = None
+    """The text of an unquoted scalar."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML document: JSON-like values, and the place of each."""
+
+    value: Any
+    places: dict[Path, Place] = field(default_factory=dict)
+
+    def place(self, path: Path) -> Place:
+        """The place of the value, or of the nearest one around it."""
+        while path not in self.places and path:
+            path = path[:-1]
+        return self.places[path]
+
+    def fault(self, path: Path, value: object, message: str) -> Fault:
+        """A fault at a path of this document."""
+        place = self.place(path)
+        return Fault(path_text(path), value, message, place.line, place.file)
+
+
+def read_documents(text: str, file: str) -> tuple[list[Document], list[Fault]]:
+    """The documents of a text that hold something, and the faults of all of them. Never raises on any text."""
+    documents: list[Document] = []
+    faults: list[Fault] = []
+    for first_line, chunk in _split(text):
+        reading = _Reading(file, first_line)
+        document = reading.read(chunk)
+        faults += reading.faults
+        if document is not None and document.value is not None:
+            documents.append(document)
+    return documents, faults
+
+
+def _split(text: str) -> Iterator[tuple[int, str]]:
+    """Cuts at the lines of `---`, as kubectl does before any YAML is read: (lines before, text)."""
+    lines = text.removeprefix("\ufeff").split("\n")
+    start = 0
+    for number, line in enumerate(lines):
+        if number > start and _SEPARATOR.fullmatch(line):
+            yield start, "\n".join(lines[start:number])
+            start = number
+    yield start, "\n".join(lines[start:])
+
+
+_SEPARATOR = re.compile(r"---\s*(#.*)?")
+_WRONG_SEPARATOR = re.compile(r"^---(?!\s*$|[^\S\n]*#).*$", re.MULTILINE)
+
+
+class _Reading:
+    """The reading of one document: what is found wrong gathers in `faults`."""
+
+    def __init__(self, file: str, lines_before: int) -> None:
+        self.faults: list[Fault] = []
+        self._file = file
+        self._lines_before = lines_before
+        self._places: dict[Path, Place] = {}
+        self._open: list[yaml.Node] = []
+        self._values = 0
+
+    def read(self, text: str) -> Document | None:
+        """The document, or None if there is none or it cannot be read."""
+        if wrong := _WRONG_SEPARATOR.search(text):
+            message = "a line that starts with `---` separates documents and holds nothing else; put the rest below it"
+            self._fault((), None, message, text.count("\n", 0, wrong.start()))
+            return None
+        try:
+            node = compose(text)
+            return None if node is None else Document(self._value(node, (), self._place(node, node)), self._places)
+        except YamlError as error:
+            self._fault((), None, error.message, error.line_index)
+            return None
+
+    def _value(self, node: yaml.Node, path: Path, place: Place) -> Any:
+        self._places[path] = place
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise YamlError(
+                node.start_mark.line, f"the document holds more than {MAX_VALUES} values; its aliases multiply"
+            )
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if node.tag not in _CONTAINER_TAGS:
+            message = f"the tag {tag_as_written(node.tag)} has no meaning here; remove it"
+            self._fault(path, None, message, node.start_mark.line)
+        with self._opened(node):
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            return [self._value(item, (*path, i), self._place(item, item)) for i, item in enumerate(node.value)]
+
+    @contextmanager
+    def _opened(self, node: yaml.Node) -> Iterator[None]:
+        if any(node is outer for outer in self._open):
+            raise YamlError(node.start_mark.line, "an alias stands inside the value that it repeats; remove it")
+        if len(self._open) >= MAX_DEPTH:
+            raise YamlError(node.start_mark.line, TOO_DEEP)
+        self._open.append(node)
+        yield
+        self._open.pop()
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Scalar:
+        try:
+            value = resolve(node.tag, node.value)
+        except ScalarError as error:
+            self._fault(path, node.value, str(error), node.start_mark.line)
+            return None
+        if isinstance(value, str) and not value.isascii():
+            try:
+                # JSON writes what lies beyond 16 bits as two escapes, which PyYAML takes for two characters.
+                return value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                self._fault(path, None, "half a surrogate pair is no character; remove it", node.start_mark.line)
+                return None
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        seen: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            line = key_node.start_mark.line
+            if key in seen:
+                first = self._line(seen[key])
+                message = f"the name stands twice in this group, first on line {first}; keep one of the two"
+                self._fault((*path, key), None, message, line)
+                continue
+            seen[key] = line
+            if key == _MERGE and key_node.tag == IMPLICIT_TAG:
+                self._merge(value_node, fields, seen, path)
+            else:
+                fields[key] = self._value(value_node, (*path, key), self._place(key_node, value_node))
+        return fields
+
+    def _merge(self, node: yaml.Node, fields: dict[str, Any], seen: dict[str, int], path: Path) -> None:
+        sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        # Of several, the first wins.
+        for source in reversed(sources):
+            if not isinstance(source, yaml.MappingNode):
+                self._fault(path, None, "`<<` takes a group of fields, or a list of such groups", node.start_mark.line)
+                continue
+            with self._opened(source):
+                merged = self._mapping(source, path)
+            for name in merged.keys() & seen.keys():
+                message = "`<<` below replaces this value; put `<<` first in the group"
+                self._fault((*path, name), None, message, seen[name])
+            fields |= merged
+
+    def _key(self, node: yaml.Node, path: Path) -> str | None:
+        line = node.start_mark.line
+        if not isinstance(node, yaml.ScalarNode):
+            self._fault(path, None, "the name of a field is a text, not a list or a group", line)
+            return None
+        try:
+            key = resolve(node.tag, node.value)
+        except ScalarError as error:
+            self._fault(path, node.value, str(error), line)
+            return None
+        if key is None or isinstance(key, bool):
+            message = f"the name {show(node.value)} is not a text but {show(key)} if it stands without quotes; quote it"
+            self._fault(path, key, message, line)
+            return None
+        return str(key)
+
+    def _place(self, at: yaml.Node, value: yaml.Node) -> Place:
+        written = value.value if isinstance(value, yaml.ScalarNode) and value.tag == IMPLICIT_TAG else None
+        return Place(self._file, self._line(at.start_mark.line), written)
+
+    def _line(self, index: int) -> int:
+        return self._lines_before + index + 1
+
+    def _fault(self, path: Path, value: object, message: str, line_index: int) -> None:
+        self.faults.append(Fault(path_text(path), value, message, self._line(line_index), self._file))
