@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from servers.build import binary
 from servers.processes import Process, accepts_connections, free_port
 
 TOKEN = "a-token-of-the-tests-alone"
+WAIT_SECONDS = 30.0
 Object = dict[str, Any]
 
 
@@ -61,14 +63,21 @@ class ApiServer:
             self._processes.pop().stop()
 
     def request(
-        self, method: str, path: str, body: Object | None = None, media: str = "application/json", **query: str
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        media: str = "application/json",
+        accept: str = "application/json",
+        **query: str,
     ) -> Answer:
         """One request as the cluster's administrator."""
         request = urllib.request.Request(
             f"{self.url}{path}?{urlencode(query)}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": media, "Accept": "application/json"},
+            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": media, "Accept": accept},
         )
         trust = ssl.create_default_context(cafile=str(self._certificate))
         try:
@@ -78,13 +87,13 @@ class ApiServer:
             with refusal:
                 return _answer(refusal.code, refusal)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, *, accept: str = "application/json") -> Answer:
         """Reads an object or a list."""
-        return self.request("GET", path)
+        return self.request("GET", path, accept=accept)
 
-    def create(self, path: str, body: Object) -> Answer:
+    def create(self, path: str, body: Object, **query: str) -> Answer:
         """Creates an object as `kubectl create` does: an unknown field is refused."""
-        return self.request("POST", path, body, fieldValidation="Strict")
+        return self.request("POST", path, body, fieldValidation="Strict", **query)
 
     def apply(self, path: str, body: Object) -> Answer:
         """Creates or updates an object as `kubectl apply --server-side` does."""
@@ -105,6 +114,17 @@ class ApiServer:
     def delete(self, path: str) -> Answer:
         """Deletes an object."""
         return self.request("DELETE", path)
+
+    def wait_for_condition(self, path: str, condition: str) -> None:
+        """Returns once the condition of the object is true; raises with all its conditions if that takes too long."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            conditions = self.get(path).body.get("status", {}).get("conditions") or []
+            if any(found["type"] == condition and found["status"] == "True" for found in conditions):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{path} is not {condition}: {conditions}")
+            time.sleep(0.05)
 
     @property
     def _certificate(self) -> Path:
@@ -160,5 +180,5 @@ def _answer(status: int, response: Any) -> Answer:
     except ValueError:  # `/readyz` says "ok", and a server that is starting says other things
         body = {"message": text}
     warnings = response.headers.get_all("Warning") or []
-    # Each is `299 - "the sentence"`.
-    return Answer(status, body, tuple(warning.split('"', 1)[1].rstrip('"') for warning in warnings))
+    # Each is `299 - "the sentence"`, its own quotes escaped.
+    return Answer(status, body, tuple(warning[len('299 - "') : -1].replace('\\"', '"') for warning in warnings))

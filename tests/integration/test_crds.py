@@ -1,0 +1,205 @@
+"""What a real API server says to the CRDs and to jobs, and that the models say the same."""
+
+import re
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from job_cases import JOB, NAMES_WRONG, RIGHT, RULES_BROKEN, WRONG, Case, edited
+from kubetune_api.base import ApiModel
+from kubetune_api.crd import FOLDER, KINDS
+from kubetune_api.faults import path_text
+from kubetune_api.job import FineTuneJob
+from servers.kube import Answer, ApiServer
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+JOBS = "/apis/kubetune.dev/v1alpha1/namespaces/default/finetunejobs"
+PROFILES = "/apis/kubetune.dev/v1alpha1/finetuneprofiles"
+NOW = "2026-01-31T12:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def cluster(api_server: ApiServer) -> ApiServer:
+    """The API server with the CRDs of the repository."""
+    for kind in KINDS:
+        path = f"{DEFINITIONS}/{kind.plural}.kubetune.dev"
+        answer = api_server.apply(path, yaml.safe_load((FOLDER / kind.file).read_text()))
+        assert answer.accepted, answer.message
+        assert not answer.warnings
+        api_server.wait_for_condition(path, "Established")
+    return api_server
+
+
+def judged_by_server(cluster: ApiServer, manifest: dict[str, Any]) -> Answer:
+    """What the server would say, without keeping the job."""
+    return cluster.create(JOBS, manifest, dryRun="All")
+
+
+def judged_by_models(manifest: dict[str, Any]) -> set[tuple[str, str]]:
+    """The faults that the models see: field and sentence."""
+    try:
+        FineTuneJob.model_validate(manifest, by_alias=True, by_name=False)
+    except ValidationError as faults:
+        return {(path_text(fault["loc"]), fault["msg"]) for fault in faults.errors()}
+    return set()
+
+
+def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases, ids=[case.what for case in cases])
+
+
+@pytest.mark.parametrize("plural", [kind.plural for kind in KINDS])
+def test_a_definition_has_a_structural_schema_and_accepted_names(cluster: ApiServer, plural: str) -> None:
+    status = cluster.get(f"{DEFINITIONS}/{plural}.kubetune.dev").body["status"]
+    conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    assert conditions == {"NamesAccepted": "True", "Established": "True"}
+
+
+def test_the_server_fills_in_the_defaults_that_the_models_have(cluster: ApiServer) -> None:
+    answer = judged_by_server(cluster, JOB)
+    assert answer.body["spec"] == FineTuneJob.model_validate(JOB).spec.manifest()
+
+
+@each(RIGHT)
+def test_a_right_job_is_accepted_by_both(cluster: ApiServer, case: Case) -> None:
+    answer = judged_by_server(cluster, case.manifest)
+    assert answer.accepted, answer.message
+    assert not answer.warnings
+    assert not judged_by_models(case.manifest)
+
+
+@each(WRONG)
+def test_a_wrong_field_is_refused_by_both(cluster: ApiServer, case: Case) -> None:
+    answer = judged_by_server(cluster, case.manifest)
+    assert not answer.accepted
+    assert case.field in answer.message
+    assert case.field in {field for field, _ in judged_by_models(case.manifest)}
+
+
+@each(NAMES_WRONG)
+def test_a_wrong_name_is_refused_by_both(cluster: ApiServer, case: Case) -> None:
+    answer = judged_by_server(cluster, case.manifest)
+    assert "metadata.name is at most 37 lowercase letters" in answer.message
+    assert case.field in {field for field, _ in judged_by_models(case.manifest)}
+
+
+@each(RULES_BROKEN)
+def test_a_broken_rule_is_reported_by_both_at_the_same_field_in_the_same_words(cluster: ApiServer, case: Case) -> None:
+    faults = judged_by_models(case.manifest)
+    assert case.field in {field for field, _ in faults}
+    causes = judged_by_server(cluster, case.manifest).body["details"]["causes"]
+    assert {(cause["field"], cause["message"].partition(": ")[2]) for cause in causes} == faults
+
+
+def test_every_rule_has_a_case_that_breaks_it() -> None:
+    broken = {
+        (re.sub(r"\[\d+\]", "", field), message)
+        for case in (*RULES_BROKEN, *WRONG)
+        for field, message in judged_by_models(case.manifest)
+    }
+    assert set(rules_below(FineTuneJob)) - broken == set()
+
+
+def rules_below(model: type[ApiModel], path: str = "") -> Iterator[tuple[str, str]]:
+    """Where each rule of the model and of the models in it is reported, and its sentence."""
+    for rule in model.rules:
+        yield f"{path}.{rule.field}".strip("."), rule.message
+    for field in model.model_fields.values():
+        for below in models_in(field.annotation):
+            yield from rules_below(below, f"{path}.{field.alias}")
+
+
+def models_in(annotation: Any) -> Iterator[type[ApiModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from models_in(part)
+
+
+@settings(deadline=None, max_examples=300, derandomize=True)
+@given(st.lists(st.sampled_from([*RIGHT, *WRONG, *RULES_BROKEN, *NAMES_WRONG]), min_size=2, max_size=4))
+def test_whatever_is_put_together_both_agree_whether_it_is_right(cluster: ApiServer, cases: list[Case]) -> None:
+    manifest = edited({path: value for case in cases for path, value in case.edits.items()})
+    answer = judged_by_server(cluster, manifest)
+    assert answer.accepted == (not judged_by_models(manifest)), answer.message
+
+
+def test_the_spec_is_fixed_once_the_run_has_started(cluster: ApiServer) -> None:
+    job = edited({"metadata.name": "fixed"})
+    path = f"{JOBS}/fixed"
+    assert cluster.create(JOBS, job).accepted
+    assert cluster.merge(path, {"spec": {"training": {"epochs": 4}}}).accepted
+    assert cluster.merge(f"{path}/status", {"status": {"startedAt": NOW}}).accepted
+
+    for change in ({"training": {"epochs": 5}}, {"training": {"maxSteps": 9}}, {"zero": {"stage": 1}}):
+        refusal = cluster.merge(path, {"spec": change})
+        assert refusal.status == 422
+        assert "spec is fixed once the run has started" in refusal.message
+    assert cluster.merge(path, {"metadata": {"labels": {"team": "a"}}}).accepted
+    assert cluster.merge(f"{path}/status", {"status": {"phase": "Running"}}).accepted
+
+
+def test_a_field_that_was_set_can_no_more_be_taken_out_than_changed(cluster: ApiServer) -> None:
+    path = f"{JOBS}/taken-out"
+    assert cluster.create(JOBS, edited({"metadata.name": "taken-out", "spec.zero.stage": 1})).accepted
+    assert cluster.merge(f"{path}/status", {"status": {"startedAt": NOW}}).accepted
+    assert "spec is fixed" in cluster.merge(path, {"spec": {"zero": {"stage": None}}}).message
+
+
+def test_status_is_written_through_its_own_path_alone(cluster: ApiServer) -> None:
+    job = edited({"metadata.name": "its-own-path", "status.startedAt": NOW})
+    assert cluster.create(JOBS, job).accepted
+    assert "status" not in cluster.get(f"{JOBS}/its-own-path").body
+
+
+def test_an_unknown_field_is_pruned_where_the_client_does_not_ask_for_strictness(cluster: ApiServer) -> None:
+    job = edited({"metadata.name": "pruned", "spec.training.epoch": 3})
+    answer = cluster.request("POST", JOBS, job)
+    assert answer.accepted
+    assert answer.warnings == ('unknown field "spec.training.epoch"',)
+    assert "epoch" not in answer.body["spec"]["training"]
+
+
+def test_kubectl_get_shows_the_columns_of_a_finished_job(cluster: ApiServer) -> None:
+    assert cluster.create(JOBS, edited({"metadata.name": "shown", "spec.resources.workers": 2})).accepted
+    status = {
+        "phase": "Succeeded",
+        "progress": {"step": 9, "totalSteps": 10, "epoch": 2.7, "loss": 0.25},
+        "metrics": [{"name": "test/accuracy", "value": 0.875}],
+    }
+    assert cluster.merge(f"{JOBS}/shown/status", {"status": status}).accepted
+    table = cluster.get(f"{JOBS}/shown", accept="application/json;as=Table;v=v1;g=meta.k8s.io").body
+    names = [column["name"] for column in table["columnDefinitions"]]
+    shown = dict(zip(names, table["rows"][0]["cells"], strict=True))
+    expected = {
+        "Name": "shown",
+        "Phase": "Succeeded",
+        "Step": 9,
+        "Of": 10,
+        "Loss": 0.25,
+        "Accuracy": 0.875,
+        "Workers": 2,
+    }
+    assert {name: shown[name] for name in expected} == expected
+
+
+def test_a_profile_is_accepted_without_a_namespace(cluster: ApiServer) -> None:
+    profile = {
+        "apiVersion": "kubetune.dev/v1alpha1",
+        "kind": "FineTuneProfile",
+        "metadata": {"name": "laptop"},
+        "spec": {"allowedUriPrefixes": ["file:///"], "limits": {"maxWorkers": 2}},
+    }
+    answer = cluster.create(PROFILES, profile)
+    assert answer.accepted, answer.message
+    assert "unknown field" in cluster.create(PROFILES, {**profile, "spec": {"limit": 1}}).message
+    assert (
+        "must be of type integer"
+        in cluster.create(PROFILES, {**profile, "spec": {"limits": {"maxWorkers": "2"}}}).message
+    )
