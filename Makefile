@@ -39,8 +39,9 @@ lint: setup ## Checks style, types and the seams between the packages
 	mypy
 	lint-imports
 
-crds: setup ## Writes the CRDs anew from the models
+crds: setup ## Writes the CRDs and the page on the API anew from the models
 	@python -m kubetune_api.crd
+	@python -m kubetune_api.reference
 
 bench: setup assets ## Measures the trainer against its peers; see benchmarks/
 	@python benchmarks/run.py

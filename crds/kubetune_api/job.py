@@ -54,7 +54,8 @@ class Model(ApiModel):
     uri: ModelUri
     """Where the model is: a folder (`file:///path`, `s3://bucket/path`, `gs://…`, `az://…`) that holds `config.json`,
     safetensors weights and a tokenizer, or one GGUF file; or a repository of the Hugging Face hub
-    (`hf://owner/name`). Pickled weights and remote code are never loaded."""
+    (`hf://owner/name`). `file://./path` and `file://../path` start at the manifest's folder, in a local run. Pickled
+    weights and remote code are never loaded."""
     revision: GitRevision | None = None
     """The commit of the hub repository, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
 
@@ -136,7 +137,7 @@ class Cleaning(ApiModel):
     drop_duplicates: bool = True
     """Keeps the first of the rows with the same text (for CausalLM: the same prompt and completion)."""
     min_characters: Annotated[int, Field(ge=0, le=100000)] = 0
-    """Drops rows whose text (for CausalLM: completion) has fewer characters than this."""
+    """Drops rows whose text (for CausalLM: completion) is shorter than this, in characters."""
     drop_other_labels: bool = False
     """Drops rows whose label is not in `task.labels`. False: such a row is a fault."""
 
@@ -167,7 +168,8 @@ class Dataset(ApiModel):
 
     uri: DatasetUri
     """Where the data is: one file, or a pattern with `*` (`s3://bucket/reviews/*.parquet`). The names tell the format:
-    `.csv`, `.jsonl` (each also `.gz` or `.bz2`), `.parquet`. For the hub, `hf://datasets/owner/name/path/*.parquet`."""
+    `.csv`, `.jsonl` (each also `.gz` or `.bz2`), `.parquet`. For the hub, `hf://datasets/owner/name/path/*.parquet`.
+    `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
     revision: GitRevision | None = None
     """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
     columns: Columns
@@ -263,7 +265,7 @@ class Schedule(ApiModel):
     type: Literal["Linear", "Cosine", "Constant"] = "Linear"
     """After the warm-up: `Linear` falls to 0 in a straight line, `Cosine` along half a cosine, `Constant` stays."""
     warmup_steps: Annotated[int, Field(ge=0, le=10000000)] | None = None
-    """The steps over which the rate rises from 0. Unset: see `warmupRatio`."""
+    """How long the rate rises from 0, in optimizer steps. Unset: see `warmupRatio`."""
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """The same as a share of all steps, 0 to 1. Unset: 0."""
 
@@ -281,29 +283,29 @@ class Training(ApiModel):
     """How the weights are trained: AdamW on the mean loss of each global batch."""
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
-    """How often the training split is gone through."""
+    """How often the training split is gone through, in whole passes."""
     max_steps: Annotated[int, Field(ge=1, le=100000000)] | None = None
-    """Ends the run after this many optimizer steps, if the epochs have not ended it before."""
+    """Ends the run after this many optimizer steps, if the epochs have not ended it before. Unset: they end it."""
     global_batch_size: Annotated[int, Field(ge=1, le=1048576)] = 32
-    """The examples of one optimizer step, over all workers. The result does not depend on how many workers share them:
-    gradient accumulation is worked out from it."""
+    """What one optimizer step takes in, over all workers, in examples. The result does not depend on how many workers
+    share them: gradient accumulation is worked out from it."""
     micro_batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
-    """The examples that one worker takes through the model at a time. Smaller needs less memory, larger is faster; the
+    """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster; the
     result is the same."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
-    """The highest learning rate of the schedule."""
+    """The highest learning rate of the schedule, per optimizer step."""
     schedule: Schedule = Schedule()
     """How the learning rate moves."""
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """AdamW's decoupled L2 decay, per step and learning rate. Biases and norms are exempt."""
     adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """AdamW's decay of the mean of the gradients."""
+    """AdamW's decay of the mean of the gradients, per optimizer step."""
     adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    """AdamW's decay of the mean of the squared gradients."""
+    """AdamW's decay of the mean of the squared gradients, per optimizer step."""
     adam_epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-8
-    """AdamW's guard against a division by zero."""
+    """AdamW's guard against a division by zero, in units of the gradient."""
     max_gradient_norm: Annotated[float, Field(ge=0.0, le=1000000.0)] = 1.0
-    """Scales the gradients of a step down to this Euclidean norm. 0 turns it off."""
+    """Scales the gradients of a step down to this Euclidean norm, in units of the gradient. 0 turns it off."""
     precision: Literal["Auto", "FP32", "BF16"] = "Auto"
     """The numbers that the model computes with; the optimizer keeps 32-bit weights either way. `Auto` is `BF16` on a
     GPU that has it and `FP32` elsewhere."""
@@ -372,7 +374,8 @@ class Output(ApiModel):
 
     uri: OutputUri
     """The folder in object storage: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`. A run writes under
-    `<uri>/<namespace>/<name>/<run>/`, never over another run's files."""
+    `<uri>/<namespace>/<name>/<run>/`, never over another run's files. `file://./path` and `file://../path` start at the
+    manifest's folder, in a local run."""
 
 
 class FineTuneJobSpec(ApiModel):
@@ -499,13 +502,13 @@ class ObjectMeta(ApiModel):
         StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$"),
         Field(json_schema_extra=words(f"at most {MAX_NAME_LENGTH} {_NAME_WORDS}, the first a letter")),
     ]
-    """The name of the job: at most 37 lowercase letters, digits and `-`, the first a letter, the last no `-`."""
+    """The name of the object: at most 37 lowercase letters, digits and `-`, the first a letter, the last no `-`."""
     namespace: Annotated[
         str,
         StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
         Field(json_schema_extra=words(f"at most 63 {_NAME_WORDS}")),
     ] = "default"
-    """The namespace of the job; a local run uses it in the path of the output."""
+    """The namespace of a job; a local run uses it in the path of the output."""
 
 
 class FineTuneJob(ApiModel):

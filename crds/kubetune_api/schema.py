@@ -91,7 +91,9 @@ def default_text(default: object) -> str:
         return "{}"
     if isinstance(default, bool):
         return str(default).lower()
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    if isinstance(default, float):
+        return str(int(default)) if default.is_integer() else f"{default:g}"
+    return str(default)
 
 
 def at(schema: Schema, path: Path) -> Schema | None:
@@ -110,4 +112,5 @@ def fields(schema: Schema, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
         yield (*path, name), below
         yield from fields(below, (*path, name))
     if "items" in schema:
+        yield (*path, 0), schema["items"]
         yield from fields(schema["items"], (*path, 0))

@@ -1,0 +1,184 @@
+"""From the text of a manifest to its jobs and profiles, or to all its faults at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kubetune_api.base import API_VERSION
+from kubetune_api.faults import Fault, show
+from kubetune_api.faults import Path as FieldPath
+from kubetune_api.job import FineTuneJob
+from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
+from kubetune_api.profile import FineTuneProfile, violations
+from kubetune_api.schema import Schema, structural_schema
+from kubetune_api.sentences import not_a_text, not_one_of, sentence
+from kubetune_api.uris import resolve_relative_uris
+from kubetune_api.yaml_tree import Document, read_documents
+
+MAX_BYTES = 1 << 20
+"""The largest manifest file; the API server takes no object of this size either."""
+_KINDS: dict[str, type[FineTuneJob] | type[FineTuneProfile]] = {
+    "FineTuneJob": FineTuneJob,
+    "FineTuneProfile": FineTuneProfile,
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest holds: the objects that are right, and the faults of those that are not."""
+
+    jobs: tuple[FineTuneJob, ...] = ()
+    profiles: tuple[FineTuneProfile, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Read:
+    document: Document
+    item: FineTuneJob | FineTuneProfile
+
+
+def read_manifest(text: str | bytes, file: str, *, overrides: Sequence[str] = ()) -> Manifest:
+    """Reads every document of a manifest; never raises, whatever the text.
+
+    `file` names the text in faults; relative URIs are judged as beside it, and stay as they are.
+    `overrides` (`spec.training.epochs=1`) are put into each job before it is judged.
+    """
+    if isinstance(text, bytes):
+        text_or_fault = _decoded(text, file)
+        if isinstance(text_or_fault, Fault):
+            return Manifest(faults=(text_or_fault,))
+        text = text_or_fault
+    parsed = [parse_override(override) for override in overrides]
+    good = [override for override in parsed if isinstance(override, Override)]
+    documents, faults = read_documents(text, file)
+    if not documents and not faults:
+        faults.append(Fault("", None, "the file holds no object; write a FineTuneJob into it", None, file))
+    faults += [fault for fault in parsed if isinstance(fault, Fault)]
+    read: list[_Read] = []
+    for document in documents:
+        item, found = _judge(document, good)
+        faults += [fault for fault in found if not any(fault.path and _same(fault, known) for known in faults)]
+        if item is not None:
+            read.append(item)
+    faults += _twins(read) + _violations(read, file)
+    return Manifest(
+        jobs=tuple(each.item for each in read if isinstance(each.item, FineTuneJob)),
+        profiles=tuple(each.item for each in read if isinstance(each.item, FineTuneProfile)),
+        faults=tuple(sorted(faults, key=lambda fault: (fault.line is None, fault.line))),
+    )
+
+
+def _decoded(data: bytes, file: str) -> str | Fault:
+    if len(data) > MAX_BYTES:
+        message = f"the file has more than {MAX_BYTES} bytes, too many for a manifest; name another file"
+        return Fault("", None, message, None, file)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return Fault("", None, f"byte 0x{data[error.start]:02X} is not UTF-8; save the file as UTF-8", line, file)
+
+
+def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | None, list[Fault]]:
+    value = document.value
+    if not isinstance(value, dict):
+        message = f"{show(value)} is not an object; start with `apiVersion: {API_VERSION}`"
+        return None, [document.fault((), value, message)]
+    model = _KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
+    if model is None:
+        return None, [_unknown_kind(document)]
+    faults: list[Fault] = []
+    if model is FineTuneJob:
+        document, faults = apply_overrides(document, overrides)
+    schema = structural_schema(model)
+    given = _without_nulls({name: part for name, part in document.value.items() if name != "status"}, schema)
+    faults += _labels_that_are_no_text(document)
+    try:
+        item = model.model_validate(given, by_alias=True, by_name=False)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            path: FieldPath = each["loc"]
+            written = document.place(path).written if path in document.places else None
+            faults.append(document.fault(path, each["input"], sentence(each, schema, written)))
+        return None, faults
+    return (None, faults) if faults else (_Read(document, item), [])
+
+
+def _unknown_kind(document: Document) -> Fault:
+    kind = document.value.get("kind")
+    if kind is None:
+        message = f"missing; add `kind: {' or '.join(_KINDS)}`"
+    else:
+        message = not_one_of(show(kind), kind, list(_KINDS))
+        if document.value.get("apiVersion") != API_VERSION and "did you mean" not in message:
+            message = f"kubetune does not read a {show(kind)}; keep it in a file of its own"
+    return document.fault(("kind",), kind, message)
+
+
+def _without_nulls(value: Any, schema: Schema) -> Any:
+    """The API server takes a null for an absent field, wherever a known field is meant."""
+    if isinstance(value, list):
+        return [_without_nulls(item, schema.get("items", {})) for item in value]
+    if not isinstance(value, dict):
+        return value
+    known = schema.get("properties", {})
+    return {
+        name: _without_nulls(part, known.get(name, {}))
+        for name, part in value.items()
+        if part is not None or name not in known
+    }
+
+
+def _labels_that_are_no_text(document: Document) -> list[Fault]:
+    """The rest of `metadata` is the API server's to judge; these two are where people forget the quotes."""
+    metadata = document.value.get("metadata")
+    faults = []
+    for field in ("labels", "annotations"):
+        texts = metadata.get(field) if isinstance(metadata, dict) else None
+        for name, value in texts.items() if isinstance(texts, dict) else ():
+            if not isinstance(value, str):
+                path = ("metadata", field, name)
+                message = not_a_text(show(value), value, document.place(path).written)
+                faults.append(document.fault(path, value, message))
+    return faults
+
+
+def _same(fault: Fault, known: Fault) -> bool:
+    """A value that YAML cannot express is missing to the model: one fault is enough."""
+    return (fault.path, fault.line) == (known.path, known.line)
+
+
+def _twins(read: Sequence[_Read]) -> list[Fault]:
+    faults = []
+    seen: dict[tuple[str, str, str], int | None] = {}
+    for each in read:
+        metadata = each.item.metadata
+        place = each.document.place(("metadata", "name"))
+        key = (each.item.kind, metadata.namespace, metadata.name)
+        if key in seen:
+            message = (
+                f"{show(metadata.name)} stands here and on line {seen[key]}; the later replaces the earlier; rename one"
+            )
+            faults.append(each.document.fault(("metadata", "name"), metadata.name, message))
+        seen.setdefault(key, place.line)
+    return faults
+
+
+def _violations(read: Sequence[_Read], file: str) -> list[Fault]:
+    profiles = {each.item.metadata.name: each.item for each in read if isinstance(each.item, FineTuneProfile)}
+    faults = []
+    for each in read:
+        if not isinstance(each.item, FineTuneJob):
+            continue
+        profile = profiles.get(each.item.spec.resources.profile or "")
+        if profile is not None:
+            job = resolve_relative_uris(each.item, Path(file).parent)
+            faults += [
+                each.document.fault(parse_path(path), value, f"{show(value)}: {message}")
+                for path, value, message in violations(job, profile)
+            ]
+    return faults
