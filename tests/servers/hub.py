@@ -36,6 +36,8 @@ class Hub:
     """An HTTP status that every request is answered with."""
     downloads: list[str] = field(default_factory=list)
     """The paths of the files that were sent."""
+    tokens_given_away: int = 0
+    """How often the token came to the storage of the large files, which is another host."""
 
     def __post_init__(self) -> None:
         hub = self
@@ -51,6 +53,11 @@ class Hub:
     def endpoint(self) -> str:
         """For HF_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def storage(self) -> str:
+        """Where the large files are."""
+        return f"http://localhost:{self._server.server_address[1]}"
 
     def start(self) -> None:
         """Begins to answer."""
@@ -77,12 +84,14 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).strip("/")
         if self.state.broken is not None:
             self._send(self.state.broken, b"", send_body=send_body)
-        elif found := re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)/?(.*)", path):
+        elif found := re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)/revision/([^/]+)", path):
             prefix = "datasets/" if found[1] == "datasets" else ""
-            self._tree(prefix + found[2], found[3], found[4])
+            self._listing(prefix + found[2], found[3])
         elif found := re.fullmatch(r"((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(found[1], found[2], found[3], send_body=send_body)
         elif found := re.fullmatch(r"lfs/((?:datasets/)?[^/]+/[^/]+)/(.+)", path):
+            # A signed URL in the real world: who sends the token there as well, gives it away.
+            self.state.tokens_given_away += "Authorization" in self.headers
             self._download(found[2], self.state.repositories[found[1]].files[found[2]], {}, send_body=send_body)
         else:
             self._send(404, b"", send_body=send_body)
@@ -101,26 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
             return repository
         return None
 
-    def _tree(self, name: str, commit: str, folder: str) -> None:
+    def _listing(self, name: str, commit: str) -> None:
         repository = self._opened(name, commit)
-        if repository is None:
-            return
-        recursive = "recursive=true" in self.path.lower()
-        prefix = f"{folder.rstrip('/')}/" if folder else ""
-        below = {path: content for path, content in repository.files.items() if path.startswith(prefix)}
-        if prefix and not below:
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
-            return
-        entries: list[dict[str, Any]] = []
-        for path, content in below.items():
-            first, slash, _ = path.removeprefix(prefix).partition("/")
-            if slash and not recursive:
-                entry = {"type": "directory", "path": f"{prefix}{first}", "oid": "0" * 40, "size": 0}
-            else:
-                entry = _entry(path, content)
-            if entry not in entries:
-                entries.append(entry)
-        self._send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+        if repository is not None:
+            siblings = [_entry(path, content) for path, content in repository.files.items()]
+            listing = {"id": name.removeprefix("datasets/"), "sha": COMMIT, "siblings": siblings}
+            self._send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
 
     def _file(self, name: str, commit: str, path: str, *, send_body: bool) -> None:
         repository = self._opened(name, commit)
@@ -132,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_oid(path, content)}"'}
         if _is_large(path):
-            location = f"{self.state.endpoint}/lfs/{name}/{path}"
+            location = f"{self.state.storage}/lfs/{name}/{path}"
             linked = {"X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(len(content)), "Location": location}
             self._send(302, b"", {**headers, **linked}, send_body=send_body)
         else:
@@ -167,7 +162,7 @@ def _oid(path: str, content: bytes) -> str:
 
 
 def _entry(path: str, content: bytes) -> dict[str, Any]:
-    entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content), "oid": _oid(path, content)[:40]}
+    entry: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": _oid(path, content)[:40]}
     if _is_large(path):
-        entry["lfs"] = {"oid": _oid(path, content), "size": len(content), "pointerSize": 134}
+        entry["lfs"] = {"sha256": _oid(path, content), "size": len(content), "pointerSize": 134}
     return entry

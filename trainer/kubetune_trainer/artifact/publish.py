@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,24 +37,19 @@ def preflight(store: Store, token: str | None = None) -> None:
     """
     probe = f".preflight-{token or secrets.token_hex(8)}"
     mine, other = b"kubetune was here\n", b"kubetune was here twice\n"
-    store.delete(probe)
+    created = store.create(probe, mine)
+    replaced = store.create(probe, other)
     try:
-        created = store.create(probe, mine)
-        replaced = store.create(probe, other)
-        try:
-            kept = store.get(probe)
-        except MissingObjectError:
-            kept = b""
-    finally:
-        with suppress(RunError):
-            store.delete(probe)
+        kept = store.get(probe)
+    except MissingObjectError:
+        kept = b""
+    store.delete(probe)
     if not created or replaced or kept != mine:
         raise RunError(
             Reason.STORAGE_FAILED,
             f"The store of {store.uri()} does not keep an object from being replaced (conditional creation,"
             " If-None-Match), so two runs could overwrite each other; use a store that does.",
         )
-    store.delete(probe)
 
 
 def claim(run: Run, store: Store, now: str) -> None:

@@ -31,11 +31,11 @@ class Patience:
 
     connect: float = 4.0
     """Seconds for a connection to be made."""
-    response: float = 10.0
+    response: float = 8.0
     """Seconds of silence: until an answer begins (a part of an upload included), and between its pieces."""
     retries: int = 6
     """How often a failed request is tried again."""
-    retry_window: float = 12.0
+    retry_window: float = 9.6
     """Seconds after the first try in which another may begin."""
 
     @classmethod
@@ -80,13 +80,18 @@ def connect(place: Location, patience: Patience) -> Any:
 def _allows_http(place: Location) -> bool:
     """Whether requests may go unencrypted: to this machine, or where the environment says so in words."""
     names, permission = _ENDPOINTS.get(place.scheme, ((), ""))
-    url = next((os.environ[name] for name in names if os.environ.get(name)), "")
-    if urlsplit(url).scheme != "http":
+    variable = next((name for name in names if os.environ.get(name)), None)
+    if variable is None:
         return False
-    if urlsplit(url).hostname in _LOOPBACK or os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
+    url = urlsplit(os.environ[variable])
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise RunError(Reason.STORAGE_FAILED, f"{variable} is no URL; set it to https://host or https://host:port.")
+    if url.scheme == "https":
+        return False
+    if url.hostname in _LOOPBACK or os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
         return True
     raise RunError(
         Reason.STORAGE_FAILED,
-        f"{place.uri} would be reached without encryption at {urlsplit(url).hostname}; use an https:// endpoint, or set"
+        f"{place.uri} would be reached without encryption at {url.hostname}; use an https:// endpoint, or set"
         f" {permission}=true if the network is trusted.",
     )

@@ -22,15 +22,24 @@ _CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
-_METADATA_SERVERS = ("169.254.169.254", "metadata.google.internal")
+_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing", "OpenCredentials")
+"""Without any in the environment, obstore asks the metadata server of a cloud's machine."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
-_REFUSED_KEYS = {
-    "InvalidAccessKeyId": "the access key is unknown there",
+_NO_OBJECT = ("NoSuchKey", "BlobNotFound")
+_UNKNOWN_KEY = "the access key is unknown there"
+_REFUSALS = {
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "XAdminUserNotFound": _UNKNOWN_KEY,  # versitygw's word for it
     "SignatureDoesNotMatch": "the secret key does not fit the access key",
     "ExpiredToken": "the temporary credentials have expired",
     "InvalidToken": "the session token is not valid",
-    "RequestTimeTooSkewed": "this machine's clock is wrong by minutes",
-    "AccessDenied": "these credentials lack the permission",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong by minutes",
+    "AccessDenied": "they lack the permission",
+}
+_HINTS = {
+    "InvalidBucketName": "it takes no bucket of that name; correct the URI",
+    "AuthorizationHeaderMalformed": "it is in another region; set AWS_REGION to it",
+    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
 }
 _LOCAL = {
     errno.ENOSPC: "no space is left on the device; free some, or choose another place",
@@ -84,37 +93,44 @@ def explain_local(error: OSError, path: str, verb: str) -> RunError:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether the object, not its bucket, is what the store did not find."""
-    return isinstance(error, FileNotFoundError) and not any(mark in str(error) for mark in _NO_BUCKET)
+    """Whether an object, not its bucket or the user, is what the store did not find."""
+    return isinstance(error, FileNotFoundError) and _code(str(error)) in (None, *_NO_OBJECT)
 
 
 def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
-    place, server = attempt.place, endpoint(attempt.place)
+    place, server, code = attempt.place, endpoint(attempt.place), _code(words)
     if any(mark in words for mark in _NO_BUCKET):
         return _failed(attempt, f"{server} has no bucket {place.bucket}; create it, or correct the URI")
-    if any(name in words for name in _METADATA_SERVERS) or "Missing" in words or "not found in environment" in words:
+    if any(mark in words for mark in _NO_CREDENTIALS):
         return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
-    if isinstance(error, FileNotFoundError):
-        return _failed(attempt, "it is not there; correct the URI")
-    status = int(found[1]) if (found := re.search(r"status: (\d{3})", words)) else None
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
-    if isinstance(error, denied) or status in (401, 403):
-        return _refused(attempt, f"{server} refused the credentials{_code(words)}; check {_CREDENTIALS[place.scheme]}")
+    if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
+        meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
+        return _refused(attempt, f"{server} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+    if is_missing(error):
+        return _failed(attempt, "it is not there; correct the URI")
+    return _failed(attempt, _hint(code, server) or _connection_fault(words, attempt) or _first_line(words))
+
+
+def _hint(code: str | None, server: str) -> str | None:
+    return f"{server} says that {_HINTS[code]}" if code in _HINTS else None
+
+
+def _connection_fault(words: str, attempt: Attempt) -> str | None:
+    server = endpoint(attempt.place)
     if "kind: Connect" in words:
-        return _failed(attempt, f"{server} cannot be reached; check the endpoint, and whether the server runs")
+        return f"{server} cannot be reached; check the endpoint, and whether the server runs"
     if "kind: Timeout" in words or "timed out" in words:
-        return _failed(
-            attempt,
+        return (
             f"{server} did not answer within {attempt.seconds:.0f} seconds; check the server and the network, or raise"
-            " KUBETUNE_STORAGE_TIMEOUT_SECONDS",
+            " KUBETUNE_STORAGE_TIMEOUT_SECONDS"
         )
-    if "redirect without LOCATION" in words:
-        return _failed(attempt, f"the bucket {place.bucket} is in another region; set AWS_REGION to it")
-    if status is not None:
-        return _failed(attempt, f"{server} answered with HTTP status {status}{_code(words)}; look into its log")
-    if "kind: Request" in words or "kind: Interrupted" in words or "error sending request" in words:
-        return _failed(attempt, f"{server} broke the connection; check whether the server still runs")
-    return _failed(attempt, _first_line(words))
+    if found := re.search(r"status: (\d{3})", words):
+        code = f" ({code})" if (code := _code(words)) else ""
+        return f"{server} answered with HTTP status {found[1]}{code}; look into its log, or try again later"
+    if "kind: Request" in words or "kind: Interrupted" in words:
+        return f"{server} broke the connection; check whether the server still runs"
+    return None
 
 
 def _failed(attempt: Attempt, why: str) -> RunError:
@@ -131,12 +147,10 @@ def _errno(error: Exception, words: str) -> int | None:
     return int(found[1]) if (found := re.search(r"\(os error (\d+)\)", words)) else None
 
 
-def _code(words: str) -> str:
-    """The store's own code for the refusal, with what it means."""
+def _code(words: str) -> str | None:
+    """The store's own code for the fault, from the body of its answer."""
     found = re.search(r"<Code>(\w{1,64})</Code>", words)
-    if found is None:
-        return ""
-    return f" ({found[1]}: {_REFUSED_KEYS[found[1]]})" if found[1] in _REFUSED_KEYS else f" ({found[1]})"
+    return found[1] if found else None
 
 
 def _first_line(words: str) -> str:

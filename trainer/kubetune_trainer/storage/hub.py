@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, RepoFile, RepoFolder, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -27,6 +28,9 @@ from kubetune_trainer.storage.faults import explain_local
 from kubetune_trainer.storage.store import ObjectInfo
 
 _DATASETS = "datasets/"
+_SECONDS = 10.0
+"""How long the hub may take to answer."""
+_DOWNLOADS_AT_ONCE = 4
 _REFUSED = (401, 403)
 
 
@@ -60,63 +64,72 @@ class HubRepository:
 
     def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
         """The names of the folders directly below `path`, and the files there, both sorted."""
-        with self._faults(path):
-            try:
-                tree = list(
-                    self._api.list_repo_tree(
-                        self._name, path or None, revision=self._revision, repo_type=self._kind, recursive=False
-                    )
-                )
-            except EntryNotFoundError:
-                tree = []
-        folders = sorted(entry.path.rpartition("/")[2] for entry in tree if isinstance(entry, RepoFolder))
+        prefix = f"{path}/" if path else ""
+        below = [info for info in self._files if info.path.startswith(prefix)]
+        folders = {rest.partition("/")[0] for info in below if "/" in (rest := info.path.removeprefix(prefix))}
+        return sorted(folders), [info for info in below if "/" not in info.path.removeprefix(prefix)]
+
+    @cached_property
+    def _files(self) -> list[ObjectInfo]:
+        # One request for the whole commit: unlike the library's listing page by page, it has a time limit.
+        with self._faults():
+            ask = self._api.dataset_info if self._kind == "dataset" else self._api.model_info
+            info = ask(self._name, revision=self._revision, files_metadata=True, timeout=_SECONDS)
         files = [
-            ObjectInfo(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
-            for entry in tree
-            if isinstance(entry, RepoFile)
+            ObjectInfo(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else file.blob_id or "")
+            for file in info.siblings or []
         ]
-        return folders, sorted(files, key=lambda info: info.path)
+        return sorted(files, key=lambda file: file.path)
 
     def fetch(self, objects: Sequence[ObjectInfo], folder: Path) -> list[LocalFile]:
         """Downloads the files of the pinned commit, each to its path in the repository."""
-        paths = [info.path for info in objects]
-        with self._faults():
-            snapshot_download(
-                self._name,
-                repo_type=self._kind,
-                revision=self._revision,
-                allow_patterns=paths,
-                local_dir=folder,
-                endpoint=self._endpoint,
-            )
-        return [self._local(info, folder / info.path) for info in objects]
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            return list(pool.map(lambda info: self._download(info, folder), objects))
 
-    def _local(self, info: ObjectInfo, path: Path) -> LocalFile:
-        size = path.stat().st_size
-        if size != info.size:
-            raise self._failed(info.path, f"{size} bytes came of {info.size}; start the run again")
-        return LocalFile(path, self.uri(info.path), size, sha256_of(path))
+    def _download(self, info: ObjectInfo, folder: Path) -> LocalFile:
+        with self._faults(info.path):
+            path = Path(
+                hf_hub_download(
+                    self._name,
+                    info.path,
+                    repo_type=self._kind,
+                    revision=self._revision,
+                    local_dir=folder,
+                    endpoint=self._endpoint,
+                    etag_timeout=_SECONDS,
+                )
+            )
+            size, digest = path.stat().st_size, sha256_of(path)
+        if size != info.size or (len(info.version) == len(digest) and info.version != digest):
+            raise self._failed(info.path, "other bytes came than the hub lists; start the run again")
+        return LocalFile(path, self.uri(info.path), size, digest)
 
     @contextmanager
     def _faults(self, path: str = "") -> Iterator[None]:
         try:
             yield
-        except GatedRepoError:
-            raise self._refused(f"its owner gives access on request; ask at {self._page}, then set HF_TOKEN") from None
-        except RevisionNotFoundError:
-            raise self._failed(path, f"it has no commit {self._revision}; correct the revision") from None
-        except RepositoryNotFoundError:
-            why = "there is no such repository, or HF_TOKEN does not give access to it; correct the URI, or set it"
-            raise self._refused(why) from None
-        except HFValidationError:
-            raise self._failed(path, "this is not a repository's name; write owner/name") from None
-        except HfHubHTTPError as error:
-            raise self._answered(path, error.response.status_code) from None
-        except (httpx2.HTTPError, LocalEntryNotFoundError):
-            why = f"{self._endpoint} cannot be reached; check HF_ENDPOINT and the network"
-            raise self._failed(path, why) from None
-        except OSError as error:
-            raise explain_local(error, str(error.filename or self.uri(path)), "written") from error
+        except LocalEntryNotFoundError as error:  # the library's wrapping of what the server said
+            raise self._explained(error.__cause__ or error, path) from None
+        except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
+            raise self._explained(error, path) from None
+
+    def _explained(self, error: BaseException, path: str) -> RunError:
+        match error:
+            case GatedRepoError():
+                return self._refused(f"its owner gives access on request; ask at {self._page}, then set HF_TOKEN")
+            case RevisionNotFoundError():
+                return self._failed(path, f"it has no commit {self._revision}; correct the revision")
+            case RepositoryNotFoundError():
+                return self._refused("there is no such repository, or it is private; correct the URI, or set HF_TOKEN")
+            case HFValidationError():
+                return self._failed(path, "this is not the name of a repository; write owner/name")
+            case HfHubHTTPError():
+                return self._answered(path, error.response.status_code)
+            case OSError() if error.errno:
+                return explain_local(error, str(error.filename or self.uri(path)), "written")
+        return self._failed(
+            path, f"{self._endpoint} cannot be reached, or broke off; check HF_ENDPOINT and the network"
+        )
 
     @property
     def _page(self) -> str:

@@ -23,7 +23,7 @@ _PART = 5 * 2**20
 """Bytes of the smallest part of an upload: the least that S3 takes."""
 _MOST_PARTS = 9_000
 """S3 takes 10,000."""
-_PARTS_AT_ONCE = 3
+_PARTS_AT_ONCE = 2
 """Few enough that a slow line gets its parts through in time."""
 _STORE_ERRORS = (obstore.exceptions.BaseError, OSError, ValueError)
 
@@ -67,11 +67,6 @@ class Store:
 
     def _at(self, path: str) -> Location:
         return self._place.child(path) if path else self._place
-
-    def head(self, path: str) -> ObjectInfo:
-        """Size and version of one object; MissingObjectError if there is none."""
-        with self._faults("read", self._at(path)):
-            return self._info(self._client.head(self._at(path).key))
 
     def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
         """The names of the folders directly below `path`, and the objects there, both sorted."""
