@@ -22,7 +22,7 @@ from kubetune_trainer.records import (
 
 
 def stored(name: str, size: int) -> StoredFile:
-    return StoredFile(name, size, hashlib.sha256(name.encode()).hexdigest())
+    return StoredFile(name, size, hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def job(task: str = "SequenceClassification", name: str = "film-reviews", **spec: Any) -> FineTuneJob:

@@ -1,8 +1,6 @@
 """`README.md`: the model card, in the form that the Hugging Face hub reads."""
 
 import math
-from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -12,6 +10,7 @@ from kubetune_trainer.report.classes import MOST_ROWS
 from kubetune_trainer.report.inputs import MOST_FILES, cleaning_bars, manifest_yaml
 from kubetune_trainer.report.templating import markdown_environment
 from kubetune_trainer.report.verdict import verdict
+from kubetune_trainer.storage.locations import Location
 
 # Our metric, the hub's name for it, and how it is averaged.
 _HUB_METRICS = {
@@ -34,6 +33,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
     `model_uri` is the URI of the folder that `from_pretrained` reads; where it is not on this machine's disk, the card
     says to copy it first.
     """
+    model = Location.parse(model_uri)
     judged = findings.headline(record)
     context = {
         "front_matter": front_matter(record),
@@ -43,8 +43,8 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "causal": record.job.spec.task.type == "CausalLM",
         "verdict": verdict(record.requirements),
         "model_uri": model_uri,
-        "local_folder": _local_folder(model_uri),
-        "snippet": _snippet(record, model_uri),
+        "on_this_disk": model.path is not None,
+        "snippet": _snippet(record, model),
         "cleaning": cleaning_bars(record.data),
         "metrics": sorted(record.final_metrics().items()),
         "judged": judged,
@@ -105,13 +105,8 @@ def _hub_name(uri: str) -> str | None:
     return "/".join(path.split("/")[:2])
 
 
-def _local_folder(model_uri: str) -> str | None:
-    parts = urlsplit(model_uri)
-    return unquote(parts.path) if parts.scheme == "file" else None
-
-
-def _snippet(record: RunRecord, model_uri: str) -> str:
-    folder = _local_folder(model_uri) or PurePosixPath(urlsplit(model_uri).path).name or "model"
+def _snippet(record: RunRecord, model: Location) -> str:
+    folder = str(model.path or model.name)
     head = "AutoModelForCausalLM" if record.job.spec.task.type == "CausalLM" else "AutoModelForSequenceClassification"
     use = _USE_OF_CAUSAL if record.job.spec.task.type == "CausalLM" else _USE_OF_CLASSIFIER
     return _SNIPPET.format(folder=folder, head=head, use=use)
@@ -130,7 +125,11 @@ scores = model(**inputs).logits.softmax(-1)[0]
 print({model.config.id2label[place]: round(score.item(), 4) for place, score in enumerate(scores)})
 """
 _USE_OF_CAUSAL = """
-inputs = tokenizer("A prompt.", return_tensors="pt")
+prompt = "A prompt."
+if tokenizer.chat_template:
+    messages = [{"role": "user", "content": prompt}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+inputs = tokenizer(prompt, add_special_tokens=not tokenizer.chat_template, return_tensors="pt")
 answer = model.generate(**inputs, max_new_tokens=64, do_sample=False)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 """

@@ -11,8 +11,8 @@ from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
 from kubetune_trainer.report import svg, text
 from kubetune_trainer.report.series import Line, line, smoothing_window
 
-WIDE = (500.0, 270.0)
-NARROW = (380.0, 240.0)
+WIDE = (450.0, 250.0)
+NARROW = (330.0, 215.0)
 FEW_POINTS = 40
 """Up to here each point of a curve gets a dot."""
 LOG_FROM = 30

@@ -11,7 +11,8 @@ from kubetune_trainer.report import text
 
 MOST_FILES = 25
 """Input files that are listed; the manifest of the artifact names them all."""
-MOST_LABELS_SHOWN = 20
+MOST_LABELS_SHOWN = 30
+"""Labels whose rows in each split are shown, as many as the confusion matrix shows."""
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
 """`metrics.jsonl`: every step and every evaluation of a run, one JSON object to the line.
 
 Keys are camelCase, as in the manifest and the status; the names of metrics (`f1_macro`) are those of the manifest. JSON
-has no NaN and no infinity: both are null.
+has no NaN and no infinity: both are null. A confusion matrix is the list of its entries that are not zero.
 """
 
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic.alias_generators import to_camel
 
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
+
+_KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind)] for kind in (StepRecord, EvaluationRecord)}
 
 
 def write_metrics(record: RunRecord, path: Path) -> None:
@@ -32,8 +34,21 @@ def metric_lines(record: RunRecord) -> Iterator[str]:
 
 
 def _fields(event: StepRecord | EvaluationRecord) -> dict[str, Any]:
-    fields = {to_camel(name): value for name, value in asdict(event).items()}
-    return {name: _finite(value) for name, value in fields.items()}
+    found = {key: getattr(event, name) for name, key in _KEYS[type(event)]}
+    if isinstance(event, EvaluationRecord):
+        found["perClass"] = [asdict(one) for one in event.per_class]
+        found["confusion"] = _entries(event.confusion)
+    return {name: _finite(value) for name, value in found.items()}
+
+
+def _entries(confusion: tuple[tuple[int, ...], ...]) -> list[dict[str, int]]:
+    """A thousand labels have a million pairs, of which an evaluation sees a few thousand."""
+    return [
+        {"true": true, "predicted": predicted, "rows": rows}
+        for true, line in enumerate(confusion)
+        for predicted, rows in enumerate(line)
+        if rows
+    ]
 
 
 def _finite(value: Any) -> Any:
@@ -42,7 +57,7 @@ def _finite(value: Any) -> Any:
             return value if math.isfinite(value) else None
         case dict():
             return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
+        case list():
             return [_finite(item) for item in value]
         case _:
             return value

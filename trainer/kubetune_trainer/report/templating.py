@@ -6,7 +6,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from kubetune_trainer.report import text
-from kubetune_trainer.report.verdict import bounds
+from kubetune_trainer.report.verdict import bounds, shown_value
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$#])")
 
@@ -89,5 +89,6 @@ def _words() -> dict[str, object]:
         "percent": text.percent,
         "plural": text.plural,
         "printable": text.printable,
+        "shown_value": shown_value,
         "size": text.size,
     }

@@ -49,15 +49,16 @@ def plural(value: int, noun: str) -> str:
     return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """`83.5 %`; a share that is small but not zero is never shown as zero, nor one below 1 as 100 %."""
     if not math.isfinite(share):
         return "–"
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    if 0.999 < share < 1:
-        return "> 99.9 %"
-    return f"{share * 100:.1f} %"
+    least = 10.0**-digits
+    if 0 < share * 100 < least:
+        return f"< {least:.{digits}f} %"
+    if 0 < 100 - share * 100 < least:
+        return f"> {100 - least:.{digits}f} %"
+    return f"{share * 100:.{digits}f} %"
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -1,6 +1,7 @@
 """How a run ended, and what was asked of it."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from kubetune_trainer.records import RequirementResult
 from kubetune_trainer.report import text
@@ -27,7 +28,18 @@ def verdict(requirements: tuple[RequirementResult, ...]) -> Verdict:
 
 
 def _missed(requirement: RequirementResult) -> str:
-    return f"{requirement.metric} is {text.number(requirement.value, 6)}; {bounds(requirement)} was required."
+    return f"{requirement.metric} is {shown_value(requirement)}; {bounds(requirement)} was required."
+
+
+def shown_value(requirement: RequirementResult) -> str:
+    """The value, rounded no further than it stays on its side of the bounds: 0.84999 is never shown as 0.85."""
+    if not math.isfinite(requirement.value):
+        return text.number(requirement.value)
+    for digits in range(4, 17):
+        shown = f"{requirement.value:.{digits}g}"
+        if replace(requirement, value=float(shown)).met == requirement.met:
+            return shown
+    return repr(requirement.value)
 
 
 def bounds(requirement: RequirementResult) -> str:

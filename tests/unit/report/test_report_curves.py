@@ -1,0 +1,80 @@
+"""Curves: made small without losing a spike, smoothed without inventing one, and drawn in the page's own colours."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kubetune_trainer.report import svg
+from kubetune_trainer.report.charts import learning_rate_chart, loss_chart
+from kubetune_trainer.report.series import Line, line, smoothing_window
+from made_up_runs import classification
+
+
+def test_a_short_curve_keeps_every_point() -> None:
+    curve = line([1, 2, 3], [3.0, 1.0, 2.0])
+    assert curve.downsampled().y.tolist() == [3.0, 1.0, 2.0]
+
+
+def test_a_long_curve_keeps_its_spikes_in_their_places() -> None:
+    values = np.full(100_000, 0.5)
+    values[31_234], values[77_777] = 9.0, -4.0
+    curve = Line(np.arange(100_000.0), values).downsampled(buckets=400)
+    assert len(curve.x) <= 800
+    assert curve.y[list(curve.x).index(31_234)] == 9.0
+    assert curve.y[list(curve.x).index(77_777)] == -4.0
+    assert (np.diff(curve.x) > 0).all()
+
+
+def test_a_stretch_without_numbers_stays_a_gap() -> None:
+    values = [1.0] * 500 + [float("nan")] * 500 + [2.0] * 500
+    curve = line(list(range(1500)), values).downsampled(buckets=30)
+    middle = curve.y[(curve.x >= 500) & (curve.x < 1000)]
+    assert len(middle) > 0
+    assert np.isnan(middle).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e30, -1e300])
+def test_what_cannot_be_drawn_is_a_gap(value: float) -> None:
+    assert np.isnan(line([1.0], [value]).y).all()
+
+
+def test_smoothing_is_the_mean_of_the_neighbours_that_exist() -> None:
+    curve = line([1, 2, 3, 4, 5], [1.0, 2.0, float("nan"), 4.0, 5.0]).smoothed(3)
+    assert curve.y.tolist() == pytest.approx([1.5, 1.5, 3.0, 4.5, 4.5])
+
+
+def test_one_enormous_value_spoils_only_its_neighbourhood() -> None:
+    values = [0.5] * 1000
+    values[500] = 1e29
+    smooth = line(list(range(1000)), values).smoothed(21).y
+    assert smooth[:400].tolist() == pytest.approx([0.5] * 400)
+    assert smooth[600:].tolist() == pytest.approx([0.5] * 400)
+
+
+@pytest.mark.parametrize(("points", "window"), [(1, 1), (19, 1), (20, 5), (900, 31), (100_000, 501)])
+def test_the_window_grows_with_the_run(points: int, window: int) -> None:
+    assert smoothing_window(points) == window
+
+
+def test_a_picture_has_the_pages_colours_and_nothing_from_outside() -> None:
+    chart = loss_chart(classification())
+    assert chart is not None
+    assert set(re.findall(r"#[0-9a-f]{6}", chart.picture)) <= {"#000000"}
+    assert "var(--series-1)" in chart.picture
+    assert "var(--muted)" in chart.picture
+    for word in ("http", "font-family", "<style", "<metadata", "<?xml"):
+        assert word not in chart.picture
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
+    with_all, without_evaluations = classification(), classification(total=10)
+    chart = loss_chart(with_all)
+    assert chart is not None
+    assert [key.name for key in chart.legend] == ["training", "mean of 35 steps", "validation", "test"]
+    assert learning_rate_chart(without_evaluations) is not None
+
+
+def test_mathematics_in_a_text_stays_a_text() -> None:
+    picture = svg.draw("name", "summary", (200, 100), lambda axes: axes.set_xlabel("$x^2$"))
+    assert ">$x^2$<" in picture

@@ -1,0 +1,117 @@
+"""What the report says of its own accord."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport
+from kubetune_trainer.report.findings import baseline_accuracy, findings, headline, wilson
+from made_up_runs import causal, classification, data, evaluation, job, run, steps
+
+LABELS = ("fresh", "rotten")
+
+
+def judged(confusion: tuple[tuple[int, ...], ...]) -> RunRecord:
+    rows = [sum(line) for line in confusion]
+    return run(
+        job(),
+        data=data(LABELS, rows),
+        evaluations=(evaluation(LABELS, "test", 9, 1.0, 0.3, confusion),),
+        steps=steps(9),
+    )
+
+
+def validated(*losses: float) -> RunRecord:
+    found = [EvaluationRecord("validation", 10 * epoch, epoch, {"loss": loss}) for epoch, loss in enumerate(losses, 1)]
+    return run(job(), evaluations=tuple(found))
+
+
+def said(record: RunRecord, words: str) -> list[str]:
+    return [finding for finding in findings(record) if words in finding]
+
+
+def test_a_run_without_a_fault_is_told_in_silence() -> None:
+    assert findings(judged(((300, 20), (25, 290)))) == []
+
+
+def test_losses_that_are_no_numbers_are_counted() -> None:
+    made = tuple(replace(step, loss=math.nan if step.step in (3, 7) else 0.5) for step in steps(9))
+    assert said(replace(judged(((300, 20), (25, 290))), steps=made), "at 2 steps, first at step 3")
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        pytest.param((0.5, 0.4, 0.5), True, id="the loss rose again"),
+        pytest.param((0.5, 0.4, 0.401), False, id="the loss rose by a hair"),
+        pytest.param((0.5, 0.4, 0.3), False, id="the loss only fell"),
+        pytest.param((0.5,), False, id="there is but one epoch"),
+        pytest.param((0.4, math.nan, 0.6), True, id="a loss that is no number is passed over"),
+    ],
+)
+def test_overfitting_is_told(losses: tuple[float, ...], told: bool) -> None:
+    assert bool(said(validated(*losses), "overfit")) is told
+
+
+def test_a_model_no_better_than_a_guess_is_told_with_the_guess() -> None:
+    assert said(judged(((300, 0), (200, 0))), "Always answering “fresh” would reach 60.0 %")
+
+
+def test_a_label_never_answered_is_told() -> None:
+    assert said(judged(((300, 0), (200, 0))), "The model never answered “rotten” on the test split")
+
+
+def test_labels_with_few_rows_are_named_and_many_of_them_counted() -> None:
+    labels = tuple(f"label {number}" for number in range(9))
+    record = run(job(), data=data(labels, [2] * 9))
+    assert said(record, "9 labels have fewer than 20 rows to learn from: “label 0”, “label 1”")
+    assert said(record, "and 4 more.")
+
+
+def test_rows_cut_short_are_told_once() -> None:
+    splits = tuple(SplitReport(name, 1000, 99_000, 256, 300) for name in ("train", "validation", "test"))
+    record = run(job(), data=DataReport((), 3000, (), splits))
+    assert len(said(record, "30.0 % of the rows of train were longer than 256 tokens")) == 1
+
+
+def test_a_small_test_split_and_a_missing_one_are_told() -> None:
+    assert said(causal(), "only 80 rows")
+    assert said(run(job()), "no test split")
+
+
+def test_the_test_split_is_the_headline_and_validation_stands_in() -> None:
+    record = classification(total=9)
+    assert headline(record) is record.evaluations[-1]
+    assert headline(replace(record, evaluations=record.evaluations[:-1])) is record.evaluations[-2]
+    assert headline(run(job())) is None
+
+
+def test_the_baseline_is_the_label_most_frequent_in_training() -> None:
+    splits = (
+        SplitReport("train", 10, 0, 0, 0, (("fresh", 8), ("rotten", 2))),
+        SplitReport("test", 10, 0, 0, 0, (("fresh", 3), ("rotten", 7))),
+    )
+    record = run(job(), data=DataReport((), 20, (), splits, LABELS))
+    assert baseline_accuracy(record, "test") == ("fresh", 0.3)
+    assert baseline_accuracy(record, "validation") is None
+
+
+@pytest.mark.parametrize(
+    ("successes", "rows", "low", "high"),
+    [
+        pytest.param(81, 263, 0.2553, 0.3662, id="Newcombe's (1998) first example"),
+        pytest.param(15, 148, 0.0624, 0.1605, id="his second"),
+        pytest.param(0, 20, 0.0, 0.1611, id="his third, without a success"),
+        pytest.param(1, 29, 0.0061, 0.1718, id="his fourth"),
+    ],
+)
+def test_the_interval_is_wilsons(successes: int, rows: int, low: float, high: float) -> None:
+    interval = wilson(successes, rows)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_no_rows_have_no_interval() -> None:
+    assert wilson(0, 0) is None
+    assert wilson(math.nan, 10) is None
