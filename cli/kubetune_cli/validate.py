@@ -55,7 +55,7 @@ def print_faults(faults: Sequence[Fault], console: Console) -> None:
         console.print(Text(str(fault)))
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        console.print(Text(f"{count}; nothing was started", style="bold red"))
+        console.print(Text(count, style="bold red"))
 
 
 def name_of(file: Path) -> str:

@@ -346,7 +346,7 @@ class Requirement(ApiModel):
     rules: ClassVar = (
         Rule(
             cel="has(self.min) || has(self.max)",
-            message="a requirement needs `min`, `max` or both",
+            message="a requirement needs `min`, `max` or both; give one",
             holds=lambda requirement: requirement.min is not None or requirement.max is not None,
             field="min",
         ),

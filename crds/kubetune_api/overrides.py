@@ -61,13 +61,14 @@ def apply_overrides(document: Document, overrides: Sequence[Override]) -> tuple[
     """A copy of the document with the values in their places, and the faults of paths that lead nowhere."""
     value, places, faults = deepcopy(document.value), dict(document.places), []
     for override in overrides:
+        prefixes = [override.path[:length] for length in range(1, len(override.path))]
+        made = [prefix for prefix in prefixes if not isinstance(_at(value, prefix), dict | list)]
         fault = _put(value, override)
         if fault:
             faults.append(fault)
             continue
         places = {path: place for path, place in places.items() if path[: len(override.path)] != override.path}
-        for length in range(1, len(override.path)):
-            places.setdefault(override.path[:length], Place(SOURCE))
+        places |= dict.fromkeys(made, Place(SOURCE))
         places |= {(*override.path, *below): Place(SOURCE, None, text) for below, text in override.written.items()}
     return Document(value, places), faults
 
@@ -87,6 +88,15 @@ def _put(root: Any, override: Override) -> Fault | None:
     if not fault:
         _assign(here, override.path[-1], deepcopy(override.value))
     return fault
+
+
+def _at(here: Any, path: Path) -> Any:
+    for step in path:
+        try:
+            here = here[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return here
 
 
 def _room(here: Any, step: Step, override: Override) -> Fault | None:

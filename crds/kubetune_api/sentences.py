@@ -94,6 +94,8 @@ def _no_text(case: _Case) -> str:
 def _no_number(case: _Case) -> str:
     if isinstance(case.value, str) and _is_number(case.value):
         return f"{case.shown} is a text, because it is quoted; remove the quotes"
+    if isinstance(case.value, float) and case.value.is_integer():
+        return f"{case.shown} is beyond what 64 bits hold; {_range(case.schema)}"
     what = "a whole number" if case.schema.get("type") == "integer" else "a number"
     return f"{case.shown or 'nothing'} is not {what}; {_range(case.schema)}"
 
@@ -124,6 +126,8 @@ def _no_match(case: _Case) -> str:
 
 
 def _short_text(case: _Case) -> str:
+    if not case.value:
+        return "the text is empty; give one"
     return f"{case.shown} has fewer than {_counted(case.context['min_length'], 'character')}; give a longer text"
 
 

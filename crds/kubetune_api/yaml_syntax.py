@@ -36,6 +36,10 @@ _SENTENCES = (
     ("found unexpected end of stream", "the text ends inside quotes; close them"),
     ("found unexpected document separator", "the document ends inside quotes; close them"),
     ("but found '<stream end>'", "the text ends inside brackets; close them"),
+    (
+        "expected alphabetic or numeric character",
+        "an alias or anchor needs a name; quote a text that starts with `*` or `&`",
+    ),
     ("found undefined alias", "the alias names no anchor above it; quote a text that starts with `*`"),
     ("sequence entries are not allowed", "a list item stands where none can be; put `- ` on a line of its own"),
     ("cannot start any token", "a text cannot start with this character; put it in quotes"),

@@ -1,0 +1,113 @@
+"""The files that are made from the models say what the models say, and leave nothing unsaid or unbounded."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubetune_api import crd, reference
+from kubetune_api.base import RULES_KEY
+from kubetune_api.faults import path_text
+from kubetune_api.schema import Schema, fields, structural_schema
+
+FIELDS = [
+    pytest.param(path, field, id=f"{kind.name} {path_text(path)}")
+    for kind in crd.KINDS
+    for path, field in fields(crd.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    if path[0] not in ("apiVersion", "kind", "metadata")
+]
+UNITS = (
+    "tokens",
+    "characters",
+    "examples",
+    "bytes",
+    "seconds",
+    "passes",
+    "step",
+    "steps",
+    "share",
+    "layers",
+    "workers",
+    "epochs",
+    "gradient",
+    "per second",
+    "value",
+    "loss",
+    "rate",
+    "seed",
+    "stage",
+    "generation",
+    "weights",
+)
+
+
+def test_the_files_are_what_the_models_say() -> None:
+    assert crd.main(["--check"]) == 0, "run `make crds`"
+    assert reference.main(["--check"]) == 0, "run `make crds`"
+
+
+def test_a_stale_file_is_noticed_and_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("old")
+    assert crd.write_or_check({file: "new"}, ["--check"], "") == 1
+    assert file.read_text() == "old"
+    assert "run `make crds`" in capsys.readouterr().err
+    assert crd.write_or_check({file: "new"}, [], "") == 0
+    assert file.read_text() == "new"
+
+
+@pytest.mark.parametrize(("path", "field"), FIELDS)
+def test_a_field_says_what_it_is_and_how_large_it_may_be(path: tuple[str | int, ...], field: Schema) -> None:
+    if isinstance(path[-1], str):
+        description, _, default = field["description"].partition(" Default: ")
+        assert description.endswith("."), description
+        assert bool(default) == ("default" in field)
+    if field["type"] == "string":
+        assert "enum" in field or "maxLength" in field
+    if field["type"] == "array":
+        assert "maxItems" in field
+    if field["type"] in ("integer", "number"):
+        assert any(unit in field["description"].lower() for unit in UNITS), field["description"]
+
+
+@pytest.mark.parametrize("kind", crd.KINDS, ids=[kind.name for kind in crd.KINDS])
+def test_a_schema_is_structural(kind: crd.Kind) -> None:
+    text = (crd.FOLDER / kind.file).read_text("utf-8")
+    assert not {"anyOf", "$ref", "x-kubetune-words", "title"} & set(keys(yaml.safe_load(text)))
+
+
+def keys(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [*value, *(key for below in value.values() for key in keys(below))]
+    return [key for below in value for key in keys(below)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [pytest.param(kind, column, id=f"{kind.name} {column.name}") for kind in crd.KINDS for column in kind.columns],
+)
+def test_a_printer_column_shows_a_field_that_exists(kind: crd.Kind, column: crd.Column) -> None:
+    known = {path_text(path): field["type"] for path, field in fields(structural_schema(kind.model))}
+    if column.path == ".metadata.creationTimestamp":
+        assert column.type == "date"
+        return
+    # A filter picks an item of a list by one of its fields.
+    for filtered in re.findall(r"(.*)\[\?\(@(\.\w+)==", column.path):
+        assert f"{filtered[0]}[0]{filtered[1]}".removeprefix(".") in known
+    shown = re.sub(r"\[\?.*\]", "[0]", column.path).removeprefix(".")
+    assert known[shown] == column.type
+
+
+def test_a_job_is_fixed_by_a_rule_on_the_root_that_sees_its_status() -> None:
+    root = crd.definition(crd.KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    (fixed,) = (rule for rule in root[RULES_KEY] if "oldSelf" in rule["rule"])
+    assert "create a new job" in fixed["message"]
+    assert fixed["fieldPath"] == ".spec"
+
+
+def test_lists_with_keys_are_merged_by_them() -> None:
+    status = crd.definition(crd.KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    assert status["properties"]["conditions"]["x-kubernetes-list-map-keys"] == ["type"]
+    assert status["properties"]["metrics"]["x-kubernetes-list-map-keys"] == ["name"]

@@ -1,0 +1,116 @@
+"""What a right manifest becomes."""
+
+from pathlib import Path
+
+import pytest
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.manifest import read_manifest
+from kubetune_api.uris import resolve_relative_uris
+
+TEXT = """\
+apiVersion: kubetune.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: reviews, labels: {team: a}, annotations: {why: "yes"}, finalizers: [x]}
+spec:
+  model: {uri: file://./models/minilm}
+  task: {type: CausalLM}
+  dataset:
+    uri: file://../data/*.jsonl
+    columns: {prompt: p, completion: c}
+    cleaning:
+    validation: {uri: file://v.jsonl}
+    test: {uri: s3://bucket/../t.jsonl}
+  output: {uri: file:///out/./here}
+"""
+
+
+def job_of(text: str) -> FineTuneJob:
+    manifest = read_manifest(text, "job.yaml")
+    assert manifest.faults == ()
+    return manifest.jobs[0]
+
+
+def test_relative_file_uris_start_at_the_folder_of_the_manifest() -> None:
+    job = resolve_relative_uris(job_of(TEXT), Path("/work/jobs"))
+    assert job.uris() == [
+        ("spec.model.uri", "file:///work/jobs/models/minilm"),
+        ("spec.dataset.uri", "file:///work/data/*.jsonl"),
+        ("spec.dataset.validation.uri", "file:///work/jobs/v.jsonl"),
+        ("spec.dataset.test.uri", "s3://bucket/../t.jsonl"),
+        ("spec.output.uri", "file:///out/here"),
+    ]
+    assert FineTuneJob.model_validate(job.manifest(), by_alias=True, by_name=False) == job
+
+
+def test_a_null_is_an_absent_field_as_it_is_to_the_api_server() -> None:
+    assert job_of(TEXT).spec.dataset.cleaning.drop_duplicates is True
+    assert job_of(TEXT) == job_of(TEXT.replace("    cleaning:\n", ""))
+
+
+@pytest.mark.parametrize(
+    "status", ["{phase: Running}", "nonsense", "[1]", "{phase: 5, unknown: y}"], ids=lambda status: f"status {status}"
+)
+def test_a_status_is_tolerated_and_not_read(status: str) -> None:
+    assert job_of(f"{TEXT}status: {status}\n").status is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(
+            "test: {uri: s3://bucket/../t.jsonl}",
+            "testFraction: 0.9",
+            id="the share beside a separate validation set may be large",
+        ),
+        pytest.param("    validation: {uri: file://v.jsonl}\n", "", id="the default share beside a separate test set"),
+        pytest.param(
+            "uri: file://../data/*.jsonl",
+            f"uri: hf://datasets/a/b/*.parquet\n    revision: {'a' * 40}",
+            id="a dataset of the hub with its commit",
+        ),
+        pytest.param(
+            "  output:",
+            "  evaluation: {require: [{metric: test/perplexity, max: 9}, {metric: validation/loss, min: 0, max: 0}]}\n"
+            "  output:",
+            id="perplexity and loss may be required of CausalLM, and min may equal max",
+        ),
+        pytest.param("  output:", "  training: {schedule: {warmupSteps: 0}}\n  output:", id="a warm-up of no steps"),
+        pytest.param("  output:", "  training: {epochs: 3.0, learningRate: 1}\n  output:", id="3.0 is a whole number"),
+    ],
+)
+def test_a_right_manifest_has_no_fault(old: str, new: str) -> None:
+    assert old in TEXT
+    job_of(TEXT.replace(old, new))
+
+
+def test_json_is_a_manifest_too() -> None:
+    assert job_of(job_of(TEXT).model_dump_json(by_alias=True, exclude_none=True)) == job_of(TEXT)
+
+
+def test_a_profile_binds_only_the_jobs_that_name_it() -> None:
+    profile = """\
+---
+apiVersion: kubetune.dev/v1alpha1
+kind: FineTuneProfile
+metadata: {name: small}
+spec: {allowedUriPrefixes: ["s3://"]}
+"""
+    manifest = read_manifest(TEXT + profile, "job.yaml")
+    assert manifest.faults == ()
+    assert manifest.profiles[0].spec.allowed_uri_prefixes == ["s3://"]
+
+
+def test_a_profiles_prefix_is_held_against_the_resolved_uri() -> None:
+    profile = """\
+---
+apiVersion: kubetune.dev/v1alpha1
+kind: FineTuneProfile
+metadata: {name: small}
+spec: {allowedUriPrefixes: ["file:///jobs/", "file:///out/", "s3://"]}
+"""
+    named = TEXT.replace("spec:\n", "spec:\n  resources: {profile: small}\n")
+    faults = read_manifest(named + profile, "/jobs/job.yaml").faults
+    assert [(fault.path, fault.line, fault.value) for fault in faults] == [
+        ("spec.dataset.uri", 9, "file:///data/*.jsonl")
+    ]
