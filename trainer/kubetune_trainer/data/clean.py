@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
-from kubetune_trainer.data.rows import ColumnMap, Row
+from kubetune_trainer.data.rows import ColumnMap, Row, counted
 from kubetune_trainer.data.values import quoted
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import CleaningStep
@@ -85,9 +85,9 @@ class Cleaner:
         if len(kept) < len(rows) and not self.cleaning.drop_empty:
             first = next(row for row in rows if self._blank(row) is not None)
             others = len(rows) - len(kept) - 1
+            more = f", and so is a value in {counted(others)} more" if others else ""
             raise invalid_data(
-                f"{first.where}: the column {quoted(self._blank(first) or '')} is empty"
-                f"{f', and {others:,} more rows have an empty value' if others else ''};"
+                f"{first.where}: the column {quoted(self._blank(first) or '')} is empty{more};"
                 " fill it, or set spec.dataset.cleaning.dropEmpty to true"
             )
         return kept

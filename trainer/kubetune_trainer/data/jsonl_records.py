@@ -10,6 +10,8 @@ from kubetune_trainer.data.values import missing_column
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 
+_KINDS = {list: "list", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
+
 
 def jsonl_records(file: LocalFile, columns: Sequence[Column]) -> Iterator[tuple[int, list[object]]]:
     """(line, the values in the order of `columns`) for each object.
@@ -35,14 +37,18 @@ def jsonl_records(file: LocalFile, columns: Sequence[Column]) -> Iterator[tuple[
 def _parse(line: str, file: LocalFile, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise invalid_data(
+            f"{place(file.uri, number)}: not valid JSON ({error.msg}, at character {error.pos + 1});"
+            " a .jsonl file has one object per line"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise invalid_data(
-            f"{place(file.uri, number)}: not valid JSON ({error}); a .jsonl file has one object per line"
+            f"{place(file.uri, number)}: holds a number too long or a nesting too deep to read; remove it"
         ) from error
     if not isinstance(record, dict):
-        kind = "list" if isinstance(record, list) else type(record).__name__
         raise invalid_data(
-            f"{place(file.uri, number)}: the line is a JSON {kind}; each line must be an object, one per row"
-            " (`jq -c '.[]' in.json > out.jsonl` turns a list into lines)"
+            f"{place(file.uri, number)}: the line is a JSON {_KINDS[type(record)]}; each line must be an object, one"
+            " per row (`jq -c '.[]' in.json > out.jsonl` turns a list into lines)"
         )
     return record

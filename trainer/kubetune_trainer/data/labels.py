@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from kubetune_trainer.data.rows import Column, Row
+from kubetune_trainer.data.rows import Column, Row, counted
 from kubetune_trainer.data.values import numbers_on_a_scale, quoted
 from kubetune_trainer.errors import invalid_data
 
@@ -13,6 +13,8 @@ MAX_LABELS = 1000
 MAX_LABEL_CHARACTERS = 256
 """As long as the API allows a label to be."""
 SHOWN_LABELS = 10
+
+_PURPOSE = {"train": "training", "validation": "validation", "test": "test"}
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -43,11 +45,11 @@ def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, g
     first = next(row for row in rows if row.label not in known)
     if given:
         raise invalid_data(
-            f"{first.where}: the {source} data has labels that spec.task.labels does not name: {_listed(unknown)}; add"
-            " them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their rows"
+            f"{first.where}: the {_PURPOSE[source]} data has labels that spec.task.labels does not name: {_listed(unknown)};"
+            " add them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their rows"
         )
     raise invalid_data(
-        f"{first.where}: the {source} data has labels that the training data never shows: {_listed(unknown)};"
+        f"{first.where}: the {_PURPOSE[source]} data has labels that the training data never shows: {_listed(unknown)};"
         " correct them, add training rows with them, or name the labels to keep in spec.task.labels and set"
         " spec.dataset.cleaning.dropOtherLabels"
     )
@@ -96,6 +98,6 @@ def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
 
 def _listed(labels: Mapping[str, int] | Sequence[str]) -> str:
     names = list(labels)
-    rows = [f" ({labels[name]:,} rows)" if isinstance(labels, Mapping) else "" for name in names]
+    rows = [f" ({counted(labels[name])})" if isinstance(labels, Mapping) else "" for name in names]
     shown = ", ".join(quoted(name) + count for name, count in zip(names[:SHOWN_LABELS], rows, strict=False))
     return shown + (f" and {len(names) - SHOWN_LABELS:,} more" if len(names) > SHOWN_LABELS else "")

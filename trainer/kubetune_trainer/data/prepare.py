@@ -9,11 +9,12 @@ import numpy as np
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import clean, labels
 from kubetune_trainer.data.clean import Cleaner, Counts
-from kubetune_trainer.data.encode import Tokens, encode_completions, encode_texts
+from kubetune_trainer.data.encode import encode_completions, encode_texts
 from kubetune_trainer.data.held_out import FIELDS, divide
 from kubetune_trainer.data.prepared import EncodedSplit, PreparedData
 from kubetune_trainer.data.read import read
 from kubetune_trainer.data.rows import ColumnMap, Row
+from kubetune_trainer.data.tokens import Tokens
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import DataReport, LocalFile, SplitReport
 

@@ -34,7 +34,7 @@ def read(files: Iterable[LocalFile], columns: ColumnMap, field: str) -> list[Row
     rows = [row for file in ordered for row in _rows(file, columns)]
     if not rows:
         names = ", ".join(file.uri for file in ordered[:3]) + (" …" if len(ordered) > 3 else "")
-        raise invalid_data(f"{field}: there are columns but no rows in {names}; add rows, or name another file")
+        raise invalid_data(f"{field}: there are no rows in {names}; add rows, or name another file")
     return rows
 
 

@@ -27,7 +27,7 @@ EXPANSION_GRACE_BYTES = 64 * MIB
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-_TO_UTF8 = "save the file as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8 in > out`, with the encoding it really has)"
+_FROM_UTF16 = "save the file as UTF-8 (`iconv -f UTF-16 -t UTF-8 in > out`)"
 
 
 def lines(file: LocalFile) -> Iterator[str]:
@@ -87,11 +87,11 @@ def _read_line(stream: IO[bytes] | gzip.GzipFile, file: LocalFile, number: int) 
 
 def _refuse_binary(line: bytes, file: LocalFile, number: int) -> None:
     if number == 1 and line.startswith(_UTF16_BOMS):
-        raise invalid_data(f"{file.uri} is UTF-16; {_TO_UTF8}")
+        raise invalid_data(f"{file.uri} is UTF-16; {_FROM_UTF16}")
     if b"\0" in line:
         raise invalid_data(
-            f"{place(file.uri, number)}: holds a NUL byte, which text has none of; if the file is UTF-16, {_TO_UTF8},"
-            " otherwise remove the byte (`tr -d '\\000' < in > out`)"
+            f"{place(file.uri, number)}: holds a NUL byte, which text has none of; if the file is UTF-16,"
+            f" {_FROM_UTF16}, otherwise remove the byte (`tr -d '\\000' < in > out`)"
         )
 
 
@@ -103,5 +103,5 @@ def _decode(line: bytes, file: LocalFile, number: int, offset: int) -> str:
         position = skipped + error.start
         raise invalid_data(
             f"{place(file.uri, number)}: byte {offset + position} of the file (0x{line[position]:02x}) is not UTF-8;"
-            f" {_TO_UTF8}"
+            " save the file as UTF-8 (`iconv -f WINDOWS-1252 -t UTF-8 in > out`, with the encoding it really has)"
         ) from error
