@@ -3,6 +3,7 @@
 What PyYAML says of such text is put for people who do not know its scanner.
 """
 
+import re
 from typing import Any
 
 import yaml
@@ -19,6 +20,8 @@ MAX_DEPTH = 64
 TOO_DEEP = f"more than {MAX_DEPTH} levels of nesting; make it flatter"
 
 
+_LINE_END = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+_CLOSE = "open here; close them"
 _SECOND_DOCUMENT = "a second document starts here; put a line of `---` before it"
 _SENTENCES = (
     (
@@ -33,9 +36,9 @@ _SENTENCES = (
         " one above, and quote a text that contains `: `",
     ),
     ("could not find expected ':'", "a name without its `:`; write `name: value`"),
-    ("found unexpected end of stream", "the text ends inside quotes; close them"),
-    ("found unexpected document separator", "the document ends inside quotes; close them"),
+    ("found unexpected end of stream", "the text ends inside the quotes that open here; close them"),
     ("but found '<stream end>'", "the text ends inside brackets; close them"),
+    ("but got '<stream end>'", "the text ends inside the brackets that open here; close them"),
     (
         "expected alphabetic or numeric character",
         "an alias or anchor needs a name; quote a text that starts with `*` or `&`",
@@ -119,10 +122,9 @@ def _explain(error: Exception, text: str) -> tuple[int, str]:
         return line, f"the character U+{ord(text[error.position]):04X} is not allowed in YAML; remove it"
     if not isinstance(error, yaml.MarkedYAMLError):
         return 0, "an escape such as `\\U0010FFFF` in double quotes names a character that does not exist; correct it"
-    mark = error.problem_mark or error.context_mark
-    line = 0 if mark is None else mark.line
     problem = error.problem or str(error)
-    for part, sentence in _SENTENCES:
-        if part in problem:
-            return line, sentence
-    return line, f"the text is not YAML: {problem}"
+    sentence = next((said for part, said in _SENTENCES if part in problem), f"the text is not YAML: {problem}")
+    mark = error.context_mark if sentence.endswith(_CLOSE) else error.problem_mark
+    # What is found wrong at the end is found behind the last line.
+    last = max(0, len(_LINE_END.findall(text)) - 1)
+    return min(mark.line if mark else 0, last), sentence

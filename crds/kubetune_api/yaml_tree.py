@@ -67,14 +67,14 @@ def read_documents(text: str, file: str) -> tuple[list[Document], list[Fault]]:
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Cuts at the lines of `---`, as kubectl does before any YAML is read: (lines before, text)."""
+    """Cuts at the lines of `---`, as kubectl does before any YAML is read: (lines before, text with a line end)."""
     lines = text.removeprefix("\ufeff").split("\n")
     start = 0
     for number, line in enumerate(lines):
         if number > start and _SEPARATOR.fullmatch(line):
-            yield start, "\n".join(lines[start:number])
+            yield start, "\n".join([*lines[start:number], ""])
             start = number
-    yield start, "\n".join(lines[start:])
+    yield start, "\n".join(lines[start:] if lines[-1] == "" else [*lines[start:], ""])
 
 
 _SEPARATOR = re.compile(r"---\s*(#.*)?")

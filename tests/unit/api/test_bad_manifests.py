@@ -523,7 +523,7 @@ SYNTAX = [
         "quotes that are not closed are refused",
         OUTPUT,
         'uri: "s3://models',
-        "21: the text ends inside quotes; close them",
+        "20: the text ends inside the quotes that open here; close them",
     ),
     case(
         "an alias without an anchor is refused",

@@ -80,8 +80,8 @@ def test_overrides_come_before_the_judgement_and_before_the_defaults() -> None:
         ),
         (
             "spec.task.labels=[y",
-            '--set: spec.task.labels: "[y" cannot be read: between brackets, a `,` or the closing bracket is missing'
-            " here",
+            '--set: spec.task.labels: "[y" cannot be read: the text ends inside the brackets that open here; close'
+            " them",
         ),
         (
             "spec.training.epochs=.inf",

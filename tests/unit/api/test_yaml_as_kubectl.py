@@ -98,6 +98,8 @@ TEXTS: list[tuple[str, str, list[Any]]] = [
     ("a separator may have a comment", "a: 1\n--- # next\nb: y", [{"a": 1}, {"b": True}]),
     ("a separator may end in blanks or in Windows' line ends", "a: 1\r\n--- \r\nb: 2\r\n", [{"a": 1}, {"b": 2}]),
     ("dashes in a block of text separate nothing", "a: |\n  x\n  ---\n", [{"a": "x\n---\n"}]),
+    ("a block of text ends its last line", "|\n  x\n---\na: |\n  y", ["x\n", {"a": "y\n"}]),
+    ("a block of text may keep its last empty lines", "a: |+\n  x\n\n---\n|+\n  y\n", [{"a": "x\n\n"}, "y\n"]),
     ("a byte order mark is passed over", "\ufeffa: 1", [{"a": 1}]),
     ("an alias repeats its anchor", "a: &x [1]\nc: *x", [{"a": [1], "c": [1]}]),
     ("a merge gives way to what follows it", "a: &x {b: 1}\nc: {<<: *x, b: 2}", [{"a": {"b": 1}, "c": {"b": 2}}]),
