@@ -172,7 +172,7 @@ def _paint_points(axes: Axes, curve: Line, colour: str) -> None:
 
 def _label(axes: Axes, x: str, y: str, curves: Iterable[Line], *, from_zero: bool = False) -> None:
     axes.set_xlabel(x)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(visible=False, axis="x")
     logarithmic = _spans_magnitudes(curves)

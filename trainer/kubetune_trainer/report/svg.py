@@ -48,6 +48,7 @@ _STYLE = {
     "ytick.color": MUTED,
     "xtick.major.size": 3,
     "ytick.major.size": 0,
+    "ytick.minor.size": 0,
     "lines.linewidth": 1.8,
     "lines.solid_joinstyle": "round",
     "lines.solid_capstyle": "round",
@@ -67,10 +68,11 @@ def draw(name: str, summary: str, size: tuple[float, float], paint: Callable[[Ax
     """
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(size[0] / 72, size[1] / 72))
-        FigureCanvasSVG(figure)
+        canvas = FigureCanvasSVG(figure)
         paint(figure.subplots())
         written = io.StringIO()
-        figure.savefig(written, format="svg", metadata=_NO_METADATA)
+        # `savefig` would draw twice.
+        canvas.print_svg(written, metadata=_NO_METADATA)
     return Markup(_adapted(written.getvalue(), name, summary))  # noqa: S704 - matplotlib's own markup, none of tenants
 
 
