@@ -28,6 +28,8 @@ _INTEGERS = (
     (re.compile(r"[-+]?(0|[1-9][0-9]*)"), 10),
 )
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FRACTION = re.compile(r"\.\d+(_\d+)*([eE][-+]?\d+(_\d+)*)?", re.ASCII)
+"""After a leading dot, underscores may only stand between digits; elsewhere they may stand anywhere."""
 _INTEGER_LIMITS = (-(2**63), 2**64)
 _LONGEST_INTEGER = 70
 """Characters: 64 binary digits with sign and prefix. What is longer is at best a float."""
@@ -45,7 +47,7 @@ def resolve_plain(text: str) -> Scalar:
             raise ScalarError(f"{text} is no number in JSON; give a finite number, or quote it")
         return value
     if text[0] == ".":
-        return _float(text, text)
+        return _float(text.replace("_", ""), text) if _FRACTION.fullmatch(text) else text
     if text[0] in "+-0123456789":
         return _number(text)
     return text

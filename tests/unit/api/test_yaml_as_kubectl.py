@@ -59,6 +59,8 @@ SCALARS: list[tuple[str, Any]] = [
     ("0x_1", 1),
     ("1_0.5", 10.5),
     ("1_e5", 100000),
+    (".51_0", 0.51),
+    (".51_", ".51_"),
     # Booleans and null.
     *[(word, True) for word in ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE")],
     *[(word, False) for word in ("n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE")],
