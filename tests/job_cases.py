@@ -104,6 +104,10 @@ RIGHT = (
             "spec.output": {"uri": "s3://models/team-a"},
         },
     ),
+    Case(
+        "nothing where a default may stand", {"spec.training": None, "spec.zero.stage": None, "spec.task.labels": None}
+    ),
+    Case("a whole number written as a fraction", {"spec.training.epochs": 3.0}),
     Case("a whole number where a fraction may stand", {"spec.training.learningRate": 1}),
     Case(
         "the bounds themselves", {"spec.training.adamBeta1": 0, "spec.training.seed": 4294967295, "spec.zero.stage": 0}
@@ -210,6 +214,9 @@ WRONG = (
     Case("a field in the wrong group", {"spec.epochs": 3}, "spec.epochs"),
     Case("no spec", {"spec": MISSING}, "spec"),
     Case("no model", {"spec.model": MISSING}, "spec.model"),
+    Case("nothing for the model", {"spec.model": None}, "spec.model"),
+    Case("nothing for a label", {"spec.task.labels": ["fresh", None]}, "spec.task.labels[1]"),
+    Case("a line break in a URI", {"spec.model.uri": "file:///models\n"}, "spec.model.uri"),
     Case("no URI of the model", {"spec.model": {}}, "spec.model.uri"),
     Case("no columns", {"spec.dataset.columns": MISSING}, "spec.dataset.columns"),
     Case("no place for the result", {"spec.output": MISSING}, "spec.output"),
