@@ -122,7 +122,7 @@ def _connection_fault(words: str, attempt: Attempt) -> str | None:
         return f"{server} cannot be reached; check the endpoint, and whether the server runs"
     if "kind: Timeout" in words or "timed out" in words:
         return (
-            f"{server} did not answer within {attempt.seconds:.0f} seconds; check the server and the network, or raise"
+            f"{server} did not answer within {attempt.seconds:g} seconds; check the server and the network, or raise"
             " KUBETUNE_STORAGE_TIMEOUT_SECONDS"
         )
     if found := re.search(r"status: (\d{3})", words):

@@ -30,7 +30,7 @@ def fetch_dataset(uri: str, revision: str | None, into: Path) -> list[LocalFile]
 def _nothing(uri: str, source: Source, pattern: str, found: list[ObjectInfo]) -> str:
     if found:
         return (
-            f"{uri} names no data file: {_some([info.path for info in found])}."
+            f"{uri} names no data file: {_some([info.path.rpartition('/')[2] for info in found])}."
             f" Name files that end in {', '.join(DATA_SUFFIXES[:-1])} or {DATA_SUFFIXES[-1]}."
         )
     folder = pattern.partition("*")[0].rpartition("/")[0]

@@ -1,0 +1,107 @@
+"""From the URI of a dataset to files on this machine."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.sources import fetch_dataset
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for name in ("b.csv", "a.csv", "a.parquet", "README.md", "2024/x.jsonl.gz", "2025/x.jsonl.gz", "2025/y.txt"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        pytest.param("a.csv", ["a.csv"], id="one file"),
+        pytest.param("*.csv", ["a.csv", "b.csv"], id="a pattern, in the order of the paths"),
+        pytest.param("a.*", ["a.csv", "a.parquet"], id="any suffix of data"),
+        pytest.param("*", ["a.csv", "a.parquet", "b.csv"], id="a pattern leaves out what is no data"),
+        pytest.param("*/x.jsonl.gz", ["2024/x.jsonl.gz", "2025/x.jsonl.gz"], id="a pattern over folders"),
+        pytest.param("20*5/*.jsonl.gz", ["2025/x.jsonl.gz"], id="a pattern in both"),
+    ],
+)
+def test_a_uri_names_its_files(data: Path, tmp_path: Path, pattern: str, names: list[str]) -> None:
+    files = fetch_dataset(f"{data.as_uri()}/{pattern}", None, tmp_path / "cache")
+    assert [file.uri for file in files] == [f"{data.as_uri()}/{name}" for name in names]
+    assert [file.path.read_text() for file in files] == names
+    assert [(file.size, file.sha256) for file in files] == [
+        (len(name), hashlib.sha256(name.encode()).hexdigest()) for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        pytest.param(
+            "c.csv",
+            "There is no file {data}/c.csv: {data} holds README.md, a.csv, a.parquet, b.csv, 2024/ and 1 more."
+            " Correct the URI; `*` stands for any part of a name.",
+            id="a missing file",
+        ),
+        pytest.param(
+            "*.jsonl",
+            "There is no file {data}/*.jsonl: {data} holds README.md, a.csv, a.parquet, b.csv, 2024/ and 1 more."
+            " Correct the URI; `*` stands for any part of a name.",
+            id="a pattern without a match",
+        ),
+        pytest.param(
+            "2024",
+            "There is no file {data}/2024: {data}/2024 holds x.jsonl.gz."
+            " Correct the URI; `*` stands for any part of a name.",
+            id="a folder",
+        ),
+        pytest.param(
+            "none/*.csv",
+            "There is no file {data}/none/*.csv: {data}/none holds nothing."
+            " Correct the URI; `*` stands for any part of a name.",
+            id="a missing folder",
+        ),
+        pytest.param(
+            "README.md",
+            "{data}/README.md names no data file: README.md."
+            " Name files that end in .csv, .csv.gz, .csv.bz2, .jsonl, .jsonl.gz, .jsonl.bz2 or .parquet.",
+            id="a file of another kind",
+        ),
+    ],
+)
+def test_a_uri_without_data_is_told_with_what_is_there(data: Path, tmp_path: Path, pattern: str, message: str) -> None:
+    with pytest.raises(RunError) as caught:
+        fetch_dataset(f"{data.as_uri()}/{pattern}", None, tmp_path / "cache")
+    assert caught.value.reason == Reason.INVALID_DATA
+    assert str(caught.value) == message.format(data=data.as_uri())
+
+
+def test_a_changed_file_is_read_anew(data: Path, tmp_path: Path) -> None:
+    uri = f"{data.as_uri()}/a.csv"
+    before = fetch_dataset(uri, None, tmp_path / "cache")
+    (data / "a.csv").write_text("other words")
+    after = fetch_dataset(uri, None, tmp_path / "cache")
+    assert before[0].sha256 != after[0].sha256
+    assert after[0].path.read_text() == "other words"
+
+
+def test_what_a_killed_process_left_unfinished_is_begun_anew(data: Path, tmp_path: Path) -> None:
+    uri, cache = f"{data.as_uri()}/a.csv", tmp_path / "cache"
+    whole = fetch_dataset(uri, None, cache)[0].path.parent
+    unfinished = whole.rename(whole.with_suffix(".unfinished"))
+    (unfinished / ".files.json").unlink()
+    assert fetch_dataset(uri, None, cache)[0].path.read_text() == "a.csv"
+
+
+def test_a_cache_that_cannot_be_written_is_told(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(RunError) as caught:
+        fetch_dataset(f"{data.as_uri()}/a.csv", None, tmp_path / "cache")
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == f"{tmp_path / 'cache'} could not be written: File exists."

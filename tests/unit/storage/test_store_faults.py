@@ -1,0 +1,204 @@
+"""What a user reads when a store does not do its part."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.clients import Patience
+from kubetune_trainer.storage.store import Store
+from servers.processes import free_port
+from servers.scripted import ScriptedServer
+
+QUICK = Patience(connect=1, response=0.3, retries=1, retry_window=0.2)
+KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AWS_SESSION_TOKEN", "AWS_ALLOW_HTTP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHETESTS")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret of the tests")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+
+def error_body(code: str) -> str:
+    """As S3 writes it: with the access key and what was signed in it."""
+    return (
+        f"<Error><Code>{code}</Code><Message>words</Message><AWSAccessKeyId>AKIAOFTHETESTS</AWSAccessKeyId>"
+        "<StringToSign>AWS4-HMAC-SHA256 secret things</StringToSign></Error>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason", "why"),
+    [
+        pytest.param(
+            403,
+            "SignatureDoesNotMatch",
+            Reason.CREDENTIALS_REFUSED,
+            f"{{server}} refused the credentials (the secret key does not fit the access key); {KEYS}",
+            id="a wrong secret key",
+        ),
+        pytest.param(
+            403,
+            "InvalidAccessKeyId",
+            Reason.CREDENTIALS_REFUSED,
+            f"{{server}} refused the credentials (the access key is unknown there); {KEYS}",
+            id="an unknown access key",
+        ),
+        pytest.param(
+            400,
+            "ExpiredToken",
+            Reason.CREDENTIALS_REFUSED,
+            f"{{server}} refused the credentials (the temporary credentials have expired); {KEYS}",
+            id="an expired token",
+        ),
+        pytest.param(
+            403,
+            "AccessDenied",
+            Reason.CREDENTIALS_REFUSED,
+            f"{{server}} refused the credentials (they lack the permission); {KEYS}",
+            id="a missing permission",
+        ),
+        pytest.param(
+            403,
+            "SomethingNew",
+            Reason.CREDENTIALS_REFUSED,
+            f"{{server}} refused the credentials (SomethingNew); {KEYS}",
+            id="a refusal of an unknown kind",
+        ),
+        pytest.param(
+            404,
+            "NoSuchBucket",
+            Reason.STORAGE_FAILED,
+            "{server} has no bucket models; create it, or correct the URI",
+            id="a missing bucket",
+        ),
+        pytest.param(
+            400,
+            "AuthorizationHeaderMalformed",
+            Reason.STORAGE_FAILED,
+            "{server} says that it is in another region; set AWS_REGION to it",
+            id="another region",
+        ),
+        pytest.param(
+            503,
+            "SlowDown",
+            Reason.STORAGE_FAILED,
+            "{server} answered with HTTP status 503 (SlowDown); look into its log, or try again later",
+            id="an overloaded server",
+        ),
+        pytest.param(
+            507,
+            "StorageFull",
+            Reason.STORAGE_FAILED,
+            "{server} answered with HTTP status 507 (StorageFull); look into its log, or try again later",
+            id="a full server",
+        ),
+    ],
+)
+def test_the_answer_of_a_server_becomes_a_sentence_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, reason: str, why: str
+) -> None:
+    with ScriptedServer(status, error_body(code)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        with pytest.raises(RunError) as caught:
+            Store.open("s3://models/team", QUICK).put("note", b"words")
+    assert caught.value.reason == reason
+    assert str(caught.value) == f"s3://models/team/note could not be written: {why.format(server=server.endpoint)}."
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://someone:password@127.0.0.1:{free_port()}")
+    with pytest.raises(RunError) as caught:
+        Store.open("s3://models", QUICK).put("note", b"")
+    assert "password" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(RunError) as caught:
+        Store.open("s3://models", QUICK).children("team")
+    assert str(caught.value) == (
+        f"s3://models/team could not be listed: {endpoint} cannot be reached;"
+        " check the endpoint, and whether the server runs."
+    )
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sent").write_bytes(bytes(6 * 2**20))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(RunError) as caught:
+            Store.open("s3://models", QUICK).upload(tmp_path / "sent", "object")
+    assert str(caught.value) == (
+        f"s3://models/object could not be written: {endpoint} did not answer within 0.3 seconds;"
+        " check the server and the network, or raise KUBETUNE_STORAGE_TIMEOUT_SECONDS."
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason", "message"),
+    [
+        pytest.param(
+            {"AWS_ENDPOINT_URL": "localhost:7070"},
+            Reason.STORAGE_FAILED,
+            "AWS_ENDPOINT_URL is no URL; set it to https://host or https://host:port.",
+            id="an endpoint without a scheme",
+        ),
+        pytest.param(
+            {"AWS_ENDPOINT_URL": "http://minio.storage.svc:9000"},
+            Reason.STORAGE_FAILED,
+            "s3://models/ would be reached without encryption at minio.storage.svc;"
+            " use an https:// endpoint, or set AWS_ALLOW_HTTP=true if the network is trusted.",
+            id="an unencrypted endpoint elsewhere",
+        ),
+        pytest.param(
+            {"AWS_SECRET_ACCESS_KEY": None},
+            Reason.CREDENTIALS_REFUSED,
+            "s3://models/ could not be reached: no credentials were found;"
+            " set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones).",
+            id="half of the credentials",
+        ),
+        pytest.param(
+            {"KUBETUNE_STORAGE_TIMEOUT_SECONDS": "soon"},
+            Reason.STORAGE_FAILED,
+            "KUBETUNE_STORAGE_TIMEOUT_SECONDS is 'soon'; set it to 1 to 3600 seconds.",
+            id="a timeout that is no number",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_told_before_any_request(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str | None], reason: str, message: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(RunError) as caught:
+        Store.open("s3://models")
+    assert caught.value.reason == reason
+    assert str(caught.value) == message
+
+
+def test_an_unencrypted_endpoint_elsewhere_can_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.storage.svc:9000")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    assert Store.open("s3://models").uri("note") == "s3://models/note"
+
+
+def test_the_timeout_can_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBETUNE_STORAGE_TIMEOUT_SECONDS", "60")
+    assert Patience.from_environment() == Patience(response=60, retry_window=72)
+
+
+def test_a_large_upload_gets_more_patience() -> None:
+    assert Patience(response=8).for_bytes(50 * 10**9).response == 258
