@@ -45,8 +45,9 @@ def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, g
     first = next(row for row in rows if row.label not in known)
     if given:
         raise invalid_data(
-            f"{first.where}: the {_PURPOSE[source]} data has labels that spec.task.labels does not name: {_listed(unknown)};"
-            " add them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their rows"
+            f"{first.where}: the {_PURPOSE[source]} data has labels that spec.task.labels does not name:"
+            f" {_listed(unknown)}; add them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their"
+            " rows"
         )
     raise invalid_data(
         f"{first.where}: the {_PURPOSE[source]} data has labels that the training data never shows: {_listed(unknown)};"
