@@ -98,7 +98,9 @@ def _format_faults(scratch: Path, files: Sequence[StoredFile]) -> Iterator[str]:
         try:
             AutoConfig.from_pretrained(scratch, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            yield f"config.json does not load ({str(error).splitlines()[0]})"
+            sentence = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+            why = sentence.replace(f"{scratch}/", "").replace(str(scratch), "the folder")
+            yield f"config.json does not load ({why})"
     if not names & set(_TOKENIZER_FILES):
         yield "no tokenizer was written"
 

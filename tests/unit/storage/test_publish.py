@@ -1,0 +1,184 @@
+"""How a result is published: nobody sees half of it, and nobody replaces it."""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.run import Run
+from kubetune_api.status import Reason
+from kubetune_trainer.artifact.manifest import manifest
+from kubetune_trainer.artifact.publish import canonical_json, claim, commit, preflight, upload_folder
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import RunRecord, StoredFile
+from kubetune_trainer.storage.store import Store
+from made_up_runs import causal, classification
+
+NOW = "2026-03-02T09:14:07Z"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def store(root: Path) -> Store:
+    return Store.open(root.as_uri())
+
+
+def run_of(job: FineTuneJob, execution: int = 1) -> Run:
+    return Run(job=job, run_id="run-1", execution=execution, workers=2)
+
+
+@pytest.fixture
+def run() -> Run:
+    return run_of(classification().job)
+
+
+def files_below(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def test_a_preflight_leaves_nothing_behind(store: Store, root: Path) -> None:
+    preflight(store)
+    assert files_below(root) == []
+
+
+def test_a_preflight_over_a_published_run_does_not_touch_it(store: Store, root: Path, run: Run) -> None:
+    commit(run, store, {"files": []}, rejected=False)
+    preflight(store)
+    assert files_below(root) == ["manifest.json"]
+
+
+class CarelessStore(Store):
+    """A store that takes If-None-Match for a decoration, as some S3 servers do."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        self.put(path, data)
+        return True
+
+
+def test_a_store_without_conditional_creation_is_refused_at_once(root: Path) -> None:
+    store = CarelessStore.open(root.as_uri())
+    with pytest.raises(RunError) as caught:
+        preflight(store)
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == (
+        f"The store of {root.as_uri()} does not keep an object from being replaced (conditional creation,"
+        " If-None-Match), so two runs could overwrite each other; use a store that does."
+    )
+    assert files_below(root) == []
+
+
+def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    store = Store.open((tmp_path / "out" / "run").as_uri())
+    with pytest.raises(RunError) as caught:
+        preflight(store, token="x")
+    assert str(caught.value) == (
+        f"{store.uri('.preflight-x')} could not be written:"
+        " a part of the path is a file, not a folder; correct the path."
+    )
+
+
+def test_an_execution_belongs_to_the_first_who_claims_it(store: Store, root: Path, run: Run) -> None:
+    claim(run, store, NOW)
+    owner = json.loads((root / "executions/1.json").read_bytes())
+    assert (owner["run"], owner["execution"], owner["claimedAt"]) == ("run-1", 1, NOW)
+    with pytest.raises(RunError) as caught:
+        claim(run, store, NOW)
+    assert str(caught.value) == (
+        f"{root.as_uri()}/executions/1.json exists: another process owns execution 1 of this run."
+        " Nothing was changed; start the job again, which takes a number of its own."
+    )
+    assert json.loads((root / "executions/1.json").read_bytes()) == owner
+
+
+def test_the_next_execution_is_free(store: Store, root: Path, run: Run) -> None:
+    claim(run, store, NOW)
+    claim(run_of(run.job, execution=2), store, NOW)
+    assert files_below(root) == ["executions/1.json", "executions/2.json"]
+
+
+def test_of_many_who_claim_at_once_one_wins(store: Store, run: Run) -> None:
+    def wins(_: int) -> bool:
+        try:
+            claim(run, store, NOW)
+        except RunError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(wins, range(16))) == 1
+
+
+def test_a_folder_is_uploaded_with_all_below_it(store: Store, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "local" / "deep").mkdir(parents=True)
+    (tmp_path / "local" / "b").write_bytes(b"bb")
+    (tmp_path / "local" / "deep" / "a").write_bytes(b"a")
+    files = upload_folder(tmp_path / "local", store, "executions/1/model")
+    assert files == [
+        StoredFile("executions/1/model/b", 2, hashlib.sha256(b"bb").hexdigest()),
+        StoredFile("executions/1/model/deep/a", 1, hashlib.sha256(b"a").hexdigest()),
+    ]
+    assert files_below(root) == [file.name for file in files]
+
+
+def test_a_manifest_is_written_once_and_never_replaced(store: Store, root: Path, run: Run) -> None:
+    published = commit(run, store, {"winner": 1}, rejected=False)
+    content = (root / "manifest.json").read_bytes()
+    assert content == b'{"winner":1}\n'
+    assert published.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert published.uri == f"{root.as_uri()}/manifest.json"
+    with pytest.raises(RunError) as caught:
+        commit(run_of(run.job, execution=2), store, {"winner": 2}, rejected=False)
+    assert str(caught.value) == (
+        f"{root.as_uri()}/manifest.json exists: another execution has already published this run."
+        " Nothing was overwritten; start the job again for another run."
+    )
+    assert (root / "manifest.json").read_bytes() == content
+
+
+def test_a_rejected_model_has_a_manifest_of_its_own(store: Store, root: Path, run: Run) -> None:
+    commit(run, store, {}, rejected=True)
+    assert files_below(root) == ["rejected/manifest.json"]
+
+
+def test_the_same_content_is_the_same_bytes() -> None:
+    assert canonical_json({"b": "ä", "a": [1, 2.5, None]}) == '{"a":[1,2.5,null],"b":"ä"}\n'.encode()
+    assert canonical_json({"b": 1, "a": 2}) == canonical_json({"a": 2, "b": 1})
+
+
+@pytest.mark.parametrize("record", [classification(), causal()], ids=["a classification", "a language model"])
+def test_a_manifest_says_what_is_there_and_where_it_came_from(record: RunRecord) -> None:
+    files = [StoredFile("executions/1/model/model.safetensors", 9, "b" * 64), StoredFile("README.md", 3, "a" * 64)]
+    content = json.loads(canonical_json(manifest(record, files, folder="executions/1", rejected=False)))
+    assert content["files"] == [
+        {"path": "README.md", "size": 3, "sha256": "a" * 64},
+        {"path": "executions/1/model/model.safetensors", "size": 9, "sha256": "b" * 64},
+    ]
+    assert (content["run"], content["execution"], content["rejected"]) == (record.run_id, record.execution, False)
+    assert content["metrics"] == record.final_metrics()
+    assert [entry["met"] for entry in content["requirements"]] == [result.met for result in record.requirements]
+    provenance = content["provenance"]
+    assert provenance["baseModel"]["files"][0] == {
+        "uri": record.base.files[0].name,
+        "size": record.base.files[0].size,
+        "sha256": record.base.files[0].sha256,
+    }
+    assert [file["uri"] for file in provenance["data"]["files"]] == [file.name for file in record.data.files]
+    assert FineTuneJob.model_validate(provenance["job"]).spec == record.job.spec
+    assert (provenance["workers"], provenance["zeroStage"]) == (record.workers, record.zero_stage)
+    assert provenance["versions"] == record.versions
+
+
+def test_a_metric_beyond_all_numbers_is_null() -> None:
+    record = causal()
+    last = record.evaluations[-1]
+    last.metrics["perplexity"] = float("inf")
+    content = manifest(record, [], folder="executions/1", rejected=False)
+    assert content["metrics"][f"{last.split}/perplexity"] is None
