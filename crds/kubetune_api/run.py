@@ -19,8 +19,8 @@ class Run(ApiModel):
     """The uid of the job in a cluster; made up by a local run."""
     execution: Annotated[int, Field(ge=1)] = 1
     """Which start of the run this is. Each claims its number and writes under its own folder only."""
-    workers: Annotated[int, Field(ge=1)]
-    """The number of ranks."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """The number of ranks. Unset: one per accelerator that there is, or one."""
 
     @property
     def root(self) -> str:

@@ -48,6 +48,10 @@ class Process:
         """The end of the log."""
         return self.log.read_text(errors="replace")[-4000:]
 
+    def freeze(self) -> None:
+        """Lets the process group live on without doing anything, as on a machine that hangs."""
+        os.killpg(self._popen.pid, signal.SIGSTOP)
+
     def stop(self) -> None:
         """Ends the process group at once: what the servers hold is thrown away with the tests."""
         if self._popen.poll() is None:

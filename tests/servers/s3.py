@@ -55,6 +55,11 @@ class S3Server:
         self._process = Process(command, log=self._log, env=keys)
         self._process.wait_until(lambda: accepts_connections(self.port))
 
+    def freeze(self) -> None:
+        """Keeps its connections open and answers none of them."""
+        assert self._process is not None
+        self._process.freeze()
+
     def stop(self) -> None:
         """Ends the server in the middle of whatever it does."""
         if self._process is not None:

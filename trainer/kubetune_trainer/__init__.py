@@ -1,0 +1,1 @@
+"""The trainer: from a job to a verified model."""

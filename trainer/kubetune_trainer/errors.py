@@ -1,5 +1,7 @@
 """Faults of a run, each with the reason constant that its status will carry."""
 
+import errno
+
 from kubetune_api.status import USER_REASONS, Reason
 
 
@@ -29,3 +31,8 @@ def invalid_data(message: str) -> RunError:
 def invalid_model(message: str) -> RunError:
     """A fault of the pretrained model."""
     return RunError(Reason.INVALID_MODEL, message)
+
+
+def storage_is_full(fault: OSError) -> bool:
+    """Whether a write failed for want of space or quota."""
+    return fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -9,7 +9,7 @@ import pytest
 from disk import files_of_at_most
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store
+from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store, part_size
 
 LARGE = 12 * 2**20 + 7
 """Bytes; more than two parts."""
@@ -118,3 +118,10 @@ def test_a_file_beyond_the_limit_is_told_and_leaves_nothing(store: Store, tmp_pa
         " the file is larger than this system's limit for a file (see ulimit -f)."
     )
     assert [path.name for path in (tmp_path / "a store").iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("size", [0, 2**20, 50 * 10**9, 80 * 10**9, 5 * 10**12], ids="{:,} bytes".format)
+def test_an_upload_of_any_size_keeps_to_the_limits_of_s3(size: int) -> None:
+    part = part_size(size)
+    assert 5 * 2**20 <= part <= 5 * 2**30
+    assert -(-size // part) <= 10_000

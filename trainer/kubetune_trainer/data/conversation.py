@@ -25,8 +25,10 @@ class Layout:
     middle: str = ""
     opening: str = ""
     after: str = ""
-    strips: bool = False
-    """Whether the template strips the outer spaces of what it is given."""
+    strips_prompt: bool = False
+    """Whether the template strips the outer spaces of a prompt."""
+    strips_completion: bool = False
+    """Whether it strips those of a completion."""
     templated: bool = False
     """Whether the text around them may hold special tokens."""
     first_ids: tuple[int, ...] = ()
@@ -41,21 +43,18 @@ class Layout:
 
     def prompt(self, prompt: str) -> str:
         """What the model is given."""
-        return self.before + self._fitted(prompt) + self.middle
+        return "".join(self.pieces(prompt, "")[0])
 
     def completion(self, completion: str) -> str:
         """What the model learns to write."""
-        return self.opening + self._fitted(completion) + self.after
+        return "".join(self.pieces("", completion)[1])
 
     def pieces(self, prompt: str, completion: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The same two, each as (the layout's own text, the data's text, the layout's own text)."""
         return (
-            (self.before, self._fitted(prompt), self.middle),
-            (self.opening, self._fitted(completion), self.after),
+            (self.before, prompt.strip() if self.strips_prompt else prompt, self.middle),
+            (self.opening, completion.strip() if self.strips_completion else completion, self.after),
         )
-
-    def _fitted(self, text: str) -> str:
-        return text.strip() if self.strips else text
 
 
 def _plain(tokenizer: Any) -> Layout:
@@ -80,8 +79,15 @@ def _templated(tokenizer: Any) -> Layout:
         )
     before, middle = given.split(_PROMPT)
     opening, after = whole[len(given) :].split(_COMPLETION)
-    spaced = _rendered(tokenizer, [f" {_PROMPT} ", f" {_COMPLETION} "])
-    return Layout(before, middle, opening, after, strips=f" {_PROMPT} " not in spaced, templated=True)
+    return Layout(
+        before,
+        middle,
+        opening,
+        after,
+        strips_prompt=_rendered(tokenizer, [f" {_PROMPT} ", _COMPLETION]) == whole,
+        strips_completion=_rendered(tokenizer, [_PROMPT, f" {_COMPLETION} "]) == whole,
+        templated=True,
+    )
 
 
 def _rendered(tokenizer: Any, contents: list[str], *, add_generation_prompt: bool = False) -> str:

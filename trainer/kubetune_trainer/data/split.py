@@ -50,8 +50,10 @@ def split(
     """
     strata = list(_strata(_groups(rows, seed, key), stratify=stratify).values())
     sizes = [sum(len(group.rows) for group in stratum) for stratum in strata]
-    tests = allocate(sizes, test, [size - 1 for size in sizes])
-    validations = allocate(sizes, validation, [size - 1 - taken for size, taken in zip(sizes, tests, strict=True)])
+    # The last group of each stratum stays in train.
+    room = [size - len(stratum[-1].rows) for size, stratum in zip(sizes, strata, strict=True)]
+    tests = allocate(sizes, test, room)
+    validations = allocate(sizes, validation, [space - taken for space, taken in zip(room, tests, strict=True)])
     placed: dict[str, list[Group]] = {"train": [], "validation": [], "test": []}
     for stratum, wanted_test, wanted_validation in zip(strata, tests, validations, strict=True):
         _place(stratum, {"test": wanted_test, "validation": wanted_validation}, placed)

@@ -43,6 +43,11 @@ class ObjectInfo:
     """Changes when the content does: the ETag, or what a file system has in its place."""
 
 
+def part_size(size: int) -> int:
+    """The bytes of each part of an upload of `size` bytes: few parts enough for S3, small enough for a slow line."""
+    return max(_PART, -(-size // _MOST_PARTS))
+
+
 class Store:
     """A folder of object storage."""
 
@@ -127,7 +132,6 @@ class Store:
 
         try:
             size = file.stat().st_size
-            part = max(_PART, -(-size // _MOST_PARTS))
             small = b"".join(read()) if size < _PART else None
         except OSError as error:
             raise explain_local(error, str(file), "read") from error
@@ -136,7 +140,7 @@ class Store:
                 self._client.put(place.key, small, use_multipart=False)
             else:
                 client = connect(self._place, self._patience.for_bytes(size))
-                client.put(place.key, read(), chunk_size=part, max_concurrency=_PARTS_AT_ONCE)
+                client.put(place.key, read(), chunk_size=part_size(size), max_concurrency=_PARTS_AT_ONCE)
         return StoredFile(path, sent, digest.hexdigest())
 
     def delete(self, path: str) -> None:

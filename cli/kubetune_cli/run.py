@@ -1,0 +1,105 @@
+"""`kubetune run`: a manifest trained on this machine, with the code that a cluster runs."""
+
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from rich.console import Console
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.outcome import failed
+from kubetune_api.run import Run
+from kubetune_api.status import USER_REASONS, Condition, FineTuneJobStatus, Reason
+from kubetune_cli.places import log_file
+from kubetune_cli.progress import view_for
+from kubetune_cli.results import print_failure, print_results
+from kubetune_cli.trainer_process import trainer
+
+SUCCEEDED, FAILED, INVALID = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run ended."""
+
+    status: FineTuneJobStatus
+    log: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 succeeded, 1 failed or missed a requirement, 2 the manifest or its data is wrong."""
+        if self.status.phase == "Succeeded":
+            return SUCCEEDED
+        return INVALID if failure_of(self.status).reason in USER_REASONS else FAILED
+
+
+def failure_of(status: FineTuneJobStatus) -> Condition:
+    """The condition that says why a run failed."""
+    return next(condition for condition in status.conditions if condition.type == "Failed")
+
+
+def new_run_id(now: datetime, token: str) -> str:
+    """An id that sorts by time and is not guessed twice."""
+    return f"{now:%Y%m%d-%H%M%S}-{token}"
+
+
+def run_job(job: FineTuneJob, *, workers: int | None, console: Console) -> Finished:
+    """Trains the job, showing on `console` what happens."""
+    run_id = new_run_id(datetime.now(UTC), secrets.token_hex(3))
+    run = Run(job=job, run_id=run_id, workers=workers or job.spec.resources.workers)
+    log = log_file(job.metadata.name, run_id)
+    console.print(f"kubetune {job.metadata.name}: run {run_id}", markup=False, highlight=False)
+    console.print(f"  log: {log}", markup=False, highlight=False, soft_wrap=True)
+    with TemporaryDirectory(prefix="kubetune-") as scratch, _interrupts_by(_interrupt):
+        run_file = Path(scratch) / "run.json"
+        run_file.write_text(run.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
+        status = _follow(run_file, log, run_id, console)
+    finished = Finished(status, log)
+    if finished.exit_code == SUCCEEDED or status.artifact is not None:
+        print_results(job, status, console)
+    if finished.exit_code != SUCCEEDED:
+        print_failure(failure_of(status), log, console)
+    return finished
+
+
+def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
+    started_at = _now()
+    try:
+        with trainer(run_file, log) as events, view_for(console) as view:
+            for event in events:
+                if event["event"] == "finished":
+                    return FineTuneJobStatus.model_validate(event["status"])
+                view.show(event)
+    except KeyboardInterrupt:
+        return _ended(run_id, Reason.INTERRUPTED, "the run was interrupted; nothing was published", started_at)
+    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", started_at)
+
+
+def _ended(run_id: str, reason: str, message: str, started_at: str) -> FineTuneJobStatus:
+    return failed(run_id, reason=reason, message=message, started_at=started_at, finished_at=_now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: with nothing left behind."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    held = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in held.items():
+            signal.signal(number, previous)

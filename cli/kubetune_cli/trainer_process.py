@@ -1,0 +1,81 @@
+"""The trainer as a process of its own, with everything that it starts.
+
+Ray and DeepSpeed print a lot and start many processes. Here their output goes to a file, their events come back as
+JSON lines over a pipe, and nothing of them outlives the command.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_SECONDS = 8.0
+
+
+@contextmanager
+def trainer(run_file: Path, log: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """Starts the trainer on a file that holds a `Run`; yields its events. Afterwards no process of it is left."""
+    _adopt_orphans()
+    reading, writing = os.pipe()
+    # RAY_ADDRESS would send a local run to somebody's cluster.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "kubetune_trainer", str(run_file), "--events", str(writing)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(writing,),
+            env=environment,
+            # Ctrl-C in a terminal goes to the whole foreground group: the trainer must hear it from us alone.
+            start_new_session=True,
+        )
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as lines:
+            yield (json.loads(line) for line in lines)
+    finally:
+        with _no_further_interrupts():
+            _end(process)
+
+
+def _adopt_orphans() -> None:
+    """Makes processes whose parent dies ours, so that none of Ray's can slip away (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@contextmanager
+def _no_further_interrupts() -> Iterator[None]:
+    """A second Ctrl-C must not stop the cleaning up."""
+    held = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+    # Killing one may orphan its children to us: look again until none is left.
+    while remaining := psutil.Process().children(recursive=True):
+        for child in remaining:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(remaining, timeout=_GRACE_SECONDS)
+    process.wait()

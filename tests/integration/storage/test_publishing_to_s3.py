@@ -1,0 +1,141 @@
+"""Publishing to a real S3 server: what is left when something ends it midway."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kubetune_api.run import Run
+from kubetune_api.status import Reason
+from kubetune_trainer.artifact.publish import claim, commit, upload_folder
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.store import Store
+from made_up_runs import classification
+from servers.s3 import S3Server
+
+NOW = "2026-03-02T09:14:07Z"
+PART = 2**20
+"""Bytes; what a part of a large file has at least."""
+
+
+@pytest.fixture
+def server(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name, value in s3_server.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("KUBETUNE_STORAGE_TIMEOUT_SECONDS", "4")
+    s3_server.make_bucket("models")
+    return s3_server
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder of a model large enough that its upload can be caught midway."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(200 * 2**20)
+    return folder
+
+
+def publish(run: Run, model: Path) -> None:
+    store = Store.open("s3://models/run")
+    claim(run, store, NOW)
+    files = upload_folder(model, store, f"{run.folder(rejected=False)}/model")
+    commit(run, store, {"files": [file.name for file in files]}, rejected=False)
+
+
+def run_number(execution: int) -> Run:
+    return Run(job=classification().job, run_id="run-1", execution=execution, workers=1)
+
+
+def manifest_of(server: S3Server) -> Path:
+    return server.root / "models/run/manifest.json"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:  # it has just been moved
+        return 0
+
+
+@contextmanager
+def once_the_upload_runs(server: S3Server, act: Callable[[], None]) -> Iterator[None]:
+    """Acts as soon as a part of a large file has come to the server."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if any(_size(path) >= PART for path in (server.root / "models").rglob(".sgwtmp/multipart/**/*")):
+                act()
+                return
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        pytest.param(
+            "stop", "cannot be reached; check the endpoint, and whether the server runs", id="the server dies"
+        ),
+        pytest.param(
+            "freeze",
+            "did not answer within 4 seconds; check the server and the network, or raise"
+            " KUBETUNE_STORAGE_TIMEOUT_SECONDS",
+            id="the server hangs",
+        ),
+    ],
+)
+def test_a_server_that_stops_midway_leaves_no_manifest(server: S3Server, model: Path, how: str, why: str) -> None:
+    with once_the_upload_runs(server, getattr(server, how)), pytest.raises(RunError) as caught:
+        publish(run_number(1), model)
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == (
+        f"s3://models/run/executions/1/model/model.safetensors could not be written: {server.endpoint} {why}."
+    )
+    assert not manifest_of(server).exists()
+    server.stop()
+    server.start()
+    assert Store.open("s3://models/run").children("executions/1/model")[1][0].path == "executions/1/model/config.json"
+    publish(run_number(2), model)
+    assert "executions/2/model/model.safetensors" in manifest_of(server).read_text()
+
+
+def test_two_runs_at_once_publish_once(server: S3Server, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    outcomes: list[str] = []
+    start = threading.Barrier(2)
+
+    def attempt(execution: int) -> None:
+        start.wait()
+        try:
+            publish(run_number(execution), folder)
+        except RunError as error:
+            outcomes.append(str(error))
+        else:
+            outcomes.append("published")
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = (
+        "s3://models/run/manifest.json exists: another execution has already published this run."
+        " Nothing was overwritten; start the job again for another run."
+    )
+    assert sorted(outcomes) == sorted(["published", refused])

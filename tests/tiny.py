@@ -1,0 +1,103 @@
+"""Tiny models with random weights and made-up rows, for tests of the training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from kubetune_api.job import FineTuneJobSpec
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    RobertaConfig,
+)
+
+from kubetune_trainer.data.prepared import EncodedSplit
+
+VOCABULARY = 64
+PAD = 0
+_SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+_DECODER = {**_SMALL, "intermediate_size": 32, "num_key_value_heads": 1, "max_position_embeddings": 64}
+
+CONFIGS: dict[str, PretrainedConfig] = {
+    "bert": BertConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=64),
+    "electra": ElectraConfig(
+        **_SMALL, **_NO_DROPOUT, embedding_size=8, intermediate_size=32, max_position_embeddings=64
+    ),
+    "roberta": RobertaConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=66, pad_token_id=1),
+    "distilbert": DistilBertConfig(
+        vocab_size=VOCABULARY, dim=16, n_layers=3, n_heads=2, hidden_dim=32, dropout=0.0, attention_dropout=0.0,
+        seq_classif_dropout=0.0, max_position_embeddings=64,
+    ),
+    "llama": LlamaConfig(**_DECODER),
+    "mistral": MistralConfig(**_DECODER),
+    "qwen2": Qwen2Config(**_DECODER),
+    "gpt2": GPT2Config(
+        vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    ),
+}  # fmt: skip
+
+
+def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
+    """A classifier with that many labels, or a language model where there are none."""
+    config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    config.pad_token_id = PAD
+    config.use_cache = False
+    torch.manual_seed(seed)
+    if labels is None:
+        return AutoModelForCausalLM.from_config(config)
+    config.num_labels = labels
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def classification_rows(rows: int, *, labels: int = 3, seed: int = 0) -> EncodedSplit:
+    """Rows of 3 to 20 tokens whose label can be learned from them."""
+    random = np.random.default_rng(seed)
+    classes = random.integers(0, labels, rows).astype(np.int32)
+    texts = [
+        np.concatenate([[1], random.integers(4 + 10 * label, 14 + 10 * label, random.integers(3, 20))])
+        for label in classes
+    ]
+    return EncodedSplit(_flat(texts), None, _offsets(texts), labels=classes)
+
+
+def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
+    """Rows whose second part counts up from the last token of the first."""
+    random = np.random.default_rng(seed)
+    prompts = [random.integers(4, 40, random.integers(2, 9)) for _ in range(rows)]
+    texts = [np.concatenate([prompt, prompt[-1] + 1 + np.arange(random.integers(1, 12))]) for prompt in prompts]
+    starts = np.array([len(prompt) for prompt in prompts], dtype=np.int32)
+    return EncodedSplit(_flat(texts), None, _offsets(texts), target_from=starts)
+
+
+def _flat(texts: list[Any]) -> Any:
+    return np.concatenate(texts).astype(np.int32)
+
+
+def _offsets(texts: list[Any]) -> Any:
+    return np.cumsum([0, *(len(text) for text in texts)]).astype(np.int64)
+
+
+def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJobSpec:
+    """A small valid spec; `parts` replace or add top-level fields, in the manifest's own form."""
+    classifies = task == "SequenceClassification"
+    columns = {"text": "text", "label": "label"} if classifies else {"prompt": "prompt", "completion": "completion"}
+    return FineTuneJobSpec.model_validate(
+        {
+            "model": {"uri": f"file://{folder}"},
+            "task": {"type": task},
+            "dataset": {"uri": "file:///data.csv", "columns": columns},
+            "output": {"uri": "file:///out"},
+            **parts,
+        }
+    )

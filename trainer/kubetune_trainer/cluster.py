@@ -1,0 +1,159 @@
+"""Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError, storage_is_full
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.worker import TrainedModel, WorkerTask, train
+
+Record = StepRecord | EvaluationRecord
+_POLL_SECONDS = 0.3
+
+
+@contextmanager
+def ray_cluster(workers: int | None, temporary: str) -> Iterator[None]:
+    """Joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine for the time of the block."""
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=True)
+    else:
+        # More workers than cores share the cores: Ray's CPUs are slots, not cores.
+        slots = max(workers or 1, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=True, _temp_dir=temporary)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def accelerators() -> int:
+    """The GPUs of the whole Ray cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+@ray.remote(num_cpus=0)
+class Board:
+    """Where rank 0 posts its records and the driver reads them."""
+
+    def __init__(self) -> None:
+        self._records: SimpleQueue[Record] = SimpleQueue()
+
+    def post(self, record: Record) -> None:
+        """Adds a record."""
+        self._records.put(record)
+
+    def take(self) -> list[Record]:
+        """All records that have come since the last call."""
+        taken = []
+        while True:
+            try:
+                taken.append(self._records.get_nowait())
+            except Empty:
+                return taken
+
+
+class BoardReader:
+    """Reads a board from a thread, for as long as the block lasts."""
+
+    def __init__(self, board: Any, tell: Any) -> None:
+        self._board, self._tell = board, tell
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while True:
+            last = self._stop.wait(_POLL_SECONDS)
+            try:
+                records = ray.get(self._board.take.remote(), timeout=30)
+            except ray.exceptions.RayError:
+                return
+            if records:
+                self._tell(records)
+            if last:
+                return
+
+
+def run_workers(task: WorkerTask, *, workers: int, gpus: bool, scratch: str) -> TrainedModel:
+    """Trains on `workers` ranks, one GPU each where there are any; every layer's own retries are off."""
+    none = ray.train.FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0)
+    trainer = TorchTrainer(
+        train,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=gpus),
+        run_config=ray.train.RunConfig(name=task.run.run_id, storage_path=scratch, failure_config=none),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as failure:
+        raise explain(failure) from failure
+    assert result.return_value is not None, "rank 0 returned nothing"
+    return result.return_value
+
+
+def explain(failure: TrainingFailedError) -> RunError:
+    """What a failed group of workers means for the user."""
+    causes = list(_causes(failure))
+    for cause in causes:
+        if isinstance(cause, RunError):
+            return cause
+    for cause in causes:
+        if _is_out_of_memory(cause):
+            return RunError(
+                Reason.OUT_OF_MEMORY,
+                "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
+                " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
+            )
+        if isinstance(cause, OSError) and storage_is_full(cause):
+            return RunError(
+                Reason.STORAGE_FAILED,
+                f"the disk of a worker is full ({cause.filename or 'a temporary file'}); free some space, or set TMPDIR"
+                " to a folder on a larger disk",
+            )
+    for cause in causes:
+        if isinstance(cause, RayActorError):
+            return RunError(
+                Reason.UNKNOWN, "a worker process died; the end of the log says more (out of memory is the usual cause)"
+            )
+    last = causes[-1]
+    return RunError(Reason.UNKNOWN, f"a worker failed: {type(last).__name__}: {str(last).strip().splitlines()[-1:]}")
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure's own causes, those of each worker first and the deepest last."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [failure]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        if isinstance(cause, WorkerGroupError):
+            waiting.extend(cause.worker_failures.values())
+        waiting.extend([getattr(cause, "controller_failure", None), getattr(cause, "cause", None), cause.__cause__])
+
+
+def _is_out_of_memory(cause: BaseException) -> bool:
+    return isinstance(cause, (OutOfMemoryError, torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)
+    )

@@ -1,0 +1,227 @@
+"""One run from its job to its verified model: the sequence that `kubetune run` and a cluster's RayJob share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from tempfile import TemporaryDirectory
+
+import ray
+
+from kubetune_api import outcome
+from kubetune_api.run import Run
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
+from kubetune_trainer.artifact.manifest import manifest
+from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
+from kubetune_trainer.artifact.tensors import Expectation
+from kubetune_trainer.artifact.verify import verify
+from kubetune_trainer.cluster import Board, BoardReader, accelerators, ray_cluster, run_workers
+from kubetune_trainer.data.prepare import prepare
+from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.events import Listener
+from kubetune_trainer.model.load import load_config, load_tokenizer, longest_sequence
+from kubetune_trainer.model.source import PretrainedModel, pretrained_model
+from kubetune_trainer.progress import ProgressTeller
+from kubetune_trainer.records import BaseModel, RequirementResult, RunRecord
+from kubetune_trainer.report import render_card, render_report, write_metrics
+from kubetune_trainer.storage.sources import fetch_dataset
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.zero import stage_for
+from kubetune_trainer.worker import TrainedModel, WorkerTask
+
+_PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run that trained and published a model."""
+
+    record: RunRecord
+    artifact: Artifact
+
+    def status(self, progress: Progress | None) -> FineTuneJobStatus:
+        """The status of the job: a model that misses a requirement is kept, and the run has failed."""
+        ended = {
+            "started_at": self.record.started_at,
+            "finished_at": self.record.finished_at,
+            "progress": progress,
+            "metrics": self.record.final_metrics(),
+            "artifact": self.artifact,
+        }
+        missed = [requirement for requirement in self.record.requirements if not requirement.met]
+        if not missed:
+            return outcome.succeeded(self.record.run_id, **ended)
+        message = "; ".join(_miss(requirement) for requirement in missed)
+        return outcome.failed(
+            self.record.run_id,
+            reason=Reason.REQUIREMENT_MISSED,
+            message=f"{message}. The model is kept in {self.artifact.uri}",
+            **ended,
+        )
+
+
+def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Outcome:
+    """Runs the job to its end, or raises the `RunError` that says why it cannot.
+
+    `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
+    """
+    spec = run.job.spec
+    listener.phase("Checking the output")
+    store = Store.open(run.root)
+    preflight(store)
+    claim(run, store, now())
+    listener.phase("Fetching the model")
+    base = pretrained_model(spec.model, cache)
+    listener.phase("Reading the data")
+    data = _read_data(run, base, cache)
+    with TemporaryDirectory(prefix="kubetune-") as scratch:
+        listener.phase("Starting the workers")
+        with ray_cluster(run.workers, scratch):
+            task, workers = _task(run, base, data, cache, listener)
+            tell = ProgressTeller(task.plan.total_steps, listener)
+            listener.phase(f"Training on {_count(task.plan.rows, 'row')} with {_count(workers, 'worker')}")
+            with BoardReader(task.board, tell):
+                trained = run_workers(task, workers=workers, gpus=accelerators() > 0, scratch=f"{scratch}/train")
+    listener.phase("Verifying the model")
+    _verify(store, run, base, trained)
+    record = _record(run, task, base, data, trained, started_at=started_at, finished_at=now())
+    listener.phase("Publishing")
+    return Outcome(record, _publish(store, run, record, trained))
+
+
+def _read_data(run: Run, base: PretrainedModel, cache: Path) -> PreparedData:
+    spec = run.job.spec
+    dataset = spec.dataset
+    sources = {"train": dataset, "validation": dataset.validation, "test": dataset.test}
+    files = {
+        name: fetch_dataset(source.uri, source.revision, cache)
+        for name, source in sources.items()
+        if source is not None
+    }
+    config = load_config(base.folder, spec)
+    return prepare(spec, files, load_tokenizer(base.folder), longest_sequence(config, spec.task.max_length))
+
+
+def _task(
+    run: Run, base: PretrainedModel, data: PreparedData, cache: Path, listener: Listener
+) -> tuple[WorkerTask, int]:
+    spec = run.job.spec
+    workers = _workers(run, accelerators(), listener)
+    plan = BatchPlan(
+        rows=data.splits["train"].rows,
+        global_batch_size=spec.training.global_batch_size,
+        micro_batch_size=min(spec.training.micro_batch_size, spec.training.global_batch_size),
+        workers=workers,
+        epochs=spec.training.epochs,
+        max_steps=spec.training.max_steps,
+    )
+    return (
+        WorkerTask(
+            run=run,
+            stage=stage_for(spec.zero.stage, workers),
+            plan=plan,
+            model_files=base.files,
+            cache=str(cache),
+            data=ray.put(data),
+            board=Board.remote(),
+        ),
+        workers,
+    )
+
+
+def _workers(run: Run, gpus: int, listener: Listener) -> int:
+    asked = run.workers
+    if asked is None:
+        return max(1, gpus)
+    if 0 < gpus < asked:
+        listener.note(
+            f"{asked} workers are asked for and {gpus} GPUs are there: {gpus} workers train, to the same result"
+        )
+        return gpus
+    return asked
+
+
+def _miss(requirement: RequirementResult) -> str:
+    bounds = [f"at least {requirement.min:g}"] if requirement.min is not None else []
+    bounds += [f"at most {requirement.max:g}"] if requirement.max is not None else []
+    return f"{requirement.metric} is {requirement.value:.4f}, required is {' and '.join(bounds)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _verify(store: Store, run: Run, base: PretrainedModel, trained: TrainedModel) -> None:
+    verify(
+        store,
+        f"{run.folder(rejected=not trained.accepted)}/model",
+        trained.files,
+        Expectation(
+            shapes=trained.shapes,
+            base=base.folder,
+            base_names=trained.base_names,
+            frozen=trained.frozen,
+            may_stay=trained.may_stay,
+        ),
+    )
+
+
+def _record(
+    run: Run,
+    task: WorkerTask,
+    base: PretrainedModel,
+    data: PreparedData,
+    trained: TrainedModel,
+    *,
+    started_at: str,
+    finished_at: str,
+) -> RunRecord:
+    model = run.job.spec.model
+    return RunRecord(
+        job=run.job,
+        run_id=run.run_id,
+        execution=run.execution,
+        workers=task.plan.workers,
+        zero_stage=task.stage,
+        device=trained.device,
+        precision=trained.precision,
+        started_at=started_at,
+        finished_at=finished_at,
+        base=BaseModel(
+            uri=model.uri,
+            revision=model.revision,
+            family=trained.family,
+            files=base.files,
+            parameters=trained.parameters,
+            trained_parameters=trained.trained_parameters,
+        ),
+        data=data.report,
+        steps=trained.steps,
+        evaluations=trained.evaluations,
+        requirements=trained.requirements,
+        versions={"python": python_version()} | {package: version(package) for package in _PACKAGES},
+    )
+
+
+def _publish(store: Store, run: Run, record: RunRecord, trained: TrainedModel) -> Artifact:
+    """Uploads what people read, then the manifest, which names it all."""
+    rejected = not trained.accepted
+    folder = run.folder(rejected=rejected)
+    model_uri = store.uri(f"{folder}/model")
+    with TemporaryDirectory(prefix="kubetune-") as scratch:
+        here = Path(scratch)
+        (here / "report.html").write_text(render_report(record), encoding="utf-8")
+        (here / "README.md").write_text(render_card(record, model_uri), encoding="utf-8")
+        write_metrics(record, here / "metrics.jsonl")
+        files = [*trained.files, *upload_folder(here, store, folder)]
+    published = commit(run, store, manifest(record, files, folder=folder, rejected=rejected), rejected=rejected)
+    return Artifact(
+        uri=model_uri,
+        manifest_uri=published.uri,
+        report_uri=store.uri(f"{folder}/report.html"),
+        digest=published.digest,
+        size_bytes=sum(file.size for file in files),
+        rejected=rejected,
+    )

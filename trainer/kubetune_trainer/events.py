@@ -1,0 +1,87 @@
+"""What a run tells while it goes on: one JSON object a line, for whoever started it."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TextIO
+
+from kubetune_api.status import FineTuneJobStatus, Progress
+from kubetune_trainer.records import EvaluationRecord
+
+
+class Listener(Protocol):
+    """Who is told."""
+
+    def phase(self, text: str) -> None:
+        """What the run does now, for people."""
+
+    def note(self, text: str) -> None:
+        """Something about the job that its author should know."""
+
+    def progress(self, progress: Progress) -> None:
+        """How far the training is."""
+
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """A split was judged."""
+
+    def finished(self, status: FineTuneJobStatus) -> None:
+        """The run is over; the last call."""
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """A listener that writes each event as a line `{"event": …, …}`."""
+
+    stream: TextIO
+
+    def phase(self, text: str) -> None:
+        """See `Listener`."""
+        self._write("phase", text=text)
+
+    def note(self, text: str) -> None:
+        """See `Listener`."""
+        self._write("note", text=text)
+
+    def progress(self, progress: Progress) -> None:
+        """See `Listener`."""
+        self._write("progress", progress=progress.manifest())
+
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """See `Listener`."""
+        self._write("evaluated", evaluation=asdict(record))
+
+    def finished(self, status: FineTuneJobStatus) -> None:
+        """See `Listener`."""
+        self._write("finished", status=status.manifest())
+
+    def _write(self, event: str, **content: Any) -> None:
+        self.stream.write(json.dumps({"event": event, **content}) + "\n")
+        self.stream.flush()
+
+
+class LastProgress:
+    """A listener that passes everything on and remembers how far the training came."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.last: Progress | None = None
+
+    def phase(self, text: str) -> None:
+        """See `Listener`."""
+        self._listener.phase(text)
+
+    def note(self, text: str) -> None:
+        """See `Listener`."""
+        self._listener.note(text)
+
+    def progress(self, progress: Progress) -> None:
+        """See `Listener`."""
+        self.last = progress
+        self._listener.progress(progress)
+
+    def evaluated(self, record: EvaluationRecord) -> None:
+        """See `Listener`."""
+        self._listener.evaluated(record)
+
+    def finished(self, status: FineTuneJobStatus) -> None:
+        """See `Listener`."""
+        self._listener.finished(status)

@@ -1,0 +1,46 @@
+"""Freezing of the lower parts of a pretrained model."""
+
+from torch import nn
+
+from kubetune_api.job import Freeze
+from kubetune_trainer.errors import RunError, invalid_model
+from kubetune_trainer.model.families import Family
+
+_KEY_BIASES = ("key.bias", "k_proj.bias", "k_lin.bias")
+
+
+def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) -> frozenset[str]:
+    """Freezes what the manifest wants frozen, in place.
+
+    `base` is `model` without its head. Returns the names, in `model`, of the parameters that are frozen.
+    """
+    layers: nn.ModuleList = base.get_submodule(family.layers)  # type: ignore[assignment]
+    if wanted.bottom_layers > len(layers):
+        raise _too_many(wanted.bottom_layers, len(layers))
+    frozen = [base.get_submodule(name) for name in family.embeddings] if wanted.embeddings else []
+    frozen.extend(layers[: wanted.bottom_layers])
+    for module in frozen:
+        module.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise invalid_model("spec.method.freeze: nothing is left to train; freeze fewer layers")
+    return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
+
+
+def may_stay(model: nn.Module, *, bf16: bool) -> frozenset[str]:
+    """The trained parameters that a short run may leave bit for bit as they were.
+
+    A bias of the keys moves no softmax, so its gradient is zero but for rounding. In bfloat16 a norm's weight of 1.0
+    has neighbours at 1/128 and 1/256: small steps on the optimizer's 32-bit weights do not reach them.
+    """
+    return frozenset(
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and (name.endswith(_KEY_BIASES) or (bf16 and parameter.ndim == 1))
+    )
+
+
+def _too_many(asked: int, there: int) -> RunError:
+    return invalid_model(
+        f"spec.method.freeze.bottomLayers: {asked} layers cannot be frozen, the model has {there}; freeze {there} or"
+        " fewer"
+    )

@@ -1,0 +1,151 @@
+"""From a folder of model files to a model with the head of its task. Safetensors only, never remote code."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.model.families import FAMILIES, Family, family_of
+from kubetune_trainer.model.freeze import freeze
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to train."""
+
+    model: PreTrainedModel
+    family: Family
+    frozen: frozenset[str]
+    """The names of the parameters that stay as they are."""
+    base_names: dict[str, str]
+    """For each tensor that came from the pretrained model: its name in the pretrained files."""
+
+
+def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
+    """The configuration of the pretrained model, refused where the task or the family does not fit."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    family_of(config.model_type, spec.task.type)
+    return config
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer, with a padding token."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as fault:
+        raise invalid_model(f"spec.model.uri: the tokenizer does not load: {fault}") from fault
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise invalid_model("spec.model.uri: the tokenizer has neither a padding nor an end-of-text token")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def longest_sequence(config: PretrainedConfig, wanted: int) -> int:
+    """The greatest length in tokens: what the job wants, or what the model can, whichever is less."""
+    limit = getattr(config, "max_position_embeddings", None)
+    return wanted if limit is None else min(wanted, limit - FAMILIES[config.model_type].position_offset)
+
+
+def load_model(
+    folder: Path,
+    spec: FineTuneJobSpec,
+    labels: tuple[str, ...],
+    tokenizer: PreTrainedTokenizerFast,
+) -> LoadedModel:
+    """The pretrained model in 32-bit numbers, with the head of its task, frozen as the manifest says.
+
+    A new head's weights come from torch's global generator: seed it before, alike on every rank.
+    """
+    config = load_config(folder, spec)
+    keep_head = _has_head_for(config, labels)
+    config.pad_token_id = tokenizer.pad_token_id
+    config.use_cache = False
+    if spec.task.type == "SequenceClassification":
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.problem_type = "single_label_classification"
+        loader: Any = AutoModelForSequenceClassification
+    else:
+        loader = AutoModelForCausalLM
+    model, info = loader.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    new = _new_tensors(model, info)
+    if spec.task.type == "SequenceClassification" and not keep_head:
+        new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
+    family = FAMILIES[config.model_type]
+    base = getattr(model, model.base_model_prefix)
+    frozen = freeze(model, base, family, spec.method.freeze)
+    return LoadedModel(model, family, frozen, _base_names(model, folder, new))
+
+
+def _has_head_for(config: PretrainedConfig, labels: tuple[str, ...]) -> bool:
+    """Whether the pretrained model is a classifier of these very labels, which is then trained further."""
+    architectures = getattr(config, "architectures", None) or []
+    return (
+        any(name.endswith("ForSequenceClassification") for name in architectures)
+        and tuple(config.id2label[index] for index in range(config.num_labels)) == labels
+    )
+
+
+def _new_tensors(model: PreTrainedModel, info: dict[str, Any]) -> set[str]:
+    """The tensors that the pretrained files did not hold; a gap within the base model is a fault, not a fresh start."""
+    mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
+    missing = set(info["missing_keys"]) | mismatched
+    prefix = f"{model.base_model_prefix}."
+    gaps = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
+    if gaps:
+        shown = ", ".join(gaps[:3]) + (f" and {len(gaps) - 3} more" if len(gaps) > 3 else "")
+        raise invalid_model(
+            f"spec.model.uri: the files lack weights of the model or hold them in another shape ({shown});"
+            " check that config.json belongs to these weights"
+        )
+    return missing
+
+
+def _renew_head(model: PreTrainedModel, already_new: set[str], deviation: float) -> set[str]:
+    """Draws new weights for a head that was pretrained for other labels."""
+    prefix = f"{model.base_model_prefix}."
+    renewed = set()
+    for name, parameter in model.named_parameters():
+        if not name.startswith(prefix) and name not in already_new:
+            with torch.no_grad():
+                torch.nn.init.zeros_(parameter) if parameter.ndim == 1 else parameter.normal_(0.0, deviation)
+            renewed.add(name)
+    return renewed
+
+
+def _base_names(model: PreTrainedModel, folder: Path, new: set[str]) -> dict[str, str]:
+    there: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as tensors:
+            there.update(tensors.keys())
+    prefix = f"{model.base_model_prefix}."
+    found = {}
+    for name in model.state_dict():
+        for candidate in (name, name.removeprefix(prefix), prefix + name):
+            if name not in new and candidate in there:
+                found[name] = candidate
+                break
+    return found

@@ -1,0 +1,1 @@
+"""The training itself: batches, DeepSpeed engine, loop, evaluation."""

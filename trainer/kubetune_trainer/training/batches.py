@@ -1,0 +1,68 @@
+"""Which rows every rank takes in every step: a pure function of the seed, the epoch and the batch size.
+
+The order of the rows and the content of each global batch do not depend on the number of workers. Only inside a global
+batch are rows dealt to ranks, sorted by length, so that rows that are padded together are about equally long.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The arithmetic of one run: how a global batch is shared out."""
+
+    rows: int
+    """Rows of the training split."""
+    global_batch_size: int
+    micro_batch_size: int
+    workers: int
+    epochs: int
+    max_steps: int | None = None
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Forward and backward passes of one rank per optimizer step."""
+        largest = min(self.global_batch_size, self.rows)
+        return ceil(largest / (self.micro_batch_size * self.workers))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch; the last one may hold fewer rows."""
+        return ceil(self.rows / self.global_batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run."""
+        steps = self.steps_per_epoch * self.epochs
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    def global_batches(self, epoch: int, seed: int) -> Iterator[Rows]:
+        """The global batches of an epoch (counted from 0), each an array of row numbers."""
+        order = np.random.default_rng([seed, epoch]).permutation(self.rows)
+        for start in range(0, self.rows, self.global_batch_size):
+            yield order[start : start + self.global_batch_size]
+
+
+def deal(rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, workers: int) -> list[list[Rows]]:
+    """Deals the rows of a global batch: `result[k][rank]` is what `rank` takes in its k-th forward pass.
+
+    `lengths` are the lengths in tokens of `rows`, in the same order. A share may be empty: the rank then runs a row of
+    weight zero, because under ZeRO every rank must take part in every pass.
+    """
+    # A stable sort: rows of equal length keep the order of the epoch, on every machine.
+    longest_first = rows[np.argsort(-lengths, kind="stable")]
+    shares = np.array_split(longest_first, accumulation_steps * workers)
+    return [shares[k * workers : (k + 1) * workers] for k in range(accumulation_steps)]
+
+
+def deal_for_evaluation(lengths: NDArray[np.int64], micro_batch_size: int, workers: int) -> list[list[Rows]]:
+    """Deals a whole split, `result[k][rank]` as in `deal`."""
+    rows = np.arange(len(lengths), dtype=np.int64)
+    return deal(rows, lengths, max(1, ceil(len(rows) / (micro_batch_size * workers))), workers)

@@ -1,0 +1,118 @@
+"""The training loop: fetch, forward, backward, step, report."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import isfinite
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from kubetune_api.job import Training
+from kubetune_api.status import Reason
+from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.training.batches import BatchPlan, deal
+from kubetune_trainer.training.collate import collate, row_targets
+from kubetune_trainer.training.evaluate import evaluate
+from kubetune_trainer.training.loss import row_losses
+
+Report = Callable[[StepRecord | EvaluationRecord], None]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One run's training over a DeepSpeed engine. Every rank of the group runs the same loop."""
+
+    engine: Any
+    splits: dict[str, EncodedSplit]
+    labels: tuple[str, ...]
+    training: Training
+    plan: BatchPlan
+    pad_token: int
+    report: Report
+    """Called on every rank with the same records, in order."""
+
+    def run(self) -> None:
+        """Trains to the last step, judging each epoch on the validation split and the end on the test split."""
+        step = 0
+        while step < self.plan.total_steps:
+            step = self._epoch(step)
+            if "validation" in self.splits:
+                self.report(self._evaluate("validation", step))
+        if "test" in self.splits:
+            self.report(self._evaluate("test", step))
+
+    def _epoch(self, step: int) -> int:
+        epoch = step // self.plan.steps_per_epoch
+        split = self.splits["train"]
+        lengths, targets = split.lengths, row_targets(split)
+        self.engine.train()
+        for batch in self._batches_until_the_end(epoch, step):
+            started = monotonic()
+            learning_rate = self.engine.optimizer.param_groups[0]["lr"]
+            loss = self._step(batch, lengths, int(targets[batch].sum()))
+            step += 1
+            self._refuse_what_is_not_finite(loss, step)
+            self.report(
+                StepRecord(
+                    step=step,
+                    epoch=step / self.plan.steps_per_epoch,
+                    loss=loss,
+                    learning_rate=learning_rate,
+                    gradient_norm=self._gradient_norm(),
+                    tokens=int(lengths[batch].sum()),
+                    seconds=monotonic() - started,
+                )
+            )
+        return step
+
+    def _batches_until_the_end(self, epoch: int, step: int) -> Iterator[NDArray[np.int64]]:
+        for i, batch in enumerate(self.plan.global_batches(epoch, self.training.seed)):
+            if step + i >= self.plan.total_steps:
+                return
+            yield batch
+
+    def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int) -> float:
+        """One optimizer step over a global batch; returns its mean loss per target."""
+        rank, workers = dist.get_rank(), dist.get_world_size()
+        # DeepSpeed divides the gradients by the passes and by the ranks, as if each had seen as many targets; undo
+        # both, and divide by the targets of the global batch instead.
+        scale = workers * self.plan.accumulation_steps / targets
+        total = torch.zeros((), dtype=torch.float64, device=self.engine.device)
+        for shares in deal(batch, lengths[batch], self.plan.accumulation_steps, workers):
+            micro = collate(self.splits["train"], shares[rank], self.pad_token, self.engine.device)
+            loss = row_losses(self.engine(**micro.inputs).logits, micro.targets).sum()
+            self.engine.backward(loss * scale)
+            self.engine.step()
+            total += loss.detach()
+        dist.all_reduce(total)
+        return float(total) / targets
+
+    def _gradient_norm(self) -> float:
+        norm = self.engine.get_global_grad_norm()
+        return float("nan") if norm is None else float(norm)
+
+    def _refuse_what_is_not_finite(self, loss: float, step: int) -> None:
+        if not isfinite(loss):
+            raise RunError(
+                Reason.NOT_FINITE,
+                f"the loss of step {step} is {loss}; lower spec.training.learningRate, lengthen the warm-up, or set"
+                " spec.training.precision to FP32",
+            )
+
+    def _evaluate(self, name: str, step: int) -> EvaluationRecord:
+        return evaluate(
+            self.engine,
+            self.splits[name],
+            name=name,
+            labels=self.labels,
+            pad_token=self.pad_token,
+            micro_batch_size=self.plan.micro_batch_size,
+            step=step,
+            epoch=step / self.plan.steps_per_epoch,
+        )

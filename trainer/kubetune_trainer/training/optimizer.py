@@ -1,0 +1,51 @@
+"""AdamW and its schedule, the same torch objects for every ZeRO stage."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import get_scheduler
+from transformers.trainer_pt_utils import get_parameter_names
+
+from kubetune_api.job import Training
+
+# What transformers.Trainer exempts from weight decay: biases and every kind of norm.
+_NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters in two groups: with decay, and (biases, norms) without. Empty groups are left out."""
+    decayed = set(get_parameter_names(model, [nn.LayerNorm], _NO_DECAY))
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for name, p in trained if name in decayed], "weight_decay": weight_decay},
+        {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over the trained parameters, with torch's fused kernel."""
+    return torch.optim.AdamW(
+        parameter_groups(model, training.weight_decay),
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        fused=True,
+    )
+
+
+def warmup_steps(training: Training, total_steps: int) -> int:
+    """The steps of the warm-up, worked out from the ratio where the manifest gives one."""
+    if training.schedule.warmup_steps is not None:
+        return training.schedule.warmup_steps
+    return round((training.schedule.warmup_ratio or 0.0) * total_steps)
+
+
+def learning_rate_schedule(optimizer: Any, training: Training, total_steps: int) -> Any:
+    """The schedule of the manifest, as transformers builds it."""
+    warmup = warmup_steps(training, total_steps)
+    name = training.schedule.type.lower()
+    if name == "constant":
+        name = "constant_with_warmup"
+    return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)

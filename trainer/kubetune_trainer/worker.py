@@ -1,0 +1,139 @@
+"""What each Ray Train worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray.train
+import torch
+import torch.distributed as dist
+
+from kubetune_api.run import Run
+from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.model.freeze import may_stay
+from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
+from kubetune_trainer.model.source import pretrained_model
+from kubetune_trainer.records import EvaluationRecord, RequirementResult, StepRecord, StoredFile
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.device import detect
+from kubetune_trainer.training.engine import build_engine, whole_state
+from kubetune_trainer.training.loop import Loop
+from kubetune_trainer.training.metrics import judge
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What the driver hands to every worker."""
+
+    run: Run
+    stage: int
+    plan: BatchPlan
+    model_files: tuple[StoredFile, ...]
+    """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
+    cache: str
+    """A folder of the node, shared by its workers."""
+    data: Any
+    """Ray's reference to the `PreparedData`."""
+    board: Any
+    """The actor that rank 0 reports to."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What rank 0 knows at the end, for the verification and the report."""
+
+    family: str
+    device: str
+    precision: str
+    shapes: dict[str, tuple[int, ...]]
+    """Every tensor that was uploaded."""
+    frozen: frozenset[str]
+    may_stay: frozenset[str]
+    """Trained tensors that may yet equal the base model's."""
+    base_names: dict[str, str]
+    parameters: int
+    trained_parameters: int
+    steps: tuple[StepRecord, ...]
+    evaluations: tuple[EvaluationRecord, ...]
+    requirements: tuple[RequirementResult, ...]
+    files: tuple[StoredFile, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the model meets every requirement."""
+        return all(requirement.met for requirement in self.requirements)
+
+
+def train(config: dict[str, Any]) -> TrainedModel | None:
+    """The function that Ray Train runs on each worker. Rank 0 returns the result."""
+    task: WorkerTask = config["task"]
+    spec = task.run.job.spec
+    first = dist.get_rank() == 0
+    device = detect()
+    context = ray.train.get_context()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    data: PreparedData = ray.get(task.data)
+    folder = pretrained_model(spec.model, Path(task.cache), expect=task.model_files).folder
+    tokenizer = load_tokenizer(folder)
+    # The same seed everywhere: the new head must start from the same weights on every rank.
+    torch.manual_seed(spec.training.seed)
+    loaded = load_model(folder, spec, data.labels, tokenizer)
+    torch.manual_seed(spec.training.seed + dist.get_rank())
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    trained = sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
+    engine = build_engine(loaded.model, spec.training, task.plan, stage=task.stage, device=device)
+    records: list[StepRecord | EvaluationRecord] = []
+
+    def report(record: StepRecord | EvaluationRecord) -> None:
+        records.append(record)
+        if first:
+            task.board.post.remote(record)
+
+    Loop(engine, data.splits, data.labels, spec.training, task.plan, tokenizer.pad_token_id, report).run()
+    state = whole_state(engine)
+    if not first:
+        return None
+    evaluations = tuple(record for record in records if isinstance(record, EvaluationRecord))
+    requirements = judge(
+        spec.evaluation.require,
+        {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()},
+    )
+    rejected = not all(requirement.met for requirement in requirements)
+    shapes, files = _upload(loaded, tokenizer, state, task, rejected=rejected)
+    return TrainedModel(
+        family=loaded.model.config.model_type,
+        device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
+        precision="BF16" if device.bf16(spec.training.precision) else "FP32",
+        shapes=shapes,
+        frozen=loaded.frozen,
+        may_stay=may_stay(loaded.model, bf16=device.bf16(spec.training.precision)),
+        base_names=loaded.base_names,
+        parameters=parameters,
+        trained_parameters=trained,
+        steps=tuple(record for record in records if isinstance(record, StepRecord)),
+        evaluations=evaluations,
+        requirements=requirements,
+        files=files,
+    )
+
+
+def _upload(
+    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerTask, *, rejected: bool
+) -> tuple[dict[str, tuple[int, ...]], tuple[StoredFile, ...]]:
+    """Writes the model in Hugging Face format to the store; returns the shapes of its tensors and its files."""
+    from safetensors import safe_open
+
+    with TemporaryDirectory(prefix="kubetune-") as scratch:
+        loaded.model.save_pretrained(scratch, state_dict=state)
+        tokenizer.save_pretrained(scratch)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in Path(scratch).glob("*.safetensors"):
+            with safe_open(path, framework="pt") as tensors:
+                shapes.update({name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()})  # noqa: SIM118
+        store = Store.open(task.run.root)
+        files = upload_folder(Path(scratch), store, f"{task.run.folder(rejected=rejected)}/model")
+    return shapes, tuple(files)
