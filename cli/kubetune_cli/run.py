@@ -13,7 +13,7 @@ from types import FrameType
 from rich.console import Console
 
 from kubetune_api.job import FineTuneJob
-from kubetune_api.outcome import failed
+from kubetune_api.outcome import Ending
 from kubetune_api.run import Run
 from kubetune_api.status import USER_REASONS, Condition, FineTuneJobStatus, Reason
 from kubetune_cli.places import log_file
@@ -82,7 +82,7 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTun
 
 
 def _ended(run_id: str, reason: str, message: str, started_at: str) -> FineTuneJobStatus:
-    return failed(run_id, reason=reason, message=message, started_at=started_at, finished_at=_now())
+    return Ending(run_id, started_at=started_at, finished_at=_now()).failed(reason, message)
 
 
 def _now() -> str:

@@ -1,62 +1,48 @@
 """The status of a run that is over."""
 
+from dataclasses import dataclass, field
 from math import isfinite
 
-from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, Reason
+from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Phase, Progress, Reason
 
 _LONGEST_MESSAGE = 4000
 
 
-def succeeded(
-    run: str,
-    *,
-    started_at: str,
-    finished_at: str,
-    progress: Progress | None,
-    metrics: dict[str, float],
-    artifact: Artifact,
-) -> FineTuneJobStatus:
-    """A run whose model was verified and published."""
-    return FineTuneJobStatus(
-        phase="Succeeded",
-        run=run,
-        started_at=started_at,
-        finished_at=finished_at,
-        conditions=[_condition("Succeeded", Reason.PUBLISHED, "The model is verified and published.", finished_at)],
-        progress=progress,
-        metrics=_metrics(metrics),
-        artifact=artifact,
-    )
+@dataclass(frozen=True)
+class Ending:
+    """What is known of a run when it ends, however it ends."""
 
+    run: str
+    """The id of the run."""
+    started_at: str
+    finished_at: str
+    progress: Progress | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    """By full name, `test/accuracy`."""
+    artifact: Artifact | None = None
+    """The published model, or the rejected one of a run that missed a requirement."""
 
-def failed(
-    run: str,
-    *,
-    reason: str,
-    message: str,
-    started_at: str,
-    finished_at: str,
-    progress: Progress | None = None,
-    metrics: dict[str, float] | None = None,
-    artifact: Artifact | None = None,
-) -> FineTuneJobStatus:
-    """A run that did not succeed; `artifact` is the rejected model of one that missed a requirement."""
-    return FineTuneJobStatus(
-        phase="Failed",
-        run=run,
-        started_at=started_at,
-        finished_at=finished_at,
-        conditions=[_condition("Failed", reason, message[:_LONGEST_MESSAGE], finished_at)],
-        progress=progress,
-        metrics=_metrics(metrics or {}),
-        artifact=artifact,
-    )
+    def succeeded(self) -> FineTuneJobStatus:
+        """The model is verified and published."""
+        return self._status("Succeeded", Reason.PUBLISHED, "The model is verified and published.")
 
+    def failed(self, reason: str, message: str) -> FineTuneJobStatus:
+        """The run did not reach its end, or its model missed a requirement."""
+        return self._status("Failed", reason, message[:_LONGEST_MESSAGE])
 
-def _condition(kind: str, reason: str, message: str, when: str) -> Condition:
-    return Condition(type=kind, status="True", reason=reason, message=message, last_transition_time=when)
-
-
-def _metrics(values: dict[str, float]) -> list[Metric]:
-    # JSON has no word for a perplexity beyond all numbers.
-    return [Metric(name=name, value=value) for name, value in values.items() if isfinite(value)]
+    def _status(self, phase: Phase, reason: str, message: str) -> FineTuneJobStatus:
+        condition = Condition(
+            type=phase, status="True", reason=reason, message=message, last_transition_time=self.finished_at
+        )
+        # JSON has no word for a perplexity beyond all numbers.
+        metrics = [Metric(name=name, value=value) for name, value in self.metrics.items() if isfinite(value)]
+        return FineTuneJobStatus(
+            phase=phase,
+            run=self.run,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            conditions=[condition],
+            progress=self.progress,
+            metrics=metrics,
+            artifact=self.artifact,
+        )

@@ -9,7 +9,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kubetune_api import outcome
+from kubetune_api.outcome import Ending
 from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus, Reason
 from kubetune_trainer.errors import RunError, storage_is_full
@@ -61,14 +61,8 @@ def _run(run: Run, listener: LastProgress, cache: Path) -> FineTuneJobStatus:
         reason, message = Reason.UNKNOWN, f"{type(fault).__name__}: {fault}"
     else:
         return finished.status(listener.last)
-    return outcome.failed(
-        run.run_id,
-        reason=reason,
-        message=message,
-        started_at=started_at,
-        finished_at=_now(),
-        progress=listener.last,
-    )
+    ending = Ending(run.run_id, started_at=started_at, finished_at=_now(), progress=listener.last)
+    return ending.failed(reason, message)
 
 
 def _explain(fault: OSError) -> tuple[str, str]:

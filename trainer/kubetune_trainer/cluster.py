@@ -43,7 +43,6 @@ def accelerators() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-@ray.remote(num_cpus=0)
 class Board:
     """Where rank 0 posts its records and the driver reads them."""
 
@@ -62,6 +61,11 @@ class Board:
                 taken.append(self._records.get_nowait())
             except Empty:
                 return taken
+
+
+def new_board() -> Any:
+    """The handle of a new board."""
+    return ray.remote(num_cpus=0)(Board).remote()
 
 
 class BoardReader:
@@ -107,7 +111,8 @@ def run_workers(task: WorkerTask, *, workers: int, gpus: bool, scratch: str) -> 
     except TrainingFailedError as failure:
         raise explain(failure) from failure
     assert result.return_value is not None, "rank 0 returned nothing"
-    return result.return_value
+    trained: TrainedModel = result.return_value
+    return trained
 
 
 def explain(failure: TrainingFailedError) -> RunError:

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 
 import ray
 
-from kubetune_api import outcome
+from kubetune_api.outcome import Ending
 from kubetune_api.run import Run
 from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
 from kubetune_trainer.artifact.tensors import Expectation
 from kubetune_trainer.artifact.verify import verify
-from kubetune_trainer.cluster import Board, BoardReader, accelerators, ray_cluster, run_workers
+from kubetune_trainer.cluster import BoardReader, accelerators, new_board, ray_cluster, run_workers
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
@@ -43,23 +43,19 @@ class Outcome:
 
     def status(self, progress: Progress | None) -> FineTuneJobStatus:
         """The status of the job: a model that misses a requirement is kept, and the run has failed."""
-        ended = {
-            "started_at": self.record.started_at,
-            "finished_at": self.record.finished_at,
-            "progress": progress,
-            "metrics": self.record.final_metrics(),
-            "artifact": self.artifact,
-        }
+        ending = Ending(
+            run=self.record.run_id,
+            started_at=self.record.started_at,
+            finished_at=self.record.finished_at,
+            progress=progress,
+            metrics=self.record.final_metrics(),
+            artifact=self.artifact,
+        )
         missed = [requirement for requirement in self.record.requirements if not requirement.met]
         if not missed:
-            return outcome.succeeded(self.record.run_id, **ended)
+            return ending.succeeded()
         message = "; ".join(_miss(requirement) for requirement in missed)
-        return outcome.failed(
-            self.record.run_id,
-            reason=Reason.REQUIREMENT_MISSED,
-            message=f"{message}. The model is kept in {self.artifact.uri}",
-            **ended,
-        )
+        return ending.failed(Reason.REQUIREMENT_MISSED, f"{message}. The model is kept in {self.artifact.uri}")
 
 
 def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Outcome:
@@ -125,7 +121,7 @@ def _task(
             model_files=base.files,
             cache=str(cache),
             data=ray.put(data),
-            board=Board.remote(),
+            board=new_board(),
         ),
         workers,
     )
