@@ -55,6 +55,15 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri: str, why: str
     assert str(caught.value) == f"The URI {uri} cannot be used: {why}."
 
 
+@pytest.mark.parametrize("uri", ["s3://key:secret@bucket/x", "s3://key:sec/ret@bucket/x", "az://secret@container/x"])
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(RunError) as caught:
+        Location.parse(uri)
+    assert str(caught.value) == (
+        f"The URI {uri[:5]}… cannot be used: there are credentials in it; give them as variables (docs/storage.md)."
+    )
+
+
 def test_a_child_cannot_climb_out() -> None:
     with pytest.raises(RunError, match="write the path in full"):
         Location.parse("s3://bucket/mine").child("../yours")

@@ -7,22 +7,19 @@ import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.endpoints import endpoint_url, endpoint_variable
 from kubetune_trainer.storage.locations import Location
 
 TIMEOUT_VARIABLE = "KUBETUNE_STORAGE_TIMEOUT_SECONDS"
 _SLOW_COMPLETION = 200e6
 """Bytes per second at which a slow server joins the parts of an upload; it answers only then."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_ENDPOINTS = {
-    "s3": (("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "AWS_ALLOW_HTTP"),
-    "az": (("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"), "AZURE_ALLOW_HTTP"),
-}
+_PERMISSIONS = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 
 
 @dataclass(frozen=True)
@@ -79,11 +76,10 @@ def connect(place: Location, patience: Patience) -> Any:
 
 def _allows_http(place: Location) -> bool:
     """Whether requests may go unencrypted: to this machine, or where the environment says so in words."""
-    names, permission = _ENDPOINTS.get(place.scheme, ((), ""))
-    variable = next((name for name in names if os.environ.get(name)), None)
+    variable = endpoint_variable(place)
     if variable is None:
         return False
-    url = urlsplit(os.environ[variable])
+    url, permission = endpoint_url(variable), _PERMISSIONS[place.scheme]
     if url.scheme not in ("http", "https") or not url.hostname:
         raise RunError(Reason.STORAGE_FAILED, f"{variable} is no URL; set it to https://host or https://host:port.")
     if url.scheme == "https":

@@ -5,18 +5,16 @@ signed URLs.
 """
 
 import errno
-import os
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import obstore.exceptions
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.endpoints import server
 from kubetune_trainer.storage.locations import Location
 
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -65,20 +63,10 @@ class Attempt:
     """How long the store was given to answer."""
 
 
-def endpoint(place: Location) -> str:
-    """The server behind a place, for people: the endpoint from the environment without any credentials in it."""
-    names = {"s3": _ENDPOINTS, "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}.get(place.scheme, ())
-    url = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    if url is None:
-        return {"s3": "Amazon S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}[place.scheme]
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
 def explain(error: Exception, attempt: Attempt) -> RunError:
     """The fault as a RunError. Whether an object is merely missing is for the caller to ask first."""
     words = str(error)
-    number = _errno(error, words)
+    number = _errno(error, attempt)
     if number in _LOCAL:
         return _failed(attempt, _LOCAL[number])
     if attempt.place.scheme == "file":
@@ -98,38 +86,38 @@ def is_missing(error: Exception) -> bool:
 
 
 def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
-    place, server, code = attempt.place, endpoint(attempt.place), _code(words)
+    place, host, code = attempt.place, server(attempt.place), _code(words)
     if any(mark in words for mark in _NO_BUCKET):
-        return _failed(attempt, f"{server} has no bucket {place.bucket}; create it, or correct the URI")
+        return _failed(attempt, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
         return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
-        return _refused(attempt, f"{server} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+        return _refused(attempt, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
     if is_missing(error):
         return _failed(attempt, "it is not there; correct the URI")
-    return _failed(attempt, _hint(code, server) or _connection_fault(words, attempt) or _first_line(words))
+    return _failed(attempt, _hint(code, host) or _connection_fault(words, attempt) or _first_line(words))
 
 
-def _hint(code: str | None, server: str) -> str | None:
-    return f"{server} says that {_HINTS[code]}" if code in _HINTS else None
+def _hint(code: str | None, host: str) -> str | None:
+    return f"{host} says that {_HINTS[code]}" if code in _HINTS else None
 
 
 def _connection_fault(words: str, attempt: Attempt) -> str | None:
-    server = endpoint(attempt.place)
+    host = server(attempt.place)
     if "kind: Connect" in words:
-        return f"{server} cannot be reached; check the endpoint, and whether the server runs"
+        return f"{host} cannot be reached; check the endpoint, and whether the server runs"
     if "kind: Timeout" in words or "timed out" in words:
         return (
-            f"{server} did not answer within {attempt.seconds:g} seconds; check the server and the network, or raise"
+            f"{host} did not answer within {attempt.seconds:g} seconds; check the server and the network, or raise"
             " KUBETUNE_STORAGE_TIMEOUT_SECONDS"
         )
     if found := re.search(r"status: (\d{3})", words):
         code = f" ({code})" if (code := _code(words)) else ""
-        return f"{server} answered with HTTP status {found[1]}{code}; look into its log, or try again later"
+        return f"{host} answered with HTTP status {found[1]}{code}; look into its log, or try again later"
     if "kind: Request" in words or "kind: Interrupted" in words:
-        return f"{server} broke the connection; check whether the server still runs"
+        return f"{host} broke the connection; check whether the server still runs"
     return None
 
 
@@ -141,10 +129,12 @@ def _refused(attempt: Attempt, why: str) -> RunError:
     return RunError(Reason.CREDENTIALS_REFUSED, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
 
 
-def _errno(error: Exception, words: str) -> int | None:
+def _errno(error: Exception, attempt: Attempt) -> int | None:
+    """The number of a fault of this machine's own disk."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    return int(found[1]) if (found := re.search(r"\(os error (\d+)\)", words)) else None
+    found = re.search(r"\(os error (\d+)\)", str(error)) if attempt.place.scheme == "file" else None
+    return int(found[1]) if found else None
 
 
 def _code(words: str) -> str | None:

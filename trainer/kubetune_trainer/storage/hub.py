@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    XetDownloadError,
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -110,7 +111,7 @@ class HubRepository:
             yield
         except LocalEntryNotFoundError as error:  # the library's wrapping of what the server said
             raise self._explained(error.__cause__ or error, path) from None
-        except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
+        except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, XetDownloadError, OSError) as error:
             raise self._explained(error, path) from None
 
     def _explained(self, error: BaseException, path: str) -> RunError:

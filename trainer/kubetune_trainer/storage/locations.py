@@ -37,6 +37,8 @@ class Location:
         bucket, _, key = rest.partition("/")
         if scheme != "file" and not bucket:
             raise _unusable(uri, f"it names no bucket; write {scheme}://bucket/path")
+        if "@" in bucket or ":" in bucket:
+            raise _unusable(f"{scheme}://…", "there are credentials in it; give them as variables (docs/storage.md)")
         if scheme == "file":
             key = "/".join(part for part in key.split("/") if part)
         return cls(scheme, bucket, "")._at(key.strip("/"), uri)

@@ -1,0 +1,31 @@
+"""Which server is behind a place: the store's own, or the endpoint that the environment names."""
+
+import os
+from urllib.parse import SplitResult, urlsplit
+
+from kubetune_trainer.storage.locations import Location
+
+_VARIABLES = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+_PUBLIC = {"s3": "Amazon S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
+
+
+def endpoint_variable(place: Location) -> str | None:
+    """The variable that names the endpoint; None if none is set."""
+    return next((name for name in _VARIABLES.get(place.scheme, ()) if os.environ.get(name)), None)
+
+
+def endpoint_url(variable: str) -> SplitResult:
+    """The endpoint that a variable names, taken apart."""
+    return urlsplit(os.environ[variable])
+
+
+def server(place: Location) -> str:
+    """The server for people, without any credentials of its URL."""
+    variable = endpoint_variable(place)
+    if variable is None:
+        return _PUBLIC[place.scheme]
+    url = endpoint_url(variable)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
