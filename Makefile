@@ -1,7 +1,6 @@
 # Everything that a developer types. `make` alone lists it.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-# torch looks for ninja on PATH when it loads DeepSpeed's CPU op; ours is in the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV := $(CURDIR)/.tools/uv
 
@@ -10,7 +9,7 @@ export UV := $(CURDIR)/.tools/uv
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Installs what is missing: uv, a C++ compiler, the environment in .venv
+setup: ## Installs what is missing: uv, and the environment in .venv
 	@sh scripts/bootstrap
 
 demo: setup ## Fine-tunes MiniLM on real film reviews, on two workers
