@@ -1,0 +1,115 @@
+"""Which rows every rank takes: nothing lost, nothing twice, and the same global batches for any number of workers."""
+
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubetune_trainer.training.batches import BatchPlan, deal, deal_for_evaluation
+
+PLANS = st.builds(
+    BatchPlan,
+    rows=st.integers(1, 200),
+    global_batch_size=st.integers(1, 64),
+    micro_batch_size=st.integers(1, 16),
+    workers=st.integers(1, 9),
+    epochs=st.integers(1, 3),
+    max_steps=st.none() | st.integers(1, 50),
+)
+LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=150).map(lambda values: np.array(values, dtype=np.int64))
+
+
+def plan(rows: int, global_batch_size: int, micro_batch_size: int, workers: int) -> BatchPlan:
+    return BatchPlan(rows, global_batch_size, micro_batch_size, workers, epochs=3)
+
+
+def lengths_of(rows: int) -> np.ndarray:
+    return np.random.default_rng(7).integers(1, 20, rows)
+
+
+@given(PLANS, st.integers(0, 2**32 - 1))
+def test_an_epoch_takes_every_row_exactly_once(plan: BatchPlan, seed: int) -> None:
+    batches = list(plan.global_batches(1, seed))
+    assert sorted(np.concatenate(batches)) == list(range(plan.rows))
+    assert len(batches) == plan.steps_per_epoch
+    assert all(len(batch) == plan.global_batch_size for batch in batches[:-1])
+
+
+@given(PLANS, st.integers(1, 9), st.integers(1, 16))
+def test_global_batches_do_not_depend_on_how_they_are_shared(plan: BatchPlan, workers: int, micro: int) -> None:
+    other = replace(plan, workers=workers, micro_batch_size=micro)
+    for mine, theirs in zip(plan.global_batches(0, 3), other.global_batches(0, 3), strict=True):
+        assert mine.tolist() == theirs.tolist()
+
+
+def test_each_epoch_and_each_seed_has_its_own_order() -> None:
+    orders = {
+        tuple(np.concatenate(list(plan(50, 8, 4, 1).global_batches(epoch, seed))))
+        for epoch in (0, 1)
+        for seed in (0, 1)
+    }
+    assert len(orders) == 4
+
+
+def test_the_order_of_a_seed_is_fixed_for_ever() -> None:
+    """A resumed run, and a run of a later version, must see the same rows in the same order."""
+    assert [batch.tolist() for batch in plan(10, 4, 4, 1).global_batches(0, 0)] == [[4, 6, 2, 7], [3, 5, 9, 0], [8, 1]]
+
+
+@given(PLANS)
+def test_the_shares_of_a_global_batch_cover_it_within_the_micro_batch(plan: BatchPlan) -> None:
+    lengths = lengths_of(plan.rows)
+    for batch in plan.global_batches(0, 0):
+        passes = deal(batch, lengths[batch], plan.accumulation_steps, plan.workers)
+        assert len(passes) == plan.accumulation_steps
+        assert all(len(shares) == plan.workers for shares in passes)
+        shares = [share for shares in passes for share in shares]
+        assert sorted(np.concatenate(shares)) == sorted(batch)
+        sizes = [len(share) for share in shares]
+        assert max(sizes) <= plan.micro_batch_size
+        assert max(sizes) - min(sizes) <= 1
+
+
+@given(LENGTHS, st.integers(1, 16), st.integers(1, 9))
+def test_an_evaluation_covers_the_split_within_the_micro_batch(lengths: np.ndarray, micro: int, workers: int) -> None:
+    shares = [share for shares in deal_for_evaluation(lengths, micro, workers) for share in shares]
+    assert sorted(np.concatenate(shares)) == list(range(len(lengths)))
+    assert max(len(share) for share in shares) <= micro
+
+
+@given(LENGTHS)
+def test_rows_that_are_padded_together_are_about_equally_long(lengths: np.ndarray) -> None:
+    shares = [lengths[shares[0]] for shares in deal_for_evaluation(lengths, 8, 1)]
+    for longer, shorter in zip(shares, shares[1:], strict=False):
+        assert longer.min() >= shorter.max()
+
+
+@pytest.mark.parametrize(
+    ("rows", "global_batch_size", "micro", "workers", "passes"),
+    [
+        pytest.param(100, 32, 8, 1, 4, id="one worker takes the batch in four passes"),
+        pytest.param(100, 32, 8, 4, 1, id="four workers take it in one"),
+        pytest.param(100, 32, 8, 3, 2, id="three workers, which 32 is not divisible by"),
+        pytest.param(100, 4, 8, 16, 1, id="more workers than rows in the batch"),
+        pytest.param(5, 32, 2, 1, 3, id="fewer rows than a global batch"),
+    ],
+)
+def test_passes_per_step(rows: int, global_batch_size: int, micro: int, workers: int, passes: int) -> None:
+    assert plan(rows, global_batch_size, micro, workers).accumulation_steps == passes
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "total"),
+    [
+        pytest.param(None, 12, id="three epochs of four steps, the last one short"),
+        pytest.param(5, 5, id="ended within the second epoch"),
+        pytest.param(500, 12, id="a ceiling that is never reached"),
+    ],
+)
+def test_steps_of_a_run(max_steps: int | None, total: int) -> None:
+    run = BatchPlan(rows=31, global_batch_size=8, micro_batch_size=8, workers=1, epochs=3, max_steps=max_steps)
+    assert run.steps_per_epoch == ceil(31 / 8)
+    assert run.total_steps == total

@@ -1,0 +1,73 @@
+"""Metrics against values worked out by hand, and requirements against metrics."""
+
+from math import e, inf, nan
+
+import numpy as np
+import pytest
+from kubetune_api.job import Requirement
+
+from kubetune_trainer.training.metrics import classification, judge, perplexity
+
+LABELS = ("bad", "fair", "good")
+
+
+def test_metrics_by_hand() -> None:
+    overall, per_class, confusion = classification(
+        np.array([0, 0, 0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 2, 2, 2]), LABELS
+    )
+    assert confusion == ((3, 1, 0), (0, 1, 1), (0, 0, 2))
+    assert [one.label for one in per_class] == list(LABELS)
+    assert [one.rows for one in per_class] == [4, 2, 2]
+    assert [one.precision for one in per_class] == pytest.approx([1, 1 / 2, 2 / 3])
+    assert [one.recall for one in per_class] == pytest.approx([3 / 4, 1 / 2, 1])
+    assert [one.f1 for one in per_class] == pytest.approx([6 / 7, 1 / 2, 4 / 5])
+    assert overall == pytest.approx(
+        {
+            "accuracy": 6 / 8,
+            "precision_macro": (1 + 1 / 2 + 2 / 3) / 3,
+            "recall_macro": (3 / 4 + 1 / 2 + 1) / 3,
+            "f1_macro": (6 / 7 + 1 / 2 + 4 / 5) / 3,
+        }
+    )
+
+
+def test_a_label_without_rows_and_predictions_counts_as_zero() -> None:
+    overall, per_class, confusion = classification(np.array([0, 1]), np.array([0, 1]), LABELS)
+    assert confusion == ((1, 0, 0), (0, 1, 0), (0, 0, 0))
+    assert (per_class[2].precision, per_class[2].recall, per_class[2].f1, per_class[2].rows) == (0, 0, 0, 0)
+    assert overall["accuracy"] == 1.0
+    assert overall["f1_macro"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "value"),
+    [
+        pytest.param(0.0, 1.0, id="certain and right"),
+        pytest.param(1.0, e, id="one nat"),
+        pytest.param(800.0, inf, id="beyond the range of a double"),
+        pytest.param(inf, inf, id="infinite"),
+    ],
+)
+def test_perplexity(loss: float, value: float) -> None:
+    assert perplexity(loss) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "value", "met"),
+    [
+        pytest.param(0.5, None, 0.5, True, id="exactly the minimum"),
+        pytest.param(0.5, None, 0.4999, False, id="just below the minimum"),
+        pytest.param(None, 2.0, 2.0, True, id="exactly the maximum"),
+        pytest.param(None, 2.0, 2.0001, False, id="just above the maximum"),
+        pytest.param(1.0, 2.0, 1.5, True, id="between both"),
+        pytest.param(1.0, 2.0, 3.0, False, id="outside both"),
+        pytest.param(0.0, None, nan, False, id="NaN against a minimum"),
+        pytest.param(None, 1e9, nan, False, id="NaN against a maximum"),
+        pytest.param(None, 1e9, inf, False, id="an infinite perplexity"),
+    ],
+)
+def test_requirements(lowest: float | None, highest: float | None, value: float, met: bool) -> None:
+    requirement = Requirement(metric="test/loss", min=lowest, max=highest)
+    (result,) = judge([requirement], {"test/loss": value, "validation/loss": 1.5})
+    assert result.met is met
+    assert (result.metric, result.min, result.max) == ("test/loss", lowest, highest)

@@ -1,0 +1,58 @@
+"""How far a run is, from the records of its steps."""
+
+import io
+import json
+
+import pytest
+
+from kubetune_trainer.events import JsonLines, LastProgress
+from kubetune_trainer.progress import ProgressTeller, progress_of
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+
+
+def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
+    return StepRecord(number, number / 10, 1 / number, 1e-3, 1.0, tokens, seconds)
+
+
+def test_speed_and_time_left_are_those_of_the_recent_steps() -> None:
+    progress = progress_of([step(3, seconds=1.0, tokens=50), step(4, seconds=3.0, tokens=150)], total_steps=10)
+    assert (progress.step, progress.total_steps, progress.epoch) == (4, 10, 0.4)
+    assert (progress.loss, progress.learning_rate) == (0.25, 1e-3)
+    assert progress.tokens_per_second == pytest.approx(200 / 4.0)
+    assert progress.seconds_left == pytest.approx(6 * 2.0)
+
+
+def test_the_last_step_leaves_no_time() -> None:
+    assert progress_of([step(10)], total_steps=10).seconds_left == 0.0
+
+
+def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
+    assert progress_of([step(1, seconds=0.0)], total_steps=2).seconds_left == 0.0
+
+
+def told(*posted: list[StepRecord | EvaluationRecord]) -> list[dict[str, object]]:
+    stream = io.StringIO()
+    tell = ProgressTeller(20, JsonLines(stream))
+    for records in posted:
+        tell(records)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_listener_hears_of_every_evaluation_and_of_the_last_step_alone() -> None:
+    judged = EvaluationRecord("validation", 2, 0.2, {"loss": 0.5})
+    events = told([step(1), step(2), judged], [step(3)])
+    assert [event["event"] for event in events] == ["evaluated", "progress", "progress"]
+    assert [event["progress"]["step"] for event in events[1:]] == [2, 3]  # type: ignore[index]
+
+
+def test_records_without_a_step_tell_no_progress() -> None:
+    judged = EvaluationRecord("test", 2, 0.2, {"loss": 0.5})
+    assert [event["event"] for event in told([step(1)], [judged])] == ["progress", "evaluated"]
+
+
+def test_the_last_progress_is_remembered() -> None:
+    listener = LastProgress(JsonLines(io.StringIO()))
+    assert listener.last is None
+    ProgressTeller(20, listener)([step(7)])
+    assert listener.last is not None
+    assert listener.last.step == 7
