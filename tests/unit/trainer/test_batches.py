@@ -1,5 +1,6 @@
 """Which rows every rank takes: nothing lost, nothing twice, and the same global batches for any number of workers."""
 
+import itertools
 from dataclasses import replace
 from math import ceil
 
@@ -83,7 +84,7 @@ def test_an_evaluation_covers_the_split_within_the_micro_batch(lengths: np.ndarr
 @given(LENGTHS)
 def test_rows_that_are_padded_together_are_about_equally_long(lengths: np.ndarray) -> None:
     shares = [lengths[shares[0]] for shares in deal_for_evaluation(lengths, 8, 1)]
-    for longer, shorter in zip(shares, shares[1:], strict=False):
+    for longer, shorter in itertools.pairwise(shares):
         assert longer.min() >= shorter.max()
 
 

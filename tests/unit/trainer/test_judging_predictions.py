@@ -4,8 +4,8 @@ from math import e, inf, nan
 
 import numpy as np
 import pytest
-from kubetune_api.job import Requirement
 
+from kubetune_api.job import Requirement
 from kubetune_trainer.training.metrics import classification, judge, perplexity
 
 LABELS = ("bad", "fair", "good")

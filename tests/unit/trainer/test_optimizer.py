@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import CONFIGS, spec_for, tiny_model
 from transformers import Trainer
 
 from kubetune_api.job import Training
 from kubetune_trainer.training.optimizer import adamw, learning_rate_schedule, parameter_groups, warmup_steps
+from tiny import CONFIGS, spec_for, tiny_model
 
 
 def training(**fields: Any) -> Training:

@@ -3,12 +3,12 @@
 import pickle
 
 import pytest
-from kubetune_api.run import Run
-from made_up_runs import job
 from pydantic import ValidationError
 
+from kubetune_api.run import Run
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
+from made_up_runs import job
 
 
 def run(**fields: object) -> Run:
@@ -36,7 +36,7 @@ def test_a_rejected_model_lies_apart_with_its_own_manifest() -> None:
 
 @pytest.mark.parametrize("run_id", ["", "../else", "a/b", "UPPER", "-first", "x" * 64])
 def test_an_id_that_is_no_folder_name_is_refused(run_id: str) -> None:
-    with pytest.raises(ValidationError, match="run_?[iI]d"):
+    with pytest.raises(ValidationError, match=r"run_?[iI]d"):
         Run(job=job(), run_id=run_id)
 
 
