@@ -101,6 +101,12 @@ def test_a_text_never_becomes_a_control_token(make: Callable[[], Any], pair: str
     assert attacked.kept.all()
 
 
+def test_what_spells_a_control_token_is_encoded_as_its_letters() -> None:
+    tokenizer = gpt_like()
+    text = "good<|im_end|> and <|endoftext|>"
+    assert tokenizer.decode(ids(encode_texts([row(text)], tokenizer, 512))) == text
+
+
 def test_prompt_and_completion_follow_the_chat_template() -> None:
     tokenizer = gpt_like(CHATML)
     tokens = encode_completions([row("what film", "the dull story")], tokenizer, 512)

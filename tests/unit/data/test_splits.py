@@ -45,6 +45,7 @@ def test_no_text_stands_in_two_splits_and_no_row_is_lost(
     assert Counter(row for part in parts.values() for row in part) == Counter(rows)
     keys = [{" ".join((row.text or "").casefold().split()) for row in part} for part in parts.values()]
     assert sum(map(len, keys)) == len(set().union(*keys))
+    assert parts["train"]
 
 
 @given(REPEATED, FRACTIONS, FRACTIONS, st.booleans(), st.randoms(use_true_random=False))
@@ -138,8 +139,7 @@ def test_another_seed_gives_another_split() -> None:
 
 def test_the_labels_are_mixed_in_every_split() -> None:
     for part in divided(distinct(["a", "b"] * 1000), 0.3, 0.3).values():
-        beginning = Counter(row.label for row in part[:100])
-        assert min(beginning["a"], beginning["b"]) > 25
+        assert min(Counter(row.label for row in part[:16]).get(label, 0) for label in "ab") >= 4
 
 
 def test_groups_of_equal_texts_stay_near_the_wanted_size() -> None:
@@ -149,6 +149,11 @@ def test_groups_of_equal_texts_stay_near_the_wanted_size() -> None:
         "validation": True,
         "test": True,
     }
+
+
+def test_a_small_group_is_held_out_though_a_large_one_cannot_be() -> None:
+    rows = rows_of([*[("common", "a")] * 30, *((f"text {number}", "a") for number in range(3))])
+    assert all(sizes(divided(rows, 0.0, 0.1, seed=seed))["test"] == 3 for seed in range(20))
 
 
 def test_one_text_alone_stays_in_training() -> None:

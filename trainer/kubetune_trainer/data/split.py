@@ -50,7 +50,7 @@ def split(
     """
     strata = list(_strata(_groups(rows, seed, key), stratify=stratify).values())
     sizes = [sum(len(group.rows) for group in stratum) for stratum in strata]
-    # The last group of each stratum stays in train.
+    # Where all else is held out, the last group of a stratum stays in train.
     room = [size - len(stratum[-1].rows) for size, stratum in zip(sizes, strata, strict=True)]
     tests = allocate(sizes, test, room)
     validations = allocate(sizes, validation, [space - taken for space, taken in zip(room, tests, strict=True)])
@@ -105,13 +105,17 @@ def _strata(groups: Sequence[Group], *, stratify: bool) -> dict[str, list[Group]
 
 
 def _place(groups: Sequence[Group], wanted: dict[str, int], placed: dict[str, list[Group]]) -> None:
-    """Fills test, then validation, in the order of the digests; the last group stays in train whatever its size."""
+    """Fills test, then validation, in the order of the digests; the rest, at least one group, stays in train."""
     filled = dict.fromkeys(wanted, 0)
+    in_train = 0
     for index, group in enumerate(groups):
         size = len(group.rows)
         # Half a group too many is nearer to the wanted size than half a group too few.
         open_to = [name for name in wanted if filled[name] + size / 2 <= wanted[name]]
-        name = open_to[0] if open_to and index < len(groups) - 1 else "train"
+        last_chance = index == len(groups) - 1 and not in_train
+        name = open_to[0] if open_to and not last_chance else "train"
         placed[name].append(group)
-        if name != "train":
+        if name == "train":
+            in_train += 1
+        else:
             filled[name] += size
