@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from kubetune_api.job import FineTuneJobSpec
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -16,10 +18,13 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     RobertaConfig,
+    XLMRobertaConfig,
 )
 
+from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.prepared import EncodedSplit
 
 VOCABULARY = 64
@@ -34,6 +39,9 @@ CONFIGS: dict[str, PretrainedConfig] = {
         **_SMALL, **_NO_DROPOUT, embedding_size=8, intermediate_size=32, max_position_embeddings=64
     ),
     "roberta": RobertaConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=66, pad_token_id=1),
+    "xlm-roberta": XLMRobertaConfig(
+        **_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=66, pad_token_id=1
+    ),
     "distilbert": DistilBertConfig(
         vocab_size=VOCABULARY, dim=16, n_layers=3, n_heads=2, hidden_dim=32, dropout=0.0, attention_dropout=0.0,
         seq_classif_dropout=0.0, max_position_embeddings=64,
@@ -43,7 +51,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "qwen2": Qwen2Config(**_DECODER),
     "gpt2": GPT2Config(
         vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        attn_pdrop=0.0, bos_token_id=1, eos_token_id=1,
     ),
 }  # fmt: skip
 
@@ -58,6 +66,18 @@ def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
         return AutoModelForCausalLM.from_config(config)
     config.num_labels = labels
     return AutoModelForSequenceClassification.from_config(config)
+
+
+def saved(model: Any, folder: Path) -> Path:
+    """The model as a folder in Hugging Face format, with a tokenizer of no more words than the model knows."""
+    model.save_pretrained(folder)
+    vocabulary = {"[PAD]": PAD, "[UNK]": 1, **{f"w{number}": number for number in range(2, VOCABULARY)}}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", eos_token="[UNK]", model_max_length=64
+    ).save_pretrained(folder)
+    return folder
 
 
 def classification_rows(rows: int, *, labels: int = 3, seed: int = 0) -> EncodedSplit:

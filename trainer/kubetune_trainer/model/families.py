@@ -10,7 +10,7 @@ class Family:
     """One architecture, by transformers' model type."""
 
     embeddings: tuple[str, ...]
-    """The modules of the base model that turn tokens into vectors."""
+    """The modules of the base model that turn tokens into vectors; not every size of the family has all of them."""
     layers: str
     """The list of the base model's transformer layers, bottom first."""
     decoder: bool
@@ -24,7 +24,8 @@ _LLAMA = Family(embeddings=("embed_tokens",), layers="layers", decoder=True)
 
 FAMILIES = {
     "bert": _BERT,
-    "electra": _BERT,
+    # ELECTRA's smaller sizes widen their embeddings to the width of the layers.
+    "electra": Family(embeddings=("embeddings", "embeddings_project"), layers="encoder.layer", decoder=False),
     # RoBERTa counts positions from the padding token's index plus one.
     "roberta": Family(embeddings=("embeddings",), layers="encoder.layer", decoder=False, position_offset=2),
     "xlm-roberta": Family(embeddings=("embeddings",), layers="encoder.layer", decoder=False, position_offset=2),

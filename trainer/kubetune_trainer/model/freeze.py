@@ -17,8 +17,9 @@ def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) ->
     layers: nn.ModuleList = base.get_submodule(family.layers)  # type: ignore[assignment]
     if wanted.bottom_layers > len(layers):
         raise _too_many(wanted.bottom_layers, len(layers))
-    frozen = [base.get_submodule(name) for name in family.embeddings] if wanted.embeddings else []
-    frozen.extend(layers[: wanted.bottom_layers])
+    frozen: list[nn.Module] = [*layers[: wanted.bottom_layers]]
+    if wanted.embeddings:
+        frozen.extend(base.get_submodule(name) for name in family.embeddings if hasattr(base, name))
     for module in frozen:
         module.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):

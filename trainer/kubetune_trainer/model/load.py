@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -36,9 +37,14 @@ class LoadedModel:
 
 def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
     """The configuration of the pretrained model, refused where the task or the family does not fit."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    family_of(config.model_type, spec.task.type)
-    return config
+    try:
+        raw, _ = PretrainedConfig.get_config_dict(folder, local_files_only=True)
+        # Before transformers sees it: an unknown type would make it speak of upgrades and remote code.
+        family_of(str(raw.get("model_type")), spec.task.type)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as fault:
+        said = " ".join(str(fault).split())
+        raise invalid_model(f"spec.model.uri: config.json does not load: {said}") from fault
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -91,8 +97,9 @@ def load_model(
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    new = _new_tensors(model, info)
-    if spec.task.type == "SequenceClassification" and not keep_head:
+    classifies = spec.task.type == "SequenceClassification"
+    new = _new_tensors(model, info, head_may_be_new=classifies)
+    if classifies and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
     base = getattr(model, model.base_model_prefix)
@@ -109,12 +116,14 @@ def _has_head_for(config: PretrainedConfig, labels: tuple[str, ...]) -> bool:
     )
 
 
-def _new_tensors(model: PreTrainedModel, info: dict[str, Any]) -> set[str]:
-    """The tensors that the pretrained files did not hold; a gap within the base model is a fault, not a fresh start."""
+def _new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new: bool) -> set[str]:
+    """The tensors that the pretrained files did not hold. A gap within the base model, or in the output layer of a
+    language model, is a fault and not a fresh start."""
     mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
     missing = set(info["missing_keys"]) | mismatched
     prefix = f"{model.base_model_prefix}."
-    gaps = sorted(name for name in missing if name.startswith(prefix) and "pooler" not in name)
+    in_head = {name for name in missing if not name.startswith(prefix) or "pooler" in name}
+    gaps = sorted(missing - in_head if head_may_be_new else missing)
     if gaps:
         shown = ", ".join(gaps[:3]) + (f" and {len(gaps) - 3} more" if len(gaps) > 3 else "")
         raise invalid_model(

@@ -1,0 +1,118 @@
+"""Freezing, for every family that kubetune trains: exactly the embeddings and the layers that were asked for."""
+
+from typing import Any
+
+import pytest
+
+from kubetune_api.job import Freeze
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.model.families import FAMILIES, family_of
+from kubetune_trainer.model.freeze import freeze, may_stay
+from tiny import CONFIGS, tiny_model
+
+# The names of the parameters below the first layer, in each family's own words.
+EMBEDDINGS = {
+    "bert": ("bert.embeddings.",),
+    "electra": ("electra.embeddings.", "electra.embeddings_project."),
+    "roberta": ("roberta.embeddings.",),
+    "xlm-roberta": ("roberta.embeddings.",),
+    "distilbert": ("distilbert.embeddings.",),
+    "llama": ("model.embed_tokens.",),
+    "mistral": ("model.embed_tokens.",),
+    "qwen2": ("model.embed_tokens.",),
+    "gpt2": ("transformer.wte.", "transformer.wpe."),
+}
+LAYER = {
+    "bert": "bert.encoder.layer.{}.",
+    "electra": "electra.encoder.layer.{}.",
+    "roberta": "roberta.encoder.layer.{}.",
+    "xlm-roberta": "roberta.encoder.layer.{}.",
+    "distilbert": "distilbert.transformer.layer.{}.",
+    "llama": "model.layers.{}.",
+    "mistral": "model.layers.{}.",
+    "qwen2": "model.layers.{}.",
+    "gpt2": "transformer.h.{}.",
+}
+
+
+def frozen_of(model: Any, family: str, *, embeddings: bool = False, bottom_layers: int = 0) -> frozenset[str]:
+    base = getattr(model, model.base_model_prefix)
+    return freeze(model, base, FAMILIES[family], Freeze(embeddings=embeddings, bottom_layers=bottom_layers))
+
+
+def test_every_family_is_tested() -> None:
+    assert CONFIGS.keys() == EMBEDDINGS.keys() == LAYER.keys() == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_embeddings_and_the_bottom_layers_are_frozen_and_nothing_else(family: str) -> None:
+    model = tiny_model(family, labels=3)
+    frozen = frozen_of(model, family, embeddings=True, bottom_layers=2)
+    below = (*EMBEDDINGS[family], LAYER[family].format(0), LAYER[family].format(1))
+    names = [name for name, _ in model.named_parameters()]
+    assert frozen == {name for name in names if name.startswith(below)}
+    assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen
+    for start in below:
+        assert any(name.startswith(start) for name in frozen), start
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_is_frozen_unasked(family: str) -> None:
+    assert frozen_of(tiny_model(family, labels=2), family) == frozenset()
+
+
+def test_a_decoders_tied_output_layer_is_frozen_with_its_embeddings() -> None:
+    model = tiny_model("gpt2", labels=None)
+    frozen_of(model, "gpt2", embeddings=True)
+    assert not model.lm_head.weight.requires_grad
+
+
+def test_more_layers_than_there_are_are_refused() -> None:
+    with pytest.raises(RunError) as caught:
+        frozen_of(tiny_model("bert", labels=2), "bert", bottom_layers=4)
+    assert str(caught.value) == (
+        "spec.method.freeze.bottomLayers: 4 layers cannot be frozen, the model has 3; freeze 3 or fewer"
+    )
+    assert caught.value.users_to_mend
+
+
+def test_nothing_left_to_train_is_refused() -> None:
+    model = tiny_model("gpt2", labels=None)
+    model.transformer.ln_f.requires_grad_(False)
+    with pytest.raises(RunError) as caught:
+        frozen_of(model, "gpt2", embeddings=True, bottom_layers=3)
+    assert str(caught.value) == "spec.method.freeze: nothing is left to train; freeze fewer layers"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "task", "message"),
+    [
+        pytest.param(
+            "t5",
+            "SequenceClassification",
+            "spec.model.uri: a model of type 't5' is not supported; supported types are bert, distilbert, electra,"
+            " gpt2, llama, mistral, qwen2, roberta, xlm-roberta",
+            id="a family that is not known",
+        ),
+        pytest.param(
+            "bert",
+            "CausalLM",
+            "spec.task.type: CausalLM needs a decoder, and 'bert' is an encoder; choose a model of type gpt2, llama,"
+            " mistral, qwen2, or train it for SequenceClassification",
+            id="an encoder for a decoder's task",
+        ),
+    ],
+)
+def test_a_model_that_cannot_learn_the_task_is_refused(model_type: str, task: str, message: str) -> None:
+    with pytest.raises(RunError) as caught:
+        family_of(model_type, task)
+    assert str(caught.value) == message
+
+
+def test_biases_of_keys_may_stay_and_in_bfloat16_every_vector_may() -> None:
+    model = tiny_model("bert", labels=2)
+    frozen_of(model, "bert", bottom_layers=1)
+    keys = {f"bert.encoder.layer.{layer}.attention.self.key.bias" for layer in (1, 2)}
+    assert may_stay(model, bf16=False) == keys
+    vectors = {name for name, parameter in model.named_parameters() if parameter.ndim == 1 and parameter.requires_grad}
+    assert may_stay(model, bf16=True) == vectors

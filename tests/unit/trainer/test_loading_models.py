@@ -1,0 +1,212 @@
+"""From files to a model with the head of its task: kept, renewed or refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.model.families import FAMILIES
+from kubetune_trainer.model.load import LoadedModel, load_config, load_model, load_tokenizer, longest_sequence
+from tiny import CONFIGS, PAD, saved, spec_for, tiny_model
+
+ABC = ("a", "b", "c")
+DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
+
+
+def load(
+    folder: Path, task: str = "SequenceClassification", labels: tuple[str, ...] = ABC, seed: int = 5
+) -> LoadedModel:
+    torch.manual_seed(seed)
+    return load_model(folder, spec_for(task, folder), labels, load_tokenizer(folder))
+
+
+def labelled(family: str, labels: tuple[str, ...]) -> Any:
+    model = tiny_model(family, labels=len(labels))
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {label: index for index, label in enumerate(labels)}
+    return model
+
+
+def in_base(model: Any, name: str) -> bool:
+    return name.startswith(f"{model.base_model_prefix}.")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_pretrained_weights_arrive_and_the_head_is_new(family: str, tmp_path: Path) -> None:
+    pretrained = tiny_model(family, labels=None if FAMILIES[family].decoder else 2)
+    loaded = load(saved(pretrained, tmp_path))
+    before, after = pretrained.state_dict(), loaded.model.state_dict()
+    stored = load_file(tmp_path / "model.safetensors")
+    for name, tensor in after.items():
+        if in_base(loaded.model, name):
+            assert torch.equal(tensor, before[name]), name
+            assert torch.equal(tensor, stored[loaded.base_names[name]]), name
+        else:
+            assert name not in loaded.base_names
+    assert loaded.model.config.num_labels == 3
+    assert loaded.model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert loaded.model.config.pad_token_id == PAD
+    assert all(parameter.dtype == torch.float32 for parameter in loaded.model.parameters())
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_language_model_keeps_every_weight(family: str, tmp_path: Path) -> None:
+    pretrained = tiny_model(family, labels=None)
+    loaded = load(saved(pretrained, tmp_path), "CausalLM", ())
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, pretrained.state_dict()[name]), name
+    stored = load_file(tmp_path / "model.safetensors")
+    assert set(loaded.base_names.values()) == set(stored)
+    assert loaded.frozen == frozenset()
+
+
+def test_files_of_a_base_model_alone_name_their_tensors_without_a_prefix(tmp_path: Path) -> None:
+    pretrained = tiny_model("bert", labels=2)
+    saved(pretrained, tmp_path)
+    pretrained.bert.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.base_names["bert.encoder.layer.0.output.dense.weight"] == "encoder.layer.0.output.dense.weight"
+    assert set(loaded.base_names.values()) == set(load_file(tmp_path / "model.safetensors"))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "llama"])
+def test_a_head_of_these_very_labels_is_trained_further(family: str, tmp_path: Path) -> None:
+    pretrained = labelled(family, ABC)
+    loaded = load(saved(pretrained, tmp_path))
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, pretrained.state_dict()[name]), name
+        assert loaded.base_names[name] == name
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        pytest.param(("x", "y", "z"), id="other labels"),
+        pytest.param(("c", "b", "a"), id="the same in another order"),
+        pytest.param(("a", "b"), id="fewer of them"),
+    ],
+)
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "llama"])
+def test_a_head_of_other_labels_is_renewed(family: str, theirs: tuple[str, ...], tmp_path: Path) -> None:
+    pretrained = labelled(family, theirs)
+    loaded = load(saved(pretrained, tmp_path))
+    for name, tensor in loaded.model.state_dict().items():
+        if in_base(loaded.model, name):
+            continue
+        assert name not in loaded.base_names
+        before = pretrained.state_dict()[name]
+        # New biases are zero, and so are those of a fresh model that was never trained.
+        if tensor.ndim > 1:
+            assert tensor.shape != before.shape or not torch.equal(tensor, before), name
+            assert 0.0 < tensor.std() < 0.1, name
+
+
+def test_a_new_head_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    saved(labelled("bert", ("x", "y", "z")), tmp_path)
+    first, again, other = (load(tmp_path, seed=seed).model.classifier.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def without(folder: Path, *fragments: str) -> Path:
+    """The model in the folder, less the tensors whose name holds one of the fragments."""
+    path = folder / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(path).items() if not any(part in name for part in fragments)}
+    save_file(kept, path, metadata={"format": "pt"})
+    return folder
+
+
+REMEDY = "; check that config.json belongs to these weights"
+GAPS = "spec.model.uri: the files lack weights of the model or hold them in another shape"
+
+
+@pytest.mark.parametrize(
+    ("missing", "shown"),
+    [
+        pytest.param(
+            ("layer.1.output.dense.weight",), "(bert.encoder.layer.1.output.dense.weight)", id="one tensor is missing"
+        ),
+        pytest.param(
+            ("layer.2",),
+            "(bert.encoder.layer.2.attention.output.LayerNorm.bias,"
+            " bert.encoder.layer.2.attention.output.LayerNorm.weight,"
+            " bert.encoder.layer.2.attention.output.dense.bias and 13 more)",
+            id="a whole layer is missing",
+        ),
+    ],
+)
+def test_missing_weights_of_the_base_are_refused(missing: tuple[str, ...], shown: str, tmp_path: Path) -> None:
+    without(saved(tiny_model("bert", labels=2), tmp_path), *missing)
+    with pytest.raises(RunError) as caught:
+        load(tmp_path)
+    assert str(caught.value) == f"{GAPS} {shown}{REMEDY}"
+
+
+def test_a_missing_pooler_is_drawn_anew(tmp_path: Path) -> None:
+    without(saved(tiny_model("bert", labels=2), tmp_path), "pooler")
+    assert "bert.pooler.dense.weight" not in load(tmp_path).base_names
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    saved(tiny_model("bert", labels=2), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 80}))
+    with pytest.raises(RunError) as caught:
+        load(tmp_path)
+    assert str(caught.value) == f"{GAPS} (bert.embeddings.word_embeddings.weight){REMEDY}"
+
+
+def test_a_language_model_without_its_output_layer_is_refused(tmp_path: Path) -> None:
+    """A classifier, say: its output layer would otherwise start from noise, without a word."""
+    saved(tiny_model("llama", labels=2), tmp_path)
+    with pytest.raises(RunError) as caught:
+        load(tmp_path, "CausalLM", ())
+    assert str(caught.value) == f"{GAPS} (lm_head.weight){REMEDY}"
+
+
+@pytest.mark.parametrize(
+    ("family", "wanted", "longest"),
+    [
+        pytest.param("bert", 512, 64, id="the model's own limit"),
+        pytest.param("bert", 32, 32, id="less than the model can"),
+        pytest.param("roberta", 512, 64, id="RoBERTa keeps two positions for itself"),
+        pytest.param("gpt2", 512, 64, id="GPT-2 calls it n_positions"),
+    ],
+)
+def test_the_longest_sequence(family: str, wanted: int, longest: int) -> None:
+    assert longest_sequence(CONFIGS[family], wanted) == longest
+
+
+def test_a_model_of_a_type_that_transformers_does_not_know_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "brandnew"}')
+    with pytest.raises(RunError, match="a model of type 'brandnew' is not supported"):
+        load_config(tmp_path, spec_for("SequenceClassification"))
+
+
+def test_a_config_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}')
+    with pytest.raises(RunError) as caught:
+        load_config(tmp_path, spec_for("SequenceClassification"))
+    assert str(caught.value) == (
+        "spec.model.uri: config.json does not load: Validation error for field 'hidden_size':"
+        " TypeError: Field 'hidden_size' expected int, got str (value: 'wide')"
+    )
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end_of_text(tmp_path: Path) -> None:
+    saved(tiny_model("gpt2", labels=None), tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del settings["pad_token"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load_tokenizer(tmp_path).pad_token == "[UNK]"
+
+
+def test_a_tokenizer_that_does_not_load_is_told(tmp_path: Path) -> None:
+    saved(tiny_model("gpt2", labels=None), tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(RunError, match=r"spec\.model\.uri: the tokenizer does not load: "):
+        load_tokenizer(tmp_path)
