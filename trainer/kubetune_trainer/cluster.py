@@ -21,6 +21,7 @@ from kubetune_trainer.worker import TrainedModel, WorkerTask, train
 
 Record = StepRecord | EvaluationRecord
 _POLL_SECONDS = 0.3
+_WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause", "__cause__")
 
 
 @contextmanager
@@ -139,23 +140,26 @@ def explain(failure: TrainingFailedError) -> RunError:
             return RunError(
                 Reason.UNKNOWN, "a worker process died; the end of the log says more (out of memory is the usual cause)"
             )
-    last = causes[-1]
-    return RunError(Reason.UNKNOWN, f"a worker failed: {type(last).__name__}: {str(last).strip().splitlines()[-1:]}")
+    deepest = causes[-1]
+    said = str(deepest).strip().splitlines() or ["without a word"]
+    return RunError(
+        Reason.UNKNOWN, f"a worker failed: {type(deepest).__name__}: {said[-1]}; the log holds the whole of it"
+    )
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
     """The failure's own causes, those of each worker first and the deepest last."""
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [failure]
+    waiting: list[object] = [failure]
     while waiting:
         cause = waiting.pop(0)
-        if cause is None or id(cause) in seen:
+        if not isinstance(cause, BaseException) or id(cause) in seen:
             continue
         seen.add(id(cause))
         yield cause
         if isinstance(cause, WorkerGroupError):
             waiting.extend(cause.worker_failures.values())
-        waiting.extend([getattr(cause, "controller_failure", None), getattr(cause, "cause", None), cause.__cause__])
+        waiting.extend(getattr(cause, name, None) for name in _WHERE_RAY_KEEPS_CAUSES)
 
 
 def _is_out_of_memory(cause: BaseException) -> bool:

@@ -1,0 +1,112 @@
+"""What a failed group of workers means for the user, from the exceptions that Ray really raises."""
+
+import errno
+import pickle
+
+import pytest
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+
+from kubetune_api.status import Reason
+from kubetune_trainer.cluster import explain
+from kubetune_trainer.errors import RunError
+
+TOO_LARGE = (
+    "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same"
+    " with a smaller micro-batch), raise spec.zero.stage, or use more workers"
+)
+DIED = "a worker process died; the end of the log says more (out of memory is the usual cause)"
+
+
+def group(*failures: Exception) -> WorkerGroupError:
+    return WorkerGroupError("it failed", dict(enumerate(failures)))
+
+
+def dead(cause: Exception) -> Exception:
+    """As Ray Train tells of a worker that does not answer any more."""
+    return WorkerHealthCheckFailedError("A worker health check failed.", cause)
+
+
+def caused(fault: Exception, cause: Exception) -> Exception:
+    fault.__cause__ = cause
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "message"),
+    [
+        pytest.param(
+            group(RuntimeError("Connection closed by peer"), RunError(Reason.NOT_FINITE, "the loss of step 3 is nan")),
+            Reason.NOT_FINITE,
+            "the loss of step 3 is nan",
+            id="our own error on one worker, its echo on another",
+        ),
+        pytest.param(
+            ControllerError(caused(RuntimeError("no"), RunError(Reason.INVALID_MODEL, "no such model"))),
+            Reason.INVALID_MODEL,
+            "no such model",
+            id="our own error, wrapped",
+        ),
+        pytest.param(
+            group(RayTaskError("train", "", OutOfMemoryError("the node is full"))),
+            Reason.OUT_OF_MEMORY,
+            TOO_LARGE,
+            id="Ray's memory monitor killed a worker",
+        ),
+        pytest.param(group(dead(OutOfMemoryError("the node is full"))), Reason.OUT_OF_MEMORY, TOO_LARGE, id="and so"),
+        pytest.param(group(MemoryError()), Reason.OUT_OF_MEMORY, TOO_LARGE, id="Python found no memory"),
+        pytest.param(
+            group(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")),
+            Reason.OUT_OF_MEMORY,
+            TOO_LARGE,
+            id="torch found no memory",
+        ),
+        pytest.param(
+            group(OSError(errno.ENOSPC, "No space left on device", "/tmp/model.safetensors")),
+            Reason.STORAGE_FAILED,
+            "the disk of a worker is full (/tmp/model.safetensors); free some space, or set TMPDIR to a folder on a"
+            " larger disk",
+            id="a full disk",
+        ),
+        pytest.param(
+            group(OSError(errno.EDQUOT, "Disk quota exceeded")),
+            Reason.STORAGE_FAILED,
+            "the disk of a worker is full (a temporary file); free some space, or set TMPDIR to a folder on a larger"
+            " disk",
+            id="a spent quota",
+        ),
+        pytest.param(
+            group(RuntimeError("Connection closed by peer"), dead(ActorDiedError())),
+            Reason.UNKNOWN,
+            DIED,
+            id="a worker process was killed",
+        ),
+        pytest.param(
+            group(ValueError("first line\nlast line\n")),
+            Reason.UNKNOWN,
+            "a worker failed: ValueError: last line; the log holds the whole of it",
+            id="anything else",
+        ),
+        pytest.param(
+            group(AssertionError()),
+            Reason.UNKNOWN,
+            "a worker failed: AssertionError: without a word; the log holds the whole of it",
+            id="anything else, without a message",
+        ),
+    ],
+)
+def test_a_failed_group_is_told_in_a_sentence(failure: TrainingFailedError, reason: str, message: str) -> None:
+    told = explain(failure)
+    assert (told.reason, told.message) == (reason, message)
+
+
+def test_the_way_through_rays_processes_changes_nothing() -> None:
+    failure = group(dead(ActorDiedError()), RunError(Reason.INVALID_DATA, "row 2 has no text"))
+    assert explain(pickle.loads(pickle.dumps(failure))).message == "row 2 has no text"
+
+
+def test_errors_that_cause_each_other_end() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert explain(group(one)).message.startswith("a worker failed: ValueError: other")
