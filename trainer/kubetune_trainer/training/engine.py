@@ -38,15 +38,21 @@ def build_engine(model: nn.Module, training: Training, plan: BatchPlan, *, stage
 
 
 def whole_state(engine: Any) -> dict[str, torch.Tensor]:
-    """All weights by name, on the CPU of rank 0; empty on the others. Every rank must call it."""
+    """All weights by name, on the CPU of rank 0; empty on the others. Every rank must call it.
+
+    Tied weights are one tensor under several names, so that they are written once.
+    """
     import deepspeed
 
     first = dist.get_rank() == 0
     state: dict[str, torch.Tensor] = {}
+    copies: dict[int, torch.Tensor] = {}
     for name, tensor in engine.module.state_dict(keep_vars=True).items():
         # Under ZeRO-3 each rank holds a slice; one tensor is put together at a time, so that no rank needs room for
         # the whole model on its accelerator.
         with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
             if first:
-                state[name] = tensor.detach().cpu().clone()
+                if id(tensor) not in copies:
+                    copies[id(tensor)] = tensor.detach().cpu().clone()
+                state[name] = copies[id(tensor)]
     return state
