@@ -38,7 +38,7 @@ def run(
     """
     # With --json standard output is for the object; people read on standard error.
     console = Console(stderr=as_json, soft_wrap=False)
-    job = _one_job(file, [*(override or []), *([f"spec.output.uri={output}"] if output else [])])
+    job = _one_job(file, [*(override or []), *([f"spec.output.uri={output}"] if output else [])], console)
     finished = run_job(job, workers=workers, console=console)
     if as_json:
         sys.stdout.write(finished.status.model_dump_json(by_alias=True, exclude_none=True) + "\n")
@@ -53,7 +53,7 @@ def validate(
     raise typer.Exit(validation.validate(files))
 
 
-def _one_job(file: Path, overrides: list[str]) -> FineTuneJob:
+def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob:
     manifest = validation.load(file, overrides)
     errors = Console(stderr=True, soft_wrap=True)
     if manifest.faults:
@@ -66,6 +66,9 @@ def _one_job(file: Path, overrides: list[str]) -> FineTuneJob:
             highlight=False,
         )
         raise typer.Exit(INVALID)
+    profile = manifest.jobs[0].spec.resources.profile
+    if profile is not None and profile not in [known.metadata.name for known in manifest.profiles]:
+        console.print(f"note: profile {profile} is not in this manifest, so it sets no limits here", highlight=False)
     folder = Path.cwd() if file == validation.STANDARD_INPUT else file.resolve().parent
     return resolve_relative_uris(manifest.jobs[0], folder)
 

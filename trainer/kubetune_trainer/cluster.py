@@ -1,5 +1,6 @@
 """Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -32,11 +33,24 @@ def ray_cluster(workers: int | None, temporary: str) -> Iterator[None]:
     else:
         # More workers than cores share the cores: Ray's CPUs are slots, not cores.
         slots = max(workers or 1, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=slots, include_dashboard=False, log_to_driver=True, _temp_dir=temporary)
+        ray.init(
+            address="local",
+            num_cpus=slots,
+            include_dashboard=False,
+            log_to_driver=True,
+            runtime_env={"worker_process_setup_hook": _without_idle_warnings},
+            _temp_dir=temporary,
+        )
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _without_idle_warnings() -> None:
+    """Silences a helper actor of Ray Train that warns every second where there is no dashboard to ask."""
+    noisy = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def accelerators() -> int:

@@ -40,12 +40,20 @@ class Loop:
     def run(self) -> None:
         """Trains to the last step, judging each epoch on the validation split and the end on the test split."""
         step = 0
+        if not self.labels:
+            # A language model knows something before it is trained; a new head knows nothing, and need not be asked.
+            self._judge_untrained()
         while step < self.plan.total_steps:
             step = self._epoch(step)
             if "validation" in self.splits:
                 self.report(self._evaluate("validation", step))
         if "test" in self.splits:
             self.report(self._evaluate("test", step))
+
+    def _judge_untrained(self) -> None:
+        for name in self.splits:
+            if name != "train":
+                self.report(self._evaluate(name, step=0))
 
     def _epoch(self, step: int) -> int:
         epoch = step // self.plan.steps_per_epoch
