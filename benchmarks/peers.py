@@ -1,0 +1,149 @@
+"""The two systems on the same rows in the same order: kubetune's loop, and `transformers.Trainer`.
+
+Each is run by `run.py` in a process of its own: `peers.py SYSTEM REQUEST.json RESULT.json`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.manifest import read_manifest
+from kubetune_api.uris import resolve_relative_uris
+from kubetune_trainer.data.prepare import prepare
+from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.model.load import load_model, load_tokenizer
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.storage.sources import fetch_dataset
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.device import detect
+from kubetune_trainer.training.engine import build_engine
+from kubetune_trainer.training.loop import Loop
+from kubetune_trainer.training.optimizer import warmup_steps
+
+Result = dict[str, Any]
+
+
+def main(system: str, request_file: Path, result_file: Path) -> None:
+    """Runs one system as the request says and writes its losses, accuracy and speed."""
+    request = json.loads(request_file.read_text())
+    job = _job(Path(request["manifest"]), request["overrides"])
+    model = Path(request["model"])
+    tokenizer = load_tokenizer(model)
+    with TemporaryDirectory() as cache:
+        files = {"train": fetch_dataset(job.spec.dataset.uri, None, Path(cache))}
+        data = prepare(job.spec, files, tokenizer, job.spec.task.max_length)
+    plan = BatchPlan(
+        rows=data.splits["train"].rows,
+        global_batch_size=job.spec.training.global_batch_size,
+        micro_batch_size=job.spec.training.micro_batch_size,
+        workers=1,
+        epochs=job.spec.training.epochs,
+        max_steps=job.spec.training.max_steps,
+    )
+    torch.manual_seed(job.spec.training.seed)
+    loaded = load_model(model, job.spec, data.labels, tokenizer)
+    run = {"kubetune": kubetune, "trainer": trainer}[system]
+    result_file.write_text(json.dumps(run(job, loaded.model, data, plan, tokenizer)))
+
+
+def _job(manifest: Path, overrides: list[str]) -> FineTuneJob:
+    read = read_manifest(manifest.read_bytes(), str(manifest), overrides=overrides)
+    if read.faults:
+        raise SystemExit("\n".join(map(str, read.faults)))
+    return resolve_relative_uris(read.jobs[0], manifest.resolve().parent)
+
+
+def kubetune(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, tokenizer: Any) -> Result:
+    """kubetune's loop over a DeepSpeed engine, one worker, stage 0."""
+    os.environ.update(LOCAL_RANK="0", DS_ACCELERATOR="cpu")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    engine = build_engine(model, job.spec.training, plan, stage=0, device=detect())
+    records: list[StepRecord | EvaluationRecord] = []
+    Loop(engine, data.splits, data.labels, job.spec.training, plan, tokenizer.pad_token_id, records.append).run()
+    steps = [record for record in records if isinstance(record, StepRecord)]
+    test = next(record for record in records if isinstance(record, EvaluationRecord) and record.split == "test")
+    torch.distributed.destroy_process_group()
+    return _result([step.loss for step in steps], test.metrics["accuracy"], steps, sum(step.seconds for step in steps))
+
+
+def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, tokenizer: Any) -> Result:
+    """`transformers.Trainer` with the same settings; its batches are padded to their longest row."""
+    from torch.utils.data import SequentialSampler
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    class InOrder(Trainer):
+        """A Trainer that takes the rows in the order in which they are given."""
+
+        def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+            return SequentialSampler(self.train_dataset)
+
+        def training_step(self, *arguments: Any, **keywords: Any) -> Any:
+            started = perf_counter()
+            loss = super().training_step(*arguments, **keywords)
+            losses.append(float(loss))
+            seconds.append(perf_counter() - started)
+            return loss
+
+    losses: list[float] = []
+    seconds: list[float] = []
+    training = job.spec.training
+    order = np.concatenate([np.concatenate(list(plan.global_batches(e, training.seed))) for e in range(plan.epochs)])
+    settings = TrainingArguments(
+        output_dir=f"{gettempdir()}/unused",
+        per_device_train_batch_size=training.global_batch_size,
+        per_device_eval_batch_size=training.global_batch_size,
+        num_train_epochs=1,
+        max_steps=plan.total_steps,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        lr_scheduler_type=training.schedule.type.lower(),
+        warmup_steps=warmup_steps(training, plan.total_steps),
+        max_grad_norm=training.max_gradient_norm,
+        optim="adamw_torch_fused",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        logging_strategy="no",
+        seed=training.seed,
+        use_cpu=True,
+    )
+    train, test = data.splits["train"], data.splits["test"]
+    peer = InOrder(
+        model=model,
+        args=settings,
+        train_dataset=[_row(train, row) for row in order],
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    started = perf_counter()
+    peer.train()
+    wall = perf_counter() - started
+    predicted = peer.predict([_row(test, row) for row in range(test.rows)])
+    accuracy = float(np.mean(predicted.predictions.argmax(-1) == test.labels))
+    lengths = train.lengths
+    tokens = int(lengths[order[: plan.total_steps * plan.global_batch_size]].sum())
+    return {"losses": losses, "accuracy": accuracy, "tokens_per_second": tokens / wall}
+
+
+def _row(split: Any, row: int) -> dict[str, Any]:
+    tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
+    return {"input_ids": tokens, "attention_mask": [1] * len(tokens), "labels": int(split.labels[row])}
+
+
+def _result(losses: list[float], accuracy: float, steps: list[StepRecord], seconds: float) -> Result:
+    return {
+        "losses": losses,
+        "accuracy": accuracy,
+        "tokens_per_second": sum(step.tokens for step in steps) / seconds,
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

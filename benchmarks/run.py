@@ -1,0 +1,64 @@
+"""Measures the trainer against `transformers.Trainer`, in one run, on real weights and real reviews.
+
+python benchmarks/run.py            # `make bench`; about ten minutes on two cores
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+MANIFEST = HERE.parent / "examples" / "reviews.yaml"
+MODEL = HERE.parent / ".assets" / "models" / "minilm"
+SYSTEMS = ("kubetune", "trainer")
+
+
+def main() -> None:
+    """Prints both comparisons."""
+    with TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        same_losses(scratch)
+        same_accuracy(scratch)
+
+
+def same_losses(scratch: Path) -> None:
+    """50 steps in 32-bit numbers, without dropout, which would draw other numbers in other places."""
+    model = scratch / "without-dropout"
+    shutil.copytree(MODEL, model)
+    config = json.loads((model / "config.json").read_text())
+    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (model / "config.json").write_text(json.dumps(config))
+    ours, theirs = (
+        measure(scratch, system, model, ["spec.training.maxSteps=50", "spec.training.precision=FP32"])
+        for system in SYSTEMS
+    )
+    pairs = list(zip(ours["losses"], theirs["losses"], strict=True))
+    furthest = max(abs(a - b) for a, b in pairs)
+    print(f"losses of {len(pairs)} steps without dropout: largest difference {furthest:.2e}")
+    print(f"  first {pairs[0][0]:.4f} and {pairs[0][1]:.4f}, last {pairs[-1][0]:.4f} and {pairs[-1][1]:.4f}")
+
+
+def same_accuracy(scratch: Path) -> None:
+    """The whole example, dropout included."""
+    ours, theirs = (measure(scratch, system, MODEL, []) for system in SYSTEMS)
+    print(f"test accuracy: kubetune {ours['accuracy']:.4f}, transformers.Trainer {theirs['accuracy']:.4f}")
+    ratio = ours["tokens_per_second"] / theirs["tokens_per_second"]
+    print(f"tokens per second: {ratio:.2f} times those of transformers.Trainer, one process, two cores")
+
+
+def measure(scratch: Path, system: str, model: Path, overrides: list[str]) -> dict[str, Any]:
+    """One system in a process of its own."""
+    request, result = scratch / "request.json", scratch / "result.json"
+    request.write_text(json.dumps({"manifest": str(MANIFEST), "model": str(model), "overrides": overrides}))
+    command = [sys.executable, str(HERE / "peers.py"), system, str(request), str(result)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
+
+
+if __name__ == "__main__":
+    main()
