@@ -24,7 +24,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
 from kubetune_trainer.data.prepared import EncodedSplit
 
 VOCABULARY = 64
@@ -120,4 +120,14 @@ def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJ
             "output": {"uri": "file:///out"},
             **parts,
         }
+    )
+
+
+def job_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJob:
+    """A job around `spec_for`."""
+    return FineTuneJob(
+        api_version="kubetune.dev/v1alpha1",
+        kind="FineTuneJob",
+        metadata=ObjectMeta(name="tiny"),
+        spec=spec_for(task, folder, **parts),
     )

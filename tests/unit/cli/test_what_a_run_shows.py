@@ -1,0 +1,103 @@
+"""What the command line says of a run, and how it exits."""
+
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from kubetune_api.outcome import Ending
+from kubetune_api.status import Artifact, Reason
+from kubetune_cli.main import app
+from kubetune_cli.progress import PlainView, detail, line_for
+from kubetune_cli.results import print_results
+from kubetune_cli.run import Finished, new_run_id
+from tiny import job_for
+
+ENDING = Ending("run-1", started_at="2026-01-01T00:00:00Z", finished_at="2026-01-01T00:01:00Z")
+STATE = {"step": 3, "totalSteps": 9, "epoch": 0.5, "loss": 0.25, "tokensPerSecond": 1234.5, "secondsLeft": 75.4}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        pytest.param(ENDING.succeeded(), 0, id="a published model"),
+        pytest.param(ENDING.failed(Reason.REQUIREMENT_MISSED, "too low"), 1, id="a missed requirement"),
+        pytest.param(ENDING.failed(Reason.STORAGE_FAILED, "no bucket"), 1, id="a store that fails"),
+        pytest.param(ENDING.failed(Reason.INTERRUPTED, "Ctrl-C"), 1, id="an interrupt"),
+        pytest.param(ENDING.failed(Reason.INVALID_DATA, "no column"), 2, id="data to be mended"),
+        pytest.param(ENDING.failed(Reason.INVALID_MODEL, "a pickle"), 2, id="a model to be exchanged"),
+    ],
+)
+def test_the_exit_code_tells_who_must_act(status: Any, code: int) -> None:
+    assert Finished(status, Path("log")).exit_code == code
+
+
+def test_a_run_id_sorts_by_time_and_fits_the_path() -> None:
+    early = new_run_id(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "ffffff")
+    late = new_run_id(datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC), "000000")
+    assert early == "20260102-030405-ffffff"
+    assert early < late
+
+
+def test_progress_shows_loss_speed_and_time_left() -> None:
+    assert detail(STATE) == "epoch 0.50  loss 0.2500  1,234 tokens/s  1:15 left"
+
+
+def test_an_evaluation_has_a_line_of_its_own() -> None:
+    record = {"split": "test", "step": 9, "metrics": {"loss": 0.5, "accuracy": 0.75}}
+    assert line_for({"event": "evaluated", "evaluation": record}) == "  test after step 9: loss 0.5000  accuracy 0.7500"
+
+
+def test_a_pipe_gets_the_first_and_the_last_step_however_fast_they_come() -> None:
+    out = StringIO()
+    with PlainView(Console(file=out, width=120)) as view:
+        for step in (1, 2, 9):
+            view.show({"event": "progress", "progress": {**STATE, "step": step}})
+    assert [line.split()[1] for line in out.getvalue().splitlines()] == ["1/9", "9/9"]
+
+
+def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> None:
+    job = job_for("SequenceClassification", evaluation={"require": [{"metric": "test/accuracy", "min": 0.9}]})
+    artifact = Artifact(
+        uri="s3://b/[x]/model",
+        manifest_uri="s3://b/m",
+        report_uri="s3://b/r",
+        digest=f"sha256:{'0' * 64}",
+        size_bytes=1,
+    )
+    ending = Ending(
+        "run-1",
+        started_at="t",
+        finished_at="t",
+        metrics={"validation/accuracy": 0.75, "test/accuracy": 0.5},
+        artifact=artifact,
+    )
+    out = StringIO()
+    print_results(job, ending.failed(Reason.REQUIREMENT_MISSED, "missed"), Console(file=out, width=100))
+    text = out.getvalue()
+    assert "validation" in text
+    assert "0.7500" in text
+    assert "MISSED  test/accuracy is 0.5000, wanted at least 0.9" in text
+    assert "s3://b/[x]/model" in text
+
+
+def test_a_run_of_a_wrong_manifest_names_its_faults_and_exits_with_2(tmp_path: Path) -> None:
+    manifest = tmp_path / "job.yaml"
+    manifest.write_text("apiVersion: kubetune.dev/v1alpha1\nkind: FineTuneJob\nmetadata: {name: a}\n")
+    result = CliRunner().invoke(app, ["run", str(manifest)])
+    assert result.exit_code == 2
+    assert "spec" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_run_takes_one_job(tmp_path: Path) -> None:
+    profile = "apiVersion: kubetune.dev/v1alpha1\nkind: FineTuneProfile\nmetadata: {name: p}\nspec: {}\n"
+    manifest = tmp_path / "profile.yaml"
+    manifest.write_text(profile)
+    result = CliRunner().invoke(app, ["run", str(manifest)])
+    assert result.exit_code == 2
+    assert "a run takes one FineTuneJob, and there are 0" in result.stderr
