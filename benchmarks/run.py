@@ -1,6 +1,6 @@
 """Measures the trainer against `transformers.Trainer`, in one run, on real weights and real reviews.
 
-python benchmarks/run.py            # `make bench`; about ten minutes on two cores
+python benchmarks/run.py            # `make bench`; about twelve minutes on two cores
 """
 
 import json
