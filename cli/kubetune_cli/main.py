@@ -10,7 +10,7 @@ from rich.console import Console
 from kubetune_api.job import FineTuneJob
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli import validate as validation
-from kubetune_cli.run import INVALID, run_job
+from kubetune_cli.run import INVALID, invalid_manifest, run_job
 
 app = typer.Typer(
     help="Fine-tunes language models from one manifest.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -38,11 +38,18 @@ def run(
     """
     # With --json standard output is for the object; people read on standard error.
     console = Console(stderr=as_json, soft_wrap=False)
-    job = _one_job(file, [*(override or []), *([f"spec.output.uri={output}"] if output else [])], console)
-    finished = run_job(job, workers=workers, console=console)
+    overrides = [*(override or [])]
+    overrides += [f"spec.output.uri={output}"] if output is not None else []
+    overrides += [f"spec.resources.workers={workers}"] if workers is not None else []
+    job = _one_job(file, overrides, console)
+    if isinstance(job, str):
+        status, code = invalid_manifest(job), INVALID
+    else:
+        finished = run_job(job, console=console)
+        status, code = finished.status, finished.exit_code
     if as_json:
-        sys.stdout.write(finished.status.model_dump_json(by_alias=True, exclude_none=True) + "\n")
-    raise typer.Exit(finished.exit_code)
+        sys.stdout.write(status.model_dump_json(by_alias=True, exclude_none=True) + "\n")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -53,19 +60,20 @@ def validate(
     raise typer.Exit(validation.validate(files))
 
 
-def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob:
+def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob | str:
+    """The job of a manifest, or what is wrong with it, which is on standard error by then."""
     manifest = validation.load(file, overrides)
     errors = Console(stderr=True, soft_wrap=True)
     if manifest.faults:
         validation.print_faults(manifest.faults, errors)
-        raise typer.Exit(INVALID)
+        return "\n".join(str(fault) for fault in manifest.faults)
     if len(manifest.jobs) != 1:
-        errors.print(
+        fault = (
             f"{validation.name_of(file)}: a run takes one FineTuneJob, and there are {len(manifest.jobs)};"
-            " put each into a file of its own",
-            highlight=False,
+            " put each into a file of its own"
         )
-        raise typer.Exit(INVALID)
+        errors.print(fault, highlight=False, markup=False)
+        return fault
     profile = manifest.jobs[0].spec.resources.profile
     if profile is not None and profile not in [known.metadata.name for known in manifest.profiles]:
         console.print(f"note: profile {profile} is not in this manifest, so it sets no limits here", highlight=False)

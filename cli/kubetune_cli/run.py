@@ -21,6 +21,7 @@ from kubetune_cli.progress import view_for
 from kubetune_cli.results import print_failure, print_results
 from kubetune_cli.trainer_process import trainer
 
+_INTERRUPTED = "the run was interrupted before it was over; a model is published only if its manifest exists"
 SUCCEEDED, FAILED, INVALID = 0, 1, 2
 
 
@@ -44,15 +45,21 @@ def failure_of(status: FineTuneJobStatus) -> Condition:
     return next(condition for condition in status.conditions if condition.type == "Failed")
 
 
+def invalid_manifest(faults: str) -> FineTuneJobStatus:
+    """The status of a job that was not started, because its manifest is wrong."""
+    run_id = new_run_id(datetime.now(UTC), secrets.token_hex(3))
+    return _ended(run_id, Reason.INVALID_MANIFEST, faults, _now())
+
+
 def new_run_id(now: datetime, token: str) -> str:
     """An id that sorts by time and is not guessed twice."""
     return f"{now:%Y%m%d-%H%M%S}-{token}"
 
 
-def run_job(job: FineTuneJob, *, workers: int | None, console: Console) -> Finished:
+def run_job(job: FineTuneJob, *, console: Console) -> Finished:
     """Trains the job, showing on `console` what happens."""
     run_id = new_run_id(datetime.now(UTC), secrets.token_hex(3))
-    run = Run(job=job, run_id=run_id, workers=workers or job.spec.resources.workers)
+    run = Run(job=job, run_id=run_id, workers=job.spec.resources.workers)
     log = log_file(job.metadata.name, run_id)
     console.print(f"kubetune {job.metadata.name}: run {run_id}", markup=False, highlight=False)
     console.print(f"  log: {log}", markup=False, highlight=False, soft_wrap=True)
@@ -77,7 +84,7 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTun
                     return FineTuneJobStatus.model_validate(event["status"])
                 view.show(event)
     except KeyboardInterrupt:
-        return _ended(run_id, Reason.INTERRUPTED, "the run was interrupted; nothing was published", started_at)
+        return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, started_at)
     return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", started_at)
 
 

@@ -287,11 +287,11 @@ class Training(ApiModel):
     max_steps: Annotated[int, Field(ge=1, le=100000000)] | None = None
     """Ends the run after this many optimizer steps, if the epochs have not ended it before. Unset: they end it."""
     global_batch_size: Annotated[int, Field(ge=1, le=1048576)] = 32
-    """What one optimizer step takes in, over all workers, in examples. The result does not depend on how many workers
-    share them: gradient accumulation is worked out from it."""
+    """What one optimizer step takes in, over all workers, in examples. Gradient accumulation is worked out from
+    it: but for the random numbers of dropout, the result does not depend on how many workers share a batch."""
     micro_batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
-    """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster; the
-    result is the same."""
+    """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster;
+    but for the random numbers of dropout, the result is the same."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
     """The highest learning rate of the schedule, per optimizer step."""
     schedule: Schedule = Schedule()
@@ -321,11 +321,12 @@ class Resources(ApiModel):
     and says so when it does not."""
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The number of workers (ranks), one accelerator each. Unset: one per accelerator present in a local run, else 1.
-    A local run on a machine with fewer accelerators uses those that are there; the result is the same."""
+    A local run on a machine with fewer accelerators uses those that are there, with the same global batches."""
 
 
 class Zero(ApiModel):
-    """How DeepSpeed spreads the training state over the workers. The result is the same for every stage."""
+    """How DeepSpeed spreads the training state over the workers. The mathematics is the same for every
+    stage."""
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """0 keeps everything on every worker; 1 spreads the optimizer's state, 2 also the gradients, 3 also the weights.

@@ -17,8 +17,6 @@ Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 class Reason:
     """Why a condition is as it is. Constants, so that alerts and scripts can rely on them."""
 
-    ACCEPTED = "Accepted"
-    TRAINING = "Training"
     PUBLISHED = "ModelPublished"
     REQUIREMENT_MISSED = "RequirementMissed"
     INVALID_MANIFEST = "InvalidManifest"
@@ -29,7 +27,6 @@ class Reason:
     NOT_FINITE = "LossNotFinite"
     VERIFICATION_FAILED = "VerificationFailed"
     OUT_OF_MEMORY = "OutOfMemory"
-    ENVIRONMENT = "EnvironmentNotReady"
     INTERRUPTED = "Interrupted"
     UNKNOWN = "Unknown"
 
@@ -42,7 +39,7 @@ class Condition(ApiModel):
     """One truth about the run, in the form of Kubernetes' conditions."""
 
     type: Annotated[str, StringConstraints(max_length=64)]
-    """`Accepted`, `Running`, `Succeeded` or `Failed`."""
+    """`Succeeded` or `Failed`."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     reason: Annotated[str, StringConstraints(max_length=128)]
