@@ -1,11 +1,9 @@
 """Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
 
-import logging
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
@@ -17,10 +15,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError, storage_is_full
-from kubetune_trainer.records import EvaluationRecord, StepRecord
-from kubetune_trainer.worker import TrainedModel, WorkerTask, train
+from kubetune_trainer.task import Board, TrainedModel, WorkerTask, train, without_idle_warnings
 
-Record = StepRecord | EvaluationRecord
 _POLL_SECONDS = 0.3
 _WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause", "__cause__")
 
@@ -38,7 +34,7 @@ def ray_cluster(workers: int | None, temporary: str) -> Iterator[None]:
             num_cpus=slots,
             include_dashboard=False,
             log_to_driver=True,
-            runtime_env={"worker_process_setup_hook": _without_idle_warnings},
+            runtime_env={"worker_process_setup_hook": without_idle_warnings},
             _temp_dir=temporary,
         )
     try:
@@ -47,35 +43,9 @@ def ray_cluster(workers: int | None, temporary: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _without_idle_warnings() -> None:
-    """Silences a helper actor of Ray Train that warns every second where there is no dashboard to ask."""
-    noisy = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
-    logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
 def accelerators() -> int:
     """The GPUs of the whole Ray cluster."""
     return int(ray.cluster_resources().get("GPU", 0))
-
-
-class Board:
-    """Where rank 0 posts its records and the driver reads them."""
-
-    def __init__(self) -> None:
-        self._records: SimpleQueue[Record] = SimpleQueue()
-
-    def post(self, record: Record) -> None:
-        """Adds a record."""
-        self._records.put(record)
-
-    def take(self) -> list[Record]:
-        """All records that have come since the last call."""
-        taken = []
-        while True:
-            try:
-                taken.append(self._records.get_nowait())
-            except Empty:
-                return taken
 
 
 def new_board() -> Any:

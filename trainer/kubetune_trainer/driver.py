@@ -27,9 +27,9 @@ from kubetune_trainer.records import BaseModel, RequirementResult, RunRecord
 from kubetune_trainer.report import render_card, render_report, write_metrics
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.task import TrainedModel, WorkerTask
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.zero import stage_for
-from kubetune_trainer.worker import TrainedModel, WorkerTask
 
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 

@@ -1,7 +1,6 @@
 """What each Ray Train worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,67 +9,22 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from kubetune_api.run import Run
 from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.model.freeze import may_stay
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
-from kubetune_trainer.records import EvaluationRecord, RequirementResult, StepRecord, StoredFile
+from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.task import TrainedModel, WorkerTask
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine, whole_state
 from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.metrics import judge
 
 
-@dataclass(frozen=True)
-class WorkerTask:
-    """What the driver hands to every worker."""
-
-    run: Run
-    stage: int
-    plan: BatchPlan
-    model_files: tuple[StoredFile, ...]
-    """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
-    cache: str
-    """A folder of the node, shared by its workers."""
-    data: Any
-    """Ray's reference to the `PreparedData`."""
-    board: Any
-    """The actor that rank 0 reports to."""
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """What rank 0 knows at the end, for the verification and the report."""
-
-    family: str
-    device: str
-    precision: str
-    shapes: dict[str, tuple[int, ...]]
-    """Every tensor that was uploaded."""
-    frozen: frozenset[str]
-    may_stay: frozenset[str]
-    """Trained tensors that may yet equal the base model's."""
-    base_names: dict[str, str]
-    parameters: int
-    trained_parameters: int
-    steps: tuple[StepRecord, ...]
-    evaluations: tuple[EvaluationRecord, ...]
-    requirements: tuple[RequirementResult, ...]
-    files: tuple[StoredFile, ...]
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the model meets every requirement."""
-        return all(requirement.met for requirement in self.requirements)
-
-
-def train(config: dict[str, Any]) -> TrainedModel | None:
-    """The function that Ray Train runs on each worker. Rank 0 returns the result."""
-    task: WorkerTask = config["task"]
+def train_rank(task: WorkerTask) -> TrainedModel | None:
+    """Trains this rank's share. Rank 0 returns the result."""
     spec = task.run.job.spec
     first = dist.get_rank() == 0
     device = detect()

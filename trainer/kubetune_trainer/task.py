@@ -1,0 +1,92 @@
+"""What goes to the workers of a run and comes back from them.
+
+Ray opens these objects in helper processes of its own as well (the controller, the board), so this module imports
+neither torch nor transformers: each such process would spend ten seconds and a gigabyte on them.
+"""
+
+import logging
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from kubetune_api.run import Run
+from kubetune_trainer.records import EvaluationRecord, RequirementResult, StepRecord, StoredFile
+from kubetune_trainer.training.batches import BatchPlan
+
+Record = StepRecord | EvaluationRecord
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What the driver hands to every worker."""
+
+    run: Run
+    stage: int
+    plan: BatchPlan
+    model_files: tuple[StoredFile, ...]
+    """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
+    cache: str
+    """A folder of the node, shared by its workers."""
+    data: Any
+    """Ray's reference to the `PreparedData`."""
+    board: Any
+    """The actor that rank 0 reports to."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What rank 0 knows at the end, for the verification and the report."""
+
+    family: str
+    device: str
+    precision: str
+    shapes: dict[str, tuple[int, ...]]
+    """Every tensor that was uploaded."""
+    frozen: frozenset[str]
+    may_stay: frozenset[str]
+    """Trained tensors that may yet equal the base model's."""
+    base_names: dict[str, str]
+    parameters: int
+    trained_parameters: int
+    steps: tuple[StepRecord, ...]
+    evaluations: tuple[EvaluationRecord, ...]
+    requirements: tuple[RequirementResult, ...]
+    files: tuple[StoredFile, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the model meets every requirement."""
+        return all(requirement.met for requirement in self.requirements)
+
+
+def train(config: dict[str, Any]) -> TrainedModel | None:
+    """The function that Ray Train runs on each worker. Rank 0 returns the result."""
+    from kubetune_trainer.worker import train_rank
+
+    return train_rank(config["task"])
+
+
+class Board:
+    """Where rank 0 posts its records and the driver reads them."""
+
+    def __init__(self) -> None:
+        self._records: SimpleQueue[Record] = SimpleQueue()
+
+    def post(self, record: Record) -> None:
+        """Adds a record."""
+        self._records.put(record)
+
+    def take(self) -> list[Record]:
+        """All records that have come since the last call."""
+        taken = []
+        while True:
+            try:
+                taken.append(self._records.get_nowait())
+            except Empty:
+                return taken
+
+
+def without_idle_warnings() -> None:
+    """Silences a helper actor of Ray Train that warns every second where there is no dashboard to ask."""
+    noisy = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(noisy).setLevel(logging.ERROR)
