@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -86,14 +85,11 @@ def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, t
             return SequentialSampler(self.train_dataset)
 
         def training_step(self, *arguments: Any, **keywords: Any) -> Any:
-            started = perf_counter()
             loss = super().training_step(*arguments, **keywords)
             losses.append(float(loss))
-            seconds.append(perf_counter() - started)
             return loss
 
     losses: list[float] = []
-    seconds: list[float] = []
     training = job.spec.training
     order = np.concatenate([np.concatenate(list(plan.global_batches(e, training.seed))) for e in range(plan.epochs)])
     settings = TrainingArguments(
@@ -122,14 +118,12 @@ def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, t
         train_dataset=[_row(train, row) for row in order],
         data_collator=DataCollatorWithPadding(tokenizer),
     )
-    started = perf_counter()
-    peer.train()
-    wall = perf_counter() - started
+    seconds = float(peer.train().metrics["train_runtime"])
     predicted = peer.predict([_row(test, row) for row in range(test.rows)])
     accuracy = float(np.mean(predicted.predictions.argmax(-1) == test.labels))
     lengths = train.lengths
     tokens = int(lengths[order[: plan.total_steps * plan.global_batch_size]].sum())
-    return {"losses": losses, "accuracy": accuracy, "tokens_per_second": tokens / wall}
+    return {"losses": losses, "accuracy": accuracy, "tokens_per_second": tokens / seconds}
 
 
 def _row(split: Any, row: int) -> dict[str, Any]:

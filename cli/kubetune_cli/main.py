@@ -76,7 +76,9 @@ def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob 
         return fault
     profile = manifest.jobs[0].spec.resources.profile
     if profile is not None and profile not in [known.metadata.name for known in manifest.profiles]:
-        console.print(f"note: profile {profile} is not in this manifest, so it sets no limits here", highlight=False)
+        console.print(
+            f"note: profile {profile} is not in this manifest, so it sets no limits here", highlight=False, markup=False
+        )
     folder = Path.cwd() if file == validation.STANDARD_INPUT else file.resolve().parent
     return resolve_relative_uris(manifest.jobs[0], folder)
 

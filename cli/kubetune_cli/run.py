@@ -63,7 +63,7 @@ def run_job(job: FineTuneJob, *, console: Console) -> Finished:
     log = log_file(job.metadata.name, run_id)
     console.print(f"kubetune {job.metadata.name}: run {run_id}", markup=False, highlight=False)
     console.print(f"  log: {log}", markup=False, highlight=False, soft_wrap=True)
-    with TemporaryDirectory(prefix="kubetune-") as scratch, _interrupts_by(_interrupt):
+    with TemporaryDirectory(prefix="kt-", ignore_cleanup_errors=True) as scratch, _interrupts_by(_interrupt):
         run_file = Path(scratch) / "run.json"
         run_file.write_text(run.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
         status = _follow(run_file, log, run_id, console)
@@ -78,7 +78,7 @@ def run_job(job: FineTuneJob, *, console: Console) -> Finished:
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
     started_at = _now()
     try:
-        with trainer(run_file, log) as events, view_for(console) as view:
+        with trainer(run_file, log, run_file.parent) as events, view_for(console) as view:
             for event in events:
                 if event["event"] == "finished":
                     return FineTuneJobStatus.model_validate(event["status"])

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -22,31 +22,43 @@ _GRACE_SECONDS = 8.0
 
 
 @contextmanager
-def trainer(run_file: Path, log: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """Starts the trainer on a file that holds a `Run`; yields its events. Afterwards no process of it is left."""
+def trainer(run_file: Path, log: Path, scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """Starts the trainer on a file that holds a `Run`; yields its events. Afterwards no process of it is left.
+
+    `scratch` is the folder for its temporary files: one that is killed cannot remove them itself.
+    """
     _adopt_orphans()
     reading, writing = os.pipe()
+    environment = os.environ | {"TMPDIR": str(scratch)}
     # RAY_ADDRESS would send a local run to somebody's cluster.
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "kubetune_trainer", str(run_file), "--events", str(writing)]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=(writing,),
-            env=environment,
-            # Ctrl-C in a terminal goes to the whole foreground group: the trainer must hear it from us alone.
-            start_new_session=True,
-        )
-    os.close(writing)
     try:
+        with log.open("ab") as output:
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writing,),
+                env=environment,
+                # Ctrl-C in a terminal goes to the whole foreground group: the trainer must hear it from us alone.
+                start_new_session=True,
+            )
+        os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as lines:
-            yield (json.loads(line) for line in lines)
+            yield _events(lines)
     finally:
         with _no_further_interrupts():
-            _end(process)
+            _end_all()
+
+
+def _events(lines: TextIO) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return  # the trainer died in the middle of a word
 
 
 def _adopt_orphans() -> None:
@@ -58,7 +70,7 @@ def _adopt_orphans() -> None:
 @contextmanager
 def _no_further_interrupts() -> Iterator[None]:
     """A second Ctrl-C must not stop the cleaning up."""
-    held = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
@@ -66,16 +78,16 @@ def _no_further_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
+def _end_all() -> None:
+    """Asks our children to end, and kills what has not ended in time."""
+    children = psutil.Process().children()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.terminate()
+    psutil.wait_procs(children, timeout=_GRACE_SECONDS)
     # Killing one may orphan its children to us: look again until none is left.
     while remaining := psutil.Process().children(recursive=True):
         for child in remaining:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(remaining, timeout=_GRACE_SECONDS)
-    process.wait()

@@ -73,6 +73,8 @@ class BoardReader:
             last = self._stop.wait(_POLL_SECONDS)
             try:
                 records = ray.get(self._board.take.remote(), timeout=30)
+            except ray.exceptions.GetTimeoutError:
+                records = []  # a busy machine; what was taken without us is lost to the view, not to the result
             except ray.exceptions.RayError:
                 return
             if records:

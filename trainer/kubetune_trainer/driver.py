@@ -29,6 +29,7 @@ from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.task import TrainedModel, WorkerTask
 from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.optimizer import refuse_endless_warmup
 from kubetune_trainer.training.zero import stage_for
 
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
@@ -67,11 +68,11 @@ def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: 
     listener.phase("Checking the output")
     store = Store.open(run.root)
     preflight(store)
-    claim(run, store, now())
     listener.phase("Fetching the model")
     base = pretrained_model(spec.model, cache)
     listener.phase("Reading the data")
     data = _read_data(run, base, cache)
+    claim(run, store, now())
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         listener.phase("Starting the workers")
         with ray_cluster(run.workers, scratch):
@@ -113,6 +114,7 @@ def _task(
         epochs=spec.training.epochs,
         max_steps=spec.training.max_steps,
     )
+    refuse_endless_warmup(spec.training, plan.total_steps)
     return (
         WorkerTask(
             run=run,

@@ -7,7 +7,13 @@ import torch
 from transformers import Trainer
 
 from kubetune_api.job import Training
-from kubetune_trainer.training.optimizer import adamw, learning_rate_schedule, parameter_groups, warmup_steps
+from kubetune_trainer.training.optimizer import (
+    adamw,
+    clip_in_each_step,
+    learning_rate_schedule,
+    parameter_groups,
+    warmup_steps,
+)
 from tiny import CONFIGS, spec_for, tiny_model
 
 
@@ -86,3 +92,21 @@ def test_adamw_takes_every_setting_of_the_job() -> None:
     job = training(learningRate=0.25, weightDecay=0.5, adamBeta1=0.7, adamBeta2=0.8, adamEpsilon=1e-3)
     for group in adamw(tiny_model("llama", labels=None), job).param_groups:
         assert (group["lr"], group["betas"], group["eps"]) == (0.25, (0.7, 0.8), 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("max_norm", "step"),
+    [
+        pytest.param(1.0, [0.6, 0.8], id="scaled down to the norm"),
+        pytest.param(10.0, [3.0, 4.0], id="below the norm"),
+        pytest.param(0.0, [3.0, 4.0], id="turned off"),
+    ],
+)
+def test_gradients_are_clipped_over_all_parameters_and_their_norm_is_kept(max_norm: float, step: list[float]) -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    optimizer: Any = torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:]}], lr=1.0)
+    clip_in_each_step(optimizer, max_norm)
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0]), torch.tensor([4.0])
+    optimizer.step()
+    assert [-parameter.item() for parameter in parameters] == pytest.approx([*step, 0.0], abs=1e-5)
+    assert float(optimizer._global_grad_norm) == pytest.approx(5.0)

@@ -9,7 +9,7 @@ from torch import nn
 from kubetune_api.job import Training
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
-from kubetune_trainer.training.optimizer import adamw, learning_rate_schedule
+from kubetune_trainer.training.optimizer import adamw, clip_in_each_step, learning_rate_schedule
 from kubetune_trainer.training.zero import deepspeed_config
 
 
@@ -22,17 +22,23 @@ def build_engine(model: nn.Module, training: Training, plan: BatchPlan, *, stage
     # process killed meanwhile leaves a lock on which all later ones wait for ever, and gloo does the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=device.backend)
-    engine, *_ = deepspeed.initialize(
-        model=model,
-        optimizer=adamw(model, training),
-        lr_scheduler=lambda optimizer: learning_rate_schedule(optimizer, training, plan.total_steps),
-        config=deepspeed_config(
+    optimizer, config = (
+        adamw(model, training),
+        deepspeed_config(
             plan,
             stage=stage,
             bf16=device.bf16(training.precision),
             max_gradient_norm=training.max_gradient_norm,
             on_gpu=device.kind == "cuda",
         ),
+    )
+    if config["zero_optimization"]["stage"] == 0:
+        clip_in_each_step(optimizer, training.max_gradient_norm)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=lambda optimizer: learning_rate_schedule(optimizer, training, plan.total_steps),
+        config=config,
     )
     return engine
 

@@ -1,13 +1,17 @@
 """AdamW and its schedule, the same torch objects for every ZeRO stage."""
 
+from math import inf
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import clip_grad_norm_
 from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from kubetune_api.job import Training
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
 
 # What transformers.Trainer exempts from weight decay: biases and every kind of norm.
 _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
@@ -35,11 +39,36 @@ def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     )
 
 
+def clip_in_each_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Makes each step scale the gradients down to `max_norm` first (0: not at all), and keep the norm that they had.
+
+    For ZeRO stage 0, where DeepSpeed clips but forgets the norm; from 1 on, its own optimizers do both.
+    """
+
+    def clip(stepping: Any, *_: Any) -> None:
+        parameters = [parameter for group in stepping.param_groups for parameter in group["params"]]
+        # The attribute that a DeepSpeed engine reads after the step.
+        stepping._global_grad_norm = clip_grad_norm_(parameters, max_norm or inf)
+
+    optimizer.register_step_pre_hook(clip)
+
+
 def warmup_steps(training: Training, total_steps: int) -> int:
     """The steps of the warm-up, worked out from the ratio where the manifest gives one."""
     if training.schedule.warmup_steps is not None:
         return training.schedule.warmup_steps
     return round((training.schedule.warmup_ratio or 0.0) * total_steps)
+
+
+def refuse_endless_warmup(training: Training, total_steps: int) -> None:
+    """A warm-up as long as the run never reaches its rate, and a run of one step would train at rate 0."""
+    warmup = warmup_steps(training, total_steps)
+    if warmup >= total_steps:
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            f"spec.training.schedule: the warm-up takes {warmup} steps and the run {total_steps}; shorten the warm-up,"
+            " or raise spec.training.epochs or spec.training.maxSteps",
+        )
 
 
 def learning_rate_schedule(optimizer: Any, training: Training, total_steps: int) -> Any:

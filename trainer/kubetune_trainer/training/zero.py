@@ -19,11 +19,15 @@ def deepspeed_config(
 
     Optimizer and schedule are not in it: they are torch objects, the same ones for every stage.
     """
+    if bf16:
+        # DeepSpeed refuses stage 0 in bfloat16 with sums of gradients in 32 bits; stage 1 computes the same.
+        stage = max(stage, 1)
     return {
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.accumulation_steps,
         "train_batch_size": plan.micro_batch_size * plan.accumulation_steps * plan.workers,
-        "gradient_clipping": max_gradient_norm,
+        # At stage 0 the optimizer clips: see `clip_in_each_step`.
+        "gradient_clipping": max_gradient_norm if stage else 0.0,
         "bf16": {"enabled": bf16},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": {
