@@ -112,6 +112,12 @@ RIGHT = (
     Case(
         "the bounds themselves", {"spec.training.adamBeta1": 0, "spec.training.seed": 4294967295, "spec.zero.stage": 0}
     ),
+    Case(
+        "dots that climb nowhere, and a slash at the end",
+        {"spec.dataset.uri": "s3://bucket/.a/..b/.../c.d./*.csv", "spec.output.uri": "gs://bucket/a/"},
+    ),
+    Case("a relative path of this machine", {"spec.dataset.uri": "file://../data//x:y@z.csv"}),
+    Case("a bucket alone", {"spec.output.uri": "s3://bucket"}),
     Case("labels in any script", {"spec.task.labels": ["好", "плохо", "😀"]}),
     Case(
         "perplexity required of CausalLM",
@@ -133,9 +139,28 @@ RIGHT = (
     ),
 )
 
+_URIS = (
+    "spec.model.uri",
+    "spec.dataset.uri",
+    "spec.dataset.validation.uri",
+    "spec.dataset.test.uri",
+    "spec.output.uri",
+)
+_URIS_WRONG = {
+    "credentials": "s3://key:secret@bucket/x",
+    "a password with a slash": "s3://key:sec/ret@bucket/x",
+    "no bucket": "s3:///x",
+    "a climb": "s3://bucket/../x",
+    "a climb at the end": "gs://bucket/x/..",
+    "a climb in place of a bucket": "az://../x",
+    "a dot": "s3://bucket/./x",
+    "an empty part": "s3://bucket/a//x",
+    "an empty part at the end": "s3://bucket/a//",
+}
 _HUB_DATA = "hf://datasets/owner/name/data.csv"
 
 RULES_BROKEN = (
+    *(Case(f"{fault} in {field}", {field: uri}, field) for field in _URIS for fault, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
@@ -259,6 +284,8 @@ WRONG = (
     Case("a store that is not there", {"spec.model.uri": "ftp://host/model"}, "spec.model.uri"),
     Case("a path that is no URI", {"spec.dataset.uri": "/data/reviews.csv"}, "spec.dataset.uri"),
     Case("a result in the hub", {"spec.output.uri": "hf://owner/name"}, "spec.output.uri"),
+    Case("a profile's name with capitals", {"spec.resources.profile": "Big_One"}, "spec.resources.profile"),
+    Case("a profile's name that ends in a hyphen", {"spec.resources.profile": "big-"}, "spec.resources.profile"),
     Case("a branch for a commit", {"spec.model.revision": "main"}, "spec.model.revision"),
     Case("a commit cut short", {"spec.model.revision": COMMIT[:8]}, "spec.model.revision"),
     Case(

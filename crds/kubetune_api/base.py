@@ -36,6 +36,8 @@ class Rule:
     field: str | None = None
     """The field that the fault is reported at, as the manifest names it (`dataset.columns` for one further down);
     None is the object itself."""
+    quotes_value: bool = True
+    """Whether a fault repeats the field's value; False where it may hold a secret."""
 
 
 def words(what: str) -> dict[str, Any]:
@@ -84,7 +86,9 @@ class ApiModel(BaseModel):
                     InitErrorDetails(
                         type=PydanticCustomError("rule", "{fault}", {"fault": rule.message}),
                         loc=tuple(rule.field.split(".")) if rule.field else (),
-                        input=reduce(_value_of, rule.field.split("."), self) if rule.field else None,
+                        input=reduce(_value_of, rule.field.split("."), self)
+                        if rule.field and rule.quotes_value
+                        else None,
                     )
                     for rule in broken
                 ],

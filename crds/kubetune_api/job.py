@@ -1,5 +1,6 @@
 """`FineTuneJob`: one fine-tuning run, from a pretrained model and a dataset to a verified model in object storage."""
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -40,7 +41,39 @@ OutputUri = Annotated[
     Field(json_schema_extra=words("a URI that starts with file://, s3://, gs:// or az://, then the path")),
 ]
 
+_NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
+ProfileName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+    Field(json_schema_extra=words(f"the name of a FineTuneProfile: at most 63 {_NAME_WORDS}")),
+]
 
+
+def _no_uri_like(pattern: str, message: str, *, quotes_value: bool = True) -> Rule:
+    """The rule that no `uri` matches; the pattern in what RE2 and Python read alike, without backslash and quote."""
+    return Rule(
+        cel=f"!self.uri.matches('{pattern}')",
+        message=message,
+        holds=lambda part: re.search(pattern, part.uri) is None,
+        field="uri",
+        quotes_value=quotes_value,
+    )
+
+
+# Paths of `file://` are tidied up when the manifest is read: `.`, `..` and `//` may stand there.
+_URI_RULES = (
+    _no_uri_like(
+        "^(s3|gs|az|hf)://[^/]*[@:]",
+        "credentials do not belong into a URI, so no `@` and no `:` stands in its first part; use the standard"
+        " environment variables",
+        quotes_value=False,
+    ),
+    _no_uri_like("^(s3|gs|az|hf):///", "the URI has no first part; name the bucket there, as in s3://bucket/path"),
+    _no_uri_like(
+        "^(s3|gs|az|hf)://(.*/)?([.][.]?(/|$)|[^/]+//)",
+        "the path of the URI holds an empty part, `.` or `..`; write the path in full",
+    ),
+)
 _REVISION_OF_DATA = "a revision, 40 hexadecimal digits, goes with an hf:// dataset and with no other"
 
 
@@ -60,6 +93,7 @@ class Model(ApiModel):
     """The commit of the hub repository, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
 
     rules: ClassVar = (
+        *_URI_RULES,
         Rule(
             cel="!self.uri.startsWith('hf://') || has(self.revision)",
             message="a model of the hub needs its commit, 40 hexadecimal digits, so that a retrain starts from the same"
@@ -151,6 +185,7 @@ class DataSource(ApiModel):
     """As `dataset.revision`."""
 
     rules: ClassVar = (
+        *_URI_RULES,
         Rule(
             cel="self.uri.startsWith('hf://') == has(self.revision)",
             message=_REVISION_OF_DATA,
@@ -191,6 +226,7 @@ class Dataset(ApiModel):
     """The seed of the split. Rows with the same text fall into the same split whatever the seed."""
 
     rules: ClassVar = (
+        *_URI_RULES,
         Rule(
             cel="self.uri.startsWith('hf://') == has(self.revision)",
             message=_REVISION_OF_DATA,
@@ -316,7 +352,7 @@ class Training(ApiModel):
 class Resources(ApiModel):
     """What the run may use."""
 
-    profile: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = None
+    profile: ProfileName | None = None
     """The `FineTuneProfile` that says what the job may use. A local run obeys it when it stands in the same manifest,
     and says so when it does not."""
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
@@ -377,6 +413,8 @@ class Output(ApiModel):
     """The folder in object storage: `file:///path`, `s3://bucket/prefix`, `gs://…`, `az://…`. A run writes under
     `<uri>/<namespace>/<name>/<run>/`, never over another run's files. `file://./path` and `file://../path` start at the
     manifest's folder, in a local run."""
+
+    rules: ClassVar = _URI_RULES
 
 
 class FineTuneJobSpec(ApiModel):
@@ -487,9 +525,6 @@ class FineTuneJobSpec(ApiModel):
 def _has_split_of_each_requirement(spec: FineTuneJobSpec, split: str) -> bool:
     required = any(requirement.metric.startswith(f"{split}/") for requirement in spec.evaluation.require)
     return not required or split in spec.dataset.splits
-
-
-_NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
 
 
 class ObjectMeta(ApiModel):

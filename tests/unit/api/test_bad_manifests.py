@@ -290,6 +290,13 @@ VALUES = [
         " and ends no name, the first a letter",
     ),
     case(
+        "a profile's name with capitals is refused with the letters that it may have",
+        "  training:",
+        "  resources: {profile: Big_One}\n  training:",
+        '13: spec.resources.profile: "Big_One" does not fit; give the name of a FineTuneProfile: at most 63 lowercase'
+        " letters, digits and `-`, which starts and ends no name",
+    ),
+    case(
         "a name longer than KubeRay allows is refused",
         "name: reviews",
         "name: " + "r" * 38,
@@ -348,6 +355,27 @@ RULES = [
         "uri: s3://data/reviews.csv",
         "uri: hf://datasets/a/b/*.parquet",
         "10: spec.dataset.revision: a revision, 40 hexadecimal digits, goes with an hf:// dataset and with no other",
+    ),
+    case(
+        "credentials in a URI are refused and not repeated",
+        OUTPUT,
+        "uri: s3://key:secret@models/team-a",
+        "20: spec.output.uri: credentials do not belong into a URI, so no `@` and no `:` stands in its first part; use"
+        " the standard environment variables",
+    ),
+    case(
+        "a URI without a bucket is refused",
+        "uri: s3://data/reviews.csv",
+        "uri: s3:///reviews.csv",
+        "11: spec.dataset.uri: the URI has no first part; name the bucket there, as in s3://bucket/path"
+        ' (given: "s3:///reviews.csv")',
+    ),
+    case(
+        "a path that climbs is refused",
+        MODEL,
+        "uri: s3://models/../minilm",
+        "7: spec.model.uri: the path of the URI holds an empty part, `.` or `..`; write the path in full"
+        ' (given: "s3://models/../minilm")',
     ),
     case(
         "a label that stands twice is refused",

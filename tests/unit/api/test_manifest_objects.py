@@ -20,7 +20,7 @@ spec:
     columns: {prompt: p, completion: c}
     cleaning:
     validation: {uri: file://v.jsonl}
-    test: {uri: s3://bucket/../t.jsonl}
+    test: {uri: s3://bucket/t.jsonl}
   output: {uri: file:///out/./here}
 """
 
@@ -37,7 +37,7 @@ def test_relative_file_uris_start_at_the_folder_of_the_manifest() -> None:
         ("spec.model.uri", "file:///work/jobs/models/minilm"),
         ("spec.dataset.uri", "file:///work/data/*.jsonl"),
         ("spec.dataset.validation.uri", "file:///work/jobs/v.jsonl"),
-        ("spec.dataset.test.uri", "s3://bucket/../t.jsonl"),
+        ("spec.dataset.test.uri", "s3://bucket/t.jsonl"),
         ("spec.output.uri", "file:///out/here"),
     ]
     assert FineTuneJob.model_validate(job.manifest(), by_alias=True, by_name=False) == job
@@ -59,7 +59,7 @@ def test_a_status_is_tolerated_and_not_read(status: str) -> None:
     ("old", "new"),
     [
         pytest.param(
-            "test: {uri: s3://bucket/../t.jsonl}",
+            "test: {uri: s3://bucket/t.jsonl}",
             "testFraction: 0.9",
             id="the share beside a separate validation set may be large",
         ),
