@@ -1,68 +1,92 @@
 """The losses of a run do not depend on how it is spread: on the workers, the ZeRO stage, or the micro-batch."""
 
-from functools import cache
+import json
+from pathlib import Path
 
+import numpy as np
 import pytest
-from processes import run_ranks
-from tiny import PAD, classification_rows, completion_rows, spec_for, tiny_model
 
-from kubetune_trainer.records import EvaluationRecord, StepRecord
-from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.training.device import Device
-from kubetune_trainer.training.engine import build_engine, whole_state
-from kubetune_trainer.training.loop import Loop
+from training_cases import BF16, SPREAD, TIED, Case, Trained
 
 TOLERANCE = 1e-3
-LABELS = ("a", "b", "c")
+GOLDEN = Path(__file__).parents[2] / "golden"
+Group = list[dict[Case, Trained]]
 
 
-def train(task: str, stage: int, workers: int, micro: int) -> tuple[list[float], list[float], float]:
-    """Losses of the steps, of the evaluations, and the sum of all weights' magnitudes at the end."""
-    classifies = task == "SequenceClassification"
-    make = classification_rows if classifies else completion_rows
-    splits = {"train": make(53), "validation": make(17, seed=1), "test": make(19, seed=2)}
-    training = spec_for(
-        task,
-        training={"globalBatchSize": 10, "learningRate": 5e-3, "weightDecay": 0.1, "epochs": 2,
-                  "schedule": {"type": "Cosine", "warmupSteps": 2}, "maxGradientNorm": 0.5},
-    ).training  # fmt: skip
-    plan = BatchPlan(rows=53, global_batch_size=10, micro_batch_size=micro, workers=workers, epochs=training.epochs)
-    model = tiny_model("bert" if classifies else "llama", labels=3 if classifies else None)
-    device = Device("cpu", has_bf16=True)
-    engine = build_engine(model, training, plan, stage=stage, device=device)
-    records: list[StepRecord | EvaluationRecord] = []
-    Loop(engine, splits, LABELS if classifies else (), training, plan, PAD, records.append).run()
-    state = whole_state(engine)
-    return (
-        [record.loss for record in records if isinstance(record, StepRecord)],
-        [record.metrics["loss"] for record in records if isinstance(record, EvaluationRecord)],
-        float(sum(tensor.abs().sum() for tensor in state.values())),
-    )
+def name(case: Case) -> str:
+    return f"{case.family}, stage {case.stage}, micro-batches of {case.micro}"
 
 
-@cache
-def reference(task: str) -> tuple[list[float], list[float], float]:
-    return run_ranks(train, 1, task, 0, 1, 10)[0]
+def each(cases: dict[int, list[Case]]) -> list[pytest.ParameterSet]:
+    groups = {1: "one_worker", 2: "two_workers", 3: "three_workers"}
+    return [
+        pytest.param(groups[workers], case, id=f"{groups[workers].replace('_', ' ')}, {name(case)}")
+        for workers, of_group in cases.items()
+        for case in of_group
+    ]
 
 
-@pytest.mark.parametrize("task", ["SequenceClassification", "CausalLM"])
-@pytest.mark.parametrize(
-    ("stage", "workers", "micro"),
-    [
-        pytest.param(0, 1, 3, id="stage 0, one worker, small micro-batches"),
-        pytest.param(0, 2, 4, id="stage 0, two workers"),
-        pytest.param(1, 2, 4, id="stage 1, two workers"),
-        pytest.param(2, 2, 4, id="stage 2, two workers"),
-        pytest.param(3, 2, 4, id="stage 3, two workers"),
-        pytest.param(2, 3, 2, id="stage 2, three workers, which 10 is not divisible by"),
-    ],
-)
-def test_losses_are_those_of_one_worker(task: str, stage: int, workers: int, micro: int) -> None:
-    steps, evaluations, weights = reference(task)
-    assert len(steps) == 12
-    assert steps[-1] < steps[0]
-    results = run_ranks(train, workers, task, stage, workers, micro)
-    for rank in results:
-        assert rank[0] == pytest.approx(steps, abs=TOLERANCE)
-        assert rank[1] == pytest.approx(evaluations, abs=TOLERANCE)
-    assert results[0][2] == pytest.approx(weights, rel=1e-3)
+def assert_same(trained: Trained, alone: Trained, tolerance: float) -> None:
+    assert trained.losses == pytest.approx(alone.losses, abs=tolerance)
+    assert trained.learning_rates == alone.learning_rates
+    for mine, theirs in zip(trained.evaluations, alone.evaluations, strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=tolerance)
+
+
+@pytest.mark.parametrize(("group", "case"), each(SPREAD))
+def test_a_training_is_that_of_one_worker(
+    group: str, case: Case, one_worker: Group, request: pytest.FixtureRequest
+) -> None:
+    alone = one_worker[0][case.alone]
+    ranks: Group = request.getfixturevalue(group)
+    for rank in ranks:
+        assert_same(rank[case], alone, TOLERANCE)
+        assert rank[case].gradient_norms == pytest.approx(alone.gradient_norms, rel=TOLERANCE)
+    weights = ranks[0][case].weights
+    assert weights.keys() == alone.weights.keys()
+    for tensor, values in weights.items():
+        assert np.abs(values - alone.weights[tensor]).max() < TOLERANCE, tensor
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_the_training_learns(family: str, one_worker: Group) -> None:
+    """Otherwise the losses would be the same because nothing ever changes."""
+    losses = one_worker[0][Case(family)].losses
+    assert len(losses) == 16
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(("group", "case"), each(BF16))
+def test_bfloat16_learns_about_as_well_as_32_bits(
+    group: str, case: Case, one_worker: Group, request: pytest.FixtureRequest
+) -> None:
+    ranks: Group = request.getfixturevalue(group)
+    full = one_worker[0][Case(case.family)]
+    assert ranks[0][case].losses != full.losses
+    assert_same(ranks[0][case], full, 0.05)
+
+
+def test_only_the_first_rank_gathers_the_weights(two_workers: Group) -> None:
+    for case in SPREAD[2]:
+        assert len(two_workers[0][case].weights) > 0
+        assert two_workers[1][case].weights == {}
+
+
+def test_frozen_tied_embeddings_stay_and_are_written_once(two_workers: Group) -> None:
+    trained = two_workers[0][TIED]
+    assert trained.written == trained.weights.keys() - {"lm_head.weight"}
+    before = TIED.model.state_dict()
+    for tensor in ("transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight"):
+        assert (trained.weights[tensor] == before[tensor].numpy()).all(), tensor
+    assert (trained.weights["transformer.h.0.ln_1.weight"] != before["transformer.h.0.ln_1.weight"].numpy()).any()
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_the_losses_are_those_of_the_last_release(family: str, one_worker: Group) -> None:
+    """Whoever changes the numbers on purpose puts the list that the failure shows into the file, and says why."""
+    kept = json.loads((GOLDEN / f"losses-{family}.json").read_text())
+    trained = one_worker[0][Case(family)]
+    losses = [round(loss, 5) for loss in trained.losses]
+    assert losses == pytest.approx(kept["losses"], abs=1e-4), f"they are {losses}"
+    evaluations = [round(metrics["loss"], 5) for metrics in trained.evaluations]
+    assert evaluations == pytest.approx(kept["evaluations"], abs=1e-4), f"they are {evaluations}"

@@ -1,0 +1,26 @@
+"""The trainings that the tests compare: one group of processes per number of workers, since each takes a while."""
+
+import pytest
+
+from processes import run_ranks
+from training_cases import BF16, LONG, SPREAD, Case, Trained, train_each
+
+Group = list[dict[Case, Trained]]
+"""What each rank of a group came to."""
+
+
+@pytest.fixture(scope="session")
+def one_worker() -> Group:
+    """The references among them."""
+    alone = [case.alone for cases in SPREAD.values() for case in cases]
+    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG])))
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Group:
+    return run_ranks(train_each, 2, [*SPREAD[2], *BF16[2]])
+
+
+@pytest.fixture(scope="session")
+def three_workers() -> Group:
+    return run_ranks(train_each, 3, SPREAD[3])

@@ -1,0 +1,106 @@
+"""The same data, model and settings in `transformers.Trainer`: the same losses, step by step, and the same weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainingArguments
+
+from kubetune_trainer.data.prepared import EncodedSplit
+from training_cases import BATCH, LONG, Case, Trained
+
+TOLERANCE = 1e-3
+
+
+class InOrder(Trainer):
+    """transformers.Trainer, told in which order the rows come, and asked for every loss."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.losses: list[float] = []
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **more: Any) -> Any:
+        loss = super().compute_loss(model, inputs, *arguments, **more)
+        self.losses.append(float(loss))
+        return loss
+
+
+def rows_in_order(case: Case) -> list[dict[str, Any]]:
+    """The rows of all epochs, in the order in which the job's seed takes them."""
+    split, epochs = case.splits["train"], case.steps * BATCH // case.rows
+    orders = [np.random.default_rng([case.training.seed, epoch]).permutation(case.rows) for epoch in range(epochs)]
+    return [row(split, int(number)) for number in np.concatenate(orders)]
+
+
+def row(split: EncodedSplit, number: int) -> dict[str, Any]:
+    tokens = split.tokens[split.offsets[number] : split.offsets[number + 1]].tolist()
+    if split.labels is not None:
+        return {"tokens": tokens, "labels": int(split.labels[number])}
+    assert split.target_from is not None
+    first = int(split.target_from[number])
+    return {"tokens": tokens, "labels": [-100] * first + tokens[first:]}
+
+
+def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    longest = max(len(row["tokens"]) for row in rows)
+
+    def fill(values: list[int], filler: int) -> list[int]:
+        return values + [filler] * (longest - len(values))
+
+    labels = [row["labels"] if isinstance(row["labels"], int) else fill(row["labels"], -100) for row in rows]
+    return {
+        "input_ids": torch.tensor([fill(row["tokens"], 0) for row in rows]),
+        "attention_mask": torch.tensor([fill([1] * len(row["tokens"]), 0) for row in rows]),
+        "labels": torch.tensor(labels),
+    }
+
+
+def theirs(case: Case, folder: Path) -> InOrder:
+    training = case.training
+    trainer = InOrder(
+        model=case.model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=training.global_batch_size,
+            num_train_epochs=1,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            adam_beta1=training.adam_beta1,
+            adam_beta2=training.adam_beta2,
+            adam_epsilon=training.adam_epsilon,
+            max_grad_norm=training.max_gradient_norm,
+            lr_scheduler_type="linear",
+            warmup_steps=training.schedule.warmup_steps or 0,
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=rows_in_order(case),
+        data_collator=padded,
+    )
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+@pytest.mark.parametrize("case", LONG, ids=lambda case: case.family)
+def test_every_loss_and_the_weights_are_those_of_transformers_trainer(
+    case: Case, one_worker: list[dict[Case, Trained]], tmp_path: Path
+) -> None:
+    ours, peer = one_worker[0][case], theirs(case, tmp_path)
+    assert len(peer.losses) == 50
+    assert ours.losses == pytest.approx(peer.losses, abs=TOLERANCE)
+    assert ours.losses[-1] < 0.2 * ours.losses[0]
+    for name, values in peer.model.state_dict().items():
+        # A bias of the keys moves no softmax: its gradient is rounding, and Adam makes steps of it.
+        if not name.endswith("key.bias"):
+            assert np.abs(ours.weights[name] - values.numpy()).max() < TOLERANCE, name
