@@ -1,10 +1,10 @@
 """GGUF checkpoints, converted once per node to a folder in Hugging Face format."""
 
-import os
 import shutil
 from pathlib import Path
 
 import torch
+import transformers
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PretrainedConfig
 
@@ -16,11 +16,14 @@ def converted(gguf_file: Path, cache: Path, digest: str) -> Path:
 
     Several workers of a node may ask at the same time; a half-made folder is never seen under the final name.
     """
-    folder = cache / f"gguf-{digest[:32]}"
+    # Another version of transformers may convert otherwise.
+    folder = cache / f"gguf-{digest[:32]}-{transformers.__version__}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            # A process that was killed meanwhile may have left one.
+            shutil.rmtree(unfinished, ignore_errors=True)
             try:
                 _convert(gguf_file, unfinished)
                 unfinished.rename(folder)
@@ -36,7 +39,7 @@ def _convert(gguf_file: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             gguf_file.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as fault:
+    except Exception as fault:  # whatever the parser of a damaged file may stumble over
         raise invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {fault}") from fault
     tokenizer.save_pretrained(folder)
     # The weights are plain now, but transformers goes on taking the model for a quantised one, which it will not save.
