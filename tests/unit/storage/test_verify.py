@@ -8,23 +8,29 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.artifact.reopen import opening_faults, stored_shapes
 from kubetune_trainer.artifact.verify import Expectation, Verification, verify
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import Store
+from tiny import CONFIGS, saved, tiny_model
 
 FOLDER = "executions/1/model"
 WEIGHTS = f"{FOLDER}/model.safetensors"
-BASE = {"embeddings": torch.arange(6.0), "encoder": torch.ones(2, 3), "bias": torch.zeros(3)}
-TRAINED = {
-    "bert.embeddings": torch.arange(6.0),
-    "bert.encoder": torch.ones(2, 3) + 0.5,
-    "bert.bias": torch.full((3,), 1e-7),
-    "classifier": torch.ones(2),
-}
+HEAD = ("classifier.weight", "classifier.bias")
+EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+WEIGHT, BIAS = "bert.pooler.dense.weight", "bert.pooler.dense.bias"
+MODEL = tiny_model("bert", labels=2)
+# Halved in precision, so that a base model in 16 bits holds the same numbers.
+PRETRAINED = {name: tensor.half().float() for name, tensor in MODEL.state_dict().items()}
+FROZEN = frozenset(name for name in PRETRAINED if name.startswith("bert.embeddings."))
+BASE = {name.removeprefix("bert."): tensor for name, tensor in PRETRAINED.items() if name not in HEAD}
+TRAINED = {name: tensor if name in FROZEN else tensor + 0.5 for name, tensor in PRETRAINED.items()}
+CHANGED = len(TRAINED) - len(FROZEN) - len(HEAD)
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,8 @@ class Uploaded:
 
 
 def write_model(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    folder.mkdir(parents=True)
+    saved(MODEL, folder)
     save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
-    (folder / "tokenizer.json").write_text("{}")
 
 
 def upload(
@@ -62,7 +66,7 @@ def upload(
         shapes={name: tuple(tensor.shape) for name, tensor in TRAINED.items()},
         base=tmp_path / "base",
         base_names={f"bert.{name}": name for name in BASE},
-        frozen=frozenset({"bert.embeddings"}),
+        frozen=FROZEN,
     )
     return Uploaded(store, tmp_path / "store", tuple(files), expected)
 
@@ -80,17 +84,19 @@ def faults(uploaded: Uploaded) -> str:
 def test_a_model_as_it_was_trained_passes(tmp_path: Path) -> None:
     uploaded = upload(tmp_path)
     size = sum(file.size for file in uploaded.files)
-    assert uploaded.verify() == Verification(files=3, tensors=4, changed=2, frozen=1, size_bytes=size)
+    assert uploaded.verify() == Verification(
+        files=4, tensors=len(TRAINED), changed=CHANGED, frozen=len(FROZEN), size_bytes=size
+    )
 
 
 def test_a_frozen_tensor_may_be_stored_in_another_type(tmp_path: Path) -> None:
     half = {name: tensor.to(torch.bfloat16) for name, tensor in TRAINED.items()}
-    assert upload(tmp_path, tensors=half).verify().frozen == 1
+    assert upload(tmp_path, tensors=half).verify().frozen == len(FROZEN)
 
 
 def test_a_base_in_lower_precision_is_compared_in_the_type_of_the_trained_model(tmp_path: Path) -> None:
     half = {name: tensor.to(torch.float16) for name, tensor in BASE.items()}
-    assert upload(tmp_path, base=half).verify().changed == 2
+    assert upload(tmp_path, base=half).verify().changed == CHANGED
 
 
 def test_a_trained_model_in_several_files_is_seen_whole(tmp_path: Path) -> None:
@@ -99,21 +105,33 @@ def test_a_trained_model_in_several_files_is_seen_whole(tmp_path: Path) -> None:
         for number, (name, tensor) in enumerate(TRAINED.items()):
             save_file({name: tensor}, folder / f"model-{number}.safetensors")
 
-    assert upload(tmp_path, split).verify().tensors == 4
+    assert upload(tmp_path, split).verify().tensors == len(TRAINED)
 
 
-def retrained(**changes: torch.Tensor | None) -> Callable[[Path], None]:
-    """Writes other tensors: `bert_encoder` stands for `bert.encoder`, None removes."""
+def retrained(changes: dict[str, torch.Tensor | None]) -> Callable[[Path], None]:
+    """Writes other tensors; None removes."""
 
     def spoil(folder: Path) -> None:
-        tensors = load_file(folder / "model.safetensors")
-        for name, tensor in changes.items():
-            key = name.replace("bert_", "bert.")
-            if tensor is None:
-                del tensors[key]
-            else:
-                tensors[key] = tensor
-        save_file(tensors, folder / "model.safetensors")
+        tensors = load_file(folder / "model.safetensors") | changes
+        kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        save_file(kept, folder / "model.safetensors")
+
+    return spoil
+
+
+def first_value(name: str, value: float) -> Callable[[Path], None]:
+    """Puts `value` at the begin of a tensor."""
+    tensor = TRAINED[name].clone()
+    tensor.view(-1)[0] = value
+    return retrained({name: tensor})
+
+
+def configured(**changes: object) -> Callable[[Path], None]:
+    """Changes fields of config.json."""
+
+    def spoil(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return spoil
 
@@ -133,37 +151,42 @@ def remove(name: str) -> Callable[[Path], None]:
     ("spoil", "expected"),
     [
         pytest.param(
-            retrained(bert_encoder=BASE["encoder"].clone()),
-            "the trained tensor bert.encoder equals the base model's everywhere.",
+            retrained({WEIGHT: PRETRAINED[WEIGHT]}),
+            f"the trained tensor {WEIGHT} equals the base model's everywhere.",
             id="a trained tensor that did not move",
         ),
         pytest.param(
-            retrained(bert_encoder=BASE["encoder"].clone(), bert_bias=BASE["bias"].clone()),
-            "none of the 2 trained tensors differs from the base model's.",
+            retrained({name: tensor for name, tensor in PRETRAINED.items() if name not in HEAD}),
+            f"none of the {CHANGED} trained tensors differs from the base model's.",
             id="nothing was trained",
         ),
         pytest.param(
-            retrained(bert_embeddings=torch.tensor([0.0, 1, 2, 3, 4, 5.0000005])),
-            "the frozen tensor bert.embeddings differs from the base model's.",
+            first_value(EMBEDDINGS, torch.nextafter(TRAINED[EMBEDDINGS][0, 0], torch.tensor(1.0)).item()),
+            f"the frozen tensor {EMBEDDINGS} differs from the base model's.",
             id="a frozen tensor off by one bit",
         ),
         pytest.param(
-            retrained(bert_embeddings=torch.tensor([-0.0, 1, 2, 3, 4, 5])),
-            "the frozen tensor bert.embeddings differs from the base model's.",
+            first_value("bert.embeddings.LayerNorm.bias", -0.0),
+            "the frozen tensor bert.embeddings.LayerNorm.bias differs from the base model's.",
             id="a frozen zero that lost its sign",
         ),
         pytest.param(
-            retrained(bert_bias=torch.tensor([0.1, float("nan"), float("inf")])),
-            "the tensor bert.bias holds 2 values that are not finite.",
-            id="NaN and infinity",
-        ),
-        pytest.param(retrained(classifier=None), "the tensor classifier is missing.", id="the new head is missing"),
-        pytest.param(
-            retrained(surplus=torch.ones(1)), "the tensor surplus is not of this model.", id="a tensor too many"
+            first_value(BIAS, float("nan")), f"the tensor {BIAS} holds 1 values that are not finite.", id="NaN"
         ),
         pytest.param(
-            retrained(classifier=torch.ones(3)),
-            "the tensor classifier has the shape (3,), not (2,).",
+            first_value(BIAS, float("inf")), f"the tensor {BIAS} holds 1 values that are not finite.", id="infinity"
+        ),
+        pytest.param(
+            retrained({"classifier.weight": None}),
+            "the tensor classifier.weight is missing.",
+            id="the new head is missing",
+        ),
+        pytest.param(
+            retrained({"surplus": torch.ones(1)}), "the tensor surplus is not of this model.", id="a tensor too many"
+        ),
+        pytest.param(
+            retrained({"classifier.bias": torch.ones(3)}),
+            "the tensor classifier.bias has the shape (3,), not (2,).",
             id="another shape",
         ),
         pytest.param(
@@ -174,6 +197,33 @@ def remove(name: str) -> Callable[[Path], None]:
         ),
         pytest.param(remove("config.json"), "config.json was not written.", id="no config"),
         pytest.param(remove("tokenizer.json"), "no tokenizer was written.", id="no tokenizer"),
+        pytest.param(
+            write("tokenizer.json", "{}"),
+            "the tokenizer does not load ('added_tokens').",
+            id="a tokenizer that is none",
+        ),
+        pytest.param(
+            configured(num_hidden_layers=4),
+            "config.json describes a model with the tensor bert.encoder.layer.3.attention.output.LayerNorm.bias, which"
+            " was not trained; ",
+            id="a config of more layers",
+        ),
+        pytest.param(
+            configured(num_hidden_layers=2),
+            "config.json describes a model without the tensor bert.encoder.layer.2.attention.output.LayerNorm.bias; ",
+            id="a config of fewer layers",
+        ),
+        pytest.param(
+            configured(vocab_size=65),
+            f"config.json gives the tensor {EMBEDDINGS} the shape (65, 16), not (64, 16).",
+            id="a config of another vocabulary",
+        ),
+        pytest.param(
+            configured(architectures=["BertModel"]),
+            "config.json does not load (its architectures ['BertModel'] are neither a classifier nor a language"
+            " model).",
+            id="a config without the head",
+        ),
         pytest.param(
             write("config.json", "{}"),
             "config.json does not load (Unrecognized model in the folder).",
@@ -189,7 +239,27 @@ def remove(name: str) -> Callable[[Path], None]:
 def test_a_model_that_was_not_trained_so_is_refused(
     tmp_path: Path, spoil: Callable[[Path], None], expected: str
 ) -> None:
-    assert faults(upload(tmp_path, spoil)) == expected
+    said = faults(upload(tmp_path, spoil))
+    assert said.startswith(expected) if expected.endswith("; ") else said == expected
+
+
+def test_a_frozen_tensor_that_is_not_stored_is_told(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path)
+    more = replace(uploaded.expected, frozen=FROZEN | {"bert.embeddings.lost"})
+    assert faults(replace(uploaded, expected=more)) == "the tensor bert.embeddings.lost is missing."
+
+
+@pytest.mark.parametrize(
+    "tied", [pytest.param(True, id="one tensor for both ends"), pytest.param(False, id="a tensor of its own")]
+)
+def test_the_output_layer_of_a_language_model_is_expected_where_it_is_stored(tied: bool, tmp_path: Path) -> None:
+    config = LlamaConfig.from_dict(CONFIGS["llama"].to_dict() | {"tie_word_embeddings": tied})
+    model = AutoModelForCausalLM.from_config(config)
+    shapes = stored_shapes(model, model.state_dict(keep_vars=True))
+    assert ("lm_head.weight" in shapes) == (not tied)
+    saved(model, tmp_path)
+    assert {name: tuple(tensor.shape) for name, tensor in load_file(tmp_path / "model.safetensors").items()} == shapes
+    assert list(opening_faults(tmp_path, shapes)) == []
 
 
 @pytest.mark.parametrize(
@@ -224,19 +294,19 @@ def test_a_model_damaged_in_the_store_is_refused(
 
 
 def test_a_tensor_without_gradient_may_stay_where_the_caller_says_so(tmp_path: Path) -> None:
-    uploaded = upload(tmp_path, retrained(bert_bias=BASE["bias"].clone()))
-    allowed = replace(uploaded.expected, may_stay=frozenset({"bert.bias"}))
-    assert replace(uploaded, expected=allowed).verify().changed == 1
+    uploaded = upload(tmp_path, retrained({BIAS: PRETRAINED[BIAS]}))
+    allowed = replace(uploaded.expected, may_stay=frozenset({BIAS}))
+    assert replace(uploaded, expected=allowed).verify().changed == CHANGED - 1
 
 
 def test_a_tensor_that_the_base_does_not_have_is_told(tmp_path: Path) -> None:
     uploaded = upload(tmp_path)
-    renamed = replace(uploaded.expected, base_names={**uploaded.expected.base_names, "bert.bias": "elsewhere"})
-    assert faults(replace(uploaded, expected=renamed)) == "the base model has no tensor elsewhere for bert.bias."
+    renamed = replace(uploaded.expected, base_names={**uploaded.expected.base_names, BIAS: "elsewhere"})
+    assert faults(replace(uploaded, expected=renamed)) == f"the base model has no tensor elsewhere for {BIAS}."
 
 
 def test_many_faults_are_counted(tmp_path: Path) -> None:
     surplus = {f"surplus{number:02d}": torch.ones(1) for number in range(14)}
-    text = faults(upload(tmp_path, retrained(**surplus)))
+    text = faults(upload(tmp_path, retrained({**surplus})))
     assert text.count("is not of this model") == 10
     assert text.endswith("; and 4 faults more.")

@@ -21,7 +21,7 @@ class Expectation:
     base_names: Mapping[str, str]
     """The base model's name for each tensor that came from it; a tensor without one is new."""
     frozen: frozenset[str] = frozenset()
-    """Tensors that must be the base model's, bit for bit."""
+    """Tensors that must be there and be the base model's, bit for bit; of tied ones, the one that is stored."""
     may_stay: frozenset[str] = frozenset()
     """Trained tensors that no gradient may have reached, so that they may equal the base model's."""
 
@@ -59,7 +59,7 @@ class TensorCheck:
 
     def finish(self) -> Iterator[str]:
         """The faults of the model as a whole."""
-        for tensor in sorted(self.expected.shapes.keys() - self.seen):
+        for tensor in sorted((self.expected.shapes.keys() | self.expected.frozen) - self.seen):
             yield f"the tensor {tensor} is missing"
         if self.unchanged and not self.changed:
             yield f"none of the {len(self.unchanged)} trained tensors differs from the base model's"

@@ -1,0 +1,71 @@
+"""Whether the files beside the weights let others load them: they are opened as anyone would open them.
+
+The model is built on torch's meta device, which holds shapes and no numbers, so that this takes next to no memory.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def stored_shapes(model: PreTrainedModel, state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """The tensors of `state` that the files of `model` must hold: of tied ones only the first is stored."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if name not in model.all_tied_weights_keys}
+
+
+def opening_faults(folder: Path, shapes: Shapes) -> Iterator[str]:
+    """Why the model in `folder`, of which only the weights need not be there, cannot be used.
+
+    `shapes` are the tensors that its weights consist of.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = _without_numbers(config)
+    except Exception as error:  # whatever the parsers of a damaged file may stumble over
+        yield f"config.json does not load ({_why(error, folder)})"
+        return  # the tokenizer's class is looked up there too
+    yield from _model_faults(model, shapes)
+    try:
+        AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        yield f"the tokenizer does not load ({_why(error, folder)})"
+
+
+def _without_numbers(config: PretrainedConfig) -> PreTrainedModel:
+    """The model of the class that `config` names; ValueError if it names none that is trained here."""
+    named = config.architectures or []
+    classifies = any(name.endswith("ForSequenceClassification") for name in named)
+    loader: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+    with torch.device("meta"):
+        model: PreTrainedModel = loader.from_config(config, trust_remote_code=False)
+    if named != [type(model).__name__]:
+        raise ValueError(f"its architectures {named} are neither a classifier nor a language model")
+    return model
+
+
+def _model_faults(model: PreTrainedModel, shapes: Shapes) -> Iterator[str]:
+    state = model.state_dict()
+    for name in sorted(stored_shapes(model, state).keys() - shapes.keys()):
+        yield f"config.json describes a model with the tensor {name}, which was not trained"
+    for name in sorted(shapes):
+        if name not in state:
+            yield f"config.json describes a model without the tensor {name}"
+        elif tuple(state[name].shape) != tuple(shapes[name]):
+            yield f"config.json gives the tensor {name} the shape {tuple(state[name].shape)}, not {tuple(shapes[name])}"
+
+
+def _why(error: Exception, folder: Path) -> str:
+    sentence = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
+    return sentence.replace(f"{folder}/", "").replace(str(folder), "the folder")
