@@ -20,7 +20,7 @@ from kubetune_trainer.cluster import BoardReader, accelerators, new_board, ray_c
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
-from kubetune_trainer.model.load import load_config, load_tokenizer, longest_sequence
+from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.progress import ProgressTeller
 from kubetune_trainer.records import BaseModel, RequirementResult, RunRecord
@@ -91,14 +91,15 @@ def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: 
 def _read_data(run: Run, base: PretrainedModel, cache: Path) -> PreparedData:
     spec = run.job.spec
     dataset = spec.dataset
+    config, tokenizer = load_config(base.folder, spec), load_tokenizer(base.folder)
+    check_vocabulary(config, tokenizer)
     sources = {"train": dataset, "validation": dataset.validation, "test": dataset.test}
     files = {
         name: fetch_dataset(source.uri, source.revision, cache)
         for name, source in sources.items()
         if source is not None
     }
-    config = load_config(base.folder, spec)
-    return prepare(spec, files, load_tokenizer(base.folder), longest_sequence(config, spec.task.max_length))
+    return prepare(spec, files, tokenizer, longest_sequence(config, spec.task.max_length))
 
 
 def _task(

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.artifact.reopen import stored_shapes
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.model.freeze import may_stay
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
@@ -63,7 +64,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
         precision="BF16" if device.bf16(spec.training.precision) else "FP32",
         shapes=shapes,
-        frozen=loaded.frozen,
+        frozen=loaded.frozen - loaded.model.all_tied_weights_keys.keys(),
         may_stay=may_stay(loaded.model, bf16=device.bf16(spec.training.precision)),
         base_names=loaded.base_names,
         parameters=parameters,
@@ -78,16 +79,11 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
 def _upload(
     loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerTask, *, rejected: bool
 ) -> tuple[dict[str, tuple[int, ...]], tuple[StoredFile, ...]]:
-    """Writes the model in Hugging Face format to the store; returns the shapes of its tensors and its files."""
-    from safetensors import safe_open
-
+    """Writes the model in Hugging Face format to the store; returns the shapes it must have there and its files."""
+    shapes = stored_shapes(loaded.model, state)
     with TemporaryDirectory(prefix="kubetune-") as scratch:
-        loaded.model.save_pretrained(scratch, state_dict=state)
+        loaded.save(Path(scratch), state)
         tokenizer.save_pretrained(scratch)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for path in Path(scratch).glob("*.safetensors"):
-            with safe_open(path, framework="pt") as tensors:
-                shapes.update({name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()})  # noqa: SIM118
         store = Store.open(task.run.root)
         files = upload_folder(Path(scratch), store, f"{task.run.folder(rejected=rejected)}/model")
     return shapes, tuple(files)

@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import FAMILIES
-from kubetune_trainer.model.load import LoadedModel, load_config, load_model, load_tokenizer, longest_sequence
-from tiny import CONFIGS, PAD, saved, spec_for, tiny_model
+from kubetune_trainer.model.gguf import converted
+from kubetune_trainer.model.load import (
+    LoadedModel,
+    check_vocabulary,
+    load_config,
+    load_model,
+    load_tokenizer,
+    longest_sequence,
+)
+from tiny import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_model
 
 ABC = ("a", "b", "c")
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
@@ -210,3 +219,91 @@ def test_a_tokenizer_that_does_not_load_is_told(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(RunError, match=r"spec\.model\.uri: the tokenizer does not load: "):
         load_tokenizer(tmp_path)
+
+
+def renamed(folder: Path, old: dict[str, str]) -> Path:
+    """The model in the folder, with the parts of its tensors' names that `old` knows replaced."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for new, before in old.items():
+        tensors = {name.replace(new, before): tensor for name, tensor in tensors.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    return folder
+
+
+def test_the_older_names_of_norms_are_known_and_not_written_again(tmp_path: Path) -> None:
+    folder = renamed(
+        saved(tiny_model("bert", labels=2), tmp_path / "old"),
+        {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"},
+    )
+    loaded = load(folder)
+    assert loaded.base_names["bert.embeddings.LayerNorm.weight"] == "bert.embeddings.LayerNorm.gamma"
+    assert loaded.base_names["bert.embeddings.LayerNorm.bias"] == "bert.embeddings.LayerNorm.beta"
+    state = loaded.model.state_dict()
+    loaded.save(tmp_path / "new", dict(state))
+    assert set(load_file(tmp_path / "new" / "model.safetensors")) == set(state)
+
+
+def test_weights_that_come_from_an_unknown_name_are_refused(tmp_path: Path) -> None:
+    """transformers loads these, but the trained ones could not be compared with them."""
+    renamed(saved(tiny_model("bert", labels=2), tmp_path), {"LayerNorm.weight": "LayerNorm-gamma"})
+    with pytest.raises(RunError) as caught:
+        load(tmp_path)
+    assert str(caught.value) == (
+        "spec.model.uri: the files hold weights under names that cannot be told (bert.embeddings.LayerNorm.weight,"
+        " bert.encoder.layer.0.attention.output.LayerNorm.weight, bert.encoder.layer.0.output.LayerNorm.weight and 4"
+        " more); load the model with transformers and save it anew with save_original_format=False"
+    )
+
+
+def test_tied_weights_share_the_name_that_the_files_have(tmp_path: Path) -> None:
+    saved(tiny_model("gpt2", labels=None), tmp_path)
+    names = load(tmp_path, "CausalLM", ()).base_names
+    assert names["lm_head.weight"] == names["transformer.wte.weight"] == "transformer.wte.weight"
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_the_end_of_text_learns_where_it_pads_too(family: str, tmp_path: Path) -> None:
+    pretrained = tiny_model(family, labels=None)
+    pretrained.config.pad_token_id = None
+    saved(pretrained, tmp_path)
+    loaded = load(tmp_path, "CausalLM", ())
+    assert loaded.model.config.pad_token_id == PAD
+    tokens = torch.tensor([[5, PAD, 6, 7]])
+    embeddings = loaded.model.get_input_embeddings()
+    embeddings(tokens).sum().backward()
+    assert embeddings.weight.grad[PAD].abs().sum() > 0
+
+
+@pytest.mark.parametrize("wish", [True, False])
+@pytest.mark.parametrize("family", DECODERS)
+def test_the_cache_is_off_in_training_and_as_it_was_in_what_is_saved(family: str, wish: bool, tmp_path: Path) -> None:
+    pretrained = tiny_model(family, labels=None)
+    pretrained.config.use_cache = wish
+    loaded = load(saved(pretrained, tmp_path / "before"), "CausalLM", ())
+    assert loaded.model.config.use_cache is False
+    loaded.save(tmp_path / "after", loaded.model.state_dict())
+    assert json.loads((tmp_path / "after" / "config.json").read_text())["use_cache"] is wish
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+    saved(tiny_model("gpt2", labels=None), tmp_path)
+    config, tokenizer = load_config(tmp_path, spec_for("CausalLM")), load_tokenizer(tmp_path)
+    check_vocabulary(config, tokenizer)
+    config.vocab_size = VOCABULARY - 1
+    with pytest.raises(RunError) as caught:
+        check_vocabulary(config, tokenizer)
+    assert str(caught.value) == (
+        "spec.model.uri: the tokenizer numbers its tokens up to 63, but config.json gives the model a vocab_size of 63;"
+        " check that the tokenizer belongs to these weights"
+    )
+
+
+def test_a_damaged_gguf_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file, cache = tmp_path / "model.gguf", tmp_path / "cache"
+    file.write_bytes(b"GGUF" + bytes(range(200)))
+    leftover = cache / f"gguf-{'0' * 32}-{transformers.__version__}.unfinished"
+    leftover.mkdir(parents=True)
+    with pytest.raises(RunError, match=r"spec\.model\.uri: model\.gguf does not load as a GGUF checkpoint: "):
+        converted(file, cache, "0" * 64)
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == []

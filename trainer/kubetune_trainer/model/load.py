@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,6 +18,7 @@ from transformers import (
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import FAMILIES, Family, family_of
 from kubetune_trainer.model.freeze import freeze
 
@@ -33,6 +33,15 @@ class LoadedModel:
     """The names of the parameters that stay as they are."""
     base_names: dict[str, str]
     """For each tensor that came from the pretrained model: its name in the pretrained files."""
+    use_cache: bool | None
+    """The pretrained configuration's wish to keep keys and values, off while training; None for an encoder."""
+
+    def save(self, folder: Path, state: dict[str, torch.Tensor]) -> None:
+        """Writes the weights `state` and the configuration in Hugging Face format; empties `state` of tied names."""
+        if self.use_cache is not None:
+            self.model.config.use_cache = self.use_cache
+        # Under the model's own names, also where the pretrained files had older ones.
+        self.model.save_pretrained(folder, state_dict=state, save_original_format=False)
 
 
 def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
@@ -60,6 +69,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def check_vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> None:
+    """RunError where the tokenizer gives tokens that the model has no embedding for."""
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise invalid_model(
+            f"spec.model.uri: the tokenizer numbers its tokens up to {largest}, but config.json gives the model a"
+            f" vocab_size of {config.vocab_size}; check that the tokenizer belongs to these weights"
+        )
+
+
 def longest_sequence(config: PretrainedConfig, wanted: int) -> int:
     """The greatest length in tokens: what the job wants, or what the model can, whichever is less."""
     limit = getattr(config, "max_position_embeddings", None)
@@ -78,8 +97,6 @@ def load_model(
     """
     config = load_config(folder, spec)
     keep_head = _has_head_for(config, labels)
-    config.pad_token_id = tokenizer.pad_token_id
-    config.use_cache = False
     if spec.task.type == "SequenceClassification":
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
@@ -102,9 +119,26 @@ def load_model(
     if classifies and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
+    use_cache = _prepare_config(model, tokenizer, family)
     base = getattr(model, model.base_model_prefix)
     frozen = freeze(model, base, family, spec.method.freeze)
-    return LoadedModel(model, family, frozen, _base_names(model, folder, new))
+    return LoadedModel(model, family, frozen, base_names(model, folder, new), use_cache)
+
+
+def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family) -> bool | None:
+    """Sets the model up for training; returns the setting of the cache that was there before.
+
+    Only now that the model is built: an embedding takes the padding token of its configuration as one that never
+    learns, and where end of text pads, that would stop the end of text from learning.
+    """
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if model.can_generate() and model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if not family.decoder:
+        return None
+    use_cache: bool = model.config.use_cache
+    model.config.use_cache = False
+    return use_cache
 
 
 def _has_head_for(config: PretrainedConfig, labels: tuple[str, ...]) -> bool:
@@ -143,18 +177,3 @@ def _renew_head(model: PreTrainedModel, already_new: set[str], deviation: float)
                 torch.nn.init.zeros_(parameter) if parameter.ndim == 1 else parameter.normal_(0.0, deviation)
             renewed.add(name)
     return renewed
-
-
-def _base_names(model: PreTrainedModel, folder: Path, new: set[str]) -> dict[str, str]:
-    there: set[str] = set()
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as tensors:
-            there.update(tensors.keys())
-    prefix = f"{model.base_model_prefix}."
-    found = {}
-    for name in model.state_dict():
-        for candidate in (name, name.removeprefix(prefix), prefix + name):
-            if name not in new and candidate in there:
-                found[name] = candidate
-                break
-    return found
