@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel, Rule, Uri
 from kubetune_api.job import FineTuneJob, ObjectMeta
+from kubetune_api.uris import lies_below
 
 
 class Limits(ApiModel):
@@ -21,7 +22,9 @@ class FineTuneProfileSpec(ApiModel):
     description: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What the profile is for, as its users would say it."""
     allowed_uri_prefixes: Annotated[list[Uri], Field(max_length=64)] = Field([])
-    """What the URIs of a job's model, datasets and output may start with, such as `s3://team-a/`. Empty: anything."""
+    """Where a job's model, datasets and output may lie: each URI is one of these or lies below one, after a `/`, so
+    that `s3://team-a` (the same as `s3://team-a/`) admits `s3://team-a/x` and not `s3://team-b` or `s3://team-a-old`.
+    `s3://` is all of S3. Empty: anything."""
     limits: Limits = Limits()
     """Ceilings for one job."""
 
@@ -57,7 +60,7 @@ def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[tuple[str, ob
         )
     prefixes = profile.spec.allowed_uri_prefixes
     for path, uri in job.uris():
-        if prefixes and not any(uri.startswith(prefix) for prefix in prefixes):
+        if prefixes and not any(lies_below(uri, prefix) for prefix in prefixes):
             found.append(
                 (path, uri, f"profile {name} (allowedUriPrefixes) allows only URIs under {', '.join(prefixes)}")
             )

@@ -1,7 +1,8 @@
-"""Relative file URIs: `file://./data/x.csv` in a manifest lies beside the manifest."""
+"""Where URIs lie: relative ones beside the manifest (`file://./data/x.csv`), and one below another."""
 
 import posixpath
 from pathlib import Path
+from urllib.parse import unquote
 
 from kubetune_api.job import FineTuneJob
 
@@ -25,9 +26,22 @@ def resolve_relative_uris(job: FineTuneJob, folder: Path) -> FineTuneJob:
     return job.model_copy(update={"spec": spec.model_copy(update=changed)})
 
 
+def lies_below(uri: str, prefix: str) -> bool:
+    """Whether `uri` is `prefix` or lies below it, after a `/`. A path that climbs, `%2e%2e` included, lies nowhere."""
+    parts, leading = _parts(uri), _parts(prefix)
+    return parts[: len(leading)] == leading and not {".", ".."}.intersection(parts)
+
+
+def _parts(uri: str) -> list[str]:
+    scheme, separator, rest = uri.partition("://")
+    path = unquote(rest.removeprefix("localhost")) if scheme + separator == _FILE else rest
+    return [scheme + separator, *(part for part in path.split("/") if part)]
+
+
 def _absolute(uri: str, folder: Path) -> str:
     if not uri.startswith(_FILE):
         return uri
     # Text, not the file system: a pattern is no file, and a link shall stay the name that its owner gave it.
-    path = posixpath.normpath(posixpath.join(folder.absolute().as_posix(), uri.removeprefix(_FILE)))
+    start = folder.absolute().as_posix().replace("%", "%25")  # a path, not yet a URI
+    path = posixpath.normpath(posixpath.join(start, uri.removeprefix(_FILE)))
     return _FILE + "/" + path.lstrip("/")

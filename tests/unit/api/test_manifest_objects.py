@@ -6,7 +6,7 @@ import pytest
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
-from kubetune_api.uris import resolve_relative_uris
+from kubetune_api.uris import lies_below, resolve_relative_uris
 
 TEXT = """\
 apiVersion: kubetune.dev/v1alpha1
@@ -41,6 +41,11 @@ def test_relative_file_uris_start_at_the_folder_of_the_manifest() -> None:
         ("spec.output.uri", "file:///out/here"),
     ]
     assert FineTuneJob.model_validate(job.manifest(), by_alias=True, by_name=False) == job
+
+
+def test_a_percent_sign_in_the_folder_of_the_manifest_is_no_encoding() -> None:
+    job = resolve_relative_uris(job_of(TEXT), Path("/work/50%41"))
+    assert job.spec.model.uri == "file:///work/50%2541/models/minilm"
 
 
 def test_a_null_is_an_absent_field_as_it_is_to_the_api_server() -> None:
@@ -114,3 +119,38 @@ spec: {allowedUriPrefixes: ["file:///jobs/", "file:///out/", "s3://"]}
     assert [(fault.path, fault.line, fault.value) for fault in faults] == [
         ("spec.dataset.uri", 9, "file:///data/*.jsonl")
     ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"),
+    [
+        pytest.param("s3://team-a/x", "s3://team-a", id="below a bucket"),
+        pytest.param("s3://team-a/x", "s3://team-a/", id="below a bucket with its slash"),
+        pytest.param("s3://team-a", "s3://team-a/", id="the bucket itself"),
+        pytest.param("s3://team-a/data/x/*.csv", "s3://team-a/data", id="below a folder"),
+        pytest.param("s3://anyone/x", "s3://", id="a whole store"),
+        pytest.param("file:///data/x", "file:///", id="the whole disk"),
+        pytest.param("file:///my%20data/x", "file:///my data", id="encoded or not"),
+    ],
+)
+def test_a_uri_lies_below_a_prefix(uri: str, prefix: str) -> None:
+    assert lies_below(uri, prefix)
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"),
+    [
+        pytest.param("s3://team-a-evil/x", "s3://team-a", id="a bucket whose name goes on"),
+        pytest.param("s3://team-a/database/x", "s3://team-a/data", id="a folder whose name goes on"),
+        pytest.param("gs://team-a/x", "s3://team-a", id="another store"),
+        pytest.param("s3://team-a", "s3://team-a/data", id="above the prefix"),
+        pytest.param("s3://team-a/../team-b/x", "s3://team-a", id="a climb"),
+        pytest.param("s3://team-a/data/..", "s3://team-a", id="a climb at the end"),
+        pytest.param("file:///data/%2e%2e/etc", "file:///data", id="a climb in disguise"),
+        pytest.param("file:///data/x%2f..%2f../etc", "file:///data", id="a climb with slashes in disguise"),
+        pytest.param("file://localhost/etc", "file:///localhost", id="this machine's name is no folder"),
+        pytest.param("s3://team-a/x", "s3", id="a prefix that is no URI"),
+    ],
+)
+def test_a_uri_does_not_lie_below_a_prefix(uri: str, prefix: str) -> None:
+    assert not lies_below(uri, prefix)
