@@ -2,6 +2,7 @@
 
 import pytest
 
+from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.locations import Location
 
@@ -52,6 +53,7 @@ def test_a_uri_is_taken_apart(uri: str, expected: Location) -> None:
 def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri: str, why: str) -> None:
     with pytest.raises(RunError) as caught:
         Location.parse(uri)
+    assert caught.value.reason == Reason.INVALID_MANIFEST
     assert str(caught.value) == f"The URI {uri} cannot be used: {why}."
 
 
@@ -65,10 +67,28 @@ def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
 
 
 def test_a_child_cannot_climb_out() -> None:
-    with pytest.raises(RunError, match="write the path in full"):
+    with pytest.raises(RunError, match="write the path in full") as caught:
         Location.parse("s3://bucket/mine").child("../yours")
+    assert caught.value.reason == Reason.STORAGE_FAILED
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/a/b", "s3://bucket/", "file:///data/x", "file:///"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/a/b",
+        "s3://bucket/a%41",
+        "s3://bucket/",
+        "file:///data/x",
+        "file:///data/a b",
+        "file:///%2541",
+        "file:///",
+    ],
+)
 def test_a_location_writes_itself_as_it_was_read(uri: str) -> None:
     assert Location.parse(uri).uri == uri
+
+
+@pytest.mark.parametrize("name", ["%41", "a b", "100%", "%2e%2e", "%2F", "ü"])
+def test_any_name_on_this_disk_survives_as_a_uri(name: str) -> None:
+    place = Location.parse("file:///data").child(name)
+    assert Location.parse(place.uri) == place

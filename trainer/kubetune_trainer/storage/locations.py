@@ -25,7 +25,8 @@ class Location:
     def parse(cls, uri: str) -> "Location":
         """Takes a URI apart; in `file://`, percent-encoded characters are decoded, elsewhere keys are taken as written.
 
-        Raises RunError for another scheme, a relative `file://` path, a missing bucket, or a path that climbs (`..`).
+        Raises RunError for another scheme, a relative `file://` path, a missing bucket, or a path that climbs (`..`):
+        whoever wrote the URI has to correct it.
         """
         scheme, separator, rest = uri.partition("://")
         if not separator or scheme not in STORES:
@@ -41,19 +42,17 @@ class Location:
             raise _unusable(f"{scheme}://…", "there are credentials in it; give them as variables (docs/storage.md)")
         if scheme == "file":
             key = "/".join(part for part in key.split("/") if part)
-        return cls(scheme, bucket, "")._at(key.strip("/"), uri)
-
-    def _at(self, key: str, uri: str) -> "Location":
-        parts = key.split("/") if key else []
-        if any(part in ("", ".", "..") for part in parts):
-            raise _unusable(uri, "its path holds an empty part, `.` or `..`; write the path in full")
-        if any(ord(character) < ord(" ") or ord(character) == 127 for character in key):
-            raise _unusable(uri, "its path holds a control character")
-        return replace(self, key=key)
+        key = key.strip("/")
+        if fault := _fault_of(key):
+            raise _unusable(uri, fault)
+        return cls(scheme, bucket, key)
 
     def child(self, path: str) -> "Location":
         """The place `path` (relative, with slashes) below this one; RunError if it climbs out."""
-        return self._at(f"{self.key}/{path}" if self.key else path, f"{self.uri}/{path}")
+        key = f"{self.key}/{path}" if self.key else path
+        if fault := _fault_of(key):
+            raise _unusable(f"{self.uri}/{path}", fault, Reason.STORAGE_FAILED)  # a name that lay in the store
+        return replace(self, key=key)
 
     @property
     def parent(self) -> "Location":
@@ -67,10 +66,10 @@ class Location:
 
     @property
     def uri(self) -> str:
-        """The same as text."""
-        return (
-            f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/") if self.key else f"{self.scheme}://{self.bucket}/"
-        )
+        """The same as text, which parses to the same location."""
+        # Of what parse decodes, a percent sign alone would be read as something else.
+        key = self.key.replace("%", "%25") if self.scheme == "file" else self.key
+        return f"{self.scheme}://{self.bucket}/{key}"
 
     @property
     def path(self) -> Path | None:
@@ -78,5 +77,14 @@ class Location:
         return Path("/", self.key) if self.scheme == "file" else None
 
 
-def _unusable(uri: str, why: str) -> RunError:
-    return RunError(Reason.STORAGE_FAILED, f"The URI {uri} cannot be used: {why}.")
+def _fault_of(key: str) -> str | None:
+    parts = key.split("/") if key else []
+    if any(part in ("", ".", "..") for part in parts):
+        return "its path holds an empty part, `.` or `..`; write the path in full"
+    if any(ord(character) < ord(" ") or ord(character) == 127 for character in key):
+        return "its path holds a control character"
+    return None
+
+
+def _unusable(uri: str, why: str, reason: Reason = Reason.INVALID_MANIFEST) -> RunError:
+    return RunError(reason, f"The URI {uri} cannot be used: {why}.")
