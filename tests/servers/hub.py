@@ -36,6 +36,8 @@ class Hub:
     """An HTTP status that every request is answered with."""
     downloads: list[str] = field(default_factory=list)
     """The paths of the files that were sent."""
+    tokens_seen: set[str] = field(default_factory=set)
+    """The values of all Authorization headers that came, at whatever path."""
     tokens_given_away: int = 0
     """How often the token came to the storage of the large files, which is another host."""
 
@@ -82,6 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self, *, send_body: bool) -> None:
         path = unquote(urlsplit(self.path).path).strip("/")
+        self.state.tokens_seen |= set(self.headers.get_all("Authorization", []))
         if self.state.broken is not None:
             self._send(self.state.broken, b"", send_body=send_body)
         elif found := re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)/revision/([^/]+)", path):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import save
@@ -84,6 +85,43 @@ def test_a_private_model_needs_the_token(hub: Hub, tmp_path: Path, monkeypatch: 
     assert hub.tokens_given_away == 0
 
 
+def test_a_token_in_the_home_folder_is_not_read(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_the_home = tmp_path / "token"
+    in_the_home.write_text(TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(in_the_home))
+    assert huggingface_hub.get_token() == TOKEN
+    with pytest.raises(RunError) as caught:
+        fetch_model("hf://someone/private", COMMIT, tmp_path / "cache")
+    assert caught.value.reason == Reason.CREDENTIALS_REFUSED
+    assert hub.tokens_seen == set()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        pytest.param(
+            "http://mirror.example:8080",
+            "hf://someone/model would be reached without encryption at mirror.example;"
+            " set HF_ENDPOINT to an https:// endpoint.",
+            id="an unencrypted endpoint elsewhere",
+        ),
+        pytest.param(
+            "mirror.example",
+            "HF_ENDPOINT is no URL; set it to https://host or https://host:port.",
+            id="an endpoint without a scheme",
+        ),
+    ],
+)
+def test_a_wrong_endpoint_is_told_before_any_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str, message: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(RunError) as caught:
+        fetch_model("hf://someone/model", COMMIT, tmp_path)
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == message
+
+
 @pytest.mark.parametrize(
     ("uri", "revision", "reason", "message"),
     [
@@ -121,7 +159,7 @@ def test_a_private_model_needs_the_token(hub: Hub, tmp_path: Path, monkeypatch: 
         pytest.param(
             "hf://someone",
             COMMIT,
-            Reason.STORAGE_FAILED,
+            Reason.INVALID_MANIFEST,
             "The URI hf://someone cannot be used: write hf://owner/name.",
             id="half of a name",
         ),
@@ -135,7 +173,7 @@ def test_a_private_model_needs_the_token(hub: Hub, tmp_path: Path, monkeypatch: 
         pytest.param(
             "hf://someone/model",
             None,
-            Reason.STORAGE_FAILED,
+            Reason.INVALID_MANIFEST,
             "hf://someone/model needs a revision: the commit, 40 hexadecimal digits.",
             id="no revision",
         ),

@@ -12,13 +12,12 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.endpoints import endpoint_url, endpoint_variable
+from kubetune_trainer.storage.endpoints import LOOPBACK, endpoint_url, endpoint_variable
 from kubetune_trainer.storage.locations import Location
 
 TIMEOUT_VARIABLE = "KUBETUNE_STORAGE_TIMEOUT_SECONDS"
 _SLOW_COMPLETION = 200e6
 """Bytes per second at which a slow server joins the parts of an upload; it answers only then."""
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PERMISSIONS = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 
 
@@ -84,7 +83,7 @@ def _allows_http(place: Location) -> bool:
         raise RunError(Reason.STORAGE_FAILED, f"{variable} is no URL; set it to https://host or https://host:port.")
     if url.scheme == "https":
         return False
-    if url.hostname in _LOOPBACK or os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
+    if url.hostname in LOOPBACK or os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
         return True
     raise RunError(
         Reason.STORAGE_FAILED,

@@ -5,6 +5,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from kubetune_trainer.storage.locations import Location
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""The hosts that requests may go to unencrypted: this machine."""
 _VARIABLES = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_download
@@ -25,6 +26,7 @@ from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.digests import sha256_of
+from kubetune_trainer.storage.endpoints import LOOPBACK
 from kubetune_trainer.storage.faults import explain_local
 from kubetune_trainer.storage.store import ObjectInfo
 
@@ -42,8 +44,11 @@ class HubRepository:
         disable_progress_bars()
         self._name, self._revision, self._kind = name, revision, "dataset" if dataset else "model"
         # Read at each use, as obstore reads its own: the library would read it once, when imported.
-        self._endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
-        self._api = HfApi(endpoint=self._endpoint)
+        self._endpoint = (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+        _demand_encryption(self._endpoint, self.uri())
+        # False, not None: the library would look for a token in the home folder.
+        self._token = os.environ.get("HF_TOKEN") or False
+        self._api = HfApi(endpoint=self._endpoint, token=self._token)
 
     @classmethod
     def parse(cls, uri: str, revision: str | None) -> tuple["HubRepository", str]:
@@ -53,9 +58,9 @@ class HubRepository:
         parts = rest.removeprefix(_DATASETS).strip("/").split("/")
         if len(parts) < 2 or any(part in ("", ".", "..") for part in parts):
             form = "hf://datasets/owner/name/path" if dataset else "hf://owner/name"
-            raise RunError(Reason.STORAGE_FAILED, f"The URI {uri} cannot be used: write {form}.")
+            raise RunError(Reason.INVALID_MANIFEST, f"The URI {uri} cannot be used: write {form}.")
         if revision is None:
-            raise RunError(Reason.STORAGE_FAILED, f"{uri} needs a revision: the commit, 40 hexadecimal digits.")
+            raise RunError(Reason.INVALID_MANIFEST, f"{uri} needs a revision: the commit, 40 hexadecimal digits.")
         return cls("/".join(parts[:2]), revision, dataset=dataset), "/".join(parts[2:])
 
     def uri(self, path: str = "") -> str:
@@ -97,6 +102,7 @@ class HubRepository:
                     revision=self._revision,
                     local_dir=folder,
                     endpoint=self._endpoint,
+                    token=self._token,
                     etag_timeout=_SECONDS,
                 )
             )
@@ -146,3 +152,15 @@ class HubRepository:
 
     def _failed(self, path: str, why: str) -> RunError:
         return RunError(Reason.STORAGE_FAILED, f"{self.uri(path)} could not be read: {why}.")
+
+
+def _demand_encryption(endpoint: str, uri: str) -> None:
+    """The token, and weights that nothing but the endpoint vouches for, leave this machine encrypted only."""
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise RunError(Reason.STORAGE_FAILED, "HF_ENDPOINT is no URL; set it to https://host or https://host:port.")
+    if url.scheme == "http" and url.hostname not in LOOPBACK:
+        raise RunError(
+            Reason.STORAGE_FAILED,
+            f"{uri} would be reached without encryption at {url.hostname}; set HF_ENDPOINT to an https:// endpoint.",
+        )
