@@ -86,5 +86,5 @@ def _fault_of(key: str) -> str | None:
     return None
 
 
-def _unusable(uri: str, why: str, reason: Reason = Reason.INVALID_MANIFEST) -> RunError:
+def _unusable(uri: str, why: str, reason: str = Reason.INVALID_MANIFEST) -> RunError:
     return RunError(reason, f"The URI {uri} cannot be used: {why}.")
