@@ -1,9 +1,11 @@
 """Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import ray
@@ -12,21 +14,31 @@ import torch
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from safetensors import SafetensorError
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.task import Board, TrainedModel, WorkerTask, train, without_idle_warnings
 
 _POLL_SECONDS = 0.3
+_LONGEST_SOCKET_PATH = 103
+"""Bytes: macOS' limit; Linux has 107."""
 _WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause", "__cause__")
 
 
 @contextmanager
-def ray_cluster(workers: int | None, temporary: str) -> Iterator[None]:
+def ray_cluster(workers: int | None) -> Iterator[None]:
     """Joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine for the time of the block."""
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=True)
-    else:
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    # Ray's processes may still write to their logs while the folder goes.
+    place = folder_for_sockets(gettempdir())
+    with TemporaryDirectory(prefix="kt-", dir=place, ignore_cleanup_errors=True) as folder:
         # More workers than cores share the cores: Ray's CPUs are slots, not cores.
         slots = max(workers or 1, os.cpu_count() or 1)
         ray.init(
@@ -35,12 +47,18 @@ def ray_cluster(workers: int | None, temporary: str) -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=True,
             runtime_env={"worker_process_setup_hook": without_idle_warnings},
-            _temp_dir=temporary,
+            _temp_dir=folder,
         )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def folder_for_sockets(temporary: str) -> str:
+    """Where Ray's folder is made: `temporary`, unless the paths of the sockets in it would be too long."""
+    longest = f"{temporary}/kt-12345678/session_2026-12-31_23-59-59_123456_1234567/sockets/plasma_store"
+    return temporary if len(os.fsencode(longest)) <= _LONGEST_SOCKET_PATH else "/tmp"  # noqa: S108
 
 
 def accelerators() -> int:
@@ -115,11 +133,11 @@ def explain(failure: TrainingFailedError) -> RunError:
                 "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
                 " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
             )
-        if isinstance(cause, OSError) and storage_is_full(cause):
+        if _is_full_disk(cause):
+            where = getattr(cause, "filename", None) or "a temporary file"
             return RunError(
                 Reason.STORAGE_FAILED,
-                f"the disk of a worker is full ({cause.filename or 'a temporary file'}); free some space, or set TMPDIR"
-                " to a folder on a larger disk",
+                f"the disk of a worker is full ({where}); free some space, or set TMPDIR to a folder on a larger disk",
             )
     for cause in causes:
         if isinstance(cause, RayActorError):
@@ -146,6 +164,12 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, WorkerGroupError):
             waiting.extend(cause.worker_failures.values())
         waiting.extend(getattr(cause, name, None) for name in _WHERE_RAY_KEEPS_CAUSES)
+
+
+def _is_full_disk(cause: BaseException) -> bool:
+    if isinstance(cause, SafetensorError):  # it knows its operating system's error by the text alone
+        return f"(os error {errno.ENOSPC})" in str(cause)
+    return isinstance(cause, OSError) and storage_is_full(cause)
 
 
 def _is_out_of_memory(cause: BaseException) -> bool:

@@ -73,14 +73,13 @@ def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: 
     listener.phase("Reading the data")
     data = _read_data(run, base, cache)
     claim(run, store, now())
-    with TemporaryDirectory(prefix="kubetune-") as scratch:
-        listener.phase("Starting the workers")
-        with ray_cluster(run.workers, scratch):
-            task, workers = _task(run, base, data, cache, listener)
-            tell = ProgressTeller(task.plan.total_steps, listener)
-            listener.phase(f"Training on {_count(task.plan.rows, 'row')} with {_count(workers, 'worker')}")
-            with BoardReader(task.board, tell):
-                trained = run_workers(task, workers=workers, gpus=accelerators() > 0, scratch=f"{scratch}/train")
+    listener.phase("Starting the workers")
+    with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(run.workers):
+        task, workers = _task(run, base, data, cache, listener)
+        tell = ProgressTeller(task.plan.total_steps, listener)
+        listener.phase(f"Training on {_count(task.plan.rows, 'row')} with {_count(workers, 'worker')}")
+        with BoardReader(task.board, tell):
+            trained = run_workers(task, workers=workers, gpus=accelerators() > 0, scratch=scratch)
     listener.phase("Verifying the model")
     _verify(store, run, base, trained)
     record = _record(run, task, base, data, trained, started_at=started_at, finished_at=now())

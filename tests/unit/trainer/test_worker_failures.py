@@ -7,9 +7,10 @@ import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from safetensors import SafetensorError
 
 from kubetune_api.status import Reason
-from kubetune_trainer.cluster import explain
+from kubetune_trainer.cluster import explain, folder_for_sockets
 from kubetune_trainer.errors import RunError
 
 TOO_LARGE = (
@@ -70,6 +71,13 @@ def caused(fault: Exception, cause: Exception) -> Exception:
             id="a full disk",
         ),
         pytest.param(
+            group(SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")),
+            Reason.STORAGE_FAILED,
+            "the disk of a worker is full (a temporary file); free some space, or set TMPDIR to a folder on a larger"
+            " disk",
+            id="a full disk, in safetensors' words",
+        ),
+        pytest.param(
             group(OSError(errno.EDQUOT, "Disk quota exceeded")),
             Reason.STORAGE_FAILED,
             "the disk of a worker is full (a temporary file); free some space, or set TMPDIR to a folder on a larger"
@@ -110,3 +118,17 @@ def test_errors_that_cause_each_other_end() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert explain(group(one)).message.startswith("a worker failed: ValueError: other")
+
+
+@pytest.mark.parametrize(
+    ("temporary", "place"),
+    [
+        pytest.param("/tmp", "/tmp", id="the usual one"),
+        pytest.param("/scratch/someone/tmp", "/scratch/someone/tmp", id="another one"),
+        pytest.param(
+            "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T", "/tmp", id="too long for the paths of sockets"
+        ),
+    ],
+)
+def test_ray_gets_a_folder_whose_sockets_have_short_paths(temporary: str, place: str) -> None:
+    assert folder_for_sockets(temporary) == place
