@@ -51,7 +51,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "qwen2": Qwen2Config(**_DECODER),
     "gpt2": GPT2Config(
         vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
-        attn_pdrop=0.0, bos_token_id=1, eos_token_id=1,
+        attn_pdrop=0.0, bos_token_id=2, eos_token_id=2,
     ),
 }  # fmt: skip
 
@@ -71,11 +71,12 @@ def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
 def saved(model: Any, folder: Path) -> Path:
     """The model as a folder in Hugging Face format, with a tokenizer of no more words than the model knows."""
     model.save_pretrained(folder)
-    vocabulary = {"[PAD]": PAD, "[UNK]": 1, **{f"w{number}": number for number in range(2, VOCABULARY)}}
+    special = {"[PAD]": PAD, "[UNK]": 1, "[END]": 2, "a": 3}
+    vocabulary = {**special, **{f"w{number}": number for number in range(len(special), VOCABULARY)}}
     backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     backend.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", eos_token="[UNK]", model_max_length=64
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=64
     ).save_pretrained(folder)
     return folder
 

@@ -211,7 +211,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end_of_text(tmp_path: Path) -
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     del settings["pad_token"]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert load_tokenizer(tmp_path).pad_token == "[UNK]"
+    assert load_tokenizer(tmp_path).pad_token == "[END]"
 
 
 def test_a_tokenizer_that_does_not_load_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Whole runs of tiny models: what they publish, judged by other means than the trainer's own."""
+
+import hashlib
+import json
+from math import exp
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+
+from disk import disk_of
+from kubetune_api.status import FineTuneJobStatus, Reason
+from tiny import saved, tiny_model
+from tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
+
+TEXTS, QUESTIONS = ("text", "label"), ("prompt", "completion")
+
+
+def metrics_of(status: FineTuneJobStatus) -> dict[str, float]:
+    return {metric.name: metric.value for metric in status.metrics}
+
+
+def published(root: Path) -> dict[str, Any]:
+    """The manifest, after a look at every file that it names, and that it names every file."""
+    content: dict[str, Any] = json.loads((root / "manifest.json").read_bytes())
+    for file in content["files"]:
+        data = (root / file["path"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file["path"]
+    there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert {file["path"] for file in content["files"]} == there - {"manifest.json", "executions/1.json"}
+    return content
+
+
+def answers(folder: Path, rows: Rows) -> torch.Tensor:
+    """The published classifier's logits, one row at a time and so without any padding."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return torch.cat([model(tokenizer(text, return_tensors="pt")["input_ids"]).logits for text, _ in rows])
+
+
+def test_the_metrics_are_those_of_the_published_classifier(tmp_path: Path) -> None:
+    base = saved(tiny_model("bert", labels=3), tmp_path / "base")
+    held_out = hard_rows(61, seed=1)
+    job = manifest(
+        tmp_path,
+        base,
+        "SequenceClassification",
+        {
+            "uri": write_csv(tmp_path / "train.csv", TEXTS, hard_rows(120)),
+            "test": {"uri": write_csv(tmp_path / "test.csv", TEXTS, held_out)},
+        },
+        method={"freeze": {"embeddings": True, "bottomLayers": 1}},
+        training={"globalBatchSize": 16, "microBatchSize": 7, "learningRate": 5e-3, "epochs": 4},
+        evaluation={"require": [{"metric": "test/accuracy", "min": 0.5}]},
+    )
+    code, status, root = run(tmp_path, job, "--workers", "2")
+    assert (code, status.phase) == (0, "Succeeded"), status.conditions
+    content = published(root)
+    folder = root / "executions" / "1" / "model"
+    logits = answers(folder, held_out)
+    truth, guesses = [("no", "yes").index(label) for _, label in held_out], logits.argmax(-1).tolist()
+    told = metrics_of(status)
+    assert told["test/accuracy"] == pytest.approx(sum(map(int.__eq__, truth, guesses)) / 61, abs=1e-9)
+    assert 0.5 < told["test/accuracy"] < 1.0
+    assert told["test/loss"] == pytest.approx(float(cross_entropy(logits, torch.tensor(truth))), abs=1e-4)
+    for name, function in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
+        assert told[f"test/{name}_macro"] == pytest.approx(function(truth, guesses, average="macro"), abs=1e-9)
+    assert content["metrics"] == pytest.approx(told)
+    assert (content["provenance"]["workers"], content["provenance"]["zeroStage"]) == (2, 2)
+    last = [json.loads(line) for line in (root / "executions/1/metrics.jsonl").read_text().splitlines()][-1]
+    counted = confusion_matrix(truth, guesses)
+    assert last["confusion"] == [
+        {"true": true, "predicted": guess, "rows": counted[true][guess]} for true in (0, 1) for guess in (0, 1)
+    ]
+    before, after = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
+    for name, values in after.items():
+        if name.startswith(("bert.embeddings.", "bert.encoder.layer.0.")):
+            assert torch.equal(values, before[name]), name
+        elif name.startswith("bert.encoder.") and not name.endswith("key.bias"):
+            assert not torch.equal(values, before[name]), name
+
+
+def test_a_tied_decoder_in_bfloat16_spread_in_slices_is_whole_again(tmp_path: Path) -> None:
+    base = saved(tiny_model("gpt2", labels=None), tmp_path / "base")
+    held_out = counting_rows(40, seed=1)
+    job = manifest(
+        tmp_path,
+        base,
+        "CausalLM",
+        {
+            "uri": write_csv(tmp_path / "train.csv", QUESTIONS, counting_rows(150)),
+            "validationFraction": 0.0,
+            "test": {"uri": write_csv(tmp_path / "test.csv", QUESTIONS, held_out)},
+        },
+        training={"globalBatchSize": 16, "learningRate": 1e-2, "epochs": 6, "precision": "BF16"},
+        zero={"stage": 3},
+    )
+    code, status, root = run(tmp_path, job, "--workers", "2")
+    assert (code, status.phase) == (0, "Succeeded"), status.conditions
+    content = published(root)
+    assert (content["provenance"]["precision"], content["provenance"]["zeroStage"]) == ("BF16", 3)
+    folder = root / "executions" / "1" / "model"
+    tensors = load_file(folder / "model.safetensors")
+    assert {values.dtype for values in tensors.values()} == {torch.bfloat16}
+    assert tensors.keys() == load_file(base / "model.safetensors").keys()
+    perplexities = judged_perplexities(root)
+    assert perplexities[-1] < 0.7 * perplexities[0]
+    assert metrics_of(status)["test/perplexity"] == perplexities[-1]
+    assert perplexities[-1] == pytest.approx(perplexity(folder, held_out), rel=0.02)
+
+
+def judged_perplexities(root: Path) -> list[float]:
+    """Of the test split, before the training and after it."""
+    lines = [json.loads(line) for line in (root / "executions/1/metrics.jsonl").read_text().splitlines()]
+    return [line["metrics"]["perplexity"] for line in lines if line.get("split") == "test"]
+
+
+def perplexity(folder: Path, rows: Rows) -> float:
+    """Of the published model on the completions, which end with the end of the text."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    total, targets = 0.0, 0
+    for prompt, completion in rows:
+        asked, answered = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, completion))
+        tokens = torch.tensor([*asked, *answered, tokenizer.eos_token_id])
+        with torch.no_grad():
+            logits = model(tokens[None]).logits[0]
+        total += float(cross_entropy(logits[len(asked) - 1 : -1], tokens[len(asked) :], reduction="sum"))
+        targets += len(answered) + 1
+    return exp(total / targets)
+
+
+def classification_job(tmp_path: Path, base: Path, **spec: Any) -> Path:
+    dataset = {"uri": write_csv(tmp_path / "train.csv", TEXTS, hard_rows(60))}
+    return manifest(tmp_path, base, "SequenceClassification", dataset, **spec)
+
+
+def failure(status: FineTuneJobStatus) -> tuple[str, str]:
+    (condition,) = status.conditions
+    return condition.reason, condition.message
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once(tmp_path: Path) -> None:
+    base = saved(tiny_model("bert", labels=2), tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    weights["bert.encoder.layer.2.output.LayerNorm.weight"].fill_(float("inf"))
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    code, status, root = run(tmp_path, classification_job(tmp_path, base))
+    assert code == 1, status.conditions
+    assert failure(status) == (
+        Reason.NOT_FINITE,
+        "the loss of step 1 is nan; lower spec.training.learningRate, lengthen the warm-up, or set"
+        " spec.training.precision to FP32",
+    )
+    assert not list(root.rglob("manifest.json"))
+
+
+def test_a_full_disk_of_a_worker_is_told(tmp_path: Path) -> None:
+    """The temporary files of the upload do not fit; the output would."""
+    wide = BertConfig(
+        vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=120_000
+    )
+    base = saved(AutoModelForSequenceClassification.from_config(wide), tmp_path / "base")
+    # A short path: Ray puts sockets below it.
+    with TemporaryDirectory(prefix="kt") as short, disk_of(12 * 2**20, Path(short) / "d") as disk:
+        job = classification_job(tmp_path, base, training={"maxSteps": 1})
+        code, status, root = run(tmp_path, job, TMPDIR=str(disk))
+    assert code == 1, status.conditions
+    reason, message = failure(status)
+    assert reason == Reason.STORAGE_FAILED
+    assert message.startswith("the disk of a worker is full (")
+    assert message.endswith("); free some space, or set TMPDIR to a folder on a larger disk")
+    assert not list(root.rglob("manifest.json"))
