@@ -3,6 +3,8 @@
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export UV := $(CURDIR)/.tools/uv
+# Containers often set it. Every process of Ray would then compile torch's thousands of modules anew: ten seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo assets test test-unit test-integration servers lint crds bench clean
 
