@@ -6,10 +6,13 @@ export UV := $(CURDIR)/.tools/uv
 # Containers often set it. Every process of Ray would then compile torch's thousands of modules anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo assets test test-unit test-integration servers lint crds bench clean
+TRAINING_TESTS := $(addprefix tests/integration/,training trainer_in_cluster planner storage test_run_command.py)
+
+.PHONY: help setup demo assets test test-unit test-integration test-training test-cluster servers cluster-control-plane \
+	cluster cluster-down test-e2e lint crds bench bench-control-plane image clean
 
 help: ## Lists the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Installs what is missing: uv, and the environment in .venv
 	@sh scripts/bootstrap
@@ -28,11 +31,31 @@ test: setup ## Runs all tests; real servers are built beside the unit tests
 test-unit: setup ## Runs the tests that need no server
 	@pytest tests/unit
 
+# One after the other: Ray gives up on a node that takes 30 seconds to start.
 test-integration: setup ## Runs the tests against real servers, built at the first time
-	@pytest tests/integration
+	@$(MAKE) test-training
+	@$(MAKE) test-cluster
 
-servers: setup ## Builds the servers of the integration tests: S3, etcd, kube-apiserver
+test-training: setup ## Those of them that train
+	@pytest $(TRAINING_TESTS)
+
+test-cluster: setup ## Those of them that ask Kubernetes
+	@pytest tests/integration $(TRAINING_TESTS:%=--ignore=%)
+
+servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
 	@python tests/servers/build.py
+
+cluster-control-plane: setup ## Keeps a control plane with KubeRay and our CRDs, and a node that is played, until Ctrl-C
+	@PYTHONPATH=tests python tests/servers/control_plane.py
+
+cluster: setup ## Keeps a real cluster on this machine (root, Debian 12), with kubetune installed; again: installs anew
+	@PYTHONPATH=tests python -m cluster up
+
+cluster-down: setup ## Ends that cluster; only its images stay, in the cache
+	@PYTHONPATH=tests python -m cluster down
+
+test-e2e: cluster ## Runs the tests on that cluster
+	@pytest tests/e2e
 
 lint: setup ## Checks style, types and the seams between the packages
 	ruff check .
@@ -40,12 +63,19 @@ lint: setup ## Checks style, types and the seams between the packages
 	mypy
 	lint-imports
 
-crds: setup ## Writes the CRDs and the page on the API anew from the models
+crds: setup ## Writes the CRDs, the chart's copies of them and the page on the API anew from the models
 	@python -m kubetune_api.crd
+	@python scripts/chart.py
 	@python -m kubetune_api.reference
 
 bench: setup assets ## Measures the trainer against its peers; see benchmarks/
 	@python benchmarks/run.py
+
+image: setup ## Builds the operator's image with buildah (root); see docs/install.md
+	@python scripts/images.py operator
+
+bench-control-plane: setup servers ## Measures the operator against a bare client; see benchmarks/
+	@python benchmarks/control_plane.py
 
 clean: ## Removes what the targets made inside the checkout
 	rm -rf .venv .tools .assets .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis kubetune-output kubetune-logs

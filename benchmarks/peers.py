@@ -42,7 +42,7 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
     plan = BatchPlan(
         rows=data.splits["train"].rows,
         global_batch_size=job.spec.training.global_batch_size,
-        micro_batch_size=job.spec.training.micro_batch_size,
+        micro_batch_size=job.spec.training.micro_batch,
         workers=1,
         epochs=job.spec.training.epochs,
         max_steps=job.spec.training.max_steps,

@@ -20,6 +20,12 @@ JOB: Object = {
         "output": {"uri": "file:///results"},
     },
 }
+PROFILE: Object = {
+    "apiVersion": "kubetune.dev/v1alpha1",
+    "kind": "FineTuneProfile",
+    "metadata": {"name": "laptop"},
+    "spec": {},
+}
 CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "question", "completion": "answer"}}
 """The edits that make a right CausalLM job of `JOB`."""
 
@@ -40,9 +46,19 @@ class Case:
         return edited(self.edits)
 
 
-def edited(edits: Object) -> Object:
-    """`JOB` with the edits, in their order; groups of fields that are not there are made, whatever stands there."""
-    manifest = copy.deepcopy(JOB)
+@dataclass(frozen=True)
+class ProfileCase(Case):
+    """The same, as edits of `PROFILE`."""
+
+    @property
+    def manifest(self) -> Object:
+        """The manifest."""
+        return edited(self.edits, PROFILE)
+
+
+def edited(edits: Object, of: Object = JOB) -> Object:
+    """`of` with the edits, in their order; groups of fields that are not there are made, whatever stands there."""
+    manifest = copy.deepcopy(of)
     for path, value in edits.items():
         *groups, name = path.split(".")
         place = manifest
@@ -102,6 +118,13 @@ RIGHT = (
             "spec.zero": {"stage": 3},
             "spec.evaluation": {"require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}]},
             "spec.output": {"uri": "s3://models/team-a"},
+            "spec.credentials": [{"prefix": "s3://models/", "secretName": "s3-credentials"}],
+            "spec.queue": "team-a",
+            "spec.priorityClass": "high",
+            "spec.retry": {"maxAttempts": 5, "backoffSeconds": 0},
+            "spec.suspend": True,
+            "spec.activeDeadlineSeconds": 3600,
+            "spec.ttlSecondsAfterFinished": 0,
         },
     ),
     Case(
@@ -163,6 +186,7 @@ RULES_BROKEN = (
     *(Case(f"{fault} in {field}", {field: uri}, field) for field in _URIS for fault, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
+    Case("a priority outside of a queue", {"spec.priorityClass": "high"}, "spec.priorityClass"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
     Case("a commit of data that is in no hub", {"spec.dataset.revision": COMMIT}, "spec.dataset.revision"),
@@ -299,4 +323,17 @@ NAMES_WRONG = (
     Case("a name of 38 characters", {"metadata.name": "a" * 38}, "metadata.name"),
     Case("a name with a dot", {"metadata.name": "film.reviews"}, "metadata.name"),
     Case("a name that begins with a digit", {"metadata.name": "2nd-reviews"}, "metadata.name"),
+)
+
+PROFILES_RIGHT = (
+    ProfileCase("the fewest fields of a profile", {}),
+    ProfileCase("the least shared memory", {"spec.sharedMemory": "100Mi"}),
+    ProfileCase("the least shared memory in bytes", {"spec.sharedMemory": "104857600"}),
+    ProfileCase("a fraction of a GiB of shared memory", {"spec.sharedMemory": "0.1Gi"}),
+)
+
+PROFILE_RULES_BROKEN = (
+    ProfileCase("too little shared memory", {"spec.sharedMemory": "99Mi"}, "spec.sharedMemory"),
+    ProfileCase("shared memory of 100 million bytes", {"spec.sharedMemory": "100M"}, "spec.sharedMemory"),
+    ProfileCase("shared memory without a unit", {"spec.sharedMemory": "100"}, "spec.sharedMemory"),
 )

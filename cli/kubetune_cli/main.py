@@ -1,29 +1,57 @@
 """The `kubetune` command."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
+from rich.text import Text
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli import validate as validation
-from kubetune_cli.run import INVALID, invalid_manifest, run_job
+from kubetune_cli.cluster_commands import logs, report, status
+from kubetune_cli.plain_help import PlainCommand, PlainGroup
+from kubetune_cli.run import FAILED, INVALID, invalid_manifest, run_job
+from kubetune_cli.trainer_process import why_not_installed
 
-app = typer.Typer(
-    help="Fine-tunes language models from one manifest.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+ManifestFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The manifest of a FineTuneJob; - reads standard input.")
+]
 
 
-@app.command()
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"kubetune {version('kubetune')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def kubetune(
+    *,
+    asked_for_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Prints the version.")
+    ] = False,
+) -> None:
+    """Fine-tunes language models from one manifest.
+
+    run, validate and plan need no cluster; status, logs and report ask one.
+    """
+
+
+@app.command(cls=PlainCommand)
 def run(
-    file: Annotated[Path, typer.Argument(help="The manifest of a FineTuneJob; - reads standard input.")],
+    file: ManifestFile,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Workers to train on; overrides the manifest.")
+        int | None, typer.Option(metavar="N", min=1, max=4096, help="Workers to train on; overrides the manifest.")
     ] = None,
-    output: Annotated[str | None, typer.Option(help="Where the result goes; overrides spec.output.uri.")] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="URI", help="Where the result goes; overrides spec.output.uri.")
+    ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Overrides a field, as spec.training.epochs=1. Repeatable."),
@@ -44,6 +72,9 @@ def run(
     job = _one_job(file, overrides, console)
     if isinstance(job, str):
         status, code = invalid_manifest(job), INVALID
+    elif lack := why_not_installed():
+        Console(stderr=True, soft_wrap=True).print(lack, highlight=False, markup=False)
+        raise typer.Exit(INVALID)
     else:
         finished = run_job(job, console=console)
         status, code = finished.status, finished.exit_code
@@ -52,12 +83,61 @@ def run(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Manifests; - reads standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Manifests; - reads standard input.")],
 ) -> None:
-    """Judges manifests, naming every fault with its line and remedy. Exit code 2 if there is one."""
+    """Judges manifests, naming every fault with its line and remedy.
+
+    Exit code 0: there is no fault. 2: there is at least one.
+    """
     raise typer.Exit(validation.validate(files))
+
+
+@app.command(cls=PlainCommand)
+def plan(
+    file: ManifestFile,
+    profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file with the job's FineTuneProfile, if the manifest does not hold it."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="The memory of one accelerator, in place of the profile's: a quantity as 80Gi, or a number of GiB.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The model's config.json, where kubetune does not know its shape."),
+    ] = None,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Prints the fields to set as YAML on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Works out the memory that each worker needs, and the ZeRO stage that fits it.
+
+    Exit code 0: it fits. 1: it does not; what would fit is told. 2: the manifest is wrong, or something is missing.
+    """
+    from kubetune_cli.plan import CannotPlanError, plan_file, print_plan
+    from kubetune_planner.plan import Refusal
+
+    try:
+        planned = plan_file(file, profile, accelerator_memory=memory, config=config)
+    except CannotPlanError as fault:
+        Console(stderr=True, soft_wrap=True).print(Text(str(fault)))
+        raise typer.Exit(INVALID) from None
+    print_plan(planned, Console(stderr=as_yaml))
+    if isinstance(planned, Refusal):
+        raise typer.Exit(FAILED)
+    if as_yaml:
+        fields = {"training": {"microBatchSize": planned.micro_batch_size}, "zero": {"stage": planned.stage}}
+        sys.stdout.write(yaml.safe_dump({"spec": fields}))
+
+
+for of_a_cluster in (status, logs, report):
+    app.command(cls=PlainCommand)(of_a_cluster)
 
 
 def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob | str:
@@ -84,5 +164,11 @@ def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob 
 
 
 def main() -> None:
-    """The entry point."""
-    app()
+    """The entry point; as kubectl's plugin it is `kubectl-finetune`."""
+    app(prog_name=called_by(sys.argv[0]))
+
+
+def called_by(program: str) -> str:
+    """What a person typed to call us: `kubetune`, or `kubectl finetune` for its plugin."""
+    plugin, _, name = Path(program).name.removesuffix(".exe").partition("-")
+    return f"kubectl {name}" if plugin == "kubectl" and name else "kubetune"

@@ -12,10 +12,11 @@ from types import FrameType
 
 from rich.console import Console
 
-from kubetune_api.job import FineTuneJob
+from kubetune_api.job import CLUSTER_FIELDS, FineTuneJob, FineTuneJobSpec
 from kubetune_api.outcome import Ending
 from kubetune_api.run import Run
 from kubetune_api.status import USER_REASONS, Condition, FineTuneJobStatus, Reason
+from kubetune_api.times import timestamp
 from kubetune_cli.places import log_file
 from kubetune_cli.progress import view_for
 from kubetune_cli.results import print_failure, print_results
@@ -63,6 +64,8 @@ def run_job(job: FineTuneJob, *, console: Console) -> Finished:
     log = log_file(job.metadata.name, run_id)
     console.print(f"kubetune {job.metadata.name}: run {run_id}", markup=False, highlight=False)
     console.print(f"  log: {log}", markup=False, highlight=False, soft_wrap=True)
+    if note := cluster_note(job.spec):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     with TemporaryDirectory(prefix="kt-", ignore_cleanup_errors=True) as scratch, _interrupts_by(_interrupt):
         run_file = Path(scratch) / "run.json"
         run_file.write_text(run.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
@@ -73,6 +76,20 @@ def run_job(job: FineTuneJob, *, console: Console) -> Finished:
     if finished.exit_code != SUCCEEDED:
         print_failure(failure_of(status), log, console)
     return finished
+
+
+def cluster_note(spec: FineTuneJobSpec) -> str | None:
+    """What the manifest says to a cluster's operator, and to nobody here."""
+    # What was written counts, even where it says the default.
+    names = [str(FineTuneJobSpec.model_fields[name].alias) for name in CLUSTER_FIELDS if name in spec.model_fields_set]
+    if not names:
+        return None
+    if len(names) == 1:
+        speak, them = f"the field {names[0]} speaks", "it"
+    else:
+        speak, them = f"{', '.join(names[:-1])} and {names[-1]} speak", "them"
+    goes_on = ", so this one goes on though suspend is true" if spec.suspend else ""
+    return f"  note: {speak} to the cluster's operator; a local run ignores {them}{goes_on}"
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
@@ -93,7 +110,7 @@ def _ended(run_id: str, reason: str, message: str, started_at: str) -> FineTuneJ
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC))
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +20,19 @@ import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_SECONDS = 8.0
+_MODULES = ("torch", "deepspeed", "ray", "transformers")
+"""Of the trainer; where one is missing, the command line was installed alone."""
+
+
+def why_not_installed(modules: Sequence[str] = _MODULES) -> str | None:
+    """The sentence for an installation without the trainer; None if it is there."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if not missing:
+        return None
+    return (
+        f"A run takes Python modules that are not installed ({', '.join(missing)}); install kubetune with its extras"
+        " `cli` and `trainer`"
+    )
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
 from kubetune_api.base import GROUP, RULES_KEY, VERSION, WORDS_KEY, ApiModel
-from kubetune_api.job import MAX_NAME_LENGTH, FineTuneJob
+from kubetune_api.job import CHANGEABLE_FIELDS, MAX_NAME_LENGTH, FineTuneJob, FineTuneJobSpec
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.schema import Schema, structural_schema
 
@@ -62,9 +63,23 @@ NAME_RULE = {
     " the last no `-`; choose another name",
 }
 """Names of children are made from the job's, and KubeRay bounds those."""
+
+
+def _stays(field: FieldInfo) -> str:
+    new, old = f"self.spec.{field.alias}", f"oldSelf.spec.{field.alias}"
+    if field.is_required() or field.default is not None:  # always there: the API server fills defaults in
+        return f"{new} == {old}"
+    return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
+
+
 FIXED_ONCE_STARTED = {
-    "rule": "!has(oldSelf.status) || !has(oldSelf.status.startedAt) || self.spec == oldSelf.spec",
-    "message": "spec is fixed once the run has started; create a new job, under another name, with the changed spec",
+    "rule": "!has(oldSelf.status) || !has(oldSelf.status.startedAt) || ("
+    + " && ".join(
+        _stays(field) for name, field in FineTuneJobSpec.model_fields.items() if name not in CHANGEABLE_FIELDS
+    )
+    + ")",
+    "message": "spec is fixed once the run has started, but for `suspend` and `ttlSecondsAfterFinished`; create a new"
+    " job, under another name, with the changed spec",
     "fieldPath": ".spec",
 }
 """On the root, where the rule sees `status`, and where no optional field that comes or goes can switch it off."""
@@ -90,17 +105,13 @@ KINDS = (
             Column("Loss", ".status.progress.loss", "number", "The training loss of the last step."),
             _metric("Accuracy", "test/accuracy"),
             _metric("Perplexity", "test/perplexity"),
-            Column("Workers", ".spec.resources.workers", "integer", "The workers asked for."),
+            Column("Workers", ".status.workers", "string", "The workers that are ready, of those that the run needs."),
+            Column("Attempt", ".status.attempts[-1:].number", "integer", "The attempt that counts."),
             _AGE,
             _metric("F1", "test/f1_macro", wide=True),
             Column("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
-            Column(
-                "Reason",
-                ".status.conditions[?(@.status=='True')].reason",
-                "string",
-                "The reason of the condition that holds.",
-                wide=True,
-            ),
+            Column("Reason", ".status.reason", "string", "Why it is in its phase.", wide=True),
+            Column("Message", ".status.message", "string", "The same as a sentence.", wide=True),
         ),
         rules=(NAME_RULE, FIXED_ONCE_STARTED),
     ),
@@ -111,6 +122,8 @@ KINDS = (
         scope="Cluster",
         categories=("kubetune",),
         columns=(
+            Column("Accelerator", ".spec.accelerator.resourceName", "string", "What each worker gets one of."),
+            Column("Memory", ".spec.accelerator.memory", "string", "The memory of one accelerator."),
             Column("MaxWorkers", ".spec.limits.maxWorkers", "integer", "The most workers of one job."),
             Column("Description", ".spec.description", "string", "What the profile is for."),
             _AGE,

@@ -5,11 +5,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from kubetune_api.base import ApiModel, ColumnName, Label, Rule, words
+from kubetune_api.base import ApiModel, ColumnName, Label, Rule, Uri, words
 from kubetune_api.status import FineTuneJobStatus
 
 DEFAULT_HELD_OUT = 0.1
 """The share of the rows that each held-out split gets when the manifest does not say."""
+DEFAULT_MICRO_BATCH_SIZE = 8
+"""The examples that one worker takes at a time when neither the manifest nor the planner says."""
 MAX_NAME_LENGTH = 37
 """KubeRay takes RayJob names of up to 47 characters; `-<uid5>-<attempt>` needs ten of them."""
 
@@ -42,10 +44,21 @@ OutputUri = Annotated[
 ]
 
 _NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
+_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 ProfileName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+    StringConstraints(min_length=1, max_length=63, pattern=_NAME),
     Field(json_schema_extra=words(f"the name of a FineTuneProfile: at most 63 {_NAME_WORDS}")),
+]
+SecretName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
+    Field(json_schema_extra=words("the name of a Secret: lowercase letters, digits, `-` and `.`")),
+]
+QueueName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63, pattern=_NAME),
+    Field(json_schema_extra=words(f"the name of a queue or class: at most 63 {_NAME_WORDS}")),
 ]
 
 
@@ -325,9 +338,10 @@ class Training(ApiModel):
     global_batch_size: Annotated[int, Field(ge=1, le=1048576)] = 32
     """What one optimizer step takes in, over all workers, in examples. Gradient accumulation is worked out from
     it: but for the random numbers of dropout, the result does not depend on how many workers share a batch."""
-    micro_batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
+    micro_batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
     """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster;
-    but for the random numbers of dropout, the result is the same."""
+    but for the random numbers of dropout, the result is the same. Unset: in a cluster what fits the accelerator's
+    memory, where kubetune knows the model's shape; elsewhere 8."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
     """The highest learning rate of the schedule, per optimizer step."""
     schedule: Schedule = Schedule()
@@ -348,13 +362,18 @@ class Training(ApiModel):
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
 
+    @property
+    def micro_batch(self) -> int:
+        """The micro-batch that is wanted, in examples; never more than a global batch."""
+        return min(self.micro_batch_size or DEFAULT_MICRO_BATCH_SIZE, self.global_batch_size)
+
 
 class Resources(ApiModel):
     """What the run may use."""
 
     profile: ProfileName | None = None
-    """The `FineTuneProfile` that says what the job may use. A local run obeys it when it stands in the same manifest,
-    and says so when it does not."""
+    """The `FineTuneProfile` that says what the job may use. Unset: the one named `default`, in a cluster. A local run
+    obeys it when it stands in the same manifest, and says so when it does not."""
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The number of workers (ranks), one accelerator each. Unset: one per accelerator present in a local run, else 1.
     A local run on a machine with fewer accelerators uses those that are there, with the same global batches."""
@@ -366,7 +385,8 @@ class Zero(ApiModel):
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """0 keeps everything on every worker; 1 spreads the optimizer's state, 2 also the gradients, 3 also the weights.
-    Unset: 0 for one worker, 2 for more."""
+    Unset: in a cluster the lowest stage that fits the accelerator's memory, where kubetune knows the model's shape;
+    elsewhere 0 for one worker, 2 for more."""
 
 
 class Requirement(ApiModel):
@@ -417,6 +437,27 @@ class Output(ApiModel):
     rules: ClassVar = _URI_RULES
 
 
+class Credentials(ApiModel):
+    """The Secret that opens a part of object storage or of the hub."""
+
+    prefix: Uri
+    """The URIs that it opens: each that is this one or lies below it, after a `/`; `s3://` is all of S3. Where several
+    fit, the longest counts."""
+    secret_name: SecretName
+    """A Secret in the job's namespace. Its keys are the standard variables of the store, as AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY, or HF_TOKEN for the hub."""
+
+
+class Retry(ApiModel):
+    """How often a failed attempt is followed by another. Faults that would come again are never retried, and an attempt
+    that lost its node or made room for another job costs none of the attempts."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """The most attempts that may fail; 1 never retries."""
+    backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
+    """The wait before the second attempt, in seconds. It doubles with each further one, up to an hour."""
+
+
 class FineTuneJobSpec(ApiModel):
     """What to train, on what, how, and where the result goes."""
 
@@ -438,8 +479,31 @@ class FineTuneJobSpec(ApiModel):
     """How the model is judged."""
     output: Output
     """Where the result goes."""
+    credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
+    """The Secrets for model, data and output, in a cluster; those of the profile count where none of these fits. A
+    local run takes the standard environment variables instead, and says so."""
+    queue: QueueName | None = None
+    """The Kueue LocalQueue that the job waits in, in a cluster. Unset: it starts at once."""
+    priority_class: QueueName | None = None
+    """The Kueue WorkloadPriorityClass: who goes first in the queue, and who makes room."""
+    retry: Retry = Retry()
+    """How often a failed attempt is followed by another, in a cluster."""
+    suspend: bool = False
+    """True ends what runs and frees its hardware, in a cluster; false starts it again. May be changed at any time."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """The longest that the attempts may run, all together, in seconds; what waits in a queue or is suspended does not
+    run. Unset: no limit. In a cluster."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
+    """How long after its end what the job made in the cluster is kept, in seconds; the job itself and its model stay.
+    Unset: until the job is deleted. May be changed at any time."""
 
     rules: ClassVar = (
+        Rule(
+            cel="!has(self.priorityClass) || has(self.queue)",
+            message="a priority class counts in a queue only; set `queue`, or remove `priorityClass`",
+            holds=lambda spec: spec.priority_class is None or spec.queue is not None,
+            field="priorityClass",
+        ),
         Rule(
             cel="self.task.type != 'SequenceClassification' ||"
             " (has(self.dataset.columns.text) && has(self.dataset.columns.label))",
@@ -522,6 +586,20 @@ class FineTuneJobSpec(ApiModel):
     )
 
 
+CLUSTER_FIELDS = (
+    "credentials",
+    "queue",
+    "priority_class",
+    "retry",
+    "suspend",
+    "active_deadline_seconds",
+    "ttl_seconds_after_finished",
+)
+"""The fields of a spec that speak to the operator; a local run has no use for them."""
+CHANGEABLE_FIELDS = ("suspend", "ttl_seconds_after_finished")
+"""The fields of a spec that may change once the run has started."""
+
+
 def _has_split_of_each_requirement(spec: FineTuneJobSpec, split: str) -> bool:
     required = any(requirement.metric.startswith(f"{split}/") for requirement in spec.evaluation.require)
     return not required or split in spec.dataset.splits
@@ -557,7 +635,8 @@ class FineTuneJob(ApiModel):
     metadata: ObjectMeta
     """The object's name, namespace, labels and annotations."""
     spec: FineTuneJobSpec
-    """What to train, on what, how, and where the result goes. Fixed once the run has started."""
+    """What to train, on what, how, and where the result goes. Fixed once the run has started, but for `suspend` and
+    `ttlSecondsAfterFinished`."""
     status: FineTuneJobStatus | None = None
     """What has been seen of the run. Written by kubetune alone."""
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Literal
 
-from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Phase, Progress, Reason
+from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, Reason
 
 _LONGEST_MESSAGE = 4000
 
@@ -30,7 +31,7 @@ class Ending:
         """The run did not reach its end, or its model missed a requirement."""
         return self._status("Failed", reason, message[:_LONGEST_MESSAGE])
 
-    def _status(self, phase: Phase, reason: str, message: str) -> FineTuneJobStatus:
+    def _status(self, phase: Literal["Succeeded", "Failed"], reason: str, message: str) -> FineTuneJobStatus:
         condition = Condition(
             type=phase, status="True", reason=reason, message=message, last_transition_time=self.finished_at
         )

@@ -4,9 +4,40 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel, Rule, Uri
-from kubetune_api.job import FineTuneJob, ObjectMeta
+from kubetune_api.base import ApiModel, Rule, Uri, words
+from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
+from kubetune_api.quantity import Quantity, amount
 from kubetune_api.uris import lies_below
+
+DEFAULT_PROFILE = "default"
+"""The profile of a job that names none."""
+NAMESPACE = "{namespace}"
+"""What stands for the job's namespace in the URIs of a profile."""
+LEAST_SHARED_MEMORY = "100Mi"
+"""Ray's object store gets four fifths of the shared memory, and Ray does not start with less than 75 MiB of it."""
+
+_LABEL_KEY = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=317, pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+    ),
+    Field(json_schema_extra=words("the key of a label: `name` or `domain/name`")),
+]
+_LABEL_VALUE = Annotated[
+    str,
+    StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"),
+    Field(json_schema_extra=words("the value of a label: at most 63 letters, digits, `-`, `_` and `.`")),
+]
+_OBJECT_NAME = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
+    Field(json_schema_extra=words("the name of an object: lowercase letters, digits, `-` and `.`")),
+]
+_CIDR = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"),
+    Field(json_schema_extra=words("a range of addresses, as 10.0.0.0/8")),
+]
 
 
 class Limits(ApiModel):
@@ -14,6 +45,87 @@ class Limits(ApiModel):
 
     max_workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The most workers that a job may ask for. Unset: no ceiling."""
+    max_active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """The longest deadline that a job may set, in seconds; a job that sets none gets this one. Unset: no ceiling."""
+
+
+class Accelerator(ApiModel):
+    """The accelerator of one worker."""
+
+    resource_name: Annotated[
+        str,
+        StringConstraints(min_length=3, max_length=317, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$"),
+        Field(json_schema_extra=words("the name of an extended resource, as nvidia.com/gpu")),
+    ] = "nvidia.com/gpu"
+    """The name under which the nodes offer it."""
+    memory: Quantity
+    """The memory of one, in bytes (`80Gi`); the planner reckons with it."""
+    bf16: bool = True
+    """Whether it computes in bfloat16."""
+
+
+class PodResources(ApiModel):
+    """What a pod asks for and gets: requests and limits are the same."""
+
+    cpu: Quantity = "2"
+    """Cores (`500m` is half a one)."""
+    memory: Quantity = "8Gi"
+    """Memory, in bytes."""
+
+
+class NodeLabel(ApiModel):
+    """A label that a node must have."""
+
+    key: _LABEL_KEY
+    """The label's key."""
+    value: _LABEL_VALUE
+    """The label's value."""
+
+
+class Toleration(ApiModel):
+    """A taint that the pods put up with, as in a pod's spec."""
+
+    key: _LABEL_KEY | None = None
+    """The taint's key. Unset: every taint."""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    """`Exists` looks at the key alone."""
+    value: _LABEL_VALUE | None = None
+    """The taint's value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect. Unset: every one."""
+
+
+class NamespaceRule(ApiModel):
+    """A label that a namespace must have."""
+
+    label: _LABEL_KEY
+    """The label's key; every namespace has its name under `kubernetes.io/metadata.name`."""
+    values: Annotated[list[_LABEL_VALUE], Field(max_length=256)] = Field([])
+    """The values that will do. Empty: any."""
+
+
+class Endpoint(ApiModel):
+    """A server to use in place of the public one."""
+
+    scheme: Literal["s3", "az", "hf"]
+    """Which URIs are meant."""
+    url: Annotated[
+        str,
+        StringConstraints(min_length=8, max_length=1024, pattern=r"^https?://[^@\s]+$"),
+        Field(json_schema_extra=words("a URL without credentials, as https://minio.storage.svc:9000")),
+    ]
+    """The server's URL; `http://` sends data and signatures unencrypted."""
+    region: _LABEL_VALUE | None = None
+    """The region that requests are signed for (`s3`)."""
+
+
+class Egress(ApiModel):
+    """Where the pods may connect to, besides DNS and each other."""
+
+    cidr: _CIDR
+    """The range of addresses."""
+    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=32)] = Field([])
+    """The TCP ports. Empty: all."""
 
 
 class FineTuneProfileSpec(ApiModel):
@@ -21,14 +133,65 @@ class FineTuneProfileSpec(ApiModel):
 
     description: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What the profile is for, as its users would say it."""
+    namespaces: Annotated[list[NamespaceRule], Field(max_length=16)] = Field([])
+    """Which namespaces may use the profile: those that meet every rule. Empty: all."""
     allowed_uri_prefixes: Annotated[list[Uri], Field(max_length=64)] = Field([])
     """Where a job's model, datasets and output may lie: each URI is one of these or lies below one, after a `/`, so
     that `s3://team-a` (the same as `s3://team-a/`) admits `s3://team-a/x` and not `s3://team-b` or `s3://team-a-old`.
-    `s3://` is all of S3. Empty: anything."""
+    `s3://` is all of S3, and `{namespace}` stands for the job's namespace. Empty: anything, but for `file://` in a
+    cluster, which is the pod's own disk."""
     limits: Limits = Limits()
     """Ceilings for one job."""
+    requires_queue: bool = False
+    """Whether a job must name a Kueue queue, so that none goes past the quota."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[\w.:/@-]+$")] | None = None
+    """The trainer's image. Unset: the one that the operator was installed with."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When nodes fetch the image."""
+    image_pull_secrets: Annotated[list[_OBJECT_NAME], Field(max_length=8)] = Field([])
+    """Secrets of the job's namespace that open the image's registry."""
+    accelerator: Accelerator | None = None
+    """What each worker gets one of. Unset: the workers compute on the CPU."""
+    workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many workers share a pod, and so a node and its fast links between accelerators. A job's pods have this many
+    but for the last, which may have fewer."""
+    worker: PodResources = PodResources()
+    """What one worker gets; a pod gets it once for each of its workers."""
+    head: PodResources = PodResources(cpu="1", memory="4Gi")
+    """What the head gets, which reads the data and writes the report and trains nothing."""
+    shared_memory: Quantity = "1Gi"
+    """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there. At least `100Mi`."""
+    scratch: Quantity = "50Gi"
+    """The disk that each pod may fill, in bytes: the fetched model, and the trained one before it is uploaded."""
+    node_labels: Annotated[list[NodeLabel], Field(max_length=16)] = Field([])
+    """The labels of the nodes that the workers go to."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field([])
+    """The taints that the workers put up with."""
+    credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
+    """Secrets for jobs that bring none of their own. Each is looked up in the job's namespace; `{namespace}` stands for
+    that in the prefix."""
+    service_account_name: _OBJECT_NAME | None = None
+    """The ServiceAccount of the pods, in the job's namespace, where the cloud knows it (workload identity). Unset: one
+    that kubetune makes, without any right but to report progress."""
+    endpoints: Annotated[list[Endpoint], Field(max_length=8)] = Field([])
+    """The servers of object storage and hub. A scheme that is not named has its public one."""
+    egress: Annotated[list[Egress], Field(max_length=64)] | None = None
+    """Where the pods may connect to, besides DNS, each other and (the head) the API server, which is anywhere on ports
+    443 and 6443 unless the operator was told where. Unset: everywhere on port 443 but for link-local addresses, which
+    the clouds' metadata servers have; an endpoint on another port, and workload identity that asks such a server, need
+    an entry here."""
 
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    rules: ClassVar = (
+        Rule(
+            # A text that is no quantity is the pattern's to refuse.
+            cel=f"!isQuantity(self.sharedMemory) ||"
+            f" quantity(self.sharedMemory).compareTo(quantity('{LEAST_SHARED_MEMORY}')) >= 0",
+            message="this is too little for Ray's object store, which does not start with less than 75 MiB of its own;"
+            f" give {LEAST_SHARED_MEMORY} or more",
+            holds=lambda spec: amount(spec.shared_memory) >= amount(LEAST_SHARED_MEMORY),
+            field="sharedMemory",
+        ),
+    )
 
 
 class FineTuneProfile(ApiModel):
@@ -43,25 +206,57 @@ class FineTuneProfile(ApiModel):
     spec: FineTuneProfileSpec
     """What a job of this profile may use."""
 
-
-def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[tuple[str, object, str]]:
-    """What the profile forbids in the job: the field's path, its value, and a sentence with the rule's name."""
-    name = profile.metadata.name
-    found: list[tuple[str, object, str]] = []
-    most = profile.spec.limits.max_workers
-    workers = job.spec.resources.workers
-    if most is not None and workers is not None and workers > most:
-        found.append(
-            (
-                "spec.resources.workers",
-                workers,
-                f"profile {name} (limits.maxWorkers) allows {most} workers at most; ask for {most} or fewer",
-            )
+    def admits(self, namespace_labels: dict[str, str]) -> bool:
+        """Whether a namespace with these labels may use the profile."""
+        return all(
+            rule.label in namespace_labels and (not rule.values or namespace_labels[rule.label] in rule.values)
+            for rule in self.spec.namespaces
         )
-    prefixes = profile.spec.allowed_uri_prefixes
-    for path, uri in job.uris():
-        if prefixes and not any(lies_below(uri, prefix) for prefix in prefixes):
-            found.append(
-                (path, uri, f"profile {name} (allowedUriPrefixes) allows only URIs under {', '.join(prefixes)}")
-            )
+
+
+def profile_name(job: FineTuneJob) -> str:
+    """The profile that a job runs with in a cluster."""
+    return job.spec.resources.profile or DEFAULT_PROFILE
+
+
+Violation = tuple[str, object, str]
+"""The field's path, its value, and a sentence with the rule's name."""
+
+
+def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    """What the profile forbids in the job, wherever it runs."""
+    return [*_too_much(job, profile), *_out_of_bounds(job, profile)]
+
+
+def _too_much(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    name, limits = profile.metadata.name, profile.spec.limits
+    found: list[Violation] = []
+    for path, asked, most, rule, what in (
+        ("spec.resources.workers", job.spec.resources.workers, limits.max_workers, "maxWorkers", "workers"),
+        (
+            "spec.activeDeadlineSeconds",
+            job.spec.active_deadline_seconds,
+            limits.max_active_deadline_seconds,
+            "maxActiveDeadlineSeconds",
+            "seconds",
+        ),
+    ):
+        if most is not None and asked is not None and asked > most:
+            sentence = f"profile {name} (limits.{rule}) allows {most} {what} at most; ask for {most} or fewer"
+            found.append((path, asked, sentence))
     return found
+
+
+def _out_of_bounds(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    prefixes = [within(prefix, job.metadata.namespace) for prefix in profile.spec.allowed_uri_prefixes]
+    if not prefixes:
+        return []
+    sentence = f"profile {profile.metadata.name} (allowedUriPrefixes) allows only URIs under {', '.join(prefixes)}"
+    return [
+        (path, uri, sentence) for path, uri in job.uris() if not any(lies_below(uri, prefix) for prefix in prefixes)
+    ]
+
+
+def within(prefix: str, namespace: str) -> str:
+    """A prefix of a profile as it counts in a namespace."""
+    return prefix.replace(NAMESPACE, namespace)

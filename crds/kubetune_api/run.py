@@ -4,11 +4,32 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel
+from kubetune_api.base import ApiModel, Uri
 from kubetune_api.job import FineTuneJob
 
 MANIFEST = "manifest.json"
 """Written last, and only if it is not there yet: readers take it as the commit."""
+
+
+def run_root(job: FineTuneJob, run_id: str) -> str:
+    """The URI of the folder of a run, without a slash at its end."""
+    return f"{job.spec.output.uri.rstrip('/')}/{job.metadata.namespace}/{job.metadata.name}/{run_id}"
+
+
+class MountedSecret(ApiModel):
+    """The credentials for a part of object storage, as files."""
+
+    prefix: Uri
+    """The URIs that they open; of several, the longest that fits."""
+    folder: Annotated[str, StringConstraints(max_length=1024)]
+    """A folder with one file a key, named as the standard environment variable."""
+
+
+class ReportTo(ApiModel):
+    """The ConfigMap that a run in a cluster reports to."""
+
+    namespace: Annotated[str, StringConstraints(max_length=63)]
+    name: Annotated[str, StringConstraints(max_length=253)]
 
 
 class Run(ApiModel):
@@ -17,25 +38,37 @@ class Run(ApiModel):
     job: FineTuneJob
     run_id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]{0,62}$")]
     """The uid of the job in a cluster; made up by a local run."""
-    execution: Annotated[int, Field(ge=1)] = 1
-    """Which start of the run this is. Each claims its number and writes under its own folder only."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Which try of the operator this is."""
+    execution: Annotated[int, Field(ge=1)] | None = None
+    """Which start of the run this is. Each claims its number and writes under its own folder only. Unset until the
+    lowest free one was claimed."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """The number of ranks. Unset: one per accelerator that there is, or one."""
+    credentials: Annotated[list[MountedSecret], Field(max_length=64)] = Field([])
+    """What opens which part of object storage. Elsewhere the standard environment variables count."""
+    report_to: ReportTo | None = None
+    """Where a run in a cluster reports its progress and its end."""
 
     @property
     def root(self) -> str:
         """The URI of the run's folder, without a slash at its end."""
-        metadata = self.job.metadata
-        return f"{self.job.spec.output.uri.rstrip('/')}/{metadata.namespace}/{metadata.name}/{self.run_id}"
+        return run_root(self.job, self.run_id)
 
     @property
     def claim(self) -> str:
         """The object, relative to `root`, whose conditional creation makes this execution the owner of its number."""
-        return f"executions/{self.execution}.json"
+        return f"executions/{self.claimed}.json"
+
+    @property
+    def claimed(self) -> int:
+        """The number of the execution, which has one."""
+        assert self.execution is not None, "the execution was not claimed yet"
+        return self.execution
 
     def folder(self, *, rejected: bool) -> str:
         """The folder of this execution's files, relative to `root`."""
-        return f"{'rejected/' if rejected else ''}executions/{self.execution}"
+        return f"{'rejected/' if rejected else ''}executions/{self.claimed}"
 
     def manifest_path(self, *, rejected: bool) -> str:
         """The manifest that commits the run, relative to `root`."""

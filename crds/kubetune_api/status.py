@@ -9,13 +9,18 @@ from kubetune_api.base import ApiModel
 Sentence = Annotated[str, StringConstraints(max_length=4096)]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=64)]
+_MOST = 10**15
+"""Every count has a bound: what a tenant's run reports must not be more than the API server takes."""
 StoredUri = Annotated[str, StringConstraints(max_length=2048)]
 
-Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+Phase = Literal["Pending", "Admitted", "Running", "Suspended", "Succeeded", "Failed"]
+ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeeded", "Failed", "Ready", "Stalled"]
 
 
 class Reason:
     """Why a condition is as it is. Constants, so that alerts and scripts can rely on them."""
+
+    # How a run ended, as the trainer knows it.
 
     PUBLISHED = "ModelPublished"
     REQUIREMENT_MISSED = "RequirementMissed"
@@ -30,6 +35,38 @@ class Reason:
     INTERRUPTED = "Interrupted"
     UNKNOWN = "Unknown"
 
+    # How an attempt ended, as the cluster shows it.
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+    EVICTED = "Evicted"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    IMAGE_REFUSED = "ImageRefused"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
+    POD_STUCK = "PodStuck"
+    KUBERAY_REFUSED = "KubeRayRefused"
+    REPORT_LOST = "ReportLost"
+    ATTEMPT_DELETED = "AttemptDeleted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    SUSPENDED = "Suspended"
+
+    # What a job is refused for before it runs.
+    PROFILE_NOT_FOUND = "ProfileNotFound"
+    PROFILE_FORBIDS = "ProfileForbids"
+    DOES_NOT_FIT = "DoesNotFit"
+
+    # What a job waits for, or that it waits for nothing any more.
+    ACCEPTED = "Accepted"
+    KUBERAY_MISSING = "KubeRayMissing"
+    CREATION_REFUSED = "CreationRefused"
+    WAITING_FOR_QUOTA = "WaitingForQuota"
+    WAITING_FOR_NODES = "WaitingForNodes"
+    WAITING_FOR_PODS = "WaitingForPods"
+    WAITING_TO_RETRY = "WaitingToRetry"
+    CLEANING_UP = "CleaningUp"
+    STARTING = "Starting"
+    TRAINING = "Training"
+    RESUMED = "Resumed"
+
 
 USER_REASONS = frozenset({Reason.INVALID_MANIFEST, Reason.INVALID_MODEL, Reason.INVALID_DATA})
 """The reasons that the author of the manifest or of its data must act on: `kubetune run` exits with 2."""
@@ -38,8 +75,9 @@ USER_REASONS = frozenset({Reason.INVALID_MANIFEST, Reason.INVALID_MODEL, Reason.
 class Condition(ApiModel):
     """One truth about the run, in the form of Kubernetes' conditions."""
 
-    type: Annotated[str, StringConstraints(max_length=64)]
-    """`Succeeded` or `Failed`."""
+    type: ConditionType
+    """What is said: `Accepted` by kubetune, `Admitted` to its hardware, `Running`, `Suspended`, and at the end
+    `Succeeded` or `Failed`. `Ready` and `Stalled` say the same to GitOps tools. A local run has its end alone."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     reason: Annotated[str, StringConstraints(max_length=128)]
@@ -53,9 +91,9 @@ class Condition(ApiModel):
 class Progress(ApiModel):
     """How far the training is."""
 
-    step: Annotated[int, Field(ge=0)]
+    step: Annotated[int, Field(ge=0, le=_MOST)]
     """Optimizer steps done."""
-    total_steps: Annotated[int, Field(ge=0)]
+    total_steps: Annotated[int, Field(ge=0, le=_MOST)]
     """Optimizer steps in all."""
     epoch: float
     """Epochs done, with their fraction."""
@@ -67,6 +105,11 @@ class Progress(ApiModel):
     """Tokens trained on per second, over all workers, padding not counted."""
     seconds_left: float | None = None
     """The estimated time to the last step, in seconds."""
+
+
+def six_digits(value: float) -> float:
+    """What a status shows of a number: it is for people, and `kubectl get` prints all digits that there are."""
+    return float(f"{value:.6g}")
 
 
 class Metric(ApiModel):
@@ -89,10 +132,45 @@ class Artifact(ApiModel):
     """The report, one HTML file."""
     digest: Digest
     """The sha256 of the manifest."""
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Annotated[int, Field(ge=0, le=_MOST)]
     """The size of all files together, in bytes."""
     rejected: bool = False
     """Whether the model missed a requirement; it then lies under `rejected/`."""
+
+
+class Attempt(ApiModel):
+    """One try to run the job: one RayJob."""
+
+    number: Annotated[int, Field(ge=1, le=_MOST)]
+    """Counts the attempts, from 1."""
+    ray_job: Annotated[str, StringConstraints(max_length=63)]
+    """The name of its RayJob."""
+    ray_job_uid: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """The UID of its RayJob, once that was seen."""
+    ray_cluster_uid: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """The UID of the last RayCluster that was seen; each time a queue admits the attempt, it gets a new one."""
+    execution: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """Which of the run's executions it claimed: the number in the path of its files."""
+    started_at: Timestamp
+    """When the attempt was begun."""
+    deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
+    running_at: Timestamp | None = None
+    """When the training of this attempt was first seen to run."""
+    ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    """How long it ran before a queue took its hardware for another job, and how long the attempts before it ran that
+    are no longer listed, in seconds; `runningAt` counts from then on."""
+    finished_at: Timestamp | None = None
+    """When its end was seen."""
+    reason: Annotated[str, StringConstraints(max_length=128)] | None = None
+    """Why it ended, as a constant."""
+    message: Sentence | None = None
+    """Why it ended, as a sentence."""
+    evidence: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=8)] = Field([])
+    """What was seen of its end in pods and RayJob; those are gone by now."""
+    free: bool = False
+    """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, or was
+    suspended."""
 
 
 def _keyed_by(field: str) -> dict[str, Any]:
@@ -103,10 +181,18 @@ def _keyed_by(field: str) -> dict[str, Any]:
 class FineTuneJobStatus(ApiModel):
     """What has been seen of the run."""
 
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     """The generation of the spec that this status speaks of."""
     phase: Phase | None = None
     """One word for people; derived from the conditions and never read back."""
+    reason: Annotated[str, StringConstraints(max_length=128)] | None = None
+    """Why it is in this phase, as a constant."""
+    reason_since: Timestamp | None = None
+    """Since when that has been the reason. A local run does not say it."""
+    message: Sentence | None = None
+    """Why it is in this phase and what it waits for, as a sentence."""
+    workers: Annotated[str, StringConstraints(max_length=16)] | None = None
+    """The workers that are ready, of those that the run needs: `3/4`."""
     started_at: Timestamp | None = None
     """When the run started; from then on the spec is fixed."""
     finished_at: Timestamp | None = None
@@ -115,6 +201,8 @@ class FineTuneJobStatus(ApiModel):
     """The id of the run: the last folder of the output's path."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=_keyed_by("type"))] = Field([])
     """The truths about the run."""
+    attempts: Annotated[list[Attempt], Field(max_length=64, json_schema_extra=_keyed_by("number"))] = Field([])
+    """The attempts, the last one last; of more than 64, those that count and the last."""
     progress: Progress | None = None
     """How far the training is."""
     metrics: Annotated[list[Metric], Field(max_length=256, json_schema_extra=_keyed_by("name"))] = Field([])

@@ -11,12 +11,23 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from job_cases import JOB, NAMES_WRONG, RIGHT, RULES_BROKEN, WRONG, Case, edited
+from job_cases import (
+    JOB,
+    NAMES_WRONG,
+    PROFILE_RULES_BROKEN,
+    PROFILES_RIGHT,
+    RIGHT,
+    RULES_BROKEN,
+    WRONG,
+    Case,
+    edited,
+)
 from kubetune_api.base import ApiModel
 from kubetune_api.crd import FOLDER, KINDS
 from kubetune_api.faults import Fault
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
+from kubetune_api.profile import FineTuneProfile
 from servers.kube import Answer, ApiServer
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -38,13 +49,13 @@ def cluster(api_server: ApiServer) -> ApiServer:
 
 
 def judged_by_server(cluster: ApiServer, manifest: dict[str, Any]) -> Answer:
-    """What the server would say, without keeping the job."""
-    return cluster.create(JOBS, manifest, dryRun="All")
+    """What the server would say, without keeping the job or the profile."""
+    return cluster.create(PROFILES if manifest["kind"] == "FineTuneProfile" else JOBS, manifest, dryRun="All")
 
 
 def judged_by_models(manifest: dict[str, Any]) -> tuple[Fault, ...]:
     """The faults that `kubetune validate` would report."""
-    return read_manifest(json.dumps(manifest), "job.json").faults
+    return read_manifest(json.dumps(manifest), "manifest.json").faults
 
 
 def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
@@ -63,8 +74,8 @@ def test_the_server_fills_in_the_defaults_that_the_models_have(cluster: ApiServe
     assert answer.body["spec"] == FineTuneJob.model_validate(JOB).spec.manifest()
 
 
-@each(RIGHT)
-def test_a_right_job_is_accepted_by_both(cluster: ApiServer, case: Case) -> None:
+@each((*RIGHT, *PROFILES_RIGHT))
+def test_what_is_right_is_accepted_by_both(cluster: ApiServer, case: Case) -> None:
     answer = judged_by_server(cluster, case.manifest)
     assert answer.accepted, answer.message
     assert not answer.warnings
@@ -86,7 +97,7 @@ def test_a_wrong_name_is_refused_by_both(cluster: ApiServer, case: Case) -> None
     assert case.field in {fault.path for fault in judged_by_models(case.manifest)}
 
 
-@each(RULES_BROKEN)
+@each((*RULES_BROKEN, *PROFILE_RULES_BROKEN))
 def test_a_broken_rule_is_reported_by_both_at_the_same_field_in_the_same_words(cluster: ApiServer, case: Case) -> None:
     faults = judged_by_models(case.manifest)
     assert case.field in {fault.path for fault in faults}
@@ -99,10 +110,10 @@ def test_a_broken_rule_is_reported_by_both_at_the_same_field_in_the_same_words(c
 def test_every_rule_has_a_case_that_breaks_it() -> None:
     broken = {
         (re.sub(r"\[\d+\]", "", fault.path), fault.message.partition(" (given: ")[0])
-        for case in (*RULES_BROKEN, *WRONG)
+        for case in (*RULES_BROKEN, *PROFILE_RULES_BROKEN, *WRONG)
         for fault in judged_by_models(case.manifest)
     }
-    assert set(rules_below(FineTuneJob)) - broken == set()
+    assert {*rules_below(FineTuneJob), *rules_below(FineTuneProfile)} - broken == set()
 
 
 def rules_below(model: type[ApiModel], path: str = "") -> Iterator[tuple[str, str]]:
@@ -142,6 +153,8 @@ def test_the_spec_is_fixed_once_the_run_has_started(cluster: ApiServer) -> None:
         assert "spec is fixed once the run has started" in refusal.message
     assert cluster.merge(path, {"metadata": {"labels": {"team": "a"}}}).accepted
     assert cluster.merge(f"{path}/status", {"status": {"phase": "Running"}}).accepted
+    assert cluster.merge(path, {"spec": {"suspend": True, "ttlSecondsAfterFinished": 60}}).accepted
+    assert cluster.merge(path, {"spec": {"ttlSecondsAfterFinished": None}}).accepted
 
 
 def test_a_field_that_was_set_can_no_more_be_taken_out_than_changed(cluster: ApiServer) -> None:
@@ -169,6 +182,11 @@ def test_kubectl_get_shows_the_columns_of_a_finished_job(cluster: ApiServer) -> 
     assert cluster.create(JOBS, edited({"metadata.name": "shown", "spec.resources.workers": 2})).accepted
     status = {
         "phase": "Succeeded",
+        "workers": "2/2",
+        "attempts": [
+            {"number": number, "rayJob": f"shown-1-{number}", "startedAt": NOW, "evidence": [], "free": False}
+            for number in (1, 2)
+        ],
         "progress": {"step": 9, "totalSteps": 10, "epoch": 2.7, "loss": 0.25},
         "metrics": [{"name": "test/accuracy", "value": 0.875}],
     }
@@ -183,7 +201,8 @@ def test_kubectl_get_shows_the_columns_of_a_finished_job(cluster: ApiServer) -> 
         "Of": 10,
         "Loss": 0.25,
         "Accuracy": 0.875,
-        "Workers": 2,
+        "Workers": "2/2",
+        "Attempt": 2,
     }
     assert {name: shown[name] for name in expected} == expected
 

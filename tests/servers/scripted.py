@@ -1,13 +1,14 @@
 """A server that answers every request in the same way, for faults that no real server makes on demand."""
 
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from servers.threaded import ThreadedServer
 
 
 @dataclass
-class ScriptedServer:
+class ScriptedServer(ThreadedServer):
     """Answers with `status` and `body`; a context manager."""
 
     status: int
@@ -33,20 +34,9 @@ class ScriptedServer:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
                 """Says nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.listen(Handler)
 
     @property
     def endpoint(self) -> str:
         """The URL of the server."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> "ScriptedServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"http://127.0.0.1:{self.port}"

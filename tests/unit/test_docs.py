@@ -1,5 +1,6 @@
 """The pages say what is so: links lead somewhere, commands and manifests parse, names are those of the code."""
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,13 +14,22 @@ from kubetune_api.manifest import read_manifest
 from kubetune_api.schema import fields, structural_schema
 from kubetune_api.status import Reason
 from kubetune_cli.main import app
+from kubetune_operator.failures import POLICIES, policy
+from kubetune_operator.settings import Settings, variable
+from kubetune_operator.verdict import SAID_BY_TRAINERS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")],
     key=lambda page: page.as_posix(),
 )
-SOURCES = ("crds/kubetune_api", "trainer/kubetune_trainer", "cli/kubetune_cli")
+SOURCES = (
+    "crds/kubetune_api",
+    "planner/kubetune_planner",
+    "operator/kubetune_operator",
+    "trainer/kubetune_trainer",
+    "cli/kubetune_cli",
+)
 SPEC_PARTS = "model|task|dataset|method|training|resources|zero|evaluation|output|schedule|cleaning|columns|freeze"
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -133,6 +143,13 @@ def test_the_readme_shows_the_manifest_of_the_demo() -> None:
     assert read_manifest(shown, "README.md").jobs == read_manifest(demo, "reviews.yaml").jobs
 
 
+def test_the_pages_on_clusters_show_the_example_for_one() -> None:
+    example = read_manifest((ROOT / "examples" / "cluster.yaml").read_text(encoding="utf-8"), "cluster.yaml")
+    shown = {page.name: read_manifest(block, page.name) for page, block in reversed(list(blocks("yaml")))}
+    assert shown["install.md"].profiles == example.profiles
+    assert shown["cluster.md"].jobs == example.jobs
+
+
 def test_every_example_is_right_and_listed() -> None:
     listed = _LINK.findall(text_of(ROOT / "examples" / "README.md"))
     for example in sorted((ROOT / "examples").glob("*.yaml")):
@@ -152,17 +169,32 @@ def test_fields_of_a_job_that_a_page_names_exist(page: Path) -> None:
             assert any(name == path or name.endswith(f".{path}") for name in known), f"there is no field {code}"
 
 
-def test_every_reason_is_explained() -> None:
-    reasons = {value for name, value in vars(Reason).items() if name.isupper()}
-    explained = set(_CODE.findall(text_of(ROOT / "docs" / "cli.md")))
-    assert reasons - explained == set()
+def rows_of_reasons() -> list[list[str]]:
+    """The cells of each row of the tables of reasons."""
+    section = text_of(ROOT / "docs" / "troubleshooting.md").partition("\n## Reasons\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| (`\w+` \|.*) \|$", section, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" |")] for line in lines]
+
+
+def test_every_reason_has_one_row() -> None:
+    reasons = [value for name, value in vars(Reason).items() if name.isupper()]
+    assert sorted(row[0] for row in rows_of_reasons()) == sorted(f"`{reason}`" for reason in reasons)
+
+
+def test_the_row_of_a_failure_says_what_its_policy_is() -> None:
+    said = {row[0].strip("`"): row[-1] for row in rows_of_reasons() if row[-1] in ("free", "counted", "never")}
+    assert said.keys() >= POLICIES.keys() | SAID_BY_TRAINERS
+    for reason, word in said.items():
+        follows = policy(reason)
+        assert word == ("free" if follows.free else "counted" if follows.retry else "never"), reason
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_variables_of_kubetune_that_a_page_names_are_read(page: Path) -> None:
     code = "".join(path.read_text(encoding="utf-8") for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
-    for variable in set(re.findall(r"\bKUBETUNE_[A-Z_]+\b", text_of(page))):
-        assert variable in code
+    code += " ".join(variable(setting.name) for setting in dataclasses.fields(Settings))
+    for name in set(re.findall(r"\bKUBETUNE_[A-Z_]+\b", text_of(page))):
+        assert name in code
 
 
 def test_every_decision_stands_in_the_index_under_its_title() -> None:

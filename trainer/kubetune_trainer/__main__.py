@@ -6,63 +6,98 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from kubetune_api.outcome import Ending
 from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.times import timestamp
+from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.events import JsonLines, LastProgress
+from kubetune_trainer.reporting import Reporter
 
 _PR_SET_PDEATHSIG = 1
+_INTERRUPTED = "the run was interrupted before it was over; a model is published only if its manifest exists"
+_RAY_TRAIN = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    # Seconds that a group of workers may take to start; Ray's own 60 are few where images and disks are slow.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+}
 
 
 def main() -> int:
     """Returns 0 if the run succeeded, 1 if it did not; the reason is in the last event."""
     arguments = _arguments()
-    if sys.platform == "linux":
-        # Should whoever started us be killed outright, Ray's processes must not go on without anyone to stop them.
+    if sys.platform == "linux" and not os.environ.get("RAY_ADDRESS"):
+        # Should whoever started us be killed outright, Ray's processes must not go on without anyone to stop them. In a
+        # cluster Ray's job manager sees to that, and the parent whose end would be told here is a mere thread of it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    for name, value in _RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
     run = Run.model_validate_json(arguments.run.read_bytes())
-    with os.fdopen(arguments.events, "w", encoding="utf-8") as stream:
-        listener = LastProgress(JsonLines(stream))
-        status = _run(run, listener, arguments.cache)
+    with os.fdopen(arguments.events, "w", encoding="utf-8") as stream, ExitStack() as reporting:
+        reporters = [reporting.enter_context(reporter) for reporter in _reporters(run, arguments.service_account)]
+        listener = LastProgress(JsonLines(stream), *reporters)
+        status = _run(run, listener, arguments.cache, reporters)
         listener.finished(status)
     return 0 if status.phase == "Succeeded" else 1
+
+
+def _reporters(run: Run, service_account: Path) -> list[Reporter]:
+    if run.report_to is None:
+        return []
+    return [Reporter(run.attempt, ConfigMap.from_environment(run.report_to, service_account).write)]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m kubetune_trainer", description=__doc__)
     parser.add_argument("run", type=Path, help="a file with the run, as JSON")
     parser.add_argument("--events", type=int, default=1, help="the file descriptor for the events (default: 1)")
+    account = "the folder with the token and the certificate for the API server"
+    parser.add_argument("--service-account", type=Path, default=SERVICE_ACCOUNT, help=account)
     cache = Path(os.environ.get("KUBETUNE_CACHE") or Path.home() / ".cache" / "kubetune")
     parser.add_argument("--cache", type=Path, default=cache, help="a folder for fetched models and data")
     return parser.parse_args()
 
 
-def _run(run: Run, listener: LastProgress, cache: Path) -> FineTuneJobStatus:
+def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[Reporter]) -> FineTuneJobStatus:
     started_at = _now()
+
+    def failed(reason: str, message: str) -> FineTuneJobStatus:
+        ending = Ending(run.run_id, started_at=started_at, finished_at=_now(), progress=listener.last)
+        return ending.failed(reason, RunError(reason, message).message)
+
+    def interrupted(*_: object) -> NoReturn:
+        # At once: whoever ends us waits for some seconds only, and Ray may need them to end its own.
+        for reporter in reporters:
+            reporter.finished(failed(Reason.INTERRUPTED, _INTERRUPTED))
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, interrupted)
     try:
         # Imported here: torch and Ray take seconds, and a fault in them must reach the user as an event too.
         from kubetune_trainer.driver import execute
 
-        finished = execute(run, listener=listener, cache=cache, started_at=started_at, now=_now)
+        published = execute(run, listener=listener, cache=cache, started_at=started_at, now=_now)
     except RunError as fault:
         traceback.print_exc()
-        reason, message = fault.reason, fault.message
+        return failed(fault.reason, fault.message)
     except OSError as fault:
         traceback.print_exc()
-        reason, message = _explain(fault)
+        return failed(*_explain(fault))
+    except SystemExit:
+        return failed(Reason.INTERRUPTED, _INTERRUPTED)
     except Exception as fault:  # whatever it was, the user gets a status, and the log the whole of it
         traceback.print_exc()
-        reason, message = Reason.UNKNOWN, f"{type(fault).__name__}: {fault}"
-    else:
-        return finished.status(listener.last)
-    ending = Ending(run.run_id, started_at=started_at, finished_at=_now(), progress=listener.last)
-    return ending.failed(reason, message)
+        return failed(Reason.UNKNOWN, f"{type(fault).__name__}: {fault}")
+    finally:
+        # All that is left is to tell the end.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return published.status(listener.last)
 
 
 def _explain(fault: OSError) -> tuple[str, str]:
@@ -75,7 +110,7 @@ def _explain(fault: OSError) -> tuple[str, str]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC))
 
 
 if __name__ == "__main__":

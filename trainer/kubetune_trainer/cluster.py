@@ -1,9 +1,12 @@
 """Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
 
 import errno
+import logging
 import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -21,8 +24,10 @@ from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.task import Board, TrainedModel, WorkerTask, train, without_idle_warnings
 
 _POLL_SECONDS = 0.3
+_NODES_POLL_SECONDS = 1.0
 _LONGEST_SOCKET_PATH = 103
 """Bytes: macOS' limit; Linux has 107."""
+_log = logging.getLogger(__name__)
 _WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause", "__cause__")
 
 
@@ -30,8 +35,10 @@ _WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause"
 def ray_cluster(workers: int | None) -> Iterator[None]:
     """Joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine for the time of the block."""
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=True)
+        with _own_signals():
+            ray.init(log_to_driver=True)
         try:
+            _await_slots(workers or 1)
             yield
         finally:
             ray.shutdown()
@@ -40,19 +47,48 @@ def ray_cluster(workers: int | None) -> Iterator[None]:
     place = folder_for_sockets(gettempdir())
     with TemporaryDirectory(prefix="kt-", dir=place, ignore_cleanup_errors=True) as folder:
         # More workers than cores share the cores: Ray's CPUs are slots, not cores.
-        slots = max(workers or 1, os.cpu_count() or 1)
-        ray.init(
-            address="local",
-            num_cpus=slots,
-            include_dashboard=False,
-            log_to_driver=True,
-            runtime_env={"worker_process_setup_hook": without_idle_warnings},
-            _temp_dir=folder,
-        )
+        cpus = max(workers or 1, os.cpu_count() or 1)
+        with _own_signals():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=True,
+                runtime_env={"worker_process_setup_hook": without_idle_warnings},
+                _temp_dir=folder,
+            )
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps our handler of SIGTERM, which `ray.init` replaces by its own."""
+    held = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, held)
+
+
+def _await_slots(workers: int) -> None:
+    """Returns once every worker has its place: nodes may join late, and what they have decides what is computed on.
+
+    Without a limit, as Ray waits for its resources; whoever started the run knows why nodes do not come.
+    """
+    told = -1
+    while (there := slots(ray.cluster_resources())) < workers:
+        if there != told:
+            _log.warning("Waiting for nodes: there is a place for %d of %d workers", there, workers)
+            told = there
+        time.sleep(_NODES_POLL_SECONDS)
+
+
+def slots(resources: Mapping[str, float]) -> int:
+    """For how many workers a cluster has a place: one GPU each, or one CPU each where there are no GPUs."""
+    return int(resources.get("GPU", 0) or resources.get("CPU", 0))
 
 
 def folder_for_sockets(temporary: str) -> str:

@@ -1,7 +1,6 @@
 """One run from its job to its verified model: the sequence that `kubetune run` and a cluster's RayJob share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -9,11 +8,10 @@ from tempfile import TemporaryDirectory
 
 import ray
 
-from kubetune_api.outcome import Ending
 from kubetune_api.run import Run
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
+from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.tensors import Expectation
 from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.cluster import BoardReader, accelerators, new_board, ray_cluster, run_workers
@@ -23,8 +21,9 @@ from kubetune_trainer.events import Listener
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.progress import ProgressTeller
-from kubetune_trainer.records import BaseModel, RequirementResult, RunRecord
+from kubetune_trainer.records import BaseModel, RunRecord
 from kubetune_trainer.report import render_card, render_report, write_metrics
+from kubetune_trainer.storage.credentials import Credentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.task import TrainedModel, WorkerTask
@@ -35,44 +34,25 @@ from kubetune_trainer.training.zero import stage_for
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A run that trained and published a model."""
-
-    record: RunRecord
-    artifact: Artifact
-
-    def status(self, progress: Progress | None) -> FineTuneJobStatus:
-        """The status of the job: a model that misses a requirement is kept, and the run has failed."""
-        ending = Ending(
-            run=self.record.run_id,
-            started_at=self.record.started_at,
-            finished_at=self.record.finished_at,
-            progress=progress,
-            metrics=self.record.final_metrics(),
-            artifact=self.artifact,
-        )
-        missed = [requirement for requirement in self.record.requirements if not requirement.met]
-        if not missed:
-            return ending.succeeded()
-        message = "; ".join(_miss(requirement) for requirement in missed)
-        return ending.failed(Reason.REQUIREMENT_MISSED, f"{message}. The model is kept in {self.artifact.uri}")
-
-
-def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Outcome:
-    """Runs the job to its end, or raises the `RunError` that says why it cannot.
+def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Published:
+    """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
     """
     spec = run.job.spec
     listener.phase("Checking the output")
-    store = Store.open(run.root)
+    credentials = Credentials.of(run)
+    store = Store.open(run.root, secret=credentials.opening(run.root))
     preflight(store)
+    if earlier := find_published(run, store):
+        listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
+        return earlier
     listener.phase("Fetching the model")
-    base = pretrained_model(spec.model, cache)
+    base = pretrained_model(spec.model, cache, credentials=credentials)
     listener.phase("Reading the data")
-    data = _read_data(run, base, cache)
-    claim(run, store, now())
+    data = _read_data(run, base, cache, credentials)
+    run = claim(run, store, now())
+    listener.claimed(run.claimed)
     listener.phase("Starting the workers")
     with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(run.workers):
         task, workers = _task(run, base, data, cache, listener)
@@ -84,17 +64,17 @@ def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: 
     _verify(store, run, base, trained)
     record = _record(run, task, base, data, trained, started_at=started_at, finished_at=now())
     listener.phase("Publishing")
-    return Outcome(record, _publish(store, run, record, trained))
+    return _publish(store, run, record, trained, listener)
 
 
-def _read_data(run: Run, base: PretrainedModel, cache: Path) -> PreparedData:
+def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: Credentials) -> PreparedData:
     spec = run.job.spec
     dataset = spec.dataset
     config, tokenizer = load_config(base.folder, spec), load_tokenizer(base.folder)
     check_vocabulary(config, tokenizer)
     sources = {"train": dataset, "validation": dataset.validation, "test": dataset.test}
     files = {
-        name: fetch_dataset(source.uri, source.revision, cache)
+        name: fetch_dataset(source.uri, source.revision, cache, credentials)
         for name, source in sources.items()
         if source is not None
     }
@@ -109,7 +89,7 @@ def _task(
     plan = BatchPlan(
         rows=data.splits["train"].rows,
         global_batch_size=spec.training.global_batch_size,
-        micro_batch_size=min(spec.training.micro_batch_size, spec.training.global_batch_size),
+        micro_batch_size=spec.training.micro_batch,
         workers=workers,
         epochs=spec.training.epochs,
         max_steps=spec.training.max_steps,
@@ -139,12 +119,6 @@ def _workers(run: Run, gpus: int, listener: Listener) -> int:
         )
         return gpus
     return asked
-
-
-def _miss(requirement: RequirementResult) -> str:
-    bounds = [f"at least {requirement.min:g}"] if requirement.min is not None else []
-    bounds += [f"at most {requirement.max:g}"] if requirement.max is not None else []
-    return f"{requirement.metric} is {requirement.value:.4f}, required is {' and '.join(bounds)}"
 
 
 def _count(number: int, what: str) -> str:
@@ -180,7 +154,7 @@ def _record(
     return RunRecord(
         job=run.job,
         run_id=run.run_id,
-        execution=run.execution,
+        execution=run.claimed,
         workers=task.plan.workers,
         zero_stage=task.stage,
         device=trained.device,
@@ -203,23 +177,20 @@ def _record(
     )
 
 
-def _publish(store: Store, run: Run, record: RunRecord, trained: TrainedModel) -> Artifact:
-    """Uploads what people read, then the manifest, which names it all."""
+def _publish(store: Store, run: Run, record: RunRecord, trained: TrainedModel, listener: Listener) -> Published:
+    """Uploads what people read, then the manifest, which names it all; where another execution was first, it counts."""
     rejected = not trained.accepted
     folder = run.folder(rejected=rejected)
-    model_uri = store.uri(f"{folder}/model")
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         here = Path(scratch)
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
-        (here / "README.md").write_text(render_card(record, model_uri), encoding="utf-8")
+        (here / "README.md").write_text(render_card(record, store.uri(f"{folder}/model")), encoding="utf-8")
         write_metrics(record, here / "metrics.jsonl")
         files = [*trained.files, *upload_folder(here, store, folder)]
-    published = commit(run, store, manifest(record, files, folder=folder, rejected=rejected), rejected=rejected)
-    return Artifact(
-        uri=model_uri,
-        manifest_uri=published.uri,
-        report_uri=store.uri(f"{folder}/report.html"),
-        digest=published.digest,
-        size_bytes=sum(file.size for file in files),
-        rejected=rejected,
-    )
+    content = manifest(record, files, folder=folder, rejected=rejected)
+    if committed := commit(run, store, content, rejected=rejected):
+        return read_published(run, store, committed, rejected=rejected)
+    first = find_published(run, store)
+    assert first is not None, "a manifest is there and cannot be found"
+    listener.note(f"execution {first.execution} published this run first: its model counts")
+    return first

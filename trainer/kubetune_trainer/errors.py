@@ -2,25 +2,20 @@
 
 import errno
 
-from kubetune_api.status import USER_REASONS, Reason
+from kubetune_api.status import Reason
 
 
 class RunError(Exception):
     """The run cannot go on. The message is a sentence that a person can act on."""
 
     def __init__(self, reason: str, message: str) -> None:
-        # Both go to `args`, so that the error survives pickling between Ray's processes.
-        super().__init__(reason, message)
         self.reason = reason
-        self.message = message
+        self.message = _on_one_line(message)
+        # Both go to `args`, so that the error survives pickling between Ray's processes.
+        super().__init__(reason, self.message)
 
     def __str__(self) -> str:
         return self.message
-
-    @property
-    def users_to_mend(self) -> bool:
-        """Whether the author of the manifest or of the data must act: the command line exits with 2, not 1."""
-        return self.reason in USER_REASONS
 
 
 def invalid_data(message: str) -> RunError:
@@ -36,3 +31,8 @@ def invalid_model(message: str) -> RunError:
 def storage_is_full(fault: OSError) -> bool:
     """Whether a write failed for want of space or quota."""
     return fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _on_one_line(message: str) -> str:
+    """Names of files, tensors and columns come from strangers: none of them may move the cursor of a terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)

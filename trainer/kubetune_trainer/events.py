@@ -14,6 +14,9 @@ class Listener(Protocol):
     def phase(self, text: str) -> None:
         """What the run does now, for people."""
 
+    def claimed(self, execution: int) -> None:
+        """The run has the number under which it writes."""
+
     def note(self, text: str) -> None:
         """Something about the job that its author should know."""
 
@@ -37,6 +40,10 @@ class JsonLines:
         """See `Listener`."""
         self._write("phase", text=text)
 
+    def claimed(self, execution: int) -> None:
+        """See `Listener`."""
+        self._write("claimed", execution=execution)
+
     def note(self, text: str) -> None:
         """See `Listener`."""
         self._write("note", text=text)
@@ -59,29 +66,39 @@ class JsonLines:
 
 
 class LastProgress:
-    """A listener that passes everything on and remembers how far the training came."""
+    """A listener that passes everything on, to several in turn, and remembers how far the training came."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
         self.last: Progress | None = None
 
     def phase(self, text: str) -> None:
         """See `Listener`."""
-        self._listener.phase(text)
+        for listener in self._listeners:
+            listener.phase(text)
+
+    def claimed(self, execution: int) -> None:
+        """See `Listener`."""
+        for listener in self._listeners:
+            listener.claimed(execution)
 
     def note(self, text: str) -> None:
         """See `Listener`."""
-        self._listener.note(text)
+        for listener in self._listeners:
+            listener.note(text)
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""
         self.last = progress
-        self._listener.progress(progress)
+        for listener in self._listeners:
+            listener.progress(progress)
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""
-        self._listener.evaluated(record)
+        for listener in self._listeners:
+            listener.evaluated(record)
 
     def finished(self, status: FineTuneJobStatus) -> None:
         """See `Listener`."""
-        self._listener.finished(status)
+        for listener in self._listeners:
+            listener.finished(status)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable
 
-from kubetune_api.status import Progress
+from kubetune_api.status import Progress, six_digits
 from kubetune_trainer.events import Listener
 from kubetune_trainer.records import EvaluationRecord, StepRecord
 
@@ -38,8 +38,8 @@ def progress_of(recent: Iterable[StepRecord], total_steps: int) -> Progress:
         step=last.step,
         total_steps=total_steps,
         epoch=last.epoch,
-        loss=last.loss,
-        learning_rate=last.learning_rate,
-        tokens_per_second=sum(step.tokens for step in steps) / max(seconds, 1e-9),
+        loss=six_digits(last.loss),
+        learning_rate=six_digits(last.learning_rate),
+        tokens_per_second=six_digits(sum(step.tokens for step in steps) / max(seconds, 1e-9)),
         seconds_left=(total_steps - last.step) * seconds / len(steps),
     )

@@ -1,6 +1,5 @@
 """What each Ray Train worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,11 +10,14 @@ import torch.distributed as dist
 
 from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.reopen import stored_shapes
+from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.model.freeze import may_stay
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
+from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
+from kubetune_trainer.storage.credentials import Credentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.task import TrainedModel, WorkerTask
 from kubetune_trainer.training.device import detect
@@ -30,9 +32,10 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
     first = dist.get_rank() == 0
     device = detect()
     context = ray.train.get_context()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
     data: PreparedData = ray.get(task.data)
-    folder = pretrained_model(spec.model, Path(task.cache), expect=task.model_files).folder
+    credentials = Credentials.of(task.run)
+    folder = pretrained_model(spec.model, Path(task.cache), task.model_files, credentials).folder
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
@@ -42,9 +45,15 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
     trained = sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
     engine = build_engine(loaded.model, spec.training, task.plan, stage=task.stage, device=device)
     records: list[StepRecord | EvaluationRecord] = []
+    metadata = task.run.job.metadata
+    show = StepMetrics(
+        namespace=metadata.namespace, name=metadata.name, attempt=task.run.attempt, worker=dist.get_rank()
+    )
 
     def report(record: StepRecord | EvaluationRecord) -> None:
         records.append(record)
+        if isinstance(record, StepRecord):
+            show(record)
         if first:
             task.board.post.remote(record)
 
@@ -84,6 +93,7 @@ def _upload(
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         loaded.save(Path(scratch), state)
         tokenizer.save_pretrained(scratch)
-        store = Store.open(task.run.root)
+        root = task.run.root
+        store = Store.open(root, secret=Credentials.of(task.run).opening(root))
         files = upload_folder(Path(scratch), store, f"{task.run.folder(rejected=rejected)}/model")
     return shapes, tuple(files)

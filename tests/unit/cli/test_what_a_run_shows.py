@@ -15,6 +15,7 @@ from kubetune_cli.main import app
 from kubetune_cli.progress import PlainView, detail, line_for
 from kubetune_cli.results import print_results
 from kubetune_cli.run import Finished, new_run_id
+from kubetune_cli.trainer_process import why_not_installed
 from tiny import job_for
 
 ENDING = Ending("run-1", started_at="2026-01-01T00:00:00Z", finished_at="2026-01-01T00:01:00Z")
@@ -92,6 +93,13 @@ def test_a_run_of_a_wrong_manifest_names_its_faults_and_exits_with_2(tmp_path: P
     assert result.exit_code == 2
     assert "spec" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_command_line_without_the_trainer_says_what_to_install() -> None:
+    assert why_not_installed() is None
+    sentence = why_not_installed(("json", "no_module_of_that_name"))
+    assert sentence is not None
+    assert "not installed (no_module_of_that_name); install kubetune with its extras `cli` and `trainer`" in sentence
 
 
 def test_a_run_takes_one_job(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def parquet(**columns: Any) -> bytes:
     return buffer.getvalue()
 
 
+def columnar_bomb() -> bytes:
+    """80 MiB of one letter, with pages that cannot be read: refused, if at all, before anything is unpacked."""
+    sink = io.BytesIO()
+    table = pa.table({"text": ["a" * 2**20] * 80, "label": ["good", "bad"] * 40})
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False)
+    content = bytearray(sink.getvalue())
+    content[4:200] = bytes(196)
+    return bytes(content)
+
+
 def not_utf8() -> pa.Array:
     raw = pa.array([b"fine", b"\xff\xfe"], pa.binary())
     return pa.StringArray.from_buffers(len(raw), raw.buffers()[1], raw.buffers()[2])
@@ -306,6 +316,13 @@ FILES = [
         parquet(text=not_utf8(), label=["good", "bad"]),
         "s3://data/r.parquet, row 2: the column 'text' (spec.dataset.columns.text) holds bytes that are not UTF-8;"
         " write the file again with UTF-8 strings",
+    ),
+    Case(
+        "a decompression bomb in Parquet",
+        "r.parquet",
+        columnar_bomb(),
+        "s3://data/r.parquet becomes more than 500 times larger when it is unpacked, as a decompression bomb does; if"
+        " the data is real, upload it uncompressed",
     ),
 ]
 

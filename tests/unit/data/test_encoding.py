@@ -203,11 +203,40 @@ def test_a_conversation_is_cut_on_the_right_and_dropped_if_no_answer_is_left() -
 
 
 @pytest.mark.parametrize(
+    ("dated", "text"),
+    [
+        pytest.param("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024", id="as Llama 3 writes it"),
+        pytest.param("{{ strftime_now(format='%Y-%m-%d') }}", "2024-07-26", id="as Mistral writes it"),
+        pytest.param("{{ strftime_now('%-d/%-m, %A %H:%M') }}", "26/7, Friday 00:00", id="without leading zeros"),
+        pytest.param("{{ strftime_now('%d') | int - 1 }}", "25", id="a date reckoned with"),
+        pytest.param(
+            "{% if strftime_now is defined %}{% for i in [1, 2] %}{{ strftime_now('%j') }}{% endfor %}{% endif %}",
+            "208208",
+            id="in a block",
+        ),
+        pytest.param(
+            "{% macro day() %}{{ strftime_now('%y') }}{% endmacro %}{{ day() }}", "24", id="in a macro of its own"
+        ),
+    ],
+)
+def test_a_template_that_prints_the_date_prints_a_fixed_one(dated: str, text: str) -> None:
+    assert Layout.of(gpt_like(dated + CHATML)).before == f"{text}<|im_start|>user\n"
+
+
+@pytest.mark.parametrize("begin", ["", "\n", "\n\n  ", "  {% if true %}x{% endif %}\n", "{#- none -#}\n y"])
+def test_a_template_begins_as_it_would_by_itself(begin: str) -> None:
+    tokenizer = gpt_like(begin + CHATML)
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "what"}], tokenize=False)
+    assert asked.startswith(Layout.of(tokenizer).before + "what")
+
+
+@pytest.mark.parametrize(
     ("template", "fault"),
     [
         (CHATML + "{{ '!' if add_generation_prompt }}", "does not begin a whole conversation the way it begins one"),
         ("{{ raise_exception('no') }}", "fails on a conversation of one question and one answer"),
         ("{{ messages.nothing.at.all }}", "fails on a conversation of one question and one answer"),
+        ("{{ 1 / 0 }}", "fails on a conversation of one question and one answer"),
         ("{{ messages[0]['content'] * 2 }}", "does not write a prompt and its answer once each"),
         ("{{ messages[0]['content'] }}", "does not write a prompt and its answer once each"),
     ],
@@ -215,6 +244,7 @@ def test_a_conversation_is_cut_on_the_right_and_dropped_if_no_answer_is_left() -
         "an answer that begins elsewhere",
         "a refusal",
         "an error",
+        "an error of arithmetic",
         "a prompt that stands twice",
         "an answer that is left out",
     ],

@@ -170,6 +170,15 @@ def test_the_settings_are_yaml_that_gives_the_manifest_back() -> None:
     assert yaml.safe_load(block.content) == record.job.manifest()
 
 
+def test_the_settings_have_the_fixed_defaults_and_say_so() -> None:
+    card = render_card(classification(total=30), STORED)
+    (block,) = [token for token in tokens(card) if token.type == "fence" and token.info == "yaml"]
+    dataset = yaml.safe_load(block.content)["spec"]["dataset"]
+    assert dataset["stratify"] is True
+    assert "testFraction" not in dataset
+    assert "fixed defaults;\na field that is not there was not set:" in card
+
+
 @pytest.mark.parametrize(
     ("record", "uri", "folder", "words"),
     [

@@ -1,12 +1,13 @@
 """Curves: made small without losing a spike, smoothed without inventing one, and drawn in the page's own colours."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kubetune_trainer.report import svg
-from kubetune_trainer.report.charts import learning_rate_chart, loss_chart
+from kubetune_trainer.report.charts import learning_rate_chart, loss_chart, metrics_chart
 from kubetune_trainer.report.series import Line, line, smoothing_window
 from made_up_runs import classification
 
@@ -73,6 +74,24 @@ def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
     assert chart is not None
     assert [key.name for key in chart.legend] == ["training", "mean of 35 steps", "validation", "test"]
     assert learning_rate_chart(without_evaluations) is not None
+
+
+@pytest.mark.parametrize(
+    ("epoch", "tick"),
+    [
+        pytest.param(1.0, "1", id="a whole epoch"),
+        pytest.param(0.35, "0.35", id="a run that ends within its first epoch"),
+    ],
+)
+def test_a_single_evaluation_is_a_point_for_each_metric_over_its_epoch(epoch: float, tick: str) -> None:
+    record = classification()
+    chart = metrics_chart(
+        replace(record, evaluations=(replace(record.evaluations[-1], split="validation", epoch=epoch),))
+    )
+    assert chart is not None
+    points = re.findall(r'<use [^>]*style="fill: var\(--series-(\d)\)', chart.picture)
+    assert points == ["1", "2", "3", "4"]
+    assert f">{tick}</text>" in chart.picture
 
 
 def test_mathematics_in_a_text_stays_a_text() -> None:

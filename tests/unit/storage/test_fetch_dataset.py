@@ -1,6 +1,8 @@
 """From the URI of a dataset to files on this machine."""
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.sources import fetch_dataset
+from kubetune_trainer.storage.store import ObjectInfo, Store
+from kubetune_trainer.storage.trees import StoreSource, fetch, glob, open_source
 
 
 @pytest.fixture
@@ -95,7 +99,7 @@ def test_what_a_killed_process_left_unfinished_is_begun_anew(data: Path, tmp_pat
     uri, cache = f"{data.as_uri()}/a.csv", tmp_path / "cache"
     whole = fetch_dataset(uri, None, cache)[0].path.parent
     unfinished = whole.rename(whole.with_suffix(".unfinished"))
-    (unfinished / ".files.json").unlink()
+    (unfinished / ".listing.json").unlink()
     assert fetch_dataset(uri, None, cache)[0].path.read_text() == "a.csv"
 
 
@@ -105,3 +109,64 @@ def test_a_cache_that_cannot_be_written_is_told(data: Path, tmp_path: Path) -> N
         fetch_dataset(f"{data.as_uri()}/a.csv", None, tmp_path / "cache")
     assert caught.value.reason == Reason.STORAGE_FAILED
     assert str(caught.value) == f"{tmp_path / 'cache'} could not be written: File exists."
+
+
+class Meddling(Store):
+    """A store in which somebody acts between the listing and the reading."""
+
+    act: Callable[[], object]
+
+    def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
+        found = super().children(path)
+        self.act()
+        return found
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda path: path.write_text("other"), id="replaced"),
+        pytest.param(lambda path: path.unlink(), id="removed"),
+    ],
+)
+def test_a_file_that_changes_after_the_listing_is_refused(
+    data: Path, tmp_path: Path, act: Callable[[Path], object]
+) -> None:
+    store = Meddling.open("file:///")
+    assert isinstance(store, Meddling)
+    store.act = lambda: act(data / "a.csv")
+    source = StoreSource(store)
+    with pytest.raises(RunError) as caught:
+        fetch(source, glob(source, f"{data}/a.csv".strip("/")), tmp_path / "cache")
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == (
+        f"{data.as_uri()}/a.csv changed or went away while it was being read; start the run again."
+    )
+
+
+def test_a_file_that_changed_under_its_link_is_not_taken_from_the_cache(data: Path, tmp_path: Path) -> None:
+    source, path = open_source(f"{data.as_uri()}/a.csv", None)
+    listed = glob(source, path)
+    fetch(source, listed, tmp_path / "cache")
+    (data / "a.csv").write_text("other words")
+    with pytest.raises(RunError, match="changed or went away while it was being read"):
+        fetch(source, listed, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_what_never_ends_is_not_read(data: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "a pipe":
+        os.mkfifo(data / "c.csv")
+    else:
+        (data / "c.csv").symlink_to("/dev/zero")
+    with pytest.raises(RunError) as caught:
+        fetch_dataset(f"{data.as_uri()}/*.csv", None, tmp_path / "cache")
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == f"{data.as_uri()}/c.csv is a device or a pipe, which is never read; name a file."
+
+
+def test_a_name_moves_no_cursor(data: Path, tmp_path: Path) -> None:
+    (data / "notes\u009b31m\u202e.txt").write_text("")
+    with pytest.raises(RunError) as caught:
+        fetch_dataset(f"{data.as_uri()}/*.txt", None, tmp_path / "cache")
+    assert str(caught.value).startswith(f"{data.as_uri()}/*.txt names no data file: notes\\x9b31m\\u202e.txt.")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.sources import fetch_model
+from kubetune_trainer.storage.models import fetch_model
 
 CONFIG = {"model_type": "bert"}
 
@@ -165,6 +165,24 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
             id="remote code of the tokenizer",
         ),
         pytest.param(
+            write("config.json", '{"model_type": "bert", "_attn_implementation": "someone/kernel"}'),
+            "{uri}/config.json asks for code of its own (_attn_implementation), which is never run; choose a model that"
+            " transformers itself knows, or remove _attn_implementation if it does.",
+            id="a compiled kernel of the hub",
+        ),
+        pytest.param(
+            write("tokenizer_config.json", '{"vocab": "/run/secrets/token"}'),
+            "{uri}/tokenizer_config.json names a file of the machine it is read on (vocab), which is never opened;"
+            " remove vocab.",
+            id="a vocabulary from elsewhere on the machine",
+        ),
+        pytest.param(
+            write("special_tokens_map.json", '{"vocab_file": "/run/secrets/token"}'),
+            "{uri}/special_tokens_map.json names a file of the machine it is read on (vocab_file), which is never"
+            " opened; remove vocab_file.",
+            id="the same by the legacy file",
+        ),
+        pytest.param(
             write("config.json", "{}"),
             "{uri}/config.json has no model_type; take the file that came with the model.",
             id="a config without a model type",
@@ -214,6 +232,21 @@ def test_a_model_that_cannot_be_used_is_refused(
             id="a missing tensor",
         ),
         pytest.param(
+            write("model.safetensors.index.json", '{"weight_map": {"weight.1": ["a list"]}}'),
+            "{uri} is incomplete: the file ['a list'] is missing, though model.safetensors.index.json names it; copy"
+            " the model again.",
+            id="an index that names no file",
+        ),
+        pytest.param(
+            write(
+                "model.safetensors.index.json",
+                '{"weight_map": {"weight.1": "../model/model-00001-of-00002.safetensors"}}',
+            ),
+            "{uri} is incomplete: the file ../model/model-00001-of-00002.safetensors is missing, though"
+            " model.safetensors.index.json names it; copy the model again.",
+            id="an index that leads out of the folder",
+        ),
+        pytest.param(
             write("model.safetensors.index.json", "{}"),
             "{uri}/model.safetensors.index.json has no weight_map; take the file that came with the model.",
             id="an empty index",
@@ -229,6 +262,16 @@ def test_an_incomplete_model_is_refused(tmp_path: Path, spoil: Callable[[Path], 
     assert str(caught.value) == message.format(uri=uri)
 
 
+def test_the_attention_of_transformers_itself_and_paths_that_it_ignores_are_no_fault(
+    model: Path, tmp_path: Path
+) -> None:
+    (model / "config.json").write_text(json.dumps(CONFIG | {"_attn_implementation": "sdpa"}))
+    (model / "tokenizer_config.json").write_text(
+        '{"tokenizer_file": "/home/author/tokenizer.json", "vocab_file": null}'
+    )
+    assert len(fetch_model(model.as_uri(), None, tmp_path / "cache").files) == 4
+
+
 def test_a_missing_gguf_file_is_told(tmp_path: Path) -> None:
     uri = f"{tmp_path.as_uri()}/none.gguf"
     with pytest.raises(RunError) as caught:
@@ -241,21 +284,40 @@ def test_a_worker_takes_the_model_that_the_driver_saw(model: Path, tmp_path: Pat
     assert fetch_model(model.as_uri(), None, tmp_path / "worker", expect=seen.stored).stored == seen.stored
 
 
-@pytest.mark.parametrize("change", ["another content", "another file"])
-def test_a_worker_refuses_a_model_that_changed(model: Path, tmp_path: Path, change: str) -> None:
+def test_a_worker_asks_nothing_of_the_source_for_what_the_cache_holds(model: Path, tmp_path: Path) -> None:
     seen = fetch_model(model.as_uri(), None, tmp_path / "cache")
-    if change == "another content":
-        save_file({"weight": torch.zeros(4)}, model / "model.safetensors")
-        culprit = "model.safetensors"
-    else:
-        (model / "vocab.txt").write_text("words")
-        culprit = "vocab.txt"
+    (model / "vocab.txt").write_text("a file that the driver did not see")
+    worker = fetch_model("file:///nowhere", None, tmp_path / "cache", expect=seen.stored)
+    assert (worker.folder, worker.files) == (seen.folder, seen.files)
+
+
+@pytest.mark.parametrize("node", ["driver", "worker"], ids=["on the driver's node", "on another node"])
+def test_a_worker_refuses_weights_that_changed(model: Path, tmp_path: Path, node: str) -> None:
+    seen = fetch_model(model.as_uri(), None, tmp_path / "driver")
+    save_file({"weight": torch.zeros(4)}, model / "model.safetensors")
     with pytest.raises(RunError) as caught:
-        fetch_model(model.as_uri(), None, tmp_path / "cache", expect=seen.stored)
+        fetch_model(model.as_uri(), None, tmp_path / node, expect=seen.stored)
+    assert caught.value.reason == Reason.INVALID_MODEL
     assert str(caught.value) == (
-        f"{model.as_uri()} changed while the run was starting: {model.as_uri()}/{culprit} is another file now;"
+        f"{model.as_uri()} changed while the run was starting: {model.as_uri()}/model.safetensors is another file now;"
         " start again."
     )
+
+
+def test_a_worker_on_another_node_refuses_a_model_with_a_file_more(model: Path, tmp_path: Path) -> None:
+    seen = fetch_model(model.as_uri(), None, tmp_path / "driver")
+    (model / "vocab.txt").write_text("words")
+    with pytest.raises(RunError, match=r"vocab\.txt is another file now; start again"):
+        fetch_model(model.as_uri(), None, tmp_path / "worker", expect=seen.stored)
+
+
+def test_a_model_that_went_back_to_what_the_driver_saw_is_taken(model: Path, tmp_path: Path) -> None:
+    seen = fetch_model(model.as_uri(), None, tmp_path / "cache")
+    save_file({"weight": torch.zeros(4)}, model / "model.safetensors")
+    with pytest.raises(RunError):
+        fetch_model(model.as_uri(), None, tmp_path / "cache", expect=seen.stored)
+    save_file({"weight": torch.ones(4)}, model / "model.safetensors")
+    assert fetch_model(model.as_uri(), None, tmp_path / "cache", expect=seen.stored).stored == seen.stored
 
 
 def test_a_worker_with_another_digest_is_refused(model: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from safetensors.torch import save
 from disk import files_of_at_most
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.sources import fetch_dataset, fetch_model
+from kubetune_trainer.storage.models import fetch_model
+from kubetune_trainer.storage.sources import fetch_dataset
 from servers.hub import COMMIT, TOKEN, Hub, Repository
 from servers.processes import free_port
 
@@ -62,6 +63,23 @@ def test_several_workers_of_a_machine_download_once(hub: Hub, tmp_path: Path) ->
     with ThreadPoolExecutor(4) as pool:
         models = list(pool.map(lambda _: fetch_model("hf://someone/model", COMMIT, tmp_path), range(4)))
     assert len({model.folder for model in models}) == 1
+    assert sorted(hub.downloads) == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_a_worker_asks_nothing_of_the_hub_for_what_the_driver_fetched(hub: Hub, tmp_path: Path) -> None:
+    seen = fetch_model("hf://someone/model", COMMIT, tmp_path)
+    hub.broken = 500
+    worker = fetch_model("hf://someone/model", COMMIT, tmp_path, expect=seen.stored)
+    assert (worker.folder, worker.files) == (seen.folder, seen.files)
+
+
+def test_the_workers_of_another_machine_download_once(hub: Hub, tmp_path: Path) -> None:
+    seen = fetch_model("hf://someone/model", COMMIT, tmp_path / "driver")
+    hub.downloads.clear()
+    with ThreadPoolExecutor(4) as pool:
+        there = [tmp_path / "worker"] * 4
+        models = list(pool.map(lambda cache: fetch_model("hf://someone/model", COMMIT, cache, seen.stored), there))
+    assert [model.stored for model in models] == [seen.stored] * 4
     assert sorted(hub.downloads) == ["config.json", "model.safetensors", "tokenizer.json"]
 
 
@@ -221,6 +239,39 @@ def test_a_hub_that_refuses_is_told(hub: Hub, tmp_path: Path, status: int, reaso
         fetch_model("hf://someone/model", COMMIT, tmp_path)
     assert caught.value.reason == reason
     assert str(caught.value) == f"hf://someone/model could not be read: {why.format(hub=hub.endpoint)}."
+
+
+def test_a_server_that_is_no_hub_is_told(hub: Hub, tmp_path: Path) -> None:
+    hub.broken = 200
+    with pytest.raises(RunError) as caught:
+        fetch_model("hf://someone/model", COMMIT, tmp_path)
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == (
+        f"hf://someone/model could not be read: {hub.endpoint} answers as no hub does; check HF_ENDPOINT."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param("../../x.csv", "its name leads out of the repository; ask its owner to rename it", id="upwards"),
+        pytest.param("/x.csv", "its name leads out of the repository; ask its owner to rename it", id="to the root"),
+        pytest.param(
+            "a:x.csv",
+            "the library of the hub refuses it: Invalid filename 'a:x.csv': cannot be an absolute, drive-relative or"
+            " UNC path. Please ask the repository owner to rename this file",
+            id="to a drive",
+        ),
+    ],
+)
+def test_a_file_whose_name_leads_elsewhere_is_refused(hub: Hub, tmp_path: Path, name: str, why: str) -> None:
+    hub.repositories["datasets/someone/evil"] = Repository({name: b"x"})
+    pattern = "/".join("*" for _ in name.split("/"))
+    with pytest.raises(RunError) as caught:
+        fetch_dataset(f"hf://datasets/someone/evil/{pattern}", COMMIT, tmp_path / "deep" / "cache")
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == f"hf://datasets/someone/evil/{name} could not be read: {why}."
+    assert list(tmp_path.rglob("*.csv")) == []
 
 
 def test_a_hub_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

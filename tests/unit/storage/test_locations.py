@@ -54,7 +54,7 @@ def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri: str, why: str
     with pytest.raises(RunError) as caught:
         Location.parse(uri)
     assert caught.value.reason == Reason.INVALID_MANIFEST
-    assert str(caught.value) == f"The URI {uri} cannot be used: {why}."
+    assert str(caught.value) == f"The URI {uri} cannot be used: {why}.".replace("\n", "\\n")
 
 
 @pytest.mark.parametrize("uri", ["s3://key:secret@bucket/x", "s3://key:sec/ret@bucket/x", "az://secret@container/x"])

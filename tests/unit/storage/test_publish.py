@@ -16,27 +16,14 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RunRecord, StoredFile
 from kubetune_trainer.storage.store import Store
 from made_up_runs import causal, classification
+from stores import put
 
 NOW = "2026-03-02T09:14:07Z"
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def store(root: Path) -> Store:
-    return Store.open(root.as_uri())
-
-
-def run_of(job: FineTuneJob, execution: int = 1) -> Run:
-    return Run(job=job, run_id="run-1", execution=execution, workers=2)
-
-
-@pytest.fixture
 def run() -> Run:
-    return run_of(classification().job)
+    return Run(job=classification().job, run_id="run-1", workers=2)
 
 
 def files_below(root: Path) -> list[str]:
@@ -58,7 +45,7 @@ class CarelessStore(Store):
     """A store that takes If-None-Match for a decoration, as some S3 servers do."""
 
     def create(self, path: str, data: bytes) -> bool:
-        self.put(path, data)
+        put(self, path, data)
         return True
 
 
@@ -85,35 +72,38 @@ def test_an_output_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> Non
     )
 
 
-def test_an_execution_belongs_to_the_first_who_claims_it(store: Store, root: Path, run: Run) -> None:
-    claim(run, store, NOW)
+def test_a_run_gets_the_lowest_execution_that_is_free(store: Store, root: Path, run: Run) -> None:
+    assert claim(run, store, NOW) == run.model_copy(update={"execution": 1})
     owner = json.loads((root / "executions/1.json").read_bytes())
-    assert (owner["run"], owner["execution"], owner["claimedAt"]) == ("run-1", 1, NOW)
-    with pytest.raises(RunError) as caught:
-        claim(run, store, NOW)
-    assert str(caught.value) == (
-        f"{root.as_uri()}/executions/1.json exists: another process owns execution 1 of this run."
-        " Nothing was changed; start the job again, which takes a number of its own."
-    )
+    assert (owner["run"], owner["attempt"], owner["execution"], owner["claimedAt"]) == ("run-1", 1, 1, NOW)
+    assert claim(run, store, NOW).execution == 2
     assert json.loads((root / "executions/1.json").read_bytes()) == owner
-
-
-def test_the_next_execution_is_free(store: Store, root: Path, run: Run) -> None:
-    claim(run, store, NOW)
-    claim(run_of(run.job, execution=2), store, NOW)
     assert files_below(root) == ["executions/1.json", "executions/2.json"]
 
 
-def test_of_many_who_claim_at_once_one_wins(store: Store, run: Run) -> None:
-    def wins(_: int) -> bool:
-        try:
-            claim(run, store, NOW)
-        except RunError:
-            return False
-        return True
+def test_a_number_that_was_claimed_is_not_tried_for_again(store: Store, root: Path, run: Run) -> None:
+    put(store, "executions/1.json", b"somebody else's")
+    put(store, "executions/3.json", b"somebody else's")
+    assert [claim(run, store, NOW).execution for _ in range(2)] == [2, 4]
+    assert (root / "executions/1.json").read_bytes() == b"somebody else's"
 
+
+def test_of_many_who_claim_at_once_each_gets_a_number_of_its_own(store: Store, run: Run) -> None:
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(wins, range(16))) == 1
+        claimed = list(pool.map(lambda _: claim(run, store, NOW).execution, range(16)))
+    assert sorted(number or 0 for number in claimed) == list(range(1, 17))
+
+
+def test_a_run_is_not_started_without_end(store: Store, root: Path, run: Run) -> None:
+    for _ in range(2):
+        claim(run, store, NOW, most=2)
+    with pytest.raises(RunError) as caught:
+        claim(run, store, NOW, most=2)
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert str(caught.value) == (
+        f"{root.as_uri()}/executions holds 2 executions of this run, the most that there may be; start a new job, which"
+        " gets a folder of its own."
+    )
 
 
 def test_a_folder_is_uploaded_with_all_below_it(store: Store, root: Path, tmp_path: Path) -> None:
@@ -129,18 +119,9 @@ def test_a_folder_is_uploaded_with_all_below_it(store: Store, root: Path, tmp_pa
 
 
 def test_a_manifest_is_written_once_and_never_replaced(store: Store, root: Path, run: Run) -> None:
-    published = commit(run, store, {"winner": 1}, rejected=False)
-    content = (root / "manifest.json").read_bytes()
-    assert content == b'{"winner":1}\n'
-    assert published.digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
-    assert published.uri == f"{root.as_uri()}/manifest.json"
-    with pytest.raises(RunError) as caught:
-        commit(run_of(run.job, execution=2), store, {"winner": 2}, rejected=False)
-    assert str(caught.value) == (
-        f"{root.as_uri()}/manifest.json exists: another execution has already published this run."
-        " Nothing was overwritten; start the job again for another run."
-    )
-    assert (root / "manifest.json").read_bytes() == content
+    assert commit(run, store, {"winner": 1}, rejected=False) == b'{"winner":1}\n'
+    assert commit(run, store, {"winner": 2}, rejected=False) is None
+    assert (root / "manifest.json").read_bytes() == b'{"winner":1}\n'
 
 
 def test_a_rejected_model_has_a_manifest_of_its_own(store: Store, root: Path, run: Run) -> None:

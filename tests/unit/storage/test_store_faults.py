@@ -11,6 +11,7 @@ from kubetune_trainer.storage.clients import Patience
 from kubetune_trainer.storage.store import Store
 from servers.processes import free_port
 from servers.scripted import ScriptedServer
+from stores import put
 
 QUICK = Patience(connect=1, response=0.3, retries=1, retry_window=0.2)
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
@@ -107,7 +108,7 @@ def test_the_answer_of_a_server_becomes_a_sentence_without_secrets(
     with ScriptedServer(status, error_body(code)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         with pytest.raises(RunError) as caught:
-            Store.open("s3://models/team", QUICK).put("note", b"words")
+            put(Store.open("s3://models/team", QUICK), "note", b"words")
     assert caught.value.reason == reason
     assert str(caught.value) == f"s3://models/team/note could not be written: {why.format(server=server.endpoint)}."
     assert caught.value.__cause__ is None
@@ -117,7 +118,7 @@ def test_the_answer_of_a_server_becomes_a_sentence_without_secrets(
 def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://someone:password@127.0.0.1:{free_port()}")
     with pytest.raises(RunError) as caught:
-        Store.open("s3://models", QUICK).put("note", b"")
+        put(Store.open("s3://models", QUICK), "note", b"")
     assert "password" not in str(caught.value)
 
 

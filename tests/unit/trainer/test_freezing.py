@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kubetune_api.job import Freeze
+from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import FAMILIES, family_of
 from kubetune_trainer.model.freeze import freeze, may_stay
@@ -73,7 +74,7 @@ def test_more_layers_than_there_are_are_refused() -> None:
     assert str(caught.value) == (
         "spec.method.freeze.bottomLayers: 4 layers cannot be frozen, the model has 3; freeze 3 or fewer"
     )
-    assert caught.value.users_to_mend
+    assert caught.value.reason == Reason.INVALID_MODEL
 
 
 def test_nothing_left_to_train_is_refused() -> None:

@@ -9,6 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import FAMILIES
 from kubetune_trainer.model.gguf import converted
@@ -31,6 +32,12 @@ def load(
 ) -> LoadedModel:
     torch.manual_seed(seed)
     return load_model(folder, spec_for(task, folder), labels, load_tokenizer(folder))
+
+
+def read_and_load(folder: Path) -> LoadedModel:
+    """As driver and worker do: a tokenizer alone would be the first to stumble over the configuration."""
+    load_config(folder, spec_for("SequenceClassification"))
+    return load(folder)
 
 
 def labelled(family: str, labels: tuple[str, ...]) -> Any:
@@ -212,6 +219,46 @@ def test_a_tokenizer_without_padding_pads_with_its_end_of_text(tmp_path: Path) -
     del settings["pad_token"]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     assert load_tokenizer(tmp_path).pad_token == "[END]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        pytest.param(
+            {"id2label": [1, 2]}, "config.json does not load: 'list' object has no attribute 'items'", id="no mapping"
+        ),
+        pytest.param(
+            {"dtype": "evil"}, "config.json does not load: module 'torch' has no attribute 'evil'", id="no such type"
+        ),
+        pytest.param({"hidden_act": "evil"}, "the model does not load: 'evil'", id="no such function"),
+        pytest.param(
+            {
+                "quantization_config": {
+                    "quant_method": "torchao",
+                    "quant_type": {"default": {"_type": "X", "_data": {}}},
+                }
+            },
+            "the model does not load: No module named 'torchao'",
+            id="weights in need of a package that is not there",
+        ),
+        pytest.param(
+            {"transformers_weights": "../elsewhere.safetensors"},
+            "the model does not load: `transformers_weights` must reference a file inside the model directory, got"
+            " ../elsewhere.safetensors",
+            id="weights beside the model",
+        ),
+    ],
+)
+def test_a_configuration_that_leads_astray_is_the_models_fault(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    saved(tiny_model("bert", labels=2), tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | settings))
+    with pytest.raises(RunError) as caught:
+        read_and_load(tmp_path)
+    assert caught.value.reason == Reason.INVALID_MODEL
+    assert str(caught.value) == f"spec.model.uri: {message}"
 
 
 def test_a_tokenizer_that_does_not_load_is_told(tmp_path: Path) -> None:

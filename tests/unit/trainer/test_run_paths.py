@@ -29,7 +29,7 @@ def test_each_execution_has_its_claim_and_its_folder() -> None:
 
 
 def test_a_rejected_model_lies_apart_with_its_own_manifest() -> None:
-    assert run().folder(rejected=True) == "rejected/executions/1"
+    assert run(execution=1).folder(rejected=True) == "rejected/executions/1"
     assert run().manifest_path(rejected=True) == "rejected/manifest.json"
     assert run().manifest_path(rejected=False) == "manifest.json"
 
@@ -50,8 +50,3 @@ def test_a_run_error_survives_pickling() -> None:
     assert (back.reason, back.message, str(back)) == (
         Reason.INVALID_DATA, "row 3 has no label; add one", "row 3 has no label; add one",
     )  # fmt: skip
-    assert back.users_to_mend
-
-
-def test_a_full_disk_is_not_the_users_manifest() -> None:
-    assert not RunError(Reason.STORAGE_FAILED, "the disk is full").users_to_mend

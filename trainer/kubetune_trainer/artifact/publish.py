@@ -4,13 +4,11 @@ Readers trust only what a manifest names, and a manifest is created once and nev
 thought dead still writes, it cannot change a published result.
 """
 
-import hashlib
 import json
 import os
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,8 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
-
-@dataclass(frozen=True)
-class Publication:
-    """A committed manifest."""
-
-    uri: str
-    digest: str
-    """`sha256:` and 64 hexadecimal digits, over the manifest's bytes."""
+MOST_EXECUTIONS = 1000
+"""How many starts of one run may write; far more than any job has."""
 
 
 def preflight(store: Store, token: str | None = None) -> None:
@@ -52,21 +44,20 @@ def preflight(store: Store, token: str | None = None) -> None:
         )
 
 
-def claim(run: Run, store: Store, now: str) -> None:
-    """Makes this process the owner of the run's execution; RunError if another one is."""
-    owner = {
-        "run": run.run_id,
-        "execution": run.execution,
-        "claimedAt": now,
-        # Unlike in every other process, so that a repeated request knows its own claim again.
-        "by": f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}",
-    }
-    if not store.create(run.claim, canonical_json(owner)):
-        raise RunError(
-            Reason.STORAGE_FAILED,
-            f"{store.uri(run.claim)} exists: another process owns execution {run.execution} of this run."
-            " Nothing was changed; start the job again, which takes a number of its own.",
-        )
+def claim(run: Run, store: Store, now: str, most: int = MOST_EXECUTIONS) -> Run:
+    """The run with the lowest execution that was free, which now belongs to this process."""
+    # Unlike in every other process, so that a repeated request knows its own claim again.
+    by = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}"
+    for number in range(1, most + 1):
+        claimed = run.model_copy(update={"execution": number})
+        owner = {"run": run.run_id, "attempt": run.attempt, "execution": number, "claimedAt": now, "by": by}
+        if store.create(claimed.claim, canonical_json(owner)):
+            return claimed
+    raise RunError(
+        Reason.STORAGE_FAILED,
+        f"{store.uri('executions')} holds {most} executions of this run, the most that there may be; start a"
+        " new job, which gets a folder of its own.",
+    )
 
 
 def upload_folder(folder: Path, store: Store, prefix: str) -> list[StoredFile]:
@@ -75,17 +66,11 @@ def upload_folder(folder: Path, store: Store, prefix: str) -> list[StoredFile]:
     return [store.upload(path, f"{prefix}/{path.relative_to(folder).as_posix()}") for path in files]
 
 
-def commit(run: Run, store: Store, content: Mapping[str, Any], *, rejected: bool) -> Publication:
-    """Writes the manifest, which publishes all that it names; RunError if the run has one already."""
-    path, data = run.manifest_path(rejected=rejected), canonical_json(content)
+def commit(run: Run, store: Store, content: Mapping[str, Any], *, rejected: bool) -> bytes | None:
+    """Writes the manifest, which publishes all that it names; its bytes, or None if the run has another one already."""
+    data = canonical_json(content)
     # The manifest goes last: readers take it as the commit.
-    if not store.create(path, data):
-        raise RunError(
-            Reason.STORAGE_FAILED,
-            f"{store.uri(path)} exists: another execution has already published this run."
-            " Nothing was overwritten; start the job again for another run.",
-        )
-    return Publication(store.uri(path), f"sha256:{hashlib.sha256(data).hexdigest()}")
+    return data if store.create(run.manifest_path(rejected=rejected), data) else None
 
 
 def canonical_json(content: Mapping[str, Any]) -> bytes:

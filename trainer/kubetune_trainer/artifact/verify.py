@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kubetune_api.status import Reason
+from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_faults
 from kubetune_trainer.artifact.tensors import Expectation, TensorCheck
 from kubetune_trainer.errors import RunError
@@ -59,15 +60,8 @@ def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Exp
 
 def _listing_faults(store: Store, folder: str, files: Sequence[StoredFile]) -> Iterator[str]:
     sent = {file.name for file in files}
-    for path in sorted(set(_walk(store, folder)) - sent):
+    for path in sorted({info.path for info in walk(store, folder)} - sent):
         yield f"{path} is in the store, but this run did not write it"
-
-
-def _walk(store: Store, folder: str) -> Iterator[str]:
-    folders, objects = store.children(folder)
-    yield from (info.path for info in objects)
-    for name in folders:
-        yield from _walk(store, f"{folder}/{name}")
 
 
 def _file_faults(store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck) -> list[str]:

@@ -1,7 +1,8 @@
 """CSV: the values of the wanted columns, record by record."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from kubetune_trainer.data.rows import Column, place
@@ -25,21 +26,22 @@ _REMEDIES = {
 }
 
 
-def csv_records(file: LocalFile, columns: Sequence[Column]) -> Iterator[tuple[int, list[str]]]:
+def csv_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple[int, list[str]]]:
     """(line, the values in the order of `columns`) for each record; blank lines are passed over."""
     # The limit belongs to the process; nothing else here reads CSV.
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    reader = csv.reader(lines(file), strict=True)
-    header = _next(reader, file)
-    assert header is not None, "lines() refuses an empty file"
-    positions = [_position(column, file, header[1]) for column in columns]
-    while (record := _next(reader, file)) is not None:
-        line, cells = record
-        if not cells:
-            continue
-        if len(cells) != len(header[1]):
-            raise _ragged(file, line, len(cells), len(header[1]))
-        yield line, [cells[position] for position in positions]
+    with closing(lines(file)) as text:
+        reader = csv.reader(text, strict=True)
+        header = _next(reader, file)
+        assert header is not None, "lines() refuses an empty file"
+        positions = [_position(column, file, header[1]) for column in columns]
+        while (record := _next(reader, file)) is not None:
+            line, cells = record
+            if not cells:
+                continue
+            if len(cells) != len(header[1]):
+                raise _ragged(file, line, len(cells), len(header[1]))
+            yield line, [cells[position] for position in positions]
 
 
 def _next(reader: "_csv.Reader", file: LocalFile) -> tuple[int, list[str]] | None:

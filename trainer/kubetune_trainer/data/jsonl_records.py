@@ -1,7 +1,8 @@
 """JSON Lines: the values of the wanted columns, object by object."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 from kubetune_trainer.data.rows import Column, place
@@ -13,21 +14,22 @@ from kubetune_trainer.records import LocalFile
 _KINDS = {list: "list", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
 
 
-def jsonl_records(file: LocalFile, columns: Sequence[Column]) -> Iterator[tuple[int, list[object]]]:
+def jsonl_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple[int, list[object]]]:
     """(line, the values in the order of `columns`) for each object.
 
     A key that a row lacks is a missing value; one that every row lacks is a missing column.
     """
     unseen = set(columns)
     present: dict[str, None] = {}
-    for number, line in enumerate(lines(file), start=1):
-        if not line.strip():
-            continue
-        record = _parse(line, file, number)
-        if unseen:
-            unseen = {column for column in unseen if column.name not in record}
-            present.update(dict.fromkeys(record))
-        yield number, [record.get(column.name) for column in columns]
+    with closing(lines(file)) as text:
+        for number, line in enumerate(text, start=1):
+            if not line.strip():
+                continue
+            record = _parse(line, file, number)
+            if unseen:
+                unseen = {column for column in unseen if column.name not in record}
+                present.update(dict.fromkeys(record))
+            yield number, [record.get(column.name) for column in columns]
     if present:
         for column in columns:
             if column in unseen:

@@ -1,6 +1,6 @@
 """Parquet: the values of the wanted columns, row by row; no other column is read from the file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +15,7 @@ BATCH_ROWS = 1024
 """Rows unpacked at a time."""
 
 
-def parquet_records(file: LocalFile, columns: Sequence[Column]) -> Iterator[tuple[int, list[object]]]:
+def parquet_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple[int, list[object]]]:
     """(row, the values in the order of `columns`), rows counted from 1."""
     first, expanded = 1, 0
     for batch in _batches(file, columns):
@@ -39,10 +39,20 @@ def _batches(file: LocalFile, columns: Sequence[Column]) -> Iterator[pa.RecordBa
         names = [column.name for column in columns]
         texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
         with pq.ParquetFile(file.path, read_dictionary=texts) as parquet:
+            # Before the first batch: one page alone may fill the memory.
+            refuse_bomb(file, _unpacked(parquet.metadata, names))
             yield from parquet.iter_batches(batch_size=BATCH_ROWS, columns=names)
     except (pa.ArrowException, OSError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise invalid_data(f"{file.uri}: not a readable Parquet file ({detail}); upload it again") from error
+
+
+def _unpacked(metadata: pq.FileMetaData, names: Sequence[str]) -> int:
+    """The bytes of the columns once they are decompressed, by the file's own account."""
+    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    wanted = [index for index, path in enumerate(paths) if any(f"{path}.".startswith(f"{name}.") for name in names)]
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return sum(group.column(index).total_uncompressed_size for group in groups for index in wanted)
 
 
 def _value(scalar: pa.Scalar, file: LocalFile, row: int, column: Column) -> object:

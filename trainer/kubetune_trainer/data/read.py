@@ -1,7 +1,8 @@
 """Reads the files of a dataset, whatever their format, into rows that know where they came from."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 from kubetune_trainer.data.csv_records import csv_records
@@ -12,7 +13,7 @@ from kubetune_trainer.data.values import label_of, text_of
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 
-Records = Callable[[LocalFile, Sequence[Column]], Iterator[tuple[int, Sequence[Any]]]]
+Records = Callable[[LocalFile, Sequence[Column]], Generator[tuple[int, Sequence[Any]]]]
 
 FORMATS: dict[str, Records] = {
     ".csv": csv_records,
@@ -42,8 +43,9 @@ def _rows(file: LocalFile, columns: ColumnMap) -> Iterator[Row]:
     records = next((reader for ending, reader in FORMATS.items() if file.uri.endswith(ending)), None)
     if records is None:
         raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {', '.join(FORMATS)}")
-    for line, values in records(file, columns.wanted):
-        yield _row(file, line, values, columns)
+    with closing(records(file, columns.wanted)) as found:
+        for line, values in found:
+            yield _row(file, line, values, columns)
 
 
 def _row(file: LocalFile, line: int, values: Sequence[Any], columns: ColumnMap) -> Row:

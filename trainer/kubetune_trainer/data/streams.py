@@ -7,7 +7,7 @@ hide where its bad byte is.
 import bz2
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -30,8 +30,8 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _FROM_UTF16 = "save the file as UTF-8 (`iconv -f UTF-16 -t UTF-8 in > out`)"
 
 
-def lines(file: LocalFile) -> Iterator[str]:
-    """The lines of a text file, each with its line end, as csv's reader wants them."""
+def lines(file: LocalFile) -> Generator[str]:
+    """The lines of a text file, each with its line end, as csv's reader wants them. To be closed by who stops early."""
     if file.path.stat().st_size == 0:
         raise invalid_data(f"{file.uri} is empty (0 bytes); upload it again, or remove it")
     offset = 0

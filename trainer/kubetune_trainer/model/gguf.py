@@ -40,7 +40,8 @@ def _convert(gguf_file: Path, folder: Path) -> None:
             gguf_file.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
         )
     except Exception as fault:  # whatever the parser of a damaged file may stumble over
-        raise invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {fault}") from fault
+        said = " ".join(str(fault).split())
+        raise invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {said}") from fault
     tokenizer.save_pretrained(folder)
     # The weights are plain now, but transformers goes on taking the model for a quantised one, which it will not save.
     plain = AutoModelForCausalLM.from_config(_plain(model.config), dtype=torch.float32)

@@ -1,11 +1,12 @@
 """From a folder of model files to a model with the head of its task. Safetensors only, never remote code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -17,10 +18,13 @@ from transformers import (
 )
 
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import FAMILIES, Family, family_of
 from kubetune_trainer.model.freeze import freeze
+
+_STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
+"""What transformers raises over a configuration that it cannot follow; a lack of memory or of disk is none of these."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,29 @@ class LoadedModel:
 
 def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
     """The configuration of the pretrained model, refused where the task or the family does not fit."""
-    try:
+    with _loading("config.json", Exception):
         raw, _ = PretrainedConfig.get_config_dict(folder, local_files_only=True)
         # Before transformers sees it: an unknown type would make it speak of upgrades and remote code.
         family_of(str(raw.get("model_type")), spec.task.type)
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, StrictDataclassError) as fault:
-        said = " ".join(str(fault).split())
-        raise invalid_model(f"spec.model.uri: config.json does not load: {said}") from fault
+
+
+@contextmanager
+def _loading(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Makes a fault of any of these kinds the model's."""
+    try:
+        yield
+    except RunError:
+        raise
+    except kinds as fault:
+        said = " ".join(str(fault).split()) or type(fault).__name__
+        raise invalid_model(f"spec.model.uri: {what} does not load: {said}") from fault
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer, with a padding token."""
-    try:
+    with _loading("the tokenizer", Exception):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as fault:
-        raise invalid_model(f"spec.model.uri: the tokenizer does not load: {fault}") from fault
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise invalid_model("spec.model.uri: the tokenizer has neither a padding nor an end-of-text token")
@@ -104,16 +115,17 @@ def load_model(
         loader: Any = AutoModelForSequenceClassification
     else:
         loader = AutoModelForCausalLM
-    model, info = loader.from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    with _loading("the model", *_STUMBLES):
+        model, info = loader.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     classifies = spec.task.type == "SequenceClassification"
     new = _new_tensors(model, info, head_may_be_new=classifies)
     if classifies and not keep_head:
@@ -145,8 +157,8 @@ def _has_head_for(config: PretrainedConfig, labels: tuple[str, ...]) -> bool:
     """Whether the pretrained model is a classifier of these very labels, which is then trained further."""
     architectures = getattr(config, "architectures", None) or []
     return (
-        any(name.endswith("ForSequenceClassification") for name in architectures)
-        and tuple(config.id2label[index] for index in range(config.num_labels)) == labels
+        any(str(name).endswith("ForSequenceClassification") for name in architectures)
+        and tuple(config.id2label.get(index) for index in range(config.num_labels)) == labels
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from kubetune_api.job import Model
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.records import StoredFile
+from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
 from kubetune_trainer.storage.models import fetch_model
 
 
@@ -19,9 +20,14 @@ class PretrainedModel:
     """What was fetched, under its own names: before any conversion."""
 
 
-def pretrained_model(model: Model, cache: Path, expect: tuple[StoredFile, ...] | None = None) -> PretrainedModel:
+def pretrained_model(
+    model: Model,
+    cache: Path,
+    expect: tuple[StoredFile, ...] | None = None,
+    credentials: Credentials = ENVIRONMENT,
+) -> PretrainedModel:
     """Fetches the model and, where it is a GGUF file, converts it. `expect` as in `fetch_model`."""
-    fetched = fetch_model(model.uri, model.revision, cache, expect)
+    fetched = fetch_model(model.uri, model.revision, cache, expect, credentials)
     if fetched.gguf is None:
         return PretrainedModel(fetched.folder, fetched.stored)
     digest = next(file.sha256 for file in fetched.weights)

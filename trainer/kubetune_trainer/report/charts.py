@@ -1,5 +1,6 @@
 """The curves of a run. Each chart knows its legend and the sentence that stands for it where it cannot be seen."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -172,8 +173,11 @@ def _paint_points(axes: Axes, curve: Line, colour: str) -> None:
 
 def _label(axes: Axes, x: str, y: str, curves: Iterable[Line], *, from_zero: bool = False) -> None:
     axes.set_xlabel(x)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    low, high = axes.get_xlim()
+    # A run that ends within its first epoch has one place, and no whole number near it.
+    whole = math.ceil(low) <= math.floor(high)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.grid(visible=False, axis="x")
     logarithmic = _spans_magnitudes(curves)
     axes.set_ylabel(f"{y} (logarithmic)" if logarithmic else y)

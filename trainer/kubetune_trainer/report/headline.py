@@ -66,4 +66,5 @@ def _size_of_run(record: RunRecord) -> Figure:
     epochs = record.steps[-1].epoch if record.steps else 0.0
     workers = text.plural(record.workers, "worker")
     steps = text.plural(len(record.steps), "step")
-    return Figure("duration", took, (f"{steps}, {epochs:.3g} epochs", f"{workers} on {record.device}"))
+    passes = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
+    return Figure("duration", took, (f"{steps}, {passes}", f"{workers} on {record.device}"))

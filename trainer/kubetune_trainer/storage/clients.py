@@ -1,6 +1,7 @@
 """obstore's client for each kind of store, with the patience of a person who waits for a command to end.
 
-Credentials, endpoints and regions come from the standard environment variables, which obstore reads itself.
+Credentials come from the Secret for the place; where there is none they do, and endpoints and regions always do, from
+the standard environment variables, which obstore reads itself.
 """
 
 import os
@@ -12,6 +13,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.endpoints import LOOPBACK, endpoint_url, endpoint_variable
 from kubetune_trainer.storage.locations import Location
 
@@ -53,7 +55,7 @@ class Patience:
         return replace(self, response=self.response + size / _SLOW_COMPLETION)
 
 
-def connect(place: Location, patience: Patience) -> Any:
+def connect(place: Location, patience: Patience, secret: Secret | None = None) -> Any:
     """The client for the bucket of a place (for `file`: for the whole file system)."""
     if place.scheme == "file":
         return LocalStore()
@@ -70,7 +72,8 @@ def connect(place: Location, patience: Patience) -> Any:
         "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3), "base": 2},
     }
     kinds = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-    return kinds[place.scheme](place.bucket, client_options=options, retry_config=retry)
+    keys = secret.client_options(place.scheme) if secret else {}
+    return kinds[place.scheme](place.bucket, client_options=options, retry_config=retry, **keys)
 
 
 def _allows_http(place: Location) -> bool:

@@ -25,6 +25,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
+from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import sha256_of
 from kubetune_trainer.storage.endpoints import LOOPBACK
 from kubetune_trainer.storage.faults import explain_local
@@ -40,18 +41,18 @@ _REFUSED = (401, 403)
 class HubRepository:
     """One commit of a model or of a dataset."""
 
-    def __init__(self, name: str, revision: str, *, dataset: bool = False) -> None:
+    def __init__(self, name: str, revision: str, secret: Secret | None = None, *, dataset: bool = False) -> None:
         disable_progress_bars()
         self._name, self._revision, self._kind = name, revision, "dataset" if dataset else "model"
         # Read at each use, as obstore reads its own: the library would read it once, when imported.
         self._endpoint = (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
         _demand_encryption(self._endpoint, self.uri())
         # False, not None: the library would look for a token in the home folder.
-        self._token = os.environ.get("HF_TOKEN") or False
+        self._token = secret.hub_token() if secret else os.environ.get("HF_TOKEN") or False
         self._api = HfApi(endpoint=self._endpoint, token=self._token)
 
     @classmethod
-    def parse(cls, uri: str, revision: str | None) -> tuple["HubRepository", str]:
+    def parse(cls, uri: str, revision: str | None, secret: Secret | None = None) -> tuple["HubRepository", str]:
         """`hf://owner/name[/path]` or `hf://datasets/owner/name/path`: the repository, and the path in it."""
         rest = uri.removeprefix("hf://")
         dataset = rest.startswith(_DATASETS)
@@ -61,7 +62,7 @@ class HubRepository:
             raise RunError(Reason.INVALID_MANIFEST, f"The URI {uri} cannot be used: write {form}.")
         if revision is None:
             raise RunError(Reason.INVALID_MANIFEST, f"{uri} needs a revision: the commit, 40 hexadecimal digits.")
-        return cls("/".join(parts[:2]), revision, dataset=dataset), "/".join(parts[2:])
+        return cls("/".join(parts[:2]), revision, secret, dataset=dataset), "/".join(parts[2:])
 
     def uri(self, path: str = "") -> str:
         """The full URI of a file."""
@@ -85,6 +86,9 @@ class HubRepository:
             ObjectInfo(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else file.blob_id or "")
             for file in info.siblings or []
         ]
+        for file in files:
+            if any(part in ("", ".", "..") for part in file.path.split("/")):
+                raise self._failed(file.path, "its name leads out of the repository; ask its owner to rename it")
         return sorted(files, key=lambda file: file.path)
 
     def fetch(self, objects: Sequence[ObjectInfo], folder: Path) -> list[LocalFile]:
@@ -117,7 +121,7 @@ class HubRepository:
             yield
         except LocalEntryNotFoundError as error:  # the library's wrapping of what the server said
             raise self._explained(error.__cause__ or error, path) from None
-        except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, XetDownloadError, OSError) as error:
+        except (HfHubHTTPError, httpx2.HTTPError, XetDownloadError, OSError, ValueError) as error:
             raise self._explained(error, path) from None
 
     def _explained(self, error: BaseException, path: str) -> RunError:
@@ -130,6 +134,10 @@ class HubRepository:
                 return self._refused("there is no such repository, or it is private; correct the URI, or set HF_TOKEN")
             case HFValidationError():
                 return self._failed(path, "this is not the name of a repository; write owner/name")
+            case ValueError() if path:
+                return self._failed(path, f"the library of the hub refuses it: {error}".rstrip("."))
+            case ValueError():
+                return self._failed(path, f"{self._endpoint} answers as no hub does; check HF_ENDPOINT")
             case HfHubHTTPError():
                 return self._answered(path, error.response.status_code)
             case OSError() if error.errno:

@@ -1,18 +1,20 @@
 """Where pretrained models come from: only safetensors or GGUF weights, never a pickle, never remote code."""
 
-import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
+from kubetune_trainer.storage.cache import kept
+from kubetune_trainer.storage.configs import CONFIG, check_config, read_json
+from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, open_source
 from kubetune_trainer.storage.weights import check_gguf, check_safetensors
 
-_CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model.*\.safetensors")
@@ -29,8 +31,6 @@ _BESIDE = (
 _SENTENCEPIECE = ".model"
 _GGUF = ".gguf"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_LARGEST_JSON = 64 * 2**20
-"""Bytes of JSON that are parsed at most; the index of the largest public models is far smaller."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,60 @@ class ModelFiles:
         return tuple(file.stored for file in self.files)
 
 
-def fetch_model(uri: str, revision: str | None, into: Path, expect: tuple[StoredFile, ...] | None = None) -> ModelFiles:
+def fetch_model(
+    uri: str,
+    revision: str | None,
+    into: Path,
+    expect: tuple[StoredFile, ...] | None = None,
+    credentials: Credentials = ENVIRONMENT,
+) -> ModelFiles:
     """The model's files on this machine, checked: whole, safe, complete.
 
-    `into` is a cache folder. `expect` are the files that another process of this run saw: a model that changed since is
-    refused.
+    `into` is a cache folder. `expect` are the files that another process of this run saw and checked: where the cache
+    holds them, nothing is asked of the source; elsewhere they are fetched, and a model that changed since is refused.
     """
-    source, path = open_source(uri, revision)
-    chosen = _chosen(uri, source, path)
-    is_gguf = chosen[0].path.endswith(_GGUF)
-    files = fetch(source, chosen, into)
-    model = ModelFiles(files[0].path.parent, tuple(files), files[0].path if is_gguf else None)
-    _check_unchanged(uri, model, expect)
-    if is_gguf:
-        check_gguf(files[0].path, files[0].uri)
+    if expect is None:
+        files = _checked(uri, revision, into, credentials)
+        seen, fill = tuple(file.stored for file in files), partial(_linked, files)
     else:
-        _check_config(uri, model.folder)
+        seen, fill = expect, partial(_fetched_again, uri, revision, expect, credentials)
+    return _model(kept(into, ["seen", *sorted(map(astuple, seen))], fill))
+
+
+def _checked(uri: str, revision: str | None, into: Path, credentials: Credentials) -> list[LocalFile]:
+    """What lies at the source now."""
+    source, path = open_source(uri, revision, credentials)
+    files = fetch(source, _chosen(uri, source, path), into)
+    model = _model(files)
+    if model.gguf is not None:
+        check_gguf(model.gguf, files[0].uri)
+    else:
+        check_config(uri, model.folder)
         _check_weights(uri, model.folder, {file.path.name for file in model.weights})
-    return model
+    return files
+
+
+def _linked(files: Sequence[LocalFile], folder: Path) -> list[LocalFile]:
+    """The same files under the name that a process without a listing looks for."""
+    for file in files:
+        link = folder / file.path.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(file.path.absolute())
+    return [replace(file, path=folder / file.path.name) for file in files]
+
+
+def _fetched_again(
+    uri: str, revision: str | None, expect: tuple[StoredFile, ...], credentials: Credentials, folder: Path
+) -> list[LocalFile]:
+    source, path = open_source(uri, revision, credentials)
+    files = source.fetch(_chosen(uri, source, path), folder)
+    _check_unchanged(uri, files, expect)
+    return files
+
+
+def _model(files: Sequence[LocalFile]) -> ModelFiles:
+    first = files[0].path
+    return ModelFiles(first.parent, tuple(files), first if first.name.endswith(_GGUF) else None)
 
 
 def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
@@ -88,12 +124,12 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
     weights = _weights(uri, objects)
     if weights[0].endswith(_GGUF):
         return [objects[weights[0]]]
-    if _CONFIG not in objects:
+    if CONFIG not in objects:
         raise invalid_model(f"{uri} has no config.json, which says what kind of model it is; add it.")
     if not any(name in _TOKENIZERS or name.endswith(_SENTENCEPIECE) for name in objects):
         raise invalid_model(f"{uri} has no tokenizer (tokenizer.json, vocab.txt or *.model); add the model's own.")
     beside = [name for name in objects if name in _BESIDE or name.endswith(_SENTENCEPIECE)]
-    return [objects[name] for name in sorted({_CONFIG, *weights, *beside})]
+    return [objects[name] for name in sorted({CONFIG, *weights, *beside})]
 
 
 def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:
@@ -118,36 +154,22 @@ def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:
     raise invalid_model(f"{uri} holds no weights: there is neither {_WEIGHTS} nor {_INDEX} nor a .gguf file.")
 
 
-def _check_unchanged(uri: str, model: ModelFiles, expect: tuple[StoredFile, ...] | None) -> None:
-    if expect is None:
-        return
-    before, now = ({file.name: file for file in files} for files in (expect, model.stored))
+def _check_unchanged(uri: str, files: Sequence[LocalFile], expect: tuple[StoredFile, ...]) -> None:
+    before, now = ({file.name: file for file in seen} for seen in (expect, [file.stored for file in files]))
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         raise invalid_model(f"{uri} changed while the run was starting: {changed[0]} is another file now; start again.")
-
-
-def _check_config(uri: str, folder: Path) -> None:
-    config = _json(uri, folder / _CONFIG)
-    if "model_type" not in config:
-        raise invalid_model(f"{uri}/{_CONFIG} has no model_type; take the file that came with the model.")
-    for name in (_CONFIG, "tokenizer_config.json"):
-        if (folder / name).exists() and "auto_map" in _json(uri, folder / name):
-            raise invalid_model(
-                f"{uri}/{name} asks for code of its own (auto_map), which is never run; choose a model that"
-                " transformers itself knows, or remove auto_map if it does."
-            )
 
 
 def _check_weights(uri: str, folder: Path, present: set[str]) -> None:
     tensors = {name: check_safetensors(folder / name, f"{uri}/{name}") for name in sorted(present)}
     if not (folder / _INDEX).exists():
         return
-    mapping = _json(uri, folder / _INDEX).get("weight_map")
+    mapping = read_json(uri, folder / _INDEX).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
         raise invalid_model(f"{uri}/{_INDEX} has no weight_map; take the file that came with the model.")
     for tensor, shard in sorted(mapping.items()):
-        if shard not in tensors:
+        if not isinstance(shard, str) or shard not in tensors:
             raise _incomplete(uri, f"the file {shard} is missing")
         if tensor not in tensors[shard]:
             raise _incomplete(uri, f"{shard} lacks the tensor {tensor}")
@@ -155,15 +177,3 @@ def _check_weights(uri: str, folder: Path, present: set[str]) -> None:
 
 def _incomplete(uri: str, what: str) -> RunError:
     return invalid_model(f"{uri} is incomplete: {what}, though {_INDEX} names it; copy the model again.")
-
-
-def _json(uri: str, path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _LARGEST_JSON:
-        raise invalid_model(f"{uri}/{path.name} is larger than {_LARGEST_JSON >> 20} MiB; this is no such file.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise invalid_model(f"{uri}/{path.name} is not a JSON object; take the file that came with the model.")
-    return content

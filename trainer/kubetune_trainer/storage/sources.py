@@ -1,25 +1,25 @@
-"""Where datasets and models come from: any store, or the Hugging Face hub."""
+"""Where datasets come from: any store, or the Hugging Face hub."""
 
 from pathlib import Path
 
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
-from kubetune_trainer.storage.models import ModelFiles, fetch_model
+from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, glob, open_source
-
-__all__ = ["DATA_SUFFIXES", "ModelFiles", "fetch_dataset", "fetch_model"]
 
 DATA_SUFFIXES = (".csv", ".csv.gz", ".csv.bz2", ".jsonl", ".jsonl.gz", ".jsonl.bz2", ".parquet")
 _NAMES_SHOWN = 5
 
 
-def fetch_dataset(uri: str, revision: str | None, into: Path) -> list[LocalFile]:
+def fetch_dataset(
+    uri: str, revision: str | None, into: Path, credentials: Credentials = ENVIRONMENT
+) -> list[LocalFile]:
     """The files that a dataset's URI names, on this machine, in the order of their paths.
 
     `into` is a cache folder. RunError (INVALID_DATA) if nothing fits, with the names of what is there instead.
     """
-    source, pattern = open_source(uri, revision)
+    source, pattern = open_source(uri, revision, credentials)
     found = glob(source, pattern)
     data = [info for info in found if info.path.endswith(DATA_SUFFIXES)]
     if not data:

@@ -15,6 +15,7 @@ import obstore.exceptions
 
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.clients import Patience, connect
+from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import pieces
 from kubetune_trainer.storage.faults import Attempt, explain, explain_local, is_missing
 from kubetune_trainer.storage.locations import Location
@@ -40,7 +41,7 @@ class ObjectInfo:
     """Relative to the store."""
     size: int
     version: str
-    """Changes when the content does: the ETag, or what a file system has in its place."""
+    """Changes when the content does: the ETag, or what a file system has in its place; else the time of the change."""
 
 
 def part_size(size: int) -> int:
@@ -51,16 +52,17 @@ def part_size(size: int) -> int:
 class Store:
     """A folder of object storage."""
 
-    def __init__(self, place: Location, patience: Patience) -> None:
+    def __init__(self, place: Location, patience: Patience, secret: Secret | None = None) -> None:
         self._place = place
+        self._secret = secret
         self._patience = patience
         with self._faults("reached", place):
-            self._client = connect(place, patience)
+            self._client = connect(place, patience, secret)
 
     @classmethod
-    def open(cls, uri: str, patience: Patience | None = None) -> "Store":
-        """The folder at `uri`; nothing is asked of the server yet."""
-        return cls(Location.parse(uri), patience or Patience.from_environment())
+    def open(cls, uri: str, patience: Patience | None = None, secret: Secret | None = None) -> "Store":
+        """The folder at `uri`, opened by the Secret or else by the environment; nothing is asked of the server yet."""
+        return cls(Location.parse(uri), patience or Patience.from_environment(), secret)
 
     def uri(self, path: str = "") -> str:
         """The full URI of an object."""
@@ -81,32 +83,38 @@ class Store:
         folders = [Location(place.scheme, place.bucket, prefix.strip("/")).name for prefix in found["common_prefixes"]]
         return sorted(folders), sorted((self._info(meta) for meta in found["objects"]), key=lambda info: info.path)
 
+    def info(self, path: str) -> ObjectInfo:
+        """An object as it is now; MissingObjectError if there is none."""
+        with self._faults("read", self._at(path)):
+            return self._info(self._client.head(self._at(path).key))
+
     def get(self, path: str) -> bytes:
         """The content of a small object; MissingObjectError if there is none."""
         with self._faults("read", self._at(path)):
             return bytes(self._client.get(self._at(path).key).bytes())
 
-    def download(self, path: str, to: Path) -> StoredFile:
-        """Streams an object into the file `to`; its name in the result is the full URI."""
+    def download(self, path: str, to: Path, version: str | None = None) -> StoredFile:
+        """Streams an object into the file `to`; its name in the result is the full URI.
+
+        MissingObjectError if there is none, or none of the `version` that is asked for.
+        """
         place, digest, size = self._at(path), hashlib.sha256(), 0
         try:
             with to.open("wb") as file:
-                stream = self._stream(place)
-                for piece in stream:
+                for piece in self._stream(place, version):
                     digest.update(piece)
                     size += file.write(piece)
         except OSError as error:
             raise explain_local(error, str(to), "written") from error
         return StoredFile(place.uri, size, digest.hexdigest())
 
-    def _stream(self, place: Location) -> Iterator[bytes]:
+    def _stream(self, place: Location, version: str | None) -> Iterator[bytes]:
         with self._faults("read", place):
-            yield from map(memoryview, self._client.get(place.key).stream())  # type: ignore[arg-type]
-
-    def put(self, path: str, data: bytes) -> None:
-        """Writes a small object, over any that is there."""
-        with self._faults("written", self._at(path)):
-            self._client.put(self._at(path).key, data, use_multipart=False)
+            answer = self._client.get(place.key)
+            # Compared here, not asked for by If-Match: Azure quotes an ETag in its answers and not in its listings.
+            if version not in (None, _version(answer.meta)):
+                raise MissingObjectError(place.uri)
+            yield from map(memoryview, answer.stream())  # type: ignore[arg-type]
 
     def create(self, path: str, data: bytes) -> bool:
         """Writes a small object if there is none of that name, as one atomic step; False if there is another one."""
@@ -139,7 +147,7 @@ class Store:
             if small is not None:
                 self._client.put(place.key, small, use_multipart=False)
             else:
-                client = connect(self._place, self._patience.for_bytes(size))
+                client = connect(self._place, self._patience.for_bytes(size), self._secret)
                 client.put(place.key, read(), chunk_size=part_size(size), max_concurrency=_PARTS_AT_ONCE)
         return StoredFile(path, sent, digest.hexdigest())
 
@@ -150,7 +158,7 @@ class Store:
 
     def _info(self, meta: Any) -> ObjectInfo:
         path = meta["path"].removeprefix(self._place.key).lstrip("/")
-        return ObjectInfo(path, meta["size"], meta["e_tag"] or meta["last_modified"].isoformat())
+        return ObjectInfo(path, meta["size"], _version(meta))
 
     @contextmanager
     def _faults(self, verb: str, place: Location) -> Iterator[None]:
@@ -161,3 +169,9 @@ class Store:
                 raise MissingObjectError(place.uri) from None
             # The cause is left out: its text holds access keys and signed URLs.
             raise explain(error, Attempt(verb, place, self._patience.response)) from None
+
+
+def _version(meta: Any) -> str:
+    """The same from a listing and from the head of an answer, which tells times in whole seconds."""
+    tag: str = (meta["e_tag"] or "").removeprefix("W/").strip('"')
+    return tag or meta["last_modified"].replace(microsecond=0).isoformat()

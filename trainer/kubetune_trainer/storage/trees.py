@@ -9,6 +9,7 @@ from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.cache import kept
+from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
 from kubetune_trainer.storage.digests import sha256_of
 from kubetune_trainer.storage.faults import explain_local
 from kubetune_trainer.storage.hub import HubRepository
@@ -49,26 +50,35 @@ class StoreSource:
 
     def _fetch(self, info: ObjectInfo, to: Path) -> LocalFile:
         there = self._store.local_path(info.path)
-        if there is None:
-            return self._download(info, to)
         try:
+            # An earlier try may have left a link, and nothing is to be written to where it leads.
             to.unlink(missing_ok=True)
-            to.symlink_to(there)
-            return LocalFile(to, self.uri(info.path), info.size, sha256_of(there))
-        except OSError as error:
-            raise explain_local(error, str(there), "read") from error
+            return self._download(info, to) if there is None else self._link(info, there, to)
+        except MissingObjectError:
+            raise self._failed(info, "changed or went away while it was being read; start the run again") from None
 
     def _download(self, info: ObjectInfo, to: Path) -> LocalFile:
-        try:
-            got = self._store.download(info.path, to)
-        except MissingObjectError:
-            got = None
-        if got is None or got.size != info.size:
-            raise RunError(
-                Reason.STORAGE_FAILED,
-                f"{self.uri(info.path)} changed or went away while it was being read; start the run again.",
-            )
+        got = self._store.download(info.path, to, info.version)
+        if got.size != info.size:
+            raise MissingObjectError(got.name)
         return LocalFile(to, got.name, got.size, got.sha256)
+
+    def _link(self, info: ObjectInfo, there: Path, to: Path) -> LocalFile:
+        if there.exists() and not there.is_file():
+            raise self._failed(info, "is a device or a pipe, which is never read; name a file")
+        try:
+            to.symlink_to(there)
+            linked = LocalFile(to, self.uri(info.path), info.size, sha256_of(there))
+        except FileNotFoundError:
+            raise MissingObjectError(self.uri(info.path)) from None
+        except OSError as error:
+            raise explain_local(error, str(there), "read") from error
+        if self._store.info(info.path) != info:
+            raise MissingObjectError(linked.uri)
+        return linked
+
+    def _failed(self, info: ObjectInfo, why: str) -> RunError:
+        return RunError(Reason.STORAGE_FAILED, f"{self.uri(info.path)} {why}.")
 
 
 def local_names(objects: Sequence[ObjectInfo]) -> list[str]:
@@ -79,12 +89,12 @@ def local_names(objects: Sequence[ObjectInfo]) -> list[str]:
     return [f"{number:05d}-{name}" for number, name in enumerate(names)]
 
 
-def open_source(uri: str, revision: str | None) -> tuple[Source, str]:
+def open_source(uri: str, revision: str | None, credentials: Credentials = ENVIRONMENT) -> tuple[Source, str]:
     """The bucket, file system or repository that a URI points into, and the path there."""
     if uri.startswith("hf://"):
-        return HubRepository.parse(uri, revision)
+        return HubRepository.parse(uri, revision, credentials.opening(uri))
     place = Location.parse(uri)
-    return StoreSource(Store.open(f"{place.scheme}://{place.bucket}/")), place.key
+    return StoreSource(Store.open(f"{place.scheme}://{place.bucket}/", secret=credentials.opening(uri))), place.key
 
 
 def fetch(source: Source, objects: Sequence[ObjectInfo], into: Path) -> list[LocalFile]:

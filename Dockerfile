@@ -1,0 +1,115 @@
+# Two images from one file: `--target operator` (no torch) and `--target trainer`. docs/install.md says how to build them.
+# The same sources, base and SOURCE_DATE_EPOCH give the same layers: dependencies come from uv.lock alone, and bytecode
+# is bound to no time stamp.
+
+# Any image with Python 3.11 or newer, its venv module and bash. For releases: pinned by digest, as the CI passes its own.
+ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
+
+
+FROM ${BASE_IMAGE} AS tools
+ARG UV_VERSION=0.13.9
+# A machine behind a private certificate authority mounts its bundle for the build and names it here; no layer keeps it.
+ARG SSL_CERT_FILE
+# Read-only root file systems let nobody write bytecode later, and importing torch without it takes ten seconds.
+ENV UV_PROJECT_ENVIRONMENT=/opt/kubetune \
+    UV_PYTHON_DOWNLOADS=never \
+    UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1 \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH
+RUN python3 -m venv /opt/uv \
+    && PIP_CERT="${SSL_CERT_FILE}" /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check "uv==${UV_VERSION}"
+WORKDIR /src
+COPY pyproject.toml uv.lock ./
+
+
+FROM tools AS operator-dependencies
+ARG SSL_CERT_FILE
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable --no-install-project \
+    # Which everybody may write to.
+    && rm -f "${UV_PROJECT_ENVIRONMENT}/.lock"
+
+
+FROM tools AS trainer-dependencies
+ARG SSL_CERT_FILE
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev --extra trainer --no-editable --no-install-project \
+    # Which everybody may write to.
+    && rm -f "${UV_PROJECT_ENVIRONMENT}/.lock"
+
+
+# The project alone, at the path where the images have their environment.
+FROM tools AS code
+ARG SSL_CERT_FILE
+COPY README.md LICENSE ./
+COPY crds crds
+COPY planner planner
+COPY operator operator
+COPY trainer trainer
+COPY cli cli
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv build --wheel --out-dir /wheel \
+    && /opt/uv/bin/uv venv "${UV_PROJECT_ENVIRONMENT}" \
+    && /opt/uv/bin/uv pip install --python "${UV_PROJECT_ENVIRONMENT}" --no-deps /wheel/*.whl \
+    # When the wheel was built: two builds would differ by it alone.
+    && cd "${UV_PROJECT_ENVIRONMENT}"/lib/python3*/site-packages/kubetune-*.dist-info \
+    && rm uv_cache.json \
+    && sed -i '/uv_cache.json/d' RECORD
+
+
+FROM ${BASE_IMAGE} AS runtime
+# torch asks for the user's name; under a user that the cluster invents, the variable answers.
+RUN echo "kubetune:x:65532:65532::/home/kubetune:/bin/bash" >>/etc/passwd \
+    && echo "kubetune:x:65532:" >>/etc/group \
+    && install -d -o 65532 -g 65532 -m 0770 /home/kubetune
+ENV PATH=/opt/kubetune/bin:$PATH \
+    HOME=/home/kubetune \
+    USER=kubetune \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /home/kubetune
+# By number: Kubernetes' runAsNonRoot cannot tell whether a name is root's.
+USER 65532:65532
+
+
+FROM runtime AS operator
+COPY --from=operator-dependencies /opt/kubetune /opt/kubetune
+COPY --from=code /opt/kubetune/lib /opt/kubetune/lib
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="kubetune-operator" \
+      org.opencontainers.image.description="Plans and launches the fine-tuning of FineTuneJobs" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENTRYPOINT ["python", "-m", "kubetune_operator"]
+
+
+# KubeRay starts it through bash and asks after it by HTTP. Nothing is compiled when a run starts, so it has no compiler:
+# the optimizer is torch's own fused AdamW, and no operation of DeepSpeed is used that would be built on first use.
+# DeepSpeed is told its accelerator by the trainer, and NVIDIA_VISIBLE_DEVICES by the device plugin: `all`, set here, would
+# give a pod without a GPU all of them.
+# It goes on from the stage that installed its dependencies, and so has uv too: seven gigabytes copied from one stage to
+# another would take twice the disk and minutes.
+FROM trainer-dependencies AS trainer
+COPY --from=runtime /etc/passwd /etc/group /etc/
+COPY --from=runtime --chown=65532:65532 /home/kubetune /home/kubetune
+ENV PATH=/opt/kubetune/bin:$PATH \
+    HOME=/home/kubetune \
+    USER=kubetune \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    RAY_USAGE_STATS_ENABLED=0 \
+    HF_HUB_DISABLE_TELEMETRY=1
+WORKDIR /home/kubetune
+USER 65532:65532
+COPY --from=code /opt/kubetune/lib /opt/kubetune/lib
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="kubetune-trainer" \
+      org.opencontainers.image.description="Runs one FineTuneJob: Ray Train workers with DeepSpeed ZeRO" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+CMD ["python", "-m", "kubetune_trainer"]

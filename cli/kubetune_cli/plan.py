@@ -1,0 +1,160 @@
+"""`kubetune plan`: the memory that a job needs and how it would be spread, worked out without a cluster."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from rich.console import Console
+from rich.table import Table
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.manifest import Manifest
+from kubetune_api.profile import FineTuneProfile, profile_name
+from kubetune_api.quantity import amount, is_quantity
+from kubetune_api.uris import resolve_relative_uris
+from kubetune_cli.validate import STANDARD_INPUT, load, name_of
+from kubetune_planner.catalogue import shape_of
+from kubetune_planner.plan import Accelerator, Plan, Refusal, gib, plan
+from kubetune_planner.shape import ModelShape
+
+_CONFIG = "config.json"
+_LARGEST_CONFIG = 1 << 20
+"""Bytes; real ones have a few thousand."""
+_LEAST_MEMORY = 1 << 20
+"""Bytes; no accelerator has less, and who gives less has mistaken the unit."""
+_PARTS = {
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "buffers": "buffers",
+    "overhead": "context",
+}
+"""The parts of a need, and the titles of their columns: the table is as wide as a terminal of 80 characters."""
+
+
+class CannotPlanError(Exception):
+    """Something that a plan needs is missing or wrong; the message is a sentence with the remedy."""
+
+
+def plan_file(
+    file: Path, profile_file: Path | None, *, accelerator_memory: str | None, config: Path | None
+) -> Plan | Refusal:
+    """Plans the one job of a manifest. CannotPlanError says what is missing.
+
+    The accelerator is the profile's, from `profile_file` or the manifest itself, or one of `accelerator_memory`: a
+    quantity, or a number of GiB.
+    The model's shape comes from `config`, a config.json; without it from the catalogue or the model's folder.
+    """
+    manifest, profiles = _read(file), _read(profile_file).profiles if profile_file else ()
+    if len(manifest.jobs) != 1:
+        raise CannotPlanError(
+            f"{name_of(file)}: a plan is for one FineTuneJob, and there are {len(manifest.jobs)}; put each into a file"
+            " of its own"
+        )
+    folder = Path.cwd() if file == STANDARD_INPUT else file.resolve().parent
+    job = resolve_relative_uris(manifest.jobs[0], folder)
+    accelerator = _accelerator(job, (*profiles, *manifest.profiles), accelerator_memory)
+    return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
+
+
+def print_plan(planned: Plan | Refusal, console: Console) -> None:
+    """A line for every stage that was considered, and the verdict in a sentence."""
+    chosen = planned.stage if isinstance(planned, Plan) else None
+    table = Table(title="GiB on each worker", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("ZeRO", no_wrap=True)
+    for title in ("batch", *_PARTS.values(), "total"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("fits", no_wrap=True)
+    for row in planned.candidates:
+        sizes = [*(getattr(row.need, part) for part in _PARTS), row.need.total]
+        verdict = "chosen" if row.stage == chosen else "yes" if row.fits else "no"
+        table.add_row(
+            str(row.stage),
+            str(row.micro_batch_size),
+            *(gib(size).removesuffix(" GiB") for size in sizes),
+            verdict,
+            style="bold" if row.stage == chosen else None,
+        )
+    console.print(table)
+    console.print(planned.sentence, highlight=False, markup=False)
+    if isinstance(planned, Refusal):
+        console.print(planned.proposal, highlight=False, markup=False)
+
+
+def _read(file: Path) -> Manifest:
+    manifest = load(file)
+    if manifest.faults:
+        raise CannotPlanError("\n".join(str(fault) for fault in manifest.faults))
+    return manifest
+
+
+def _accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory: str | None) -> Accelerator:
+    name = profile_name(job)
+    profile = next((profile for profile in profiles if profile.metadata.name == name), None)
+    described = profile.spec.accelerator if profile else None
+    if memory is not None:
+        return Accelerator("the accelerator", _bytes(memory), has_bf16=described.bf16 if described else True)
+    if described is None:
+        raise CannotPlanError(
+            f"{_why_no_accelerator(job, profiles)}, so the memory to plan for is not known; give the memory of one"
+            " accelerator, as --memory 80Gi, or by --profile the file of a profile with spec.accelerator.memory"
+        )
+    return Accelerator(f"the accelerator of profile {name}", int(amount(described.memory)), has_bf16=described.bf16)
+
+
+def _why_no_accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...]) -> str:
+    name, known = profile_name(job), [profile.metadata.name for profile in profiles]
+    if name in known:
+        return f"spec.resources.profile: profile {name} has no accelerator"
+    others = f" (only {', '.join(known)})" if known else ""
+    if job.spec.resources.profile is None:
+        return f"spec.resources.profile: the job names no profile, and there is none named {name} here{others}"
+    return f"spec.resources.profile: there is no FineTuneProfile named {name} here{others}"
+
+
+def _bytes(memory: str) -> int:
+    """The bytes of a quantity, or of a number of GiB."""
+    if is_quantity(memory):
+        size = int(amount(f"{memory}Gi" if memory[-1].isdigit() else memory))
+        if size >= _LEAST_MEMORY:
+            return size
+    raise CannotPlanError(
+        f"--memory: {memory} is not the memory of an accelerator; give a quantity as 80Gi, or a number of GiB as 80"
+    )
+
+
+def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
+    uri = job.spec.model.uri
+    if config is None and (known := shape_of(uri)):
+        return known
+    if config is None and uri.startswith("file://"):
+        config = Path(unquote(uri.removeprefix("file://").removeprefix("localhost"))) / _CONFIG
+    if config is None:
+        raise CannotPlanError(
+            f"spec.model.uri: kubetune does not know the shape of {uri}; give the model's {_CONFIG} with --config"
+        )
+    try:
+        return ModelShape.from_config(_json_of(config))
+    except ValueError as fault:
+        raise CannotPlanError(f"{config}: {fault}") from fault
+
+
+def _json_of(config: Path) -> dict[str, Any]:
+    try:
+        with config.open("rb") as stream:
+            text = stream.read(_LARGEST_CONFIG + 1)
+    except OSError as error:
+        raise CannotPlanError(
+            f"{config}: the file cannot be read: {error.strerror or error}; give the model's {_CONFIG} with --config"
+        ) from error
+    if len(text) > _LARGEST_CONFIG:
+        raise ValueError(f"the file has more than {_LARGEST_CONFIG} bytes, too many for a {_CONFIG}")
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the file is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError("the file holds no JSON object")  # noqa: TRY004
+    return value

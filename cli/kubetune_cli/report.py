@@ -1,0 +1,47 @@
+"""`kubetune report`: fetches the report of a job from object storage, through the trainer's own doorway to it."""
+
+import subprocess
+import sys
+import webbrowser
+from pathlib import Path
+
+from kubetune_cli.jobs import Cluster, Job, NothingToShowError, Tell, find
+
+
+def fetch(cluster: Cluster, name: str, file: Path | None) -> Path:
+    """Saves the report of a job; returns where. NothingToShowError says why there is none."""
+    job = find(cluster, name)
+    uri = report_uri(job)
+    target = (file or Path(f"{job.name}-report.html")).absolute()
+    done = subprocess.run(
+        # `--`: the URI is a tenant's, and must not be read as an option.
+        [sys.executable, "-m", "kubetune_trainer.fetch", "--", uri, str(target)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        raise NothingToShowError(done.stderr.strip() or "The trainer ended without a word.")
+    return target
+
+
+def report_uri(job: Job) -> str:
+    """Where the report is; NothingToShowError says why there is none."""
+    artifact = job.status.artifact
+    if artifact is None:
+        when = "a run that publishes no model leaves none" if job.ended else "it is published with the model"
+        raise NothingToShowError(f"{job.name} has no report; {when}. {job.state}")
+    if artifact.report_uri.startswith("file://"):
+        raise NothingToShowError(
+            f"The report of {job.name} is at {artifact.report_uri}, on the disk of the machine that ran it; look there."
+        )
+    return artifact.report_uri
+
+
+def open_in_browser(file: Path, tell: Tell) -> None:
+    """Shows the report."""
+    if not webbrowser.open(file.as_uri()):
+        tell("There is no browser here to open it with.")

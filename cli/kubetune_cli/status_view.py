@@ -1,0 +1,192 @@
+"""How jobs of a cluster look in a terminal. Every text of a status is a tenant's: it is shown as text alone."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Metric, Progress
+from kubetune_cli.jobs import Job
+from kubetune_cli.text import age, elide, paragraphs, printable
+
+_STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Running": "bold cyan"}
+_HEADLINES = ("test/accuracy", "test/perplexity", "validation/accuracy", "validation/perplexity")
+"""The metric that the table shows: the first of these that there is."""
+_MESSAGE = 80
+"""Characters of a message that the table shows."""
+
+
+def table_of(jobs: Sequence[Job], now: datetime, *, namespaces: bool) -> Table:
+    """A line for each job."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in [*["NAMESPACE"] * namespaces, "NAME", "PHASE", "STEP", "LOSS", "METRIC", "WORKERS", "ATTEMPT", "AGE"]:
+        table.add_column(title, no_wrap=True)
+    table.add_column("MESSAGE", overflow="ellipsis", no_wrap=True)
+    for job in jobs:
+        table.add_row(*[_text(job.namespace)] * namespaces, *_cells(job, now))
+    return table
+
+
+def _cells(job: Job, now: datetime) -> list[Text]:
+    status, progress = job.status, job.status.progress
+    loss = progress.loss if progress else None
+    return [
+        _text(job.name),
+        _phase(status),
+        _text(f"{progress.step}/{progress.total_steps}" if progress else ""),
+        _text("" if loss is None else f"{loss:.4f}"),
+        _text(_headline(status.metrics)),
+        _text(status.workers or ""),
+        _text(str(job.attempt.number) if job.attempt else ""),
+        _text(_age(job.created, now)),
+        _text(elide(printable(status.message or ""), _MESSAGE)),
+    ]
+
+
+def _headline(metrics: Sequence[Metric]) -> str:
+    values = {metric.name: metric.value for metric in metrics}
+    name = next((name for name in _HEADLINES if name in values), None)
+    return f"{name.partition('/')[2]} {values[name]:.4f}" if name else ""
+
+
+def whole(job: Job, now: datetime) -> RenderableType:
+    """All that is known of a job."""
+    status = job.status
+    parts: list[RenderableType] = [_title(job), *_indented(status.message or job.state)]
+    if status.progress is not None:
+        parts.append(_bar(status.progress, ended=job.ended))
+    parts.append(_indent(_facts(job, now)))
+    parts += _section("conditions", [_conditions(status.conditions, now)] if status.conditions else [])
+    parts += _section("attempts", [line for attempt in status.attempts for line in _attempt(attempt, now)])
+    values = [(metric.name, f"{metric.value:.4f}") for metric in status.metrics]
+    parts += _section("metrics", [_pairs(values)] if values else [])
+    parts += _section("result", _artifact(status.artifact) if status.artifact else [])
+    return Group(*parts)
+
+
+def line_of(job: Job) -> str:
+    """A job in one line, for a log."""
+    progress = job.status.progress
+    step = f"  {_step(progress)}  {_speed(progress)}" if progress and not job.ended else ""
+    return printable(f"{job.name}: {job.state}{step}")
+
+
+def _title(job: Job) -> Text:
+    reason = f" ({printable(job.status.reason)})" if job.status.reason else ""
+    return Text.assemble((job.name, "bold"), f" in {job.namespace}: ", _phase(job.status), reason)
+
+
+def _facts(job: Job, now: datetime) -> RenderableType:
+    status = job.status
+    return _pairs(
+        (name, value)
+        for name, value in (
+            ("workers", status.workers),
+            ("started", _moment(status.started_at, now)),
+            ("ended", _moment(status.finished_at, now)),
+            ("run", status.run),
+        )
+        if value
+    )
+
+
+def _bar(progress: Progress, *, ended: bool) -> RenderableType:
+    line = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=max(1, progress.total_steps), completed=progress.step, width=30)
+    line.add_row(_text(_step(progress)), bar, _text(_speed(progress, ended=ended)))
+    return _indent(line)
+
+
+def _step(progress: Progress) -> str:
+    return f"step {progress.step}/{progress.total_steps}"
+
+
+def _speed(progress: Progress, *, ended: bool = False) -> str:
+    words = [f"epoch {progress.epoch:.2f}"]
+    if progress.loss is not None:
+        words.append(f"loss {progress.loss:.4f}")
+    if progress.tokens_per_second is not None:
+        words.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+    if progress.seconds_left is not None and not ended:
+        left = max(0, round(progress.seconds_left))
+        words.append(f"{left // 60}:{left % 60:02} left")
+    return "  ".join(words)
+
+
+def _conditions(conditions: Sequence[Condition], now: datetime) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("type", "status", "reason", "since"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("message")
+    for found in conditions:
+        since = _age(found.last_transition_time, now)
+        table.add_row(*map(_text, (found.type, found.status, found.reason, since, found.message)))
+    return table
+
+
+def _attempt(attempt: Attempt, now: datetime) -> list[RenderableType]:
+    began, free = _moment(attempt.started_at, now), ", which costs no attempt" if attempt.free else ""
+    if attempt.finished_at is None:
+        return [_text(f"{attempt.number}  began {began}")]
+    ended = f"ended {_moment(attempt.finished_at, now)}: {attempt.reason or 'for an unknown reason'}{free}"
+    lines: list[RenderableType] = [_text(f"{attempt.number}  began {began}, {ended}")]
+    lines += _indented(attempt.message or "")
+    return lines + [_indent(_text(f"- {seen}")) for seen in attempt.evidence]
+
+
+def _artifact(artifact: Artifact) -> list[RenderableType]:
+    # One line each, however narrow the terminal: people copy them.
+    rejected = " (rejected: it missed a requirement)" if artifact.rejected else ""
+    return [
+        _text(f"{name:9} {value}")
+        for name, value in (
+            ("model", artifact.uri + rejected),
+            ("report", artifact.report_uri),
+            ("manifest", artifact.manifest_uri),
+            ("size", f"{artifact.size_bytes:,} bytes"),
+        )
+    ]
+
+
+def _section(title: str, lines: Sequence[RenderableType]) -> list[RenderableType]:
+    return [Text(title, style="bold"), *map(_indent, lines)] if lines else []
+
+
+def _pairs(rows: Iterable[tuple[str, str]]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        grid.add_row(_text(name), _text(value))
+    return grid
+
+
+def _indented(message: str) -> list[RenderableType]:
+    return [_indent(Text(line)) for line in paragraphs(message)] if message else []
+
+
+def _indent(part: RenderableType) -> RenderableType:
+    return Padding(part, (0, 0, 0, 2), expand=False)
+
+
+def _phase(status: FineTuneJobStatus) -> Text:
+    phase = status.phase or "Unseen"
+    return Text(phase, style=_STYLES.get(phase, "bold yellow"))
+
+
+def _text(text: str) -> Text:
+    return Text(printable(text))
+
+
+def _moment(timestamp: str | None, now: datetime) -> str | None:
+    return f"{timestamp} ({_age(timestamp, now)} ago)" if timestamp else None
+
+
+def _age(timestamp: str, now: datetime) -> str:
+    try:
+        then = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return "?"
+    return age((now - then.replace(tzinfo=then.tzinfo or UTC)).total_seconds())

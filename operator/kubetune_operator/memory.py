@@ -1,0 +1,27 @@
+"""Whether a job's state fits its accelerators, where the model's shape is known before it is fetched."""
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.profile import FineTuneProfile
+from kubetune_api.quantity import amount
+from kubetune_planner.catalogue import shape_of
+from kubetune_planner.plan import Accelerator, Plan, Refusal, plan
+
+
+def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTuneJob | str:
+    """The job with the stage and the micro-batch that fit; or why none does, and what would.
+
+    A job stays as it is where there is no accelerator, or nothing is known of the model.
+    """
+    accelerator, shape = profile.spec.accelerator, shape_of(job.spec.model.uri)
+    if accelerator is None or shape is None:
+        return job
+    each = Accelerator(accelerator.resource_name, int(amount(accelerator.memory)), accelerator.bf16)
+    found = plan(job.spec, shape, each, workers)
+    return f"{found.sentence} {found.proposal}" if isinstance(found, Refusal) else _with(job, found)
+
+
+def _with(job: FineTuneJob, found: Plan) -> FineTuneJob:
+    spec = job.spec
+    zero = spec.zero.model_copy(update={"stage": found.stage})
+    training = spec.training.model_copy(update={"micro_batch_size": found.micro_batch_size})
+    return job.model_copy(update={"spec": spec.model_copy(update={"zero": zero, "training": training})})

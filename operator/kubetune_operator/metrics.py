@@ -1,0 +1,193 @@
+"""What the operator measures, for Prometheus. `docs/metrics.md` explains each metric.
+
+Counters and histograms grow with what happens; what is so at the moment is counted from the cache when Prometheus asks,
+so a deleted job leaves no series behind. The values of labels are bounded: a tenant cannot invent new ones.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from kubetune_api.status import Attempt, FineTuneJobStatus, Phase, Reason
+from kubetune_api.times import moment
+from kubetune_operator.events import attempt_changes
+from kubetune_operator.kinds import KINDS
+
+OTHER = "Other"
+"""The label of a value that is none of the known ones."""
+NO_ANSWER = "none"
+"""The code of a request that got no answer."""
+_REASONS = frozenset(value for name, value in vars(Reason).items() if name.isupper())
+_RESOURCES = frozenset(kind.plural for kind in KINDS.values())
+_VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "apply", "delete", "discover"})
+_NOT_RUNNING: frozenset[Phase] = frozenset({"Pending", "Admitted"})
+
+_HOUR, _DAY = 3600, 86400
+_QUEUE_BUCKETS = (5, 15, 30, 60, 120, 300, 900, _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY)
+_RUN_BUCKETS = (60, 300, 900, _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY)
+_RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+@dataclass(frozen=True)
+class JobView:
+    """What is counted of a job."""
+
+    namespace: str
+    phase: Phase
+    reason: str
+    since: datetime
+    """Since when that has been the reason."""
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._queue_seconds = self._histogram(
+            "job_queue_seconds", "Time from the start of a job to its first training.", _QUEUE_BUCKETS, "namespace"
+        )
+        self._run_seconds = self._histogram(
+            "job_run_seconds", "Time that an attempt trained, once it has ended.", _RUN_BUCKETS, "namespace"
+        )
+        self._attempts = self._counter("attempts", "Attempts that ended, by their reason.", "namespace", "reason")
+        self._reconcile_seconds = self._histogram(
+            "reconcile_seconds", "Time of one look at a job, with all its requests.", _RECONCILE_BUCKETS
+        )
+        self._reconcile_errors = self._counter("reconcile_errors", "Looks at a job that ended in an error.")
+        self._api_requests = self._counter("api_requests", "Requests to the API server.", "verb", "resource", "code")
+        self._planner_refusals = self._counter("planner_refusals", "Times that the planner found no room for a job.")
+        self._leader = self._gauge("leader", "1 if this replica is the one that writes, else 0.")
+        self._queue_length = self._gauge("work_queue_length", "Jobs that wait to be looked at.")
+        self._synced = self._gauge(
+            "informer_synced", "1 if the cache of the resource is complete and kept so, else 0.", "resource"
+        )
+
+    def collect_jobs(self, jobs: Callable[[], Iterable[JobView]], now: Callable[[], datetime]) -> None:
+        """Counts these jobs whenever Prometheus asks."""
+        self.registry.register(_Jobs(jobs, now))
+
+    def collect_queue_length(self, length: Callable[[], int]) -> None:
+        """Reads the length of the work queue whenever Prometheus asks."""
+        self._queue_length.set_function(length)
+
+    def collect_synced(self, resource: str, synced: Callable[[], bool]) -> None:
+        """Reads whether the cache of a resource (`rayjobs`) is complete whenever Prometheus asks."""
+        self._synced.labels(_known(resource, _RESOURCES)).set_function(synced)
+
+    def observe_transition(self, namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
+        """Counts all that a change of a job's status implies."""
+        if any(attempt.finished_at is None for attempt in after.attempts):
+            self._begin(namespace)
+        changes = attempt_changes(before, after)
+        if changes.running and after.started_at and not any(map(_has_trained, before.attempts)):
+            began = min(moment(attempt.running_at) for attempt in changes.running if attempt.running_at)
+            self._queue_seconds.labels(namespace).observe(_seconds(moment(after.started_at), began))
+        for attempt in changes.ended:
+            self._attempts.labels(namespace, _known(attempt.reason, _REASONS)).inc()
+            if _has_trained(attempt):
+                self._run_seconds.labels(namespace).observe(_trained_seconds(attempt))
+
+    def reconciled(self, seconds: float, error: bool) -> None:
+        """One job was looked at."""
+        self._reconcile_seconds.observe(seconds)
+        if error:
+            self._reconcile_errors.inc()
+
+    def api_request(self, verb: str, resource: str, code: int) -> None:
+        """One request was made; `code` is the HTTP status, 0 if no answer came."""
+        answer = str(code) if code else NO_ANSWER
+        self._api_requests.labels(_known(verb, _VERBS), _known(resource, _RESOURCES), answer).inc()
+
+    def planner_refused(self) -> None:
+        """The planner found no room for a job."""
+        self._planner_refusals.inc()
+
+    def leading(self, leads: bool) -> None:
+        """Whether this replica is the one that writes."""
+        self._leader.set(leads)
+
+    def _begin(self, namespace: str) -> None:
+        """Prometheus sees no increase in a series that begins with 1: all that an attempt may count begins with 0."""
+        self._queue_seconds.labels(namespace)
+        self._run_seconds.labels(namespace)
+        for reason in _REASONS:
+            self._attempts.labels(namespace, reason)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"kubetune_{name}_total", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"kubetune_{name}", meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"kubetune_{name}", meaning, labels, buckets=buckets, registry=self.registry)
+
+
+class _Jobs(Collector):
+    """Counts the jobs of the cache."""
+
+    def __init__(self, jobs: Callable[[], Iterable[JobView]], now: Callable[[], datetime]) -> None:
+        self._views = jobs
+        self._now = now
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """The metrics without their values: the registry wants their names before the cache is filled."""
+        return [
+            GaugeMetricFamily("kubetune_jobs", "Jobs, by phase.", labels=("namespace", "phase")),
+            GaugeMetricFamily(
+                "kubetune_job_waiting_seconds",
+                "The longest time that a job which does not run yet has been waiting for this.",
+                labels=("namespace", "reason"),
+            ),
+        ]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The metrics as they are now."""
+        views, now = list(self._views()), self._now()
+        jobs, waiting = self.describe()
+        for (namespace, phase), count in Tally((view.namespace, view.phase) for view in views).items():
+            jobs.add_metric((namespace, phase), count)
+        for (namespace, reason), seconds in _longest_waits(views, now).items():
+            waiting.add_metric((namespace, reason), seconds)
+        yield from (jobs, waiting)
+
+
+def waiting_since(status: FineTuneJobStatus, created_at: datetime) -> datetime:
+    """Since when a job has waited for what it waits for now; whatever it waited for before does not count."""
+    return moment(status.reason_since) if status.reason_since else created_at
+
+
+def _has_trained(attempt: Attempt) -> bool:
+    return attempt.running_at is not None or attempt.ran_seconds > 0
+
+
+def _trained_seconds(attempt: Attempt) -> float:
+    """The training time of an attempt that has ended."""
+    if attempt.running_at is None or attempt.finished_at is None:
+        return attempt.ran_seconds
+    return attempt.ran_seconds + _seconds(moment(attempt.running_at), moment(attempt.finished_at))
+
+
+def _longest_waits(views: list[JobView], now: datetime) -> dict[tuple[str, str], float]:
+    longest: dict[tuple[str, str], float] = {}
+    for view in views:
+        if view.phase in _NOT_RUNNING:
+            labels = (view.namespace, _known(view.reason, _REASONS))
+            longest[labels] = max(longest.get(labels, 0.0), _seconds(view.since, now))
+    return longest
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    """Never negative: the times may come from clocks of different machines."""
+    return max(0.0, (end - start).total_seconds())
+
+
+def _known(value: str | None, known: frozenset[str]) -> str:
+    return value if value in known else OTHER

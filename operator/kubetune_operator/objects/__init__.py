@@ -1,0 +1,1 @@
+"""Pure builders: from a resolved job to the objects that run it."""

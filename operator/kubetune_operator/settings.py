@@ -1,0 +1,108 @@
+"""What the operator can be told, from the environment (`KUBETUNE_…`) or by flags of the same name (`--log-level`)."""
+
+import argparse
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+CONNECT_SECONDS = 2.0
+"""How long a request may look for a connection. A write that began with the leader's last word leaves within this time:
+less than what lies between the end of that word and the end of the Lease."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one replica."""
+
+    trainer_image: str = field(default="", metadata={"help": "The trainer's image where a profile names none."})
+    namespace: str = field(
+        default="kubetune-system", metadata={"help": "The operator's own namespace: its Lease is there."}
+    )
+    identity: str = field(
+        default_factory=socket.gethostname, metadata={"help": "The name of this replica in the Lease; the pod's name."}
+    )
+    leader_election: bool = field(
+        default=True, metadata={"help": "Whether replicas agree on one writer by a Lease. Off for one replica only."}
+    )
+    reconcile_workers: int = field(default=16, metadata={"help": "How many jobs are looked at at the same time."})
+    resync_seconds: float = field(
+        default=300.0,
+        metadata={"help": "How often every job is looked at again, whatever was heard of it, in seconds."},
+    )
+    progress_seconds: float = field(
+        default=15.0, metadata={"help": "The shortest time between two writes of a job's progress, in seconds."}
+    )
+    stuck_seconds: float = field(
+        default=300.0,
+        metadata={"help": "How long a pod may be without its image, volumes or network before its attempt fails."},
+    )
+    refusal_seconds: float = field(
+        default=60.0,
+        metadata={"help": "How long until what the API server refused, for a quota say, is tried again, in seconds."},
+    )
+    lease_seconds: float = field(default=8.0, metadata={"help": "How long a leader's word holds, in seconds."})
+    renew_seconds: float = field(
+        default=5.0,
+        metadata={
+            "help": "How long after its last renewal a leader stops writing, in seconds; more than 2 below the lease's."
+        },
+    )
+    metrics_port: int = field(default=8080, metadata={"help": "The port of /metrics, /healthz and /readyz."})
+    metrics_host: str = field(default="0.0.0.0", metadata={"help": "The address of that port."})  # noqa: S104 - a pod's
+    log_format: str = field(default="json", metadata={"help": "`json`, or `text` for people."})
+    log_level: str = field(default="INFO", metadata={"help": "`DEBUG`, `INFO`, `WARNING` or `ERROR`."})
+    api_server_cidrs: str = field(
+        default="",
+        metadata={"help": "Where the API server is, for the heads' NetworkPolicy, comma-separated; empty: anywhere."},
+    )
+    kuberay_namespace: str = field(
+        default="kuberay-system", metadata={"help": "Where KubeRay runs: it may reach the heads' dashboards."}
+    )
+    monitoring_namespace: str = field(
+        default="monitoring", metadata={"help": "Where Prometheus runs: it may scrape the pods."}
+    )
+
+    def __post_init__(self) -> None:
+        """ValueError with the variable's name for a value that makes no sense."""
+        if not 0 < self.renew_seconds < self.lease_seconds - CONNECT_SECONDS:
+            raise ValueError(
+                f"{variable('renew_seconds')} is {self.renew_seconds:g}; give more than 0, and less than"
+                f" {variable('lease_seconds')} ({self.lease_seconds:g}) by more than {CONNECT_SECONDS:g}, for a write"
+                f" may take {CONNECT_SECONDS:g} seconds to find a connection"
+            )
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError(f"{variable('log_level')} is {self.log_level!r}; give DEBUG, INFO, WARNING or ERROR")
+        if self.log_format not in ("json", "text"):
+            raise ValueError(f"{variable('log_format')} is {self.log_format!r}; give json or text")
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"KUBETUNE_{name.upper()}"
+
+
+def settings_from(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings: flags count before the environment, that before the defaults. Ends the process on a wrong one."""
+    parser = argparse.ArgumentParser(prog="python -m kubetune_operator", description="The operator of kubetune.")
+    for setting in fields(Settings):
+        default = setting.default if setting.default is not MISSING else None
+        help_text = f"{setting.metadata['help']} {variable(setting.name)}; default: {default}".replace("%", "%%")
+        parser.add_argument(f"--{setting.name.replace('_', '-')}", dest=setting.name, help=help_text)
+    given = {name: text for name, text in vars(parser.parse_args(arguments)).items() if text is not None}
+    named = {setting.name: environment.get(variable(setting.name)) for setting in fields(Settings)}
+    texts = {name: text for name, text in named.items() if text is not None} | given
+    try:
+        return Settings(**{name: _parsed(name, text) for name, text in texts.items()})
+    except ValueError as fault:
+        parser.error(str(fault))
+
+
+def _parsed(name: str, text: str) -> Any:
+    kind: Any = next(setting.type for setting in fields(Settings) if setting.name == name)
+    try:
+        return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise ValueError(f"{variable(name)} is {text!r}; give {wanted}") from None

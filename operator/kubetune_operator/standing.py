@@ -1,0 +1,82 @@
+"""Where a job stands, and the status that says so: conditions, phase, one reason and one sentence."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase, Reason
+from kubetune_api.times import timestamp
+
+_LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a job stands."""
+
+    phase: Phase
+    reason: str
+    message: str
+    refused: bool = False
+    """Whether the job may not run as it is; it may yet be mended."""
+    admitted: bool = False
+    """Whether hardware is granted to it."""
+
+
+def with_standing(status: FineTuneJobStatus, standing: Standing, generation: int, now: datetime) -> FineTuneJobStatus:
+    """The status that says where the job stands."""
+    message = standing.message[:_LONGEST]
+    since = status.reason_since if status.reason == standing.reason else timestamp(now)
+    return status.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": standing.phase,
+            "reason": standing.reason,
+            "reason_since": since,
+            "message": message,
+            "conditions": _conditions(status, standing, message, timestamp(now)),
+        }
+    )
+
+
+def holds(status: FineTuneJobStatus, condition: ConditionType) -> bool:
+    """Whether a condition is true."""
+    return any(known.type == condition and known.status == "True" for known in status.conditions)
+
+
+def finished(status: FineTuneJobStatus) -> bool:
+    """Whether the job is over for good."""
+    return holds(status, "Succeeded") or holds(status, "Failed")
+
+
+def _conditions(status: FineTuneJobStatus, standing: Standing, message: str, now: str) -> list[Condition]:
+    before = {condition.type: condition for condition in status.conditions}
+    true: dict[ConditionType, bool] = {
+        "Accepted": not standing.refused,
+        "Admitted": standing.admitted,
+        "Running": standing.phase == "Running",
+        "Ready": standing.phase == "Succeeded",
+        "Stalled": standing.refused or standing.phase == "Failed",
+    }
+    if standing.phase == "Suspended" or "Suspended" in before:
+        true["Suspended"] = standing.phase == "Suspended"
+    if standing.phase in ("Succeeded", "Failed"):
+        true[standing.phase] = True
+    return [_condition(kind, holds_now, standing, message, before, now) for kind, holds_now in true.items()]
+
+
+def _condition(
+    kind: ConditionType,
+    true: bool,
+    standing: Standing,
+    message: str,
+    before: dict[ConditionType, Condition],
+    now: str,
+) -> Condition:
+    value: Literal["True", "False"] = "True" if true else "False"
+    known = before.get(kind)
+    since = known.last_transition_time if known is not None and known.status == value else now
+    reason, text = standing.reason, message
+    if kind == "Accepted" and true:
+        reason, text = Reason.ACCEPTED, "The profile allows the job."
+    return Condition(type=kind, status=value, reason=reason, message=text, last_transition_time=since)

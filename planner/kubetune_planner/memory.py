@@ -1,0 +1,125 @@
+"""What one worker of a training needs, in bytes of its accelerator's memory."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_planner.activations import Passes
+from kubetune_planner.buffers import Reduction, gathered
+from kubetune_planner.shape import ModelShape
+from kubetune_planner.states import Precision, bytes_per_parameter, model_states
+
+CUDA_CONTEXT = 1 << 30
+"""What is gone before the first tensor: CUDA's context and kernels, cuBLAS' workspace, NCCL's channels. They take some
+0.5 to 0.9 GiB, and differ between driver versions; this is the round number above."""
+UNKNOWN_LABELS = 2
+"""Labels of a classification that does not name them; a head's size is next to nothing."""
+
+Device = Literal["cuda", "cpu"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on one worker at the peak of a step."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    """AdamW's means, and 32-bit weights."""
+    activations: int
+    """What the forward pass keeps, and the logits."""
+    buffers: int
+    """DeepSpeed's buckets and copies, as far as they find no room in what the activations leave."""
+    overhead: int
+    """What the accelerator's own libraries take."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(asdict(self).values())
+
+    @property
+    def largest(self) -> str:
+        """The name of the largest part."""
+        parts: dict[str, int] = asdict(self)
+        return max(parts, key=parts.__getitem__)
+
+
+def need(
+    shape: ModelShape,
+    job_spec: FineTuneJobSpec,
+    *,
+    stage: int,
+    workers: int,
+    micro_batch_size: int,
+    precision: Precision,
+    device: Device = "cuda",
+) -> Need:
+    """The need of one of `workers` workers, for passes of `micro_batch_size` sequences as long as the job allows.
+
+    Model states: `states.py` (ZeRO, arXiv:1910.02054). Activations: `activations.py` (arXiv:2205.05198).
+    Buffers: `buffers.py` (DeepSpeed's sources).
+    """
+    number = 4 if precision == "FP32" else 2
+    if precision == "BF16":
+        stage = max(stage, 1)  # as the trainer does: DeepSpeed has no stage 0 that sums gradients in 32 bits
+    labels = labels_of(job_spec)
+    parameters, trained = shape.parameters_for(labels), trained_parameters(shape, job_spec)
+    states = model_states(
+        bytes_per_parameter(precision, stage), parameters=parameters, trained=trained, stage=stage, workers=workers
+    )
+    passes = Passes(shape, micro_batch_size, sequence_length(shape, job_spec), number)
+    activations = passes.peak_bytes(kept_layers=kept_layers(shape, job_spec), language_model=labels is None)
+    reduction = Reduction(
+        trained=trained,
+        largest=_largest_trained(shape, job_spec),
+        precision=precision,
+        workers=workers,
+        accumulates=job_spec.training.global_batch_size > workers * micro_batch_size,
+        on_gpu=device == "cuda",
+    )
+    buffers = reduction.buffers(stage)
+    whole = number * gathered(parameters, shape.embedding_matrix) if stage == 3 else 0
+    return Need(
+        weights=states.weights + whole,
+        gradients=states.gradients,
+        optimizer=states.optimizer,
+        activations=activations,
+        buffers=max(buffers.in_backward, buffers.after_backward - activations - whole),
+        overhead=CUDA_CONTEXT if device == "cuda" else 0,
+    )
+
+
+def labels_of(spec: FineTuneJobSpec) -> int | None:
+    """How many labels the head has; None for a language model."""
+    if spec.task.type == "CausalLM":
+        return None
+    return UNKNOWN_LABELS if spec.task.labels is None else len(spec.task.labels)
+
+
+def sequence_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    """The longest sequence, in tokens: what the job allows or the model can, whichever is less."""
+    return min(spec.task.max_length, shape.positions)
+
+
+def trained_parameters(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    """The parameters that are not frozen."""
+    frozen = _frozen_layers(shape, spec) * shape.layer_parameters
+    frozen += shape.embedding_parameters * spec.method.freeze.embeddings
+    return shape.parameters_for(labels_of(spec)) - frozen
+
+
+def kept_layers(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    """The layers whose activations are kept: frozen layers keep none where nothing below them learns."""
+    return shape.layers - (_frozen_layers(shape, spec) if spec.method.freeze.embeddings else 0)
+
+
+def _frozen_layers(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    return min(spec.method.freeze.bottom_layers, shape.layers)
+
+
+def _largest_trained(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    has_output_layer = labels_of(spec) is None and not shape.tied
+    if spec.method.freeze.embeddings and not has_output_layer:
+        return shape.layer_matrix
+    return max(shape.layer_matrix, shape.embedding_matrix)

@@ -1,0 +1,207 @@
+"""Which ZeRO stage and which micro-batch: the cheapest that fit; or what would fit, where nothing does."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_planner.memory import Need, need, sequence_length
+from kubetune_planner.shape import ModelShape
+from kubetune_planner.states import Precision
+
+MARGIN = 0.10
+"""The share of an accelerator's memory that a plan leaves free: gaps of the allocator, and what the formulas miss."""
+MAX_WORKERS = 4096
+"""The most workers that a job can ask for."""
+LENGTH_STEP = 128
+"""The sequence lengths that a refusal proposes are multiples of it, in tokens."""
+_NOTHING = (
+    "No stage, no number of workers and no sequence length would do by itself; choose a smaller model, or an"
+    " accelerator with more memory."
+)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What each worker computes on."""
+
+    name: str
+    memory_bytes: int
+    has_bf16: bool
+
+    @property
+    def usable_bytes(self) -> int:
+        """The memory that a plan may fill."""
+        return int(self.memory_bytes * (1 - MARGIN))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One stage that was considered."""
+
+    stage: int
+    micro_batch_size: int
+    need: Need
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the training is spread, and why."""
+
+    stage: int
+    micro_batch_size: int
+    need: Need
+    candidates: tuple[Candidate, ...]
+    """Every stage that was considered, lowest first, with the plan's micro-batch."""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The training does not fit."""
+
+    sentence: str
+    proposal: str
+    """What would fit, in a sentence."""
+    candidates: tuple[Candidate, ...]
+    """Every stage that was considered, with micro-batches of one."""
+
+
+def plan(spec: FineTuneJobSpec, shape: ModelShape, accelerator: Accelerator, workers: int) -> Plan | Refusal:
+    """The lowest stage that fits, with the largest micro-batch that fits there.
+
+    Lower stages communicate less: 0 and 1 once a step, 2 once a micro-batch, and 3 half as much again (ZeRO,
+    arXiv:1910.02054, section 7). A micro-batch that the job sets is lowered where it must be and never raised. Neither
+    changes the result.
+    """
+    room = _Room(spec, shape, accelerator, workers)
+    found = room.first_fit()
+    return room.refuse() if found is None else room.accept(found)
+
+
+@dataclass(frozen=True)
+class _Room:
+    """A training, and the memory that it has."""
+
+    spec: FineTuneJobSpec
+    shape: ModelShape
+    accelerator: Accelerator
+    workers: int
+
+    @property
+    def precision(self) -> Precision:
+        wanted = self.spec.training.precision
+        if wanted == "Auto":
+            return "BF16" if self.accelerator.has_bf16 else "FP32"
+        return wanted
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The stages to choose from. In BF16, 0 and 1 are the same: the one is named that tells what is spread."""
+        if self.spec.zero.stage is not None:
+            return (self.spec.zero.stage,)
+        if self.precision == "FP32":
+            return (0, 1, 2, 3)
+        return (0, 2, 3) if self.workers == 1 else (1, 2, 3)
+
+    @property
+    def asked(self) -> bool:
+        """Whether the job sets the micro-batch; it is an upper limit then."""
+        return self.spec.training.micro_batch_size is not None
+
+    @property
+    def share(self) -> int:
+        """What one worker takes of a global batch, in examples: a larger micro-batch would stay half empty."""
+        return ceil(self.spec.training.global_batch_size / self.workers)
+
+    @property
+    def limit(self) -> int:
+        """The largest micro-batch to think of."""
+        return min(self.spec.training.micro_batch, self.share) if self.asked else self.share
+
+    def first_fit(self) -> Candidate | None:
+        sizes = ((stage, self.largest_micro_batch(stage)) for stage in self.stages)
+        return next((self.try_out(stage, size) for stage, size in sizes if size), None)
+
+    def largest_micro_batch(self, stage: int) -> int:
+        """The largest that fits, or 0; where passes are left over, as even a size as makes no more of them."""
+        size = bisect_left(range(self.limit), True, key=lambda i: not self.try_out(stage, i + 1).fits)
+        return ceil(self.share / ceil(self.share / size)) if 0 < size < self.limit else size
+
+    def try_out(self, stage: int, micro_batch_size: int) -> Candidate:
+        wanted = need(
+            self.shape,
+            self.spec,
+            stage=stage,
+            workers=self.workers,
+            micro_batch_size=micro_batch_size,
+            precision=self.precision,
+        )
+        return Candidate(stage, micro_batch_size, wanted, wanted.total <= self.accelerator.usable_bytes)
+
+    def accept(self, chosen: Candidate) -> Plan:
+        lowered = self.asked and chosen.micro_batch_size < self.limit
+        note = f" training.microBatchSize {self.limit} does not fit and is lowered; the result is the same."
+        return Plan(
+            chosen.stage,
+            chosen.micro_batch_size,
+            chosen.need,
+            tuple(self.try_out(stage, chosen.micro_batch_size) for stage in self.stages),
+            f"{self._of(chosen)}.{note if lowered else ''}",
+        )
+
+    def refuse(self) -> Refusal:
+        candidates = tuple(self.try_out(stage, 1) for stage in self.stages)
+        least = min(candidates, key=lambda candidate: candidate.need.total)
+        return Refusal(
+            f"The training does not fit: {self._of(least)}; the largest part: {least.need.largest}.",
+            self._proposal(),
+            candidates,
+        )
+
+    def _of(self, candidate: Candidate) -> str:
+        usable, memory = gib(self.accelerator.usable_bytes), gib(self.accelerator.memory_bytes)
+        return (
+            f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision} on"
+            f" {_workers(self.workers)} needs {gib(candidate.need.total)} on each, of the {usable} that a plan may fill"
+            f" of {self.accelerator.name} ({memory})"
+        )
+
+    def _proposal(self) -> str:
+        """What would fit, with as little changed as will do."""
+        fixed = self.spec.zero.stage is not None
+        free = replace(self, spec=_with(self.spec, "zero", stage=None))
+        if fixed and (found := free.first_fit()):
+            return f"Leave zero.stage open: stage {found.stage} fits."
+        values = [*free._fewest_workers(), *free._longest_sequence()]
+        return f"Set {', or '.join(values)}{'; leave zero.stage open' if fixed else ''}." if values else _NOTHING
+
+    def _fewest_workers(self) -> Iterator[str]:
+        counts = range(1, MAX_WORKERS + 1)
+        found = bisect_left(counts, True, key=lambda count: replace(self, workers=count).first_fit() is not None)
+        if found < len(counts):
+            yield f"resources.workers to {counts[found]}, the fewest that fit"
+
+    def _longest_sequence(self) -> Iterator[str]:
+        lengths = range(LENGTH_STEP, sequence_length(self.shape, self.spec), LENGTH_STEP)
+        found = bisect_left(lengths, True, key=lambda length: self._of_length(length).first_fit() is None)
+        if found:
+            yield f"task.maxLength to {lengths[found - 1]}"
+
+    def _of_length(self, length: int) -> "_Room":
+        return replace(self, spec=_with(self.spec, "task", max_length=length))
+
+
+def _with(spec: FineTuneJobSpec, part: str, **changes: object) -> FineTuneJobSpec:
+    return spec.model_copy(update={part: getattr(spec, part).model_copy(update=changes)})
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def gib(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / (1 << 30):.1f} GiB"

@@ -1,0 +1,172 @@
+"""The shape of a model: what its config.json says, and how many parameters follow from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from kubetune_planner.families import FAMILIES, Family
+
+_TIED = "tie_word_embeddings"
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a transformer."""
+
+    family: str
+    """transformers' model type: `bert`, `llama`."""
+    layers: int
+    hidden: int
+    """The width between the layers."""
+    intermediate: int
+    """The width inside the feed-forward part."""
+    heads: int
+    """Attention heads of the queries."""
+    kv_heads: int
+    """Attention heads of keys and values; fewer than `heads` with grouped-query attention."""
+    head_size: int
+    """The width of one attention head."""
+    vocabulary: int
+    """Tokens that the model knows."""
+    embedding: int
+    """The width of the token embeddings; only ELECTRA's differs from `hidden`."""
+    positions: int
+    """The longest sequence, in tokens; for a model with rotary positions, the one that its authors named."""
+    token_types: int
+    tied: bool
+    """Whether the output layer of a decoder is its embeddings."""
+    query_bias: bool
+    """Whether queries, keys and values have biases."""
+    output_bias: bool
+    """Whether the attention's output has one."""
+    feed_forward_bias: bool
+    activation: str
+    """The function inside the feed-forward part."""
+    dropout: float
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The shape that a config.json describes; ValueError with a sentence where kubetune trains no such model."""
+        family = FAMILIES.get(str(config.get("model_type")))
+        if family is None:
+            raise ValueError(
+                f"a model of type '{config.get('model_type')}' is not supported; supported types are"
+                f" {', '.join(sorted(FAMILIES))}"
+            )
+        size = _Sizes(config, family)
+        hidden, heads = size("hidden"), size("heads")
+        gated = family.gated
+        return cls(
+            family=str(config["model_type"]),
+            layers=size("layers"),
+            hidden=hidden,
+            intermediate=size("intermediate", 4 * hidden if config["model_type"] == "gpt2" else None),
+            heads=heads,
+            kv_heads=size.plain("num_key_value_heads", heads) if gated else heads,
+            head_size=size.plain("head_dim", hidden // heads) if gated else hidden // heads,
+            vocabulary=size("vocabulary"),
+            embedding=size.plain("embedding_size", hidden) if config["model_type"] == "electra" else hidden,
+            positions=size("positions") - family.position_offset,
+            token_types=size.plain("type_vocab_size", family.token_types) if family.token_types else 0,
+            tied=bool(config.get(_TIED, family.tied)),
+            query_bias=bool(config.get("attention_bias", family.query_bias)) if gated else True,
+            output_bias=bool(config.get("attention_bias", False)) if gated else True,
+            feed_forward_bias=bool(config.get("mlp_bias", False)) if gated else True,
+            activation=str(config.get(family.names["activation"], "gelu_new" if family.decoder else "gelu")),
+            dropout=float(config.get(family.names["dropout"], 0.1)) if family.dropouts else 0.0,
+        )
+
+    @property
+    def decoder(self) -> bool:
+        """Whether the model predicts the next token."""
+        return FAMILIES[self.family].decoder
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the embeddings, with their norm: what `method.freeze.embeddings` freezes."""
+        tokens = self.vocabulary * self.embedding
+        family = FAMILIES[self.family]
+        if family.gated:
+            return tokens
+        positions = (self.positions + family.position_offset) * self.embedding
+        if family.decoder:
+            return tokens + positions
+        widened = (self.embedding + 1) * self.hidden if self.embedding != self.hidden else 0
+        return tokens + positions + (self.token_types + 2) * self.embedding + widened
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one layer: attention, feed-forward part, norms."""
+        gated = FAMILIES[self.family].gated
+        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
+        weights = 2 * self.hidden * (queries + keys) + (3 if gated else 2) * self.hidden * self.intermediate
+        biases = self.query_bias * (queries + 2 * keys) + self.output_bias * self.hidden
+        biases += self.feed_forward_bias * ((2 if gated else 1) * self.intermediate + self.hidden)
+        norms = (2 if gated else 4) * self.hidden
+        return weights + biases + norms
+
+    @property
+    def norm_parameters(self) -> int:
+        """Parameters of the norm behind the last layer, which only decoders have."""
+        if not self.decoder:
+            return 0
+        return self.hidden if FAMILIES[self.family].gated else 2 * self.hidden
+
+    @property
+    def output_parameters(self) -> int:
+        """Parameters of a decoder's output layer, where they are not the embeddings'."""
+        return 0 if self.tied or not self.decoder else self.vocabulary * self.hidden
+
+    def classifier_parameters(self, labels: int) -> int:
+        """Parameters of a classifier's head for that many labels."""
+        if FAMILIES[self.family].head == "linear":
+            return self.hidden * labels
+        return (self.hidden + 1) * self.hidden + (self.hidden + 1) * labels
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the pretrained model, as they are published: a decoder with its output layer, an encoder
+        with its pooler but without the head of its pretraining. Tied weights count once."""
+        pooler = (self.hidden + 1) * self.hidden if FAMILIES[self.family].pooler else 0
+        return self._without_head + self.output_parameters + pooler
+
+    def parameters_for(self, labels: int | None) -> int:
+        """Parameters of the model that is trained: a classifier of so many labels, or a language model for None."""
+        head = self.output_parameters if labels is None else self.classifier_parameters(labels)
+        return self._without_head + head
+
+    @property
+    def embedding_matrix(self) -> int:
+        """Parameters of the token embeddings, and of an output layer: mostly the largest matrix."""
+        return self.vocabulary * self.embedding
+
+    @property
+    def layer_matrix(self) -> int:
+        """Parameters of the largest matrix inside a layer."""
+        return self.hidden * max(self.intermediate, self.heads * self.head_size)
+
+    @property
+    def _without_head(self) -> int:
+        return self.embedding_parameters + self.layers * self.layer_parameters + self.norm_parameters
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """The whole numbers of a config.json."""
+
+    config: Mapping[str, Any]
+    family: Family
+
+    def __call__(self, size: str, default: int | None = None) -> int:
+        return self.plain(self.family.names[size], default)
+
+    def plain(self, name: str, default: int | None = None) -> int:
+        """The number under its own name."""
+        value = self.config.get(name)
+        if value is None:
+            value = default
+        if value is None:
+            raise ValueError(f"config.json lacks {name}; take the file that belongs to the model's weights")
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"config.json gives {name} as {value!r}; it is a whole number of 1 or more")
+        return value

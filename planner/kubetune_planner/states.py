@@ -1,0 +1,61 @@
+"""The model states: weights, gradients, optimizer. The accounting of the ZeRO paper (Rajbhandari et al. 2020,
+arXiv:1910.02054, section 3.1 and figure 1): bytes per parameter, each kind divided by the workers from its stage on.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+Precision = Literal["FP32", "BF16"]
+
+
+@dataclass(frozen=True)
+class BytesPerParameter:
+    """What one parameter costs before anything is spread."""
+
+    weight: int
+    gradient: int
+    optimizer: int
+    """AdamW's two means, and the 32-bit weights where they are kept apart: the paper's K."""
+
+
+@dataclass(frozen=True)
+class ModelStates:
+    """Bytes on one worker."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+
+    @property
+    def total(self) -> int:
+        """All three."""
+        return self.weights + self.gradients + self.optimizer
+
+
+def bytes_per_parameter(precision: Precision, stage: int) -> BytesPerParameter:
+    """What DeepSpeed keeps for each parameter under the trainer's configuration, which sums gradients in 32 bits.
+
+    FP32: at stage 0 torch's AdamW works on the weights themselves; from stage 1 on DeepSpeed keeps a 32-bit copy of
+    them even where they have 32 bits already. BF16: at stages 0 and 1 (the same there) gradients stand in both
+    precisions; from stage 2 on those of 16 bits live in the reduction's buckets only.
+    """
+    if precision == "FP32":
+        return BytesPerParameter(weight=4, gradient=4, optimizer=12 if stage else 8)
+    return BytesPerParameter(weight=2, gradient=6 if stage <= 1 else 4, optimizer=12)
+
+
+def model_states(cost: BytesPerParameter, *, parameters: int, trained: int, stage: int, workers: int) -> ModelStates:
+    """The states of one worker. Frozen parameters have weights and nothing else.
+
+    Per stage, with N workers: 1 divides the optimizer's states by N, 2 also the gradients, 3 also the weights.
+    """
+    return ModelStates(
+        weights=_share(cost.weight * parameters, workers if stage >= 3 else 1),
+        gradients=_share(cost.gradient * trained, workers if stage >= 2 else 1),
+        optimizer=_share(cost.optimizer * trained, workers if stage >= 1 else 1),
+    )
+
+
+def _share(total: int, workers: int) -> int:
+    return ceil(total / workers)

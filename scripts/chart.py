@@ -1,0 +1,43 @@
+"""Writes the chart's copies of what is made from the models: the CRDs, and the schema of a profile in its values.
+
+    chart.py [--check]
+
+Copies and no links: Argo CD refuses a chart with links that lead out of it.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kubetune_api.crd import FOLDER, KINDS, write_or_check
+from kubetune_api.profile import FineTuneProfileSpec
+from kubetune_api.schema import Schema, structural_schema
+
+CHART = Path(__file__).resolve().parent.parent / "charts" / "kubetune"
+VALUES_SCHEMA = CHART / "values.schema.json"
+_LEFT_OUT = ("default", "format")
+"""A default belongs to the API server, and a format of its own Helm does not know."""
+
+
+def texts() -> dict[Path, str]:
+    """What each file should be."""
+    definitions = {CHART / "files" / "crds" / kind.file: (FOLDER / kind.file).read_text("utf-8") for kind in KINDS}
+    values: dict[str, Any] = json.loads(VALUES_SCHEMA.read_text("utf-8"))
+    values["definitions"]["profileSpec"] = closed(structural_schema(FineTuneProfileSpec))
+    return {**definitions, VALUES_SCHEMA: json.dumps(values, indent=2, ensure_ascii=False) + "\n"}
+
+
+def closed(schema: Schema) -> Schema:
+    """The schema without what only the API server reads; no object has a field that it does not name."""
+    kept = {key: part for key, part in schema.items() if key not in _LEFT_OUT and not key.startswith("x-")}
+    if "properties" in kept:
+        below = {name: closed(part) for name, part in kept["properties"].items()}
+        kept |= {"properties": below, "additionalProperties": False}
+    if "items" in kept:
+        kept["items"] = closed(kept["items"])
+    return kept
+
+
+if __name__ == "__main__":
+    sys.exit(write_or_check(texts(), sys.argv[1:], "The chart's copies of what is made from the models."))

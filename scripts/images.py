@@ -1,0 +1,150 @@
+"""Builds the images with buildah where no registry serves a base image: on one that debootstrap makes.
+
+    images.py operator [trainer]
+
+Needs root, buildah and debootstrap. The base and all layers stay in `~/.cache/kubetune/images` (`KUBETUNE_CACHE`): a
+second build takes from there what has not changed.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITE, PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
+BASE = f"localhost/kubetune-base:{SUITE}"
+CERTIFICATES = Path("/etc/ssl/certs")
+TOOLS = ("buildah", "debootstrap")
+
+
+def obstacle() -> str | None:
+    """Why no image can be built here, with the remedy; None if all is there."""
+    if os.geteuid() != 0:
+        return "buildah and debootstrap need root here; run it as root"
+    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
+    return f"there is no {' and no '.join(lacking)}; apt-get install {' '.join(lacking)}" if lacking else None
+
+
+def build(target: str) -> str:
+    """Builds a target of the Dockerfile; the image's name."""
+    name = f"localhost/kubetune-{target}:dev"
+    build_base()
+    with _only_one():
+        buildah(
+            *("build", "--isolation", "chroot", "--layers", "--target", target, "--tag", name),
+            *("--build-arg", f"BASE_IMAGE={BASE}", "--timestamp", _timestamp(), *_trust(), ROOT),
+        )
+    return name
+
+
+def build_base() -> None:
+    """Makes the base of all images, unless it is there."""
+    with _only_one():
+        if not exists(BASE):
+            _make_base()
+
+
+def run(image: str, *command: str) -> str:
+    """What a command prints in a container of the image, as the image's user; it must succeed."""
+    container = buildah("from", "--pull-never", image).strip()
+    try:
+        return buildah("run", "--isolation", "chroot", container, "--", *command)
+    finally:
+        buildah("rm", container)
+
+
+def configuration(image: str) -> dict[str, object]:
+    """The image's configuration: user, variables, labels."""
+    return dict(json.loads(buildah("inspect", "--type", "image", image))["OCIv1"]["config"])
+
+
+def identity(image: str) -> str:
+    """The digest of its configuration, in hex: another one for every other content."""
+    return buildah("images", "--quiet", "--no-trunc", image).strip().removeprefix("sha256:")
+
+
+def size(image: str) -> str:
+    """The image's size, for people."""
+    return buildah("images", "--format", "{{.Size}}", image).strip()
+
+
+def exists(image: str) -> bool:
+    """Whether the image was built."""
+    return bool(buildah("images", "--quiet", "--filter", f"reference={image}").strip())
+
+
+def buildah(*arguments: object) -> str:
+    """Runs buildah on a storage of our own; what it prints."""
+    folder = _cache()
+    storage = ("--root", folder / "storage", "--runroot", folder / "run")
+    driver = os.environ.get("STORAGE_DRIVER", "overlay")
+    command = ["buildah", "--storage-driver", driver, *map(str, (*storage, *arguments))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"buildah {arguments[0]} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def _make_base() -> None:
+    with tempfile.TemporaryDirectory(prefix="base-", dir=_cache()) as work:
+        root = Path(work) / "root"
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        # Packages and lists that were only needed to make it.
+        for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            shutil.rmtree(root / leftover)
+            (root / leftover).mkdir()
+        subprocess.run(["tar", "--numeric-owner", "-C", root, "-cf", f"{work}/root.tar", "."], check=True)
+        (Path(work) / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
+        shutil.rmtree(root)
+        buildah("build", "--isolation", "chroot", "--tag", BASE, work)
+
+
+def _trust() -> list[str]:
+    """What a build behind a private certificate authority needs; nothing of it stays in the image."""
+    file = os.environ.get("SSL_CERT_FILE", "")
+    if not file.startswith(str(CERTIFICATES)):
+        return []
+    return ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--build-arg", f"SSL_CERT_FILE={file}"]
+
+
+def _timestamp() -> str:
+    """The time of all files and of the image: the last commit's, so that the same sources give the same image."""
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return given
+    if shutil.which("git") is None:
+        return "0"
+    done = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%ct"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "0"
+
+
+def _cache() -> Path:
+    folder = Path(os.environ.get("KUBETUNE_CACHE") or Path.home() / ".cache" / "kubetune") / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Lets one process at a time build."""
+    with (_cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    if reason := obstacle():
+        raise SystemExit(reason)
+    for wanted in sys.argv[1:] or ["operator"]:
+        built = build(wanted)
+        print(f"{built}: {size(built)}", flush=True)

@@ -1,0 +1,36 @@
+"""One real cluster for all scenarios: `make cluster` in this checkout."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cluster.__main__ import runs, the_administrator, up
+from cluster.install import Administrator
+from e2e_jobs import RealJob, upload_assets
+
+
+@pytest.fixture(scope="session")
+def admin() -> Administrator:
+    """The administrator of the cluster that `make cluster` keeps, or of one that is started now and stays."""
+    if not runs():
+        up()
+    return the_administrator()
+
+
+@pytest.fixture(scope="session")
+def assets(admin: Administrator) -> str:
+    """The URI under which the examples' models and data lie, on the S3 server of the cluster."""
+    return upload_assets(admin.s3)
+
+
+@pytest.fixture
+def team(admin: Administrator) -> Iterator[str]:
+    """A namespace of this test alone, as a platform team makes one; it ends with the test."""
+    with admin.team() as name:
+        yield name
+
+
+@pytest.fixture
+def new_job(admin: Administrator, team: str) -> Callable[..., RealJob]:
+    """Makes jobs in the team's namespace."""
+    return lambda name, **spec: RealJob(admin, team, name, spec)

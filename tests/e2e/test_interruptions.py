@@ -1,0 +1,53 @@
+"""What happens to a job in mid-training: pods that are killed, suspension, deletion. Nothing is left behind."""
+
+from collections.abc import Callable
+
+import pytest
+
+from chart import NAMESPACE
+from cluster.install import Administrator
+from e2e_jobs import RealJob, a_minute, long_job
+
+NewJob = Callable[..., RealJob]
+
+
+def test_the_operators_pods_may_die_while_a_job_trains(assets: str, admin: Administrator, new_job: NewJob) -> None:
+    job = new_job("operator-dies", **a_minute()).apply()
+    job.training()
+    admin.kubectl("delete", "pods", "--namespace", NAMESPACE, "--all", "--force", "--grace-period", 0)
+    status = job.end()
+    assert status["phase"] == "Succeeded", job.evidence()
+    assert len(status["attempts"]) == 1
+
+
+@pytest.mark.parametrize(("role", "reason"), [("worker", "Unknown"), ("head", "Interrupted")])
+def test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds(
+    assets: str, new_job: NewJob, role: str, reason: str
+) -> None:
+    job = new_job(f"{role}-dies", **a_minute(retry={"maxAttempts": 2, "backoffSeconds": 1})).apply()
+    job.training()
+    job.kill(role)
+    status = job.end()
+    assert status["phase"] == "Succeeded", job.evidence()
+    first, second = status["attempts"]
+    assert first["reason"] == reason, first
+    assert second["reason"] == "ModelPublished"
+
+
+def test_a_suspended_job_gives_its_pods_back_and_starts_again(assets: str, new_job: NewJob) -> None:
+    job = new_job("suspended", **long_job()).apply()
+    job.training()
+    job.change(suspend=True)
+    job.wait_for(lambda status: status["phase"] == "Suspended")
+    job.wait_until_gone(job.pods)
+    job.change(suspend=False)
+    job.wait_for(lambda status: status["phase"] == "Running")
+
+
+def test_a_deleted_job_leaves_nothing_in_its_namespace(assets: str, admin: Administrator, new_job: NewJob) -> None:
+    job = new_job("deleted", **long_job()).apply()
+    job.training()
+    assert job.left()
+    admin.kubectl("delete", "finetunejob", "--namespace", job.namespace, job.name, "--wait=false")
+    job.wait_until_gone(job.left)
+    assert admin.kubectl("get", "finetunejobs", "--namespace", job.namespace, "-o", "name") == ""

@@ -1,0 +1,208 @@
+"""What Helm makes of the chart."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from chart import CHART, FULL_VALUES, NAMESPACE, chart_rules, helm, only, rendered, template
+from kubetune_api.crd import FOLDER
+from kubetune_operator import leader, names
+from kubetune_operator.settings import settings_from
+from servers.build import SERVERS
+
+KEEP = "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n"
+PROFILE_API = ("--api-versions", "kubetune.dev/v1alpha1/FineTuneProfile")
+
+
+@pytest.mark.parametrize("values", [{}, FULL_VALUES], ids=["the defaults", "everything"])
+def test_helm_finds_no_fault_with_the_chart(values: dict[str, Any]) -> None:
+    done = helm("lint", "--strict", CHART, "--kube-version", SERVERS["kube-apiserver"].version, values=values)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout
+
+
+def test_by_default_nothing_is_made_that_another_operator_must_know() -> None:
+    groups = {thing["apiVersion"].split("/")[0] for thing in rendered()}
+    assert groups == {"v1", "apps", "policy", "rbac.authorization.k8s.io", "apiextensions.k8s.io"}
+
+
+def test_everything_has_the_labels_of_the_release() -> None:
+    for thing in rendered(FULL_VALUES):
+        if thing["kind"] != "CustomResourceDefinition":
+            labels = thing["metadata"]["labels"]
+            assert labels["app.kubernetes.io/instance"] == "kubetune"
+            assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        pytest.param({"replicaCount": 3}, "", id="a value that does not exist"),
+        pytest.param({"monitoring": {"service": {"enable": True}}}, "/monitoring/service", id="a misspelt one below"),
+        pytest.param({"defaultProfile": {"spec": {"pods": 8}}}, "/defaultProfile/spec", id="no field of a profile"),
+        pytest.param(
+            {"defaultProfile": {"spec": {"worker": {"cpu": "two"}}}},
+            "/defaultProfile/spec/worker/cpu",
+            id="no quantity",
+        ),
+        pytest.param({"image": {"digest": "sha256:abc"}}, "/image/digest", id="a digest that is cut short"),
+        pytest.param({"replicas": 0}, "/replicas", id="no replica at all"),
+        pytest.param({"operator": {"logLevel": "loud"}}, "/operator/logLevel", id="a level that does not exist"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_place(value: dict[str, Any], where: str) -> None:
+    done = template(value)
+    assert done.returncode != 0
+    assert f"at '{where}':" in done.stderr
+
+
+@pytest.mark.parametrize("renew", [3, 5])
+def test_a_leader_must_renew_before_its_word_ends_with_time_for_a_write_that_has_begun(renew: int) -> None:
+    done = template({"operator": {"leaseSeconds": 5, "renewSeconds": renew}})
+    assert done.returncode != 0
+    assert f"operator.renewSeconds is {renew}; give less than operator.leaseSeconds (5) by more than 2" in done.stderr
+
+
+def test_the_operator_understands_every_variable_that_it_gets() -> None:
+    values = {"operator": {"resyncSeconds": 60, "logFormat": "text"}, "kuberayNamespace": "ray"}
+    container = only(rendered(values), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    given = {name: value for name, value in variables.items() if value is not None}
+    settings = settings_from([], given)
+    assert (settings.resync_seconds, settings.log_format, settings.kuberay_namespace) == (60, "text", "ray")
+    known = {f"KUBETUNE_{name.upper()}" for name in vars(settings)}
+    assert variables.keys() - known == {"HOME"}
+    # Not set: two replicas always elect a leader, and the port is the one that the probes ask.
+    assert known - variables.keys() == {"KUBETUNE_LEADER_ELECTION", "KUBETUNE_METRICS_PORT", "KUBETUNE_METRICS_HOST"}
+    assert container["ports"] == [{"name": "metrics", "containerPort": settings.metrics_port}]
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ({}, "kubetune-operator:0.1.0"),
+        ({"tag": "1.2.3"}, "kubetune-operator:1.2.3"),
+        ({"tag": "1.2.3", "digest": f"sha256:{'b' * 64}"}, f"kubetune-operator@sha256:{'b' * 64}"),
+    ],
+    ids=["the chart's version", "a tag", "a digest counts before a tag"],
+)
+def test_the_image_is_named_by(image: dict[str, Any], reference: str) -> None:
+    pod = only(rendered({"image": image}), "Deployment")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == reference
+
+
+def test_an_empty_repository_leaves_the_trainer_to_the_profiles() -> None:
+    pod = only(rendered({"trainer": {"image": {"repository": ""}}}), "Deployment")["spec"]["template"]["spec"]
+    assert "KUBETUNE_TRAINER_IMAGE" not in {variable["name"] for variable in pod["containers"][0]["env"]}
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])
+def test_the_definitions_are_those_of_the_repository(keep: bool) -> None:
+    text = template({"crds": {"keep": keep}}).stdout
+    for path in FOLDER.glob("*.yaml"):
+        wanted = path.read_text("utf-8").strip()
+        assert (wanted.replace("metadata:\n", KEEP, 1) if keep else wanted) in text
+
+
+def test_a_release_without_definitions_brings_none() -> None:
+    assert not [thing for thing in rendered({"crds": {"install": False}}) if "CustomResource" in thing["kind"]]
+
+
+def test_a_cluster_without_the_kind_gets_the_profile_after_the_release() -> None:
+    annotations = only(rendered(FULL_VALUES), "FineTuneProfile")["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "post-install,post-upgrade"
+    # By these, a later upgrade takes it for the release's own.
+    assert annotations["meta.helm.sh/release-name"] == "kubetune"
+    assert annotations["meta.helm.sh/release-namespace"] == NAMESPACE
+
+
+def test_a_cluster_with_the_kind_gets_the_profile_with_the_release() -> None:
+    profile = only(rendered(FULL_VALUES, *PROFILE_API), "FineTuneProfile")
+    assert profile["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert profile["spec"] == FULL_VALUES["defaultProfile"]["spec"]
+
+
+def test_the_operator_has_no_right_by_wildcard_and_none_on_secrets_or_finalizers() -> None:
+    for rule in chart_rules():
+        assert "*" not in (rule.api_group, rule.resource, rule.verb)
+        assert "secrets" not in rule.resource
+        assert "finalizers" not in rule.resource
+        assert rule.verb not in ("escalate", "bind", "impersonate", "deletecollection")
+        assert (rule.namespace == NAMESPACE) == (rule.resource == "leases")
+
+
+def test_the_operator_writes_no_kind_that_runs_reveals_or_decides_by_itself() -> None:
+    """No pod and nothing in one, no Secret, no token, no node; no ClusterRole, CRD, webhook or other rule for all."""
+    assert {rule.resource for rule in chart_rules() if rule.verb not in ("get", "list", "watch")} == {
+        "finetunejobs/status",
+        "rayjobs",
+        "configmaps",
+        "serviceaccounts",
+        "roles",
+        "rolebindings",
+        "networkpolicies",
+        "events",
+        "leases",
+    }
+
+
+def test_the_operator_may_change_the_service_accounts_of_its_pods_alone() -> None:
+    accounts = [rule for rule in chart_rules() if rule.resource == "serviceaccounts"]
+    assert {(rule.verb, rule.name) for rule in accounts if rule.verb not in ("list", "watch")} == {
+        (verb, name) for verb in ("create", "patch") for name in (names.HEAD_ACCOUNT, names.WORKER_ACCOUNT)
+    }
+
+
+def test_the_operator_may_take_its_own_lease_alone() -> None:
+    assert {(rule.verb, rule.name) for rule in chart_rules() if rule.resource == "leases"} == {
+        ("create", ""),
+        ("get", leader.NAME),
+        ("update", leader.NAME),
+    }
+
+
+def test_the_operator_writes_nothing_of_a_job_but_its_status() -> None:
+    writes = {(rule.resource, rule.verb) for rule in chart_rules() if rule.api_group == "kubetune.dev"}
+    assert {pair for pair in writes if pair[1] not in ("get", "list", "watch")} == {("finetunejobs/status", "patch")}
+
+
+def test_another_name_of_the_release_names_every_object() -> None:
+    objects = rendered({**FULL_VALUES, "fullnameOverride": "trainers", "serviceAccount": {"name": ""}})
+    ours = [thing for thing in objects if thing["kind"] not in ("CustomResourceDefinition", "FineTuneProfile")]
+    parts = r"-(view|edit|admin|profiles|metrics|runs|dashboard)$"
+    assert {re.sub(parts, "", thing["metadata"]["name"]) for thing in ours} == {"trainers"}
+
+
+def monitors(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {thing["metadata"]["name"]: thing for thing in objects if thing["kind"] == "PodMonitor"}
+
+
+def test_the_monitor_asks_every_replica_and_keeps_the_namespace_of_a_job() -> None:
+    objects = rendered(FULL_VALUES)
+    monitor, pod = monitors(objects)["kubetune"], only(objects, "Deployment")["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "metrics", "interval": "30s", "honorLabels": True}
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_monitor_of_the_runs_takes_the_namespace_from_the_pod_alone() -> None:
+    monitor = monitors(rendered(FULL_VALUES))["kubetune-runs"]
+    assert monitor["spec"]["namespaceSelector"] == {"any": True}
+    assert monitor["spec"]["selector"] == {"matchExpressions": [{"key": names.JOB, "operator": "Exists"}]}
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    rays = [{"sourceLabels": ["__name__"], "regex": "ray_.*", "action": "keep"}]
+    assert endpoint == {"port": "metrics", "interval": "30s", "honorLabels": False, "metricRelabelings": rays}
+    assert monitor["spec"]["sampleLimit"] == 20000
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_alerts_and_dashboard_are_the_files_of_the_chart() -> None:
+    objects = rendered(FULL_VALUES)
+    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text("utf-8"))
+    assert only(objects, "PrometheusRule")["spec"] == alerts
+    board = only(objects, "ConfigMap")
+    assert board["data"]["kubetune.json"].strip() == (CHART / "files" / "dashboard.json").read_text("utf-8").strip()
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"

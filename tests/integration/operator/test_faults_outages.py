@@ -1,0 +1,118 @@
+"""An API server that is away, an operator that is away, and two operators at once: the jobs come to the same end."""
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from operator_faults import Life, begin, created, end_of, live, namespaces, steal_ray_job
+from operator_runs import RAY, Operator, running, settled
+from servers.components import Component
+from servers.control_plane import ControlPlane
+from servers.kubelet import Kubelet
+
+
+def trains(life: Life) -> bool:
+    return life.status.get("reason") == "Training"
+
+
+def writes_of(*operators: Operator) -> float:
+    """All writes but those of the Lease."""
+    verbs = ("create", "apply", "patch", "delete")
+    leases = sum(one.metric("kubetune_api_requests_total", verb="create", resource="leases") for one in operators)
+    number = sum(one.metric("kubetune_api_requests_total", verb=verb) for one in operators for verb in verbs)
+    assert number, "the operator does not answer"
+    return number - leases
+
+
+@pytest.mark.parametrize("end", [Component.stop, Component.kill])
+def test_jobs_outlive_an_api_server_that_is_restarted(
+    plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator, end: Callable[[Component], None]
+) -> None:
+    model, *trained = [begin(plane, node, tenant) for _ in range(3)]
+    live([model])
+    live(trained, until=trains)
+    begun = [begin(plane, node, tenant) for _ in range(3)]
+    end(plane.kube_apiserver)
+    time.sleep(3)
+    plane.kube_apiserver.start()
+    # KubeRay ends when it cannot renew its Lease. Here it has none, and its informers could take minutes to come back.
+    plane.kuberay.kill()
+    plane.kuberay.start()
+    lives = [*trained, *begun, begin(plane, node, tenant)]
+    live(lives)
+    assert [end_of(life)["status"] for life in lives] == [end_of(model)["status"]] * len(lives)
+    assert settled(3, lambda: writes_of(operator)) == 0
+
+
+def test_what_happens_while_the_operator_is_down_is_found_when_it_starts(
+    plane: ControlPlane, node: Kubelet, operator: Operator
+) -> None:
+    alone, others = namespaces(plane, [f"down-{secrets.token_hex(3)}-{number}" for number in (1, 2)])
+    deleted, (finished, robbed, recreated) = begin(plane, node, alone), [begin(plane, node, others) for _ in range(3)]
+    live([deleted, finished, robbed, recreated], until=trains)
+    operator.kill()
+    for life in (deleted, recreated):
+        assert plane.delete(life.job.path).accepted
+    finished.job.say_succeeded()
+    steal_ray_job(robbed)
+    anew = begin(plane, node, others)
+    same_name = Life(recreated.job.apply())
+    operator.start()
+    live([finished, robbed, anew, same_name])
+    assert [len(life.status["attempts"]) for life in (finished, robbed, anew, same_name)] == [1, 2, 1, 1]
+    assert robbed.status["attempts"][0]["reason"] == "AttemptDeleted"
+    assert operator.metric("kubetune_jobs", namespace=alone) == 0
+    assert operator.metric("kubetune_jobs", namespace=others, phase="Succeeded") == 4
+    for path in (f"{RAY}/namespaces/{alone}/rayjobs", f"/api/v1/namespaces/{alone}/pods"):
+        plane.wait_for(path, lambda found: not found["items"])
+    assert settled(3, lambda: writes_of(operator)) == 0
+
+
+def test_a_name_that_is_used_again_and_again_is_another_job_each_time(
+    plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator
+) -> None:
+    before = created(plane, "rayjobs")
+    life = begin(plane, node, tenant)
+    for wait in (0, 0, 0.02, 0.1, 0.5, 1):
+        time.sleep(wait)
+        assert plane.delete(life.job.path).accepted
+        life = Life(life.job.apply())
+    live([life])
+    assert len(life.status["attempts"]) == 1
+    assert life.status["run"] == life.job.stored["metadata"]["uid"]
+    assert operator.metric("kubetune_jobs", namespace=tenant) == 1
+    assert 1 <= created(plane, "rayjobs") - before <= 7
+    # The garbage collector takes the rest.
+    plane.wait_for(f"{RAY}/namespaces/{tenant}/rayjobs", lambda found: len(found["items"]) <= 1)
+    assert settled(3, lambda: writes_of(operator)) == 0
+
+
+def test_two_operators_that_both_believe_to_lead_start_no_attempt_twice(
+    plane: ControlPlane, node: Kubelet, tenant: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        both = [
+            stack.enter_context(
+                running(
+                    Operator(
+                        plane.admin_kubeconfig,
+                        tmp_path,
+                        namespace="kubetune-system",
+                        name=name,
+                        leader_election="false",
+                    )
+                )
+            )
+            for name in ("one", "two")
+        ]
+        before = created(plane, "rayjobs")
+        lives = [begin(plane, node, tenant, failures=1) for _ in range(4)]
+        live(lives)
+        assert {len(life.status["attempts"]) for life in lives} == {2}
+        assert created(plane, "rayjobs") - before == 8
+        assert all(writes_of(one) > 0 for one in both)
+        assert settled(3, lambda: writes_of(*both)) == 0

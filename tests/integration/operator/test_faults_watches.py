@@ -1,0 +1,81 @@
+"""Watches that are cut, that expire, and that cannot be opened while the cluster changes."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from operator_faults import FOR_EVER, Life, Writes, begin, created, end_of, live, steal_ray_job
+from operator_runs import Operator, settled
+from servers.control_plane import ControlPlane
+from servers.kubelet import Kubelet
+from servers.proxy import READS, Answer, Proxy
+
+
+@pytest.fixture(autouse=True)
+def undisturbed_again(proxy: Proxy) -> Iterator[None]:
+    yield
+    proxy.undisturbed()
+
+
+@pytest.fixture
+def new_life(plane: ControlPlane, node: Kubelet, tenant: str, behind_proxy: Operator) -> Callable[..., Life]:
+    """Makes lives in the namespace of the test."""
+    return lambda failures=0: begin(plane, node, tenant, failures)
+
+
+def trains(life: Life) -> bool:
+    return life.status.get("reason") == "Training"
+
+
+def test_connections_that_break_again_and_again_change_nothing(
+    plane: ControlPlane, proxy: Proxy, new_life: Callable[..., Life]
+) -> None:
+    before, writes, cuts = created(plane, "rayjobs"), Writes(proxy), [time.monotonic()]
+    model = new_life(1)
+    live([model])
+
+    def cut_now_and_then() -> None:
+        if time.monotonic() - cuts[-1] > 2:
+            cuts.append(time.monotonic())
+            proxy.cut()
+
+    lives = [new_life(1) for _ in range(5)]
+    live(lives, meanwhile=cut_now_and_then)
+    assert len(cuts) > 3
+    assert [end_of(life)["status"] for life in lives] == [end_of(model)["status"]] * 5
+    assert created(plane, "rayjobs") - before == 12
+    assert settled(3, lambda: writes.of(lives)) == 0
+
+
+def test_what_happened_while_the_server_forgot_the_watches_is_found(
+    plane: ControlPlane, proxy: Proxy, behind_proxy: Operator, new_life: Callable[..., Life]
+) -> None:
+    writes = Writes(proxy)
+    finished, deleted, robbed = lives = [new_life() for _ in range(3)]
+    live(lives, until=trains)
+    with proxy.down():
+        proxy.disturb(Answer(410, "Expired"), methods=READS, path="watch=true", times=15)
+        finished.job.say_succeeded()
+        assert plane.delete(deleted.job.path).accepted
+        steal_ray_job(robbed)
+        new = new_life()
+    live([finished, robbed, new])
+    assert [attempt["reason"] for attempt in robbed.status["attempts"]] == ["AttemptDeleted", "ModelPublished"]
+    assert (len(finished.status["attempts"]), len(new.status["attempts"])) == (1, 1)
+    assert all(life.status["phase"] == "Succeeded" for life in (finished, robbed, new))
+    plane.wait_for("/readyz", lambda _: behind_proxy.metric("kubetune_jobs", namespace=deleted.job.namespace) == 3)
+    assert settled(3, lambda: writes.of(lives)) == 0
+
+
+def test_a_ray_job_that_came_and_went_while_nothing_was_heard_of_ray_jobs_is_missed(
+    plane: ControlPlane, proxy: Proxy, new_life: Callable[..., Life]
+) -> None:
+    proxy.disturb(Answer(500, "InternalError"), methods=READS, path=r"/rayjobs\?", times=FOR_EVER)
+    proxy.cut()
+    life = new_life()
+    life.job.wait_until(lambda status: (status.get("attempts") or [{}])[0].get("rayJobUid"))
+    steal_ray_job(life)
+    proxy.undisturbed()
+    live([life])
+    assert [attempt["reason"] for attempt in life.status["attempts"]] == ["AttemptDeleted", "ModelPublished"]

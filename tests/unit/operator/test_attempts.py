@@ -1,0 +1,232 @@
+from typing import Any
+
+import pytest
+
+from kubetune_api.status import Attempt, Reason
+from kubetune_operator.failures import POLICIES
+from kubetune_operator.reconcile import MOST_ATTEMPTS_KEPT
+from kubetune_operator.verdict import running_seconds
+from operator_play import (
+    Play,
+    node_is_lost,
+    pods_end,
+    pods_run,
+    queue_admits,
+    queue_takes_back,
+    ray_job_ends,
+    seconds,
+    spec,
+    trainer_says,
+)
+from operator_sight import (
+    after,
+    at,
+    attempt,
+    failed,
+    job,
+    name_of,
+    plan,
+    pod,
+    profile,
+    ray_cluster,
+    ray_job,
+    report,
+    started,
+)
+
+ENDED = attempt(1, ended=0)
+FREE: dict[str, Any] = {"reason": Reason.PREEMPTED, "free": True}
+SILENT = (pods_run, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+"""An attempt that ends without a word."""
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param([ray_job(1, "Failed")], id="its RayJob"),
+        pytest.param([ray_job(1, "Failed", deleting=True)], id="its RayJob, which is being deleted"),
+        pytest.param([ray_cluster(1)], id="its RayCluster"),
+        pytest.param([pod("submitter", 1, deleting=True)], id="a pod of it that ends"),
+        pytest.param([pod("worker", 1, phase="Succeeded")], id="a pod of it that has ended"),
+        pytest.param([pod("worker", 7)], id="a pod of any other attempt"),
+    ],
+)
+def test_no_attempt_begins_while_anything_of_an_earlier_one_is_left(left: list[Any]) -> None:
+    waits = plan(job(started(ENDED)), *left, now=10_000)
+    assert waits.create is None
+    assert (waits.status.reason, len(waits.status.attempts)) == (Reason.CLEANING_UP, 1)
+    assert left[0]["metadata"]["name"] in (waits.status.message or "")
+    assert waits.again_after is not None
+    assert plan(job(started(ENDED)), now=10_000).status.attempts[-1].number == 2
+
+
+def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_results() -> None:
+    status = started(ENDED, progress={"step": 1, "totalSteps": 2, "epoch": 1.0}, metrics=[{"name": "x", "value": 1.0}])
+    begun = plan(job(status), now=10)
+    assert begun.begins
+    assert begun.create is not None
+    assert begun.create["metadata"]["name"] == name_of(2)
+    assert (begun.status.progress, begun.status.metrics, begun.status.artifact) == (None, [], None)
+    assert begun.status.attempts[0] == Attempt.model_validate(ENDED)
+    assert begun.status.started_at == at(0)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "wait"),
+    [
+        pytest.param([ENDED], 10, id="the first failure waits once"),
+        pytest.param([ENDED, attempt(2, ended=0)], 20, id="the second twice"),
+        pytest.param([attempt(number, ended=0) for number in range(1, 4)], 40, id="the third four times"),
+        pytest.param([attempt(number, ended=0) for number in range(1, 20)], 3600, id="none longer than an hour"),
+        pytest.param([attempt(1, ended=0, **FREE)], 10, id="a free one once"),
+        pytest.param([ENDED, attempt(2, ended=0, **FREE)], 10, id="a free one after a failure once"),
+        pytest.param([attempt(1, ended=0, **FREE), attempt(2, ended=0)], 10, id="a free one doubles nothing"),
+        pytest.param([attempt(1, ended=0, reason="Suspended", free=True)], 0, id="a suspended one never"),
+    ],
+)
+def test_the_wait_before_the_next_attempt(attempts: list[Any], wait: int) -> None:
+    retried = job(started(*attempts), retry={"maxAttempts": 20, "backoffSeconds": 10})
+    assert plan(retried, now=wait).begins
+    if wait:
+        early = plan(retried, now=wait - 1)
+        assert (early.create, early.again_after) == (None, 1)
+        assert f"not before {at(wait)}" in (early.status.message or "")
+
+
+def test_the_sentence_about_the_next_attempt_says_the_same_at_once_and_later() -> None:
+    status = started(ENDED, attempt(2))
+    ended = plan(job(status), ray_job(2), report(2, finished=failed(Reason.STORAGE_FAILED)), now=50)
+    later = plan(job(ended.status.manifest()), now=51)
+    assert ended.status.message == later.status.message
+    assert f"not before {at(70)}" in (ended.status.message or "")
+    assert "failed attempt 2 of 3" in (ended.status.message or "")
+
+
+@pytest.mark.parametrize(
+    "reason", [reason for reason, value in POLICIES.items() if not value.free and reason != "AttemptDeleted"]
+)
+def test_a_fault_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
+    for earlier, phase in ((0, "Pending"), (1, "Pending"), (2, "Failed")):
+        attempts = [attempt(number, ended=0) for number in range(1, earlier + 1)]
+        status = started(*attempts, attempt(earlier + 1, reason=reason, message="It ended."))
+        ended = plan(job(status), ray_job(earlier + 1, "Failed", ended=0), now=100)
+        assert (ended.status.phase, ended.status.attempts[-1].reason) == (phase, reason)
+        assert not ended.status.attempts[-1].free
+    assert (ended.status.message or "").endswith(" (after 3 failed attempts)")
+
+
+def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
+    status = started(attempt(1, reason=Reason.NODE_LOST, message="The node went."))
+    ended = plan(job(status, retry={"maxAttempts": 1}), ray_job(1, "Failed", ended=0), now=100)
+    assert (ended.status.reason, ended.status.attempts[0].free) == (Reason.WAITING_TO_RETRY, True)
+    assert "costs none" in (ended.status.message or "")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        Reason.REQUIREMENT_MISSED,
+        Reason.INVALID_MANIFEST,
+        Reason.INVALID_MODEL,
+        Reason.INVALID_DATA,
+        Reason.CREDENTIALS_REFUSED,
+        Reason.NOT_FINITE,
+        Reason.VERIFICATION_FAILED,
+        Reason.OUT_OF_MEMORY,
+    ],
+)
+def test_a_fault_that_would_come_again_is_never_retried(reason: str) -> None:
+    status = started(attempt(1))
+    ended = plan(job(status, retry={"maxAttempts": 20}), ray_job(1, "Running"), report(finished=failed(reason, "So.")))
+    assert (ended.status.phase, ended.status.reason, ended.status.message) == ("Failed", reason, "So.")
+
+
+def test_suspending_ends_the_attempt_for_free_and_resuming_begins_the_next_without_a_wait() -> None:
+    play = Play(retry={"maxAttempts": 1}).after(pods_run, spec(suspend=True))
+    assert (play.phase, play.of("RayJob")) == ("Suspended", [])
+    assert "2 of its pods are still ending" in play.status["message"]
+    play.after(spec(suspend=False))
+    assert play.status["reason"] == Reason.CLEANING_UP, "the pods of the first attempt are still there"
+    play.after(pods_end)
+    assert play.created == [name_of(1), name_of(2)]
+    first = play.status["attempts"][0]
+    assert (first["reason"], first["free"]) == ("Suspended", True)
+
+
+def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
+    play = Play().after(pods_run, spec(suspend=True), pods_end)
+    assert play.status["message"] == "suspended; spec.suspend: false goes on"
+    assert play.again_after is None
+
+
+def test_a_job_that_is_suspended_before_its_ray_job_is_there_makes_none() -> None:
+    ended = plan(job(started(attempt(seen=False)), suspend=True))
+    assert (ended.create, ended.status.phase) == (None, "Suspended")
+    assert (ended.status.attempts[0].reason, ended.status.attempts[0].free) == (Reason.SUSPENDED, True)
+
+
+def test_a_run_that_ended_right_before_the_suspension_has_ended() -> None:
+    ended = plan(
+        job(started(attempt()), suspend=True), ray_job(1, "Running"), report(finished=failed(Reason.INVALID_DATA))
+    )
+    assert ended.status.reason == Reason.INVALID_DATA
+
+
+def test_suspending_while_it_waits_to_retry_does_not_shorten_the_wait() -> None:
+    play = Play().after(*SILENT, spec(suspend=True), spec(suspend=False))
+    assert (play.status["reason"], len(play.created)) == (Reason.WAITING_TO_RETRY, 1)
+    play.after(seconds(10))
+    assert len(play.created) == 2
+
+
+def test_the_running_time_counts_over_all_attempts_against_the_deadline() -> None:
+    play = Play(activeDeadlineSeconds=100, retry={"maxAttempts": 9, "backoffSeconds": 0})
+    play.after(pods_run, seconds(50), ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(1000), pods_run)
+    assert play.again_after == 40, "100 less the 60 of the first attempt"
+    play.after(seconds(39))
+    assert play.phase == "Running"
+    play.after(seconds(1))
+    assert (play.phase, play.status["reason"]) == ("Failed", Reason.DEADLINE_EXCEEDED)
+    assert play.of("RayJob") == []
+
+
+def test_the_time_in_a_queue_does_not_count_against_the_deadline() -> None:
+    play = Play(activeDeadlineSeconds=100, queue="team-a").after(seconds(1000), queue_admits, seconds(1000), pods_run)
+    assert play.phase == "Running"
+    play.after(seconds(60), queue_takes_back, seconds(1000))
+    assert play.status["attempts"][0]["ranSeconds"] == 60
+    assert (play.phase, play.again_after) == ("Pending", None)
+    play.after(queue_admits, pods_run, seconds(39))
+    assert play.phase == "Running"
+    play.after(seconds(1))
+    assert play.status["reason"] == Reason.DEADLINE_EXCEEDED
+
+
+def test_the_deadline_is_that_of_the_attempts_start_whatever_becomes_of_the_profile() -> None:
+    status = started(attempt(runningAt=at(0), deadlineSeconds=100))
+    running = job(status, activeDeadlineSeconds=100, resources__profile="gone")
+    assert plan(running, ray_job(1, "Running"), now=40).again_after == 60
+    assert plan(running, ray_job(1, "Running"), now=100).status.reason == Reason.DEADLINE_EXCEEDED
+    stricter = profile(limits={"maxActiveDeadlineSeconds": 10})
+    assert plan(job(status), stricter, ray_job(1, "Running"), now=40).status.reason != Reason.DEADLINE_EXCEEDED
+
+
+def test_of_more_attempts_than_a_status_takes_the_oldest_free_one_goes_and_nothing_is_forgotten() -> None:
+    play = Play(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
+    play.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+    for _ in range(MOST_ATTEMPTS_KEPT):
+        play.after(pods_run, node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+    attempts = [Attempt.model_validate(one) for one in play.status["attempts"]]
+    assert len(attempts) == MOST_ATTEMPTS_KEPT
+    assert [one.number for one in attempts] == [1, *range(MOST_ATTEMPTS_KEPT + 3 - 62, MOST_ATTEMPTS_KEPT + 4)]
+    assert running_seconds(attempts, after(play.now)) == 10 + 17 + 10 * MOST_ATTEMPTS_KEPT
+    play.after(*SILENT)
+    assert play.phase != "Failed", "it was the second of three"
+    play.after(*SILENT)
+    assert (play.phase, play.created[-1]) == ("Failed", name_of(len(play.created)))
+
+
+def test_an_attempt_counts_as_running_from_the_first_time_that_it_was_seen_to_run() -> None:
+    play = Play().after(seconds(10), pods_run, seconds(10), trainer_says(doing="reads the data"))
+    assert play.status["attempts"][0]["runningAt"] == at(10)
+    assert play.status["message"] == "reads the data"

@@ -1,0 +1,75 @@
+import asyncio
+import copy
+from typing import Any, cast
+
+from kubetune_operator.cache import Cache
+from kubetune_operator.cluster import Cluster
+from kubetune_operator.controller import Controller
+from kubetune_operator.kinds import Kind
+from kubetune_operator.metrics import Metrics
+from kubetune_operator.queue import WorkQueue
+from operator_sight import JOB, NAMESPACE, SETTINGS, START, Object, job, namespace, profile
+
+KEY = f"{NAMESPACE}/{JOB}"
+
+
+class QuickServer:
+    """An API server that takes everything, and whose answers are always there before its watches tell anything."""
+
+    def __init__(self) -> None:
+        self.job = job()
+        self.created: list[Object] = []
+        self._version = 1_000_000
+
+    async def patch_status(self, _: Kind, __: str, ___: str, patch: Object, **____: Any) -> Object:
+        self.job = self._stored({**self.job, "status": {**self.job.get("status", {}), **patch}})
+        return copy.deepcopy(self.job)
+
+    async def apply(self, thing: Object) -> Object:
+        return self._stored(thing)
+
+    async def create(self, _: Kind, thing: Object) -> Object:
+        self.created.append(thing)
+        return self._stored(thing)
+
+    async def list(self, *_: Any, **__: Any) -> tuple[list[Object], str]:
+        return [], str(self._version)
+
+    def _stored(self, thing: Object) -> Object:
+        self._version += 1
+        own = {
+            "uid": f"uid-{self._version}",
+            "creationTimestamp": "2026-05-01T12:00:00Z",
+            **thing["metadata"],
+            "resourceVersion": str(self._version),
+        }
+        return {**thing, "metadata": own}
+
+
+async def look_after_the_job_of(server: QuickServer) -> None:
+    cache, queue = Cache(), WorkQueue()
+    controller = Controller(
+        cast("Cluster", server),
+        cache,
+        queue,
+        SETTINGS,
+        Metrics(),
+        may_write=lambda: True,
+        kuberay=lambda: True,
+        now=lambda: START,
+    )
+    for thing in (namespace(), profile(), server.job):
+        controller.heard("put", thing)
+    worker = asyncio.create_task(controller.work())
+    for _ in range(1000):  # nothing of it waits for anything but its turn
+        await asyncio.sleep(0)
+    worker.cancel()
+
+
+def test_the_job_knows_of_its_ray_job_though_no_watch_tells_of_it() -> None:
+    server = QuickServer()
+    asyncio.run(look_after_the_job_of(server))
+    assert [thing["kind"] for thing in server.created if thing["kind"] == "RayJob"] == ["RayJob"]
+    (attempt,) = server.job["status"]["attempts"]
+    assert "rayJobUid" in attempt
+    assert server.job["status"]["reason"] == "WaitingForPods"

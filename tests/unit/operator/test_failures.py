@@ -1,0 +1,419 @@
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from kubetune_api.status import Reason
+from kubetune_operator.failures import Failure, policy, stronger
+from kubetune_operator.objects.ray_job import KEPT_SECONDS
+from operator_play import Play, node_is_lost, pods_run, somebody_deletes_the_ray_job
+from operator_sight import (
+    ROOT,
+    Object,
+    at,
+    attempt,
+    condition,
+    failed,
+    job,
+    name_of,
+    plan,
+    pod,
+    ray_job,
+    report,
+    started,
+    terminated,
+    waiting,
+)
+
+WORKER, HEAD = f"{name_of(1)}-worker-0", f"{name_of(1)}-head-0"
+OUT_OF_MEMORY = terminated(137, "OOMKilled")
+AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "w_team-a(1)", container: worker)'
+
+
+def taken(reason: str, message: str = "so it is") -> dict[str, Any]:
+    """The condition of a pod that the cluster takes away."""
+    return {"conditions": (condition("DisruptionTarget", reason=reason, message=message),)}
+
+
+def provisional(*pods: Object) -> tuple[str | None, str | None]:
+    """Reason and message of an attempt that goes on, by its pods."""
+    head = pod("head", number=9, phase="Running")
+    found = plan(job(started(attempt())), ray_job(1, "Running"), head, *pods).status.attempts[0]
+    assert found.finished_at is None
+    return found.reason, found.message
+
+
+def verdict(*pods: Object, now: float = 100, **ray_job_status: Any) -> tuple[str | None, str | None]:
+    """Reason and message of an attempt whose RayJob failed without a word of the trainer."""
+    ended = plan(job(started(attempt())), ray_job(1, "Failed", ended=0, **ray_job_status), *pods, now=now)
+    return ended.status.attempts[0].reason, ended.status.attempts[0].message
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason", "words"),
+    [
+        pytest.param(pod(container=OUT_OF_MEMORY), "OutOfMemory", ["microBatchSize", WORKER], id="a worker's memory"),
+        pytest.param(pod("head", container=OUT_OF_MEMORY), "OutOfMemory", ["spec.head.memory", HEAD], id="the head's"),
+        pytest.param(
+            pod(container={"state": {"running": {}}, "lastState": OUT_OF_MEMORY["state"]}),
+            "OutOfMemory",
+            [WORKER],
+            id="the memory of a container that runs again",
+        ),
+        pytest.param(pod(**taken("PreemptionByScheduler")), "Preempted", ["made room", "so it is"], id="preempted"),
+        pytest.param(pod(**taken("EvictionByEvictionAPI")), "Preempted", ["made room"], id="a node that is drained"),
+        pytest.param(pod(**taken("DeletionByTaintManager")), "NodeLost", ["the node of"], id="a node that is tainted"),
+        pytest.param(pod(**taken("DeletionByPodGC")), "NodeLost", ["the node of"], id="a node that is gone"),
+        pytest.param(
+            pod(**taken("TerminationByKubelet"), phase="Failed", reason="Evicted", message="low on memory"),
+            "Evicted",
+            ["evicted by its node"],
+            id="a node that ran out of memory",
+        ),
+        pytest.param(
+            pod(**taken("TerminationByKubelet"), phase="Failed", reason="Terminated", message="imminent node shutdown"),
+            "NodeLost",
+            ["the node of"],
+            id="a node that shuts down, as spot nodes do",
+        ),
+        pytest.param(
+            pod(**taken("TerminationByKubelet"), phase="Failed", reason="Preempting"),
+            "Preempted",
+            ["made room"],
+            id="a pod that the node itself needs goes first",
+        ),
+        pytest.param(pod(phase="Failed", reason="NodeLost"), "NodeLost", ["does not say why"], id="an older cluster"),
+        pytest.param(pod(phase="Failed", reason="NodeShutdown"), "NodeLost", ["the node of"], id="a shutdown"),
+        pytest.param(pod(**taken("DeletionByCustomController")), None, [], id="a disruption that nobody knows"),
+        pytest.param(
+            pod(conditions=(condition("DisruptionTarget", "False", "PreemptionByScheduler"),)),
+            None,
+            [],
+            id="a disruption that is none",
+        ),
+        pytest.param(pod(container=terminated(1)), None, [], id="an exit code, of which the trainer knows more"),
+        pytest.param(pod(container=terminated(137)), None, [], id="a kill that says nothing of memory"),
+    ],
+)
+def test_what_a_pod_shows_is_kept_as_the_provisional_reason(
+    shown: Object, reason: str | None, words: list[str]
+) -> None:
+    found, message = provisional(shown)
+    assert found == reason
+    assert all(word in (message or "") for word in words)
+    assert verdict(shown)[0] == (reason or Reason.UNKNOWN)
+
+
+def test_evidence_outlives_the_pods() -> None:
+    status = started(attempt())
+    shown = pod(container=terminated(137, "OOMKilled", "killed"), **taken("TerminationByKubelet"), reason="Evicted")
+    seen = plan(job(status), ray_job(1, "Running"), shown).status
+    gone = plan(job(seen.manifest()), ray_job(1, "Failed", ended=0), now=100).status
+    assert (gone.phase, gone.reason) == ("Failed", "OutOfMemory")
+    assert gone.attempts[0].evidence == [
+        f"pod {WORKER}: container worker ended with 137 (OOMKilled): killed",
+        f"pod {WORKER}: TerminationByKubelet: so it is",
+        f"pod {WORKER}: Evicted: ",
+    ]
+
+
+def test_evidence_is_bounded_and_the_first_of_it_stays() -> None:
+    status = started(attempt(evidence=["seen first"]))
+    pods = [pod(number=number, container=terminated(1, message="x" * 4000)) for number in range(20)]
+    evidence = plan(job(status), ray_job(1, "Running"), *pods).status.attempts[0].evidence
+    assert (len(evidence), evidence[0]) == (8, "seen first")
+    assert max(map(len, evidence)) == 512
+    assert plan(job(started(attempt(evidence=evidence))), ray_job(1, "Running"), *pods).status.attempts[0].evidence == (
+        evidence
+    )
+
+
+def test_a_container_that_ended_well_is_no_evidence() -> None:
+    shown = plan(job(started(attempt())), ray_job(1, "Running"), pod("submitter", container=terminated(0, "Completed")))
+    assert shown.status.attempts[0].evidence == []
+
+
+@pytest.mark.parametrize(
+    ("weaker", "strong"),
+    pairwise(
+        ["Unknown", "Interrupted", "AttemptDeleted", "Evicted", "NodeLost", "Preempted", "OutOfMemory", "InvalidData"]
+    ),
+)
+def test_of_two_words_on_an_end_the_stronger_counts_in_any_order(weaker: str, strong: str) -> None:
+    one, other = Failure(weaker, "weak"), Failure(strong, "strong")
+    assert stronger(one, other) == stronger(other, one) == other
+    assert stronger(one, None) == one
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "reason"),
+    [
+        pytest.param("Unknown", "NodeLost", "NodeLost", id="a trainer that only saw its workers vanish"),
+        pytest.param("Interrupted", "Preempted", "Preempted", id="a trainer that was told to end"),
+        pytest.param("InvalidData", "NodeLost", "InvalidData", id="a trainer that knows better"),
+        pytest.param("OutOfMemory", "Evicted", "OutOfMemory", id="a trainer that ran out of memory first"),
+    ],
+)
+def test_the_trainers_word_and_the_clusters_are_weighed(said: str, shown: str, reason: str) -> None:
+    status = started(attempt(reason=shown, message="The cluster's word."))
+    ended = plan(
+        job(status), ray_job(1, "Failed", ended=0), report(finished=failed(said, "The trainer's word."))
+    ).status
+    assert ended.attempts[0].reason == reason
+
+
+def test_a_later_weaker_sight_does_not_replace_a_stronger_one() -> None:
+    status = started(attempt(reason="OutOfMemory", message="Out of memory."))
+    shown = plan(job(status), ray_job(1, "Running"), pod(**taken("DeletionByPodGC"))).status.attempts[0]
+    assert (shown.reason, shown.message) == ("OutOfMemory", "Out of memory.")
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param([pod("head", phase="Running", deleting=True, **taken("DeletionByTaintManager"))], id="it ends"),
+        pytest.param([pod("head", phase="Failed", **taken("DeletionByPodGC"))], id="it failed"),
+        pytest.param([pod(**taken("DeletionByPodGC"))], id="it is gone, and a worker tells why"),
+    ],
+)
+def test_an_attempt_that_lost_its_head_is_over_though_its_ray_job_never_ends(pods: list[Object]) -> None:
+    """The submitter's connection to a head whose node went dark is never closed, so KubeRay sees no end."""
+    over = plan(job(started(attempt())), ray_job(1, "Running"), *pods)
+    assert (over.status.attempts[0].reason, over.status.attempts[0].free) == ("NodeLost", True)
+    assert [ref.name for ref in over.delete] == [name_of(1)]
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        pytest.param([ray_job(1, "Running")], id="nothing tells of an end"),
+        pytest.param([ray_job(1, "Initializing"), pod(**taken("DeletionByPodGC"))], id="KubeRay makes another head"),
+        pytest.param([ray_job(1, "Running", suspended=True), pod(**taken("DeletionByPodGC"))], id="the queue has it"),
+    ],
+)
+def test_without_a_head_an_attempt_may_go_on(objects: list[Object]) -> None:
+    assert plan(job(started(attempt())), *objects).status.attempts[0].finished_at is None
+
+
+@pytest.mark.parametrize("said", ["Unknown", "Interrupted"])
+def test_what_a_trainer_says_while_the_queue_takes_its_pods_costs_no_attempt(said: str) -> None:
+    shown = [ray_job(1, "Suspending", suspended=True), report(finished=failed(said, "a worker process died"))]
+    ended = plan(job(started(attempt()), queue="team-q", retry={"maxAttempts": 1}), *shown)
+    assert (ended.status.attempts[0].reason, ended.status.attempts[0].free) == ("Preempted", True)
+    assert ended.status.reason == Reason.WAITING_TO_RETRY
+
+
+def test_a_ray_job_that_somebody_deletes_while_it_waits_in_a_queue_costs_an_attempt() -> None:
+    shown = ray_job(1, suspended=True, deleting=True)
+    assert plan(job(started(attempt()), queue="team-q"), shown).status.attempts[0].reason == "AttemptDeleted"
+
+
+def test_a_fault_of_the_run_is_one_though_the_queue_takes_its_pods() -> None:
+    shown = [ray_job(1, "Suspending", suspended=True), report(finished=failed("InvalidData"))]
+    assert plan(job(started(attempt()), queue="team-q"), *shown).status.reason == "InvalidData"
+
+
+def test_two_pods_that_show_different_things_the_stronger_counts() -> None:
+    assert provisional(pod(**taken("DeletionByPodGC")), pod(number=1, container=OUT_OF_MEMORY))[0] == "OutOfMemory"
+
+
+def test_pods_of_another_attempt_say_nothing_of_this_one() -> None:
+    assert provisional(pod(attempt=2, container=OUT_OF_MEMORY)) == (None, None)
+
+
+def test_a_trainer_that_ends_without_a_report_is_waited_for_and_then_given_up() -> None:
+    shown = [job(started(attempt())), ray_job(1, "Failed", ended=20, reason="AppFailed", message="exit 1")]
+    waits = plan(*shown, now=25)
+    assert (waits.again_after, waits.status.attempts[0].finished_at) == (5, None)
+    assert waits.status.message == "the run has ended; waits for its last word"
+    ended = plan(*shown, now=30).status.attempts[0]
+    assert (ended.reason, ended.finished_at) == ("Unknown", at(30))
+    assert "KubeRay says: AppFailed: exit 1." in (ended.message or "")
+
+
+def test_a_last_word_within_the_grace_counts() -> None:
+    shown = [job(started(attempt())), ray_job(1, "Failed", ended=20), report(finished=failed("InvalidData"))]
+    assert plan(*shown, now=25).status.reason == "InvalidData"
+
+
+def test_a_success_without_a_report_is_tried_once_more_for_free_since_the_next_attempt_finds_what_is_published() -> (
+    None
+):
+    shown = [ray_job(1, "Complete", ended=0, jobStatus="SUCCEEDED"), pod(container=OUT_OF_MEMORY)]
+    alone = {"maxAttempts": 1}
+    assert plan(job(started(attempt()), retry=alone), *shown, now=9).status.attempts[0].finished_at is None
+    ended = plan(job(started(attempt()), retry=alone), *shown, now=10).status
+    assert (ended.attempts[0].reason, ended.attempts[0].free) == (Reason.REPORT_LOST, True)
+    assert ended.reason == Reason.WAITING_TO_RETRY
+    assert f"its model is published if {ROOT}/manifest.json is there" in (ended.message or "")
+    assert "the next one ends with a model that it finds published" in (ended.message or "")
+
+
+@pytest.mark.parametrize(("most", "phase"), [(1, "Failed"), (2, "Pending")])
+def test_a_second_success_without_a_report_counts_so_that_there_is_an_end_to_it(most: int, phase: str) -> None:
+    lost = attempt(1, ended=0, reason=Reason.REPORT_LOST, free=True)
+    again = job(started(lost, attempt(2)), retry={"maxAttempts": most})
+    ended = plan(again, ray_job(2, "Complete", ended=0, jobStatus="SUCCEEDED"), now=10).status
+    assert (ended.phase, ended.attempts[1].reason, ended.attempts[1].free) == (phase, Reason.REPORT_LOST, False)
+
+
+def test_a_completed_ray_job_without_a_report_is_no_success() -> None:
+    ended = plan(job(started(attempt())), ray_job(1, "Complete", ended=0), now=10).status.attempts[0]
+    assert (ended.reason, "KubeRay says: Complete." in (ended.message or "")) == ("Unknown", True)
+
+
+def test_a_run_whose_head_was_deleted_says_so_as_long_as_nothing_else_takes_heads_away() -> None:
+    shown = [job(started(attempt(runningAt=at(0)))), ray_job(1, "Failed", reason="SubmissionFailed", ended=20)]
+    ended = plan(*shown, pod(role="worker"), now=30).status.attempts[0]
+    assert ended.reason == Reason.INTERRUPTED
+    assert "as one does that somebody deletes; KubeRay says: SubmissionFailed" in (ended.message or "")
+    with_head = plan(*shown, pod(role="head"), now=30).status.attempts[0]
+    assert with_head.reason == Reason.UNKNOWN
+    long_ago = plan(*shown, now=20 + KEPT_SECONDS).status.attempts[0]
+    assert long_ago.reason == Reason.UNKNOWN
+    crashed = attempt(runningAt=at(0), evidence=["pod reviews-1-head-0: container head ended with 1 (Error)"])
+    by_itself = plan(job(started(crashed)), shown[1], now=30).status.attempts[0]
+    assert by_itself.reason == Reason.UNKNOWN
+
+
+def test_a_ray_job_that_kuberay_refuses_fails_at_once_and_for_good() -> None:
+    refused = ray_job(1, "ValidationFailed", reason="ValidationFailed", message="the name is too long")
+    ended = plan(job(started(attempt())), refused).status
+    assert (ended.phase, ended.reason) == ("Failed", Reason.KUBERAY_REFUSED)
+    assert "the name is too long" in (ended.message or "")
+
+
+def test_a_ray_job_that_somebody_deletes_costs_an_attempt() -> None:
+    play = Play(retry={"maxAttempts": 1}).after(pods_run, somebody_deletes_the_ray_job)
+    assert (play.phase, play.status["reason"]) == ("Failed", Reason.ATTEMPT_DELETED)
+
+
+def test_a_ray_job_that_is_being_deleted_counts_as_deleted() -> None:
+    ended = plan(job(started(attempt())), ray_job(1, "Running", deleting=True))
+    assert ended.status.attempts[0].reason == Reason.ATTEMPT_DELETED
+    assert ended.delete == ()
+
+
+def test_a_ray_job_that_went_with_its_node_lost_its_node() -> None:
+    play = Play(retry={"maxAttempts": 1}).after(pods_run, node_is_lost, somebody_deletes_the_ray_job)
+    assert (play.status["attempts"][0]["reason"], play.status["attempts"][0]["free"]) == ("NodeLost", True)
+
+
+STUCK = {
+    "an image that is not there": (
+        {"container": waiting("ImagePullBackOff", "no such tag")},
+        "ImagePullFailed",
+        ["no such tag", "spec.imagePullSecrets"],
+    ),
+    "a registry that refuses": ({"container": waiting("ErrImagePull", "denied")}, "ImagePullFailed", ["denied"]),
+    "an image that nobody can name": ({"container": waiting("InvalidImageName")}, "ImagePullFailed", ["spec.image"]),
+    "a variable of a Secret that is missing": (
+        {"container": waiting("CreateContainerConfigError", 'secret "keys" not found')},
+        "SecretMissing",
+        ['secret "keys" not found', "spec.credentials"],
+    ),
+    "a variable of a key that a Secret has not": (
+        {"container": waiting("CreateContainerConfigError", "couldn't find key TOKEN in Secret team-a/keys")},
+        "SecretMissing",
+        ["couldn't find key TOKEN", "spec.credentials"],
+    ),
+    "an image that runs as root": (
+        {"container": waiting("CreateContainerConfigError", AS_ROOT)},
+        "ImageRefused",
+        ["image will run as root", "spec.image"],
+    ),
+    "an image whose user has no number": (
+        {"container": waiting("CreateContainerConfigError", "cannot verify user is non-root")},
+        "ImageRefused",
+        ["USER that is a number"],
+    ),
+}
+NODES_FAULT = {
+    "a node that does not hear of a Secret in time": (
+        {"container": waiting("CreateContainerConfigError", "failed to sync secret cache: timed out")},
+        ["cannot start on its node: failed to sync secret cache"],
+    ),
+    "a node without a word": (
+        {"container": waiting("CreateContainerConfigError")},
+        ["the node does not say why"],
+    ),
+    "a network that is not set up": (
+        {
+            "container": waiting("ContainerCreating"),
+            "conditions": (condition("PodReadyToStartContainers", "False"),),
+        },
+        ["no volumes or no network; the platform team mends the node", f"involvedObject.name={WORKER}"],
+    ),
+    "a network that is not set up, or a volume of a Secret that is missing": (
+        {
+            "container": waiting("ContainerCreating"),
+            "conditions": (condition("PodReadyToStartContainers", "False"),),
+            "secrets": ("keys", "token"),
+        },
+        ["create the Secrets keys, token", "where they are there, the platform team mends the node"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NODES_FAULT.values(), ids=NODES_FAULT)
+def test_a_pod_that_may_be_stuck_by_its_node_gets_its_time_and_then_costs_one_attempt(
+    case: tuple[dict[str, Any], list[str]],
+) -> None:
+    fields, words = case
+    shown = [job(started(attempt())), ray_job(1, "Initializing"), pod(created=10, **fields)]
+    early = plan(*shown, now=309)
+    assert (early.status.attempts[0].finished_at, early.again_after) == (None, 1)
+    late = plan(*shown, now=310)
+    ended = late.status.attempts[0]
+    assert (ended.reason, ended.free) == (Reason.POD_STUCK, False)
+    assert (late.status.phase, late.status.reason) == ("Pending", Reason.WAITING_TO_RETRY)
+    assert all(word in (ended.message or "") for word in words)
+    assert [ref.name for ref in late.delete] == [name_of(1)], "its hardware is free for the next attempt"
+
+
+@pytest.mark.parametrize("case", STUCK.values(), ids=STUCK)
+def test_a_pod_that_cannot_start_gets_its_time_and_then_ends_the_job(
+    case: tuple[dict[str, Any], str, list[str]],
+) -> None:
+    fields, reason, words = case
+    shown = [job(started(attempt())), ray_job(1, "Initializing"), pod(created=10, **fields)]
+    early = plan(*shown, now=309)
+    assert (early.status.attempts[0].finished_at, early.again_after) == (None, 1)
+    late = plan(*shown, now=310).status
+    assert (late.phase, late.reason) == ("Failed", reason)
+    assert all(word in (late.message or "") for word in words)
+
+
+def test_the_time_of_a_pod_that_cannot_start_begins_when_it_gets_its_node() -> None:
+    """New nodes take minutes to come, and a registry may be away just then."""
+    placed = condition("PodScheduled", since=1000)
+    shown = [job(started(attempt())), ray_job(1), pod(conditions=(placed,), container=waiting("ErrImagePull"))]
+    assert plan(*shown, now=1000).again_after == 300
+    assert plan(*shown, now=1300).status.reason == "ImagePullFailed"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"container": waiting("ContainerCreating")}, id="it fetches a large image"),
+        pytest.param({"container": waiting("PodInitializing")}, id="it waits for the head"),
+        pytest.param({"container": waiting("CrashLoopBackOff")}, id="it failed by itself"),
+        pytest.param(
+            {
+                "container": waiting("ContainerCreating"),
+                "conditions": (condition("PodReadyToStartContainers"),),
+                "secrets": ("keys",),
+            },
+            id="it has its volumes",
+        ),
+        pytest.param({"conditions": (condition("PodScheduled", "False", message="no GPU"),)}, id="it has no node"),
+    ],
+)
+def test_a_pod_that_may_yet_start_is_waited_for_without_a_clock(fields: dict[str, Any]) -> None:
+    waits = plan(job(started(attempt())), ray_job(1), pod(**fields), now=100_000)
+    assert (waits.status.attempts[0].finished_at, waits.again_after) == (None, None)
+
+
+def test_a_reason_that_nobody_named_is_never_retried() -> None:
+    assert not policy("Whatever").retry
+    assert policy(Reason.UNKNOWN).retry

@@ -1,0 +1,281 @@
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_operator.kinds import KINDS
+from kubetune_operator.metrics import OTHER, JobView, Metrics, waiting_since
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+ADDED_BY_THE_FORMAT = {"le"}
+"""The bound of a histogram's bucket."""
+
+
+def ago(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
+
+
+def at(minute: int) -> str:
+    return f"2026-05-01T10:{minute:02}:00Z"
+
+
+def status(*attempts: Attempt, started: str | None = at(0)) -> FineTuneJobStatus:
+    return FineTuneJobStatus(started_at=started, attempts=list(attempts))
+
+
+def attempt(
+    number: int = 1,
+    running: int | None = None,
+    finished: int | None = None,
+    reason: str | None = None,
+    ran_seconds: int = 0,
+) -> Attempt:
+    return Attempt(
+        number=number,
+        ray_job=f"reviews-0a1b2-{number}",
+        started_at=at(0),
+        running_at=None if running is None else at(running),
+        finished_at=None if finished is None else at(finished),
+        reason=reason,
+        ran_seconds=ran_seconds,
+    )
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"kubetune_{name}", labels)
+
+
+def test_the_first_training_of_a_job_ends_its_time_in_the_queue() -> None:
+    metrics = Metrics()
+    metrics.observe_transition("team-a", status(attempt()), status(attempt(running=7)))
+    assert value(metrics, "job_queue_seconds_count", namespace="team-a") == 1
+    assert value(metrics, "job_queue_seconds_sum", namespace="team-a") == 7 * 60
+
+
+def test_a_later_attempt_that_trains_is_no_second_time_in_the_queue() -> None:
+    metrics = Metrics()
+    first = attempt(running=7, finished=9, reason=Reason.PREEMPTED)
+    metrics.observe_transition("team-a", status(first, attempt(2)), status(first, attempt(2, running=20)))
+    assert value(metrics, "job_queue_seconds_count", namespace="team-a") == 0
+
+
+def test_what_an_attempt_may_count_is_there_before_it_ends_for_prometheus_sees_no_increase_to_a_first_value() -> None:
+    metrics = Metrics()
+    metrics.observe_transition("team-a", status(), status(attempt()))
+    assert value(metrics, "attempts_total", namespace="team-a", reason="OutOfMemory") == 0
+    assert value(metrics, "job_run_seconds_count", namespace="team-a") == 0
+    assert value(metrics, "attempts_total", namespace="team-b", reason="OutOfMemory") is None
+
+
+def test_an_attempt_that_ends_is_counted_by_its_reason_and_its_running_time() -> None:
+    metrics = Metrics()
+    metrics.observe_transition(
+        "team-a", status(attempt(running=7)), status(attempt(running=7, finished=10, reason=Reason.OUT_OF_MEMORY))
+    )
+    assert value(metrics, "attempts_total", namespace="team-a", reason="OutOfMemory") == 1
+    assert value(metrics, "job_run_seconds_sum", namespace="team-a") == 3 * 60
+
+
+def test_an_attempt_that_ends_before_it_trained_has_no_running_time() -> None:
+    metrics = Metrics()
+    metrics.observe_transition(
+        "team-a", status(attempt()), status(attempt(finished=4, reason=Reason.IMAGE_PULL_FAILED))
+    )
+    assert value(metrics, "attempts_total", namespace="team-a", reason="ImagePullFailed") == 1
+    assert value(metrics, "job_run_seconds_count", namespace="team-a") is None
+
+
+def test_an_end_that_was_seen_before_is_not_counted_again() -> None:
+    metrics = Metrics()
+    ended = status(attempt(running=7, finished=10, reason=Reason.OUT_OF_MEMORY))
+    metrics.observe_transition("team-a", ended, ended)
+    assert value(metrics, "attempts_total", namespace="team-a", reason="OutOfMemory") is None
+
+
+def test_an_attempt_that_trained_and_ended_between_two_looks_counts_whole() -> None:
+    metrics = Metrics()
+    metrics.observe_transition(
+        "team-a", status(started=None), status(attempt(running=1, finished=3, reason=Reason.PUBLISHED))
+    )
+    assert value(metrics, "job_queue_seconds_sum", namespace="team-a") == 60
+    assert value(metrics, "job_run_seconds_sum", namespace="team-a") == 120
+    assert value(metrics, "attempts_total", namespace="team-a", reason="ModelPublished") == 1
+
+
+def test_time_before_a_queue_took_the_hardware_counts_as_running_time_and_not_as_a_new_start() -> None:
+    metrics = Metrics()
+    taken, again = attempt(ran_seconds=90), attempt(ran_seconds=90, running=10)
+    metrics.observe_transition("team-a", status(taken), status(again))
+    metrics.observe_transition(
+        "team-a",
+        status(again),
+        status(attempt(ran_seconds=90, running=10, finished=11, reason=Reason.PUBLISHED)),
+    )
+    assert value(metrics, "job_queue_seconds_count", namespace="team-a") == 0
+    assert value(metrics, "job_run_seconds_sum", namespace="team-a") == 90 + 60
+
+
+def test_an_attempt_that_ends_while_its_hardware_is_taken_has_run_until_then() -> None:
+    metrics = Metrics()
+    metrics.observe_transition(
+        "team-a",
+        status(attempt(ran_seconds=90)),
+        status(attempt(ran_seconds=90, finished=30, reason=Reason.DEADLINE_EXCEEDED)),
+    )
+    assert value(metrics, "job_run_seconds_sum", namespace="team-a") == 90
+
+
+def test_a_job_waits_since_the_reason_is_this_one_and_one_that_nobody_looked_at_since_it_was_made() -> None:
+    assert waiting_since(FineTuneJobStatus(reason_since=at(20)), ago(60)) == datetime.fromisoformat(at(20))
+    assert waiting_since(FineTuneJobStatus(), ago(60)) == ago(60)
+
+
+def test_clocks_that_disagree_give_no_negative_time() -> None:
+    metrics = Metrics()
+    metrics.observe_transition(
+        "team-a", status(attempt(running=7)), status(attempt(running=7, finished=5, reason=Reason.PUBLISHED))
+    )
+    assert value(metrics, "job_run_seconds_sum", namespace="team-a") == 0
+
+
+@pytest.mark.parametrize("reason", ["a tenant's own word", "", None], ids=["invented", "empty", "none"])
+def test_a_reason_that_the_api_does_not_know_is_other(reason: str | None) -> None:
+    metrics = Metrics()
+    metrics.observe_transition("team-a", status(attempt()), status(attempt(finished=4, reason=reason)))
+    metrics.collect_jobs(lambda: [JobView("team-a", "Pending", reason or "", ago(1))], lambda: NOW)
+    assert value(metrics, "attempts_total", namespace="team-a", reason=OTHER) == 1
+    assert value(metrics, "job_waiting_seconds", namespace="team-a", reason=OTHER) == 60
+
+
+def test_jobs_are_counted_by_namespace_and_phase_when_prometheus_asks() -> None:
+    jobs = [
+        JobView("team-a", "Running", Reason.TRAINING, ago(50)),
+        JobView("team-a", "Running", Reason.TRAINING, ago(5)),
+        JobView("team-b", "Failed", Reason.OUT_OF_MEMORY, ago(3)),
+    ]
+    metrics = Metrics()
+    metrics.collect_jobs(lambda: jobs, lambda: NOW)
+    assert value(metrics, "jobs", namespace="team-a", phase="Running") == 2
+    assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
+    assert value(metrics, "jobs", namespace="team-b", phase="Running") is None
+
+
+def test_a_deleted_job_leaves_no_series() -> None:
+    jobs = [JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))]
+    metrics = Metrics()
+    metrics.collect_jobs(lambda: jobs, lambda: NOW)
+    assert value(metrics, "jobs", namespace="team-a", phase="Pending") == 1
+    jobs.clear()
+    assert value(metrics, "jobs", namespace="team-a", phase="Pending") is None
+    assert value(metrics, "job_waiting_seconds", namespace="team-a", reason="WaitingForQuota") is None
+
+
+def test_the_longest_wait_counts_and_only_of_jobs_that_do_not_run_yet() -> None:
+    jobs = [
+        JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(2)),
+        JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(30)),
+        JobView("team-a", "Admitted", Reason.WAITING_FOR_NODES, ago(4)),
+        JobView("team-a", "Running", Reason.TRAINING, ago(500)),
+        JobView("team-a", "Suspended", Reason.SUSPENDED, ago(500)),
+    ]
+    metrics = Metrics()
+    metrics.collect_jobs(lambda: jobs, lambda: NOW)
+    waits = [family for family in metrics.registry.collect() if family.name == "kubetune_job_waiting_seconds"]
+    assert {(sample.labels["reason"], sample.value) for sample in waits[0].samples} == {
+        ("WaitingForQuota", 1800),
+        ("WaitingForNodes", 240),
+    }
+
+
+def test_looks_at_jobs_are_timed_and_their_errors_counted() -> None:
+    metrics = Metrics()
+    metrics.reconciled(0.25, error=False)
+    metrics.reconciled(0.5, error=True)
+    assert value(metrics, "reconcile_seconds_sum") == 0.75
+    assert value(metrics, "reconcile_errors_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_made", "labels"),
+    [
+        pytest.param(("create", "rayjobs", 201), ("create", "rayjobs", "201"), id="an answer"),
+        pytest.param(("patch", "configmaps", 0), ("patch", "configmaps", "none"), id="no answer"),
+        pytest.param(("brew", "teapots", 418), (OTHER, OTHER, "418"), id="what the operator does not know"),
+    ],
+)
+def test_requests_are_counted_by_verb_resource_and_code(
+    request_made: tuple[str, str, int], labels: tuple[str, str, str]
+) -> None:
+    metrics = Metrics()
+    metrics.api_request(*request_made)
+    verb, resource, code = labels
+    assert value(metrics, "api_requests_total", verb=verb, resource=resource, code=code) == 1
+
+
+def test_every_kind_that_the_operator_handles_is_a_resource_of_its_own() -> None:
+    metrics = Metrics()
+    for kind in KINDS.values():
+        metrics.collect_synced(kind.plural, lambda: True)
+        assert value(metrics, "informer_synced", resource=kind.plural) == 1
+
+
+def test_gauges_follow_what_is_so() -> None:
+    queue, watches = [1, 2, 3], {"pods"}
+    metrics = Metrics()
+    metrics.collect_queue_length(lambda: len(queue))
+    metrics.leading(True)
+    metrics.collect_synced("pods", lambda: "pods" in watches)
+    metrics.planner_refused()
+    assert (value(metrics, "work_queue_length"), value(metrics, "leader")) == (3, 1)
+    assert (value(metrics, "planner_refusals_total"), value(metrics, "informer_synced", resource="pods")) == (1, 1)
+    queue.clear()
+    watches.clear()
+    metrics.leading(False)
+    assert (value(metrics, "work_queue_length"), value(metrics, "leader")) == (0, 0)
+    assert value(metrics, "informer_synced", resource="pods") == 0
+
+
+def test_two_sets_of_metrics_share_nothing() -> None:
+    one, other = Metrics(), Metrics()
+    one.planner_refused()
+    assert value(other, "planner_refusals_total") == 0
+
+
+def with_every_series() -> Metrics:
+    metrics = Metrics()
+    metrics.collect_jobs(lambda: [JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))], lambda: NOW)
+    metrics.observe_transition("team-a", status(), status(attempt(running=1, finished=2, reason=Reason.PUBLISHED)))
+    metrics.api_request("get", "pods", 200)
+    metrics.collect_synced("pods", lambda: True)
+    return metrics
+
+
+def described_by_the_code() -> dict[str, tuple[str, frozenset[str]]]:
+    """Type and labels of each metric, by the name under which it is queried."""
+    families = [family for family in with_every_series().registry.collect() if family.name.startswith("kubetune_")]
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: (
+            family.type,
+            frozenset(label for sample in family.samples for label in sample.labels) - ADDED_BY_THE_FORMAT,
+        )
+        for family in families
+    }
+
+
+def described_by_the_page() -> dict[str, tuple[str, frozenset[str]]]:
+    rows = re.findall(r"^\| `(kubetune_\w+)` \| (\w+)[^|]*\| [^|]+ \|([^|]*)\|", PAGE.read_text("utf-8"), re.MULTILINE)
+    return {name: (type_, frozenset(re.findall(r"`(\w+)`", labels))) for name, type_, labels in rows}
+
+
+def test_the_page_names_every_metric_with_its_type_and_labels_and_no_other() -> None:
+    assert described_by_the_page() == described_by_the_code()
+
+
+def test_each_metric_of_the_page_has_an_example_that_queries_it() -> None:
+    rows = re.findall(r"^\| `(kubetune_\w+)` \|.*\| `([^`]+)` \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert {name for name, _ in rows} == set(described_by_the_code())
+    for name, query in rows:
+        assert re.search(rf"\b{name}(_bucket|_sum|_count)?\b", query), f"{query} does not ask for {name}"

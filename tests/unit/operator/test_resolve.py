@@ -1,0 +1,216 @@
+from typing import Any
+
+import pytest
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.profile import FineTuneProfile
+from kubetune_api.status import Reason
+from kubetune_operator.resolve import Refused, Resolved, fitted, resolve
+from kubetune_operator.settings import Settings
+from operator_sight import NAMESPACE, SETTINGS, Object, job, plan, profile
+
+LABELS = {"kubernetes.io/metadata.name": NAMESPACE, "team": "a", "gpus": "yes"}
+GPU: Object = {"accelerator": {"memory": "16Gi"}}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LLAMA: Object = {"uri": "hf://meta-llama/Llama-3.1-70B", "revision": COMMIT}
+
+
+def resolved(
+    wanted: Object, allowed: Object | None = None, labels: dict[str, str] = LABELS, settings: Settings = SETTINGS
+) -> Resolved | Refused:
+    found = FineTuneProfile.model_validate(allowed or profile())
+    return resolve(FineTuneJob.model_validate(wanted), found, labels, settings)
+
+
+def allowed(wanted: Object, by: Object | None = None, **more: Any) -> Resolved:
+    found = resolved(wanted, by, **more)
+    assert isinstance(found, Resolved), found
+    return found
+
+
+REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "a namespace without the label": (
+        {},
+        {"namespaces": [{"label": "research"}]},
+        ["profile default (namespaces) does not admit the namespace team-a", "ask"],
+    ),
+    "a namespace with another value": ({}, {"namespaces": [{"label": "team", "values": ["b", "c"]}]}, ["namespaces"]),
+    "a namespace that meets one rule of two": (
+        {},
+        {"namespaces": [{"label": "team"}, {"label": "gpus", "values": ["no"]}]},
+        ["namespaces"],
+    ),
+    "a model elsewhere": (
+        {"model__uri": "s3://other/minilm"},
+        {"allowedUriPrefixes": ["s3://models", "s3://data"]},
+        ["spec.model.uri: profile default (allowedUriPrefixes) allows only URIs under s3://models, s3://data"],
+    ),
+    "another namespace's data": (
+        {"dataset__uri": "s3://data/team-b/x.csv"},
+        {"allowedUriPrefixes": ["s3://models", "s3://data/{namespace}"]},
+        ["spec.dataset.uri", "s3://data/team-a"],
+    ),
+    "a namespace whose name begins the same": (
+        {"dataset__uri": "s3://data/team-a-old/x.csv"},
+        {"allowedUriPrefixes": ["s3://models", "s3://data/{namespace}"]},
+        ["spec.dataset.uri"],
+    ),
+    "validation and test data elsewhere": (
+        {"dataset__validation": {"uri": "s3://other/v.csv"}, "dataset__test": {"uri": "s3://other/t.csv"}},
+        {"allowedUriPrefixes": ["s3://models", "s3://data"]},
+        ["spec.dataset.validation.uri", "spec.dataset.test.uri"],
+    ),
+    "an output elsewhere": (
+        {"output__uri": "gs://models/team-a"},
+        {"allowedUriPrefixes": ["s3://"]},
+        ["spec.output.uri", "s3://"],
+    ),
+    "too many workers": (
+        {"resources__workers": 9},
+        {"limits": {"maxWorkers": 8}},
+        ["spec.resources.workers: profile default (limits.maxWorkers) allows 8 workers at most; ask for 8 or fewer"],
+    ),
+    "too long a deadline": (
+        {"activeDeadlineSeconds": 7200},
+        {"limits": {"maxActiveDeadlineSeconds": 3600}},
+        ["spec.activeDeadlineSeconds", "limits.maxActiveDeadlineSeconds", "3600"],
+    ),
+    "no queue": ({}, {"requiresQueue": True}, ["spec.queue: profile default (requiresQueue) wants a queue"]),
+    "the pod's own disk": (
+        {"model__uri": "file:///models/minilm", "output__uri": "file:///out"},
+        {},
+        ["spec.model.uri: file:// is the pod's own disk", "spec.output.uri: file:// is the pod's own disk"],
+    ),
+    "everything at once": (
+        {"resources__workers": 9, "model__uri": "file:///m"},
+        {"limits": {"maxWorkers": 8}, "requiresQueue": True},
+        ["spec.resources.workers", "spec.queue", "spec.model.uri"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_what_a_profile_forbids_and_why(case: tuple[dict[str, Any], dict[str, Any], list[str]]) -> None:
+    wanted, rules, words = case
+    refused = resolved(job(**wanted), profile(**rules))
+    assert isinstance(refused, Refused)
+    assert refused.reason == Reason.PROFILE_FORBIDS
+    assert all(word in refused.message for word in words), refused.message
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rules"),
+    [
+        pytest.param({}, {"namespaces": [{"label": "team", "values": ["a"]}, {"label": "gpus"}]}, id="every rule met"),
+        pytest.param(
+            {}, {"allowedUriPrefixes": ["s3://models/", "s3://data/reviews.csv"]}, id="prefixes with and without a /"
+        ),
+        pytest.param({"output__uri": "s3://models/team-a/"}, {"allowedUriPrefixes": ["s3://"]}, id="all of S3"),
+        pytest.param({"resources__workers": 8}, {"limits": {"maxWorkers": 8}}, id="as many workers as allowed"),
+        pytest.param({"queue": "team-a"}, {"requiresQueue": True}, id="a queue"),
+        pytest.param({}, {"limits": {"maxWorkers": 1}}, id="workers that are not named are one"),
+    ],
+)
+def test_what_a_profile_allows(wanted: dict[str, Any], rules: dict[str, Any]) -> None:
+    allowed(job(**wanted), profile(**rules))
+
+
+def test_without_an_image_the_operators_counts_and_without_both_the_job_is_refused() -> None:
+    assert allowed(job()).image == "trainer:1"
+    assert allowed(job(), profile(image="mine:2")).image == "mine:2"
+    refused = resolved(job(), settings=Settings())
+    assert isinstance(refused, Refused)
+    assert (refused.reason, "spec.image" in refused.message) == (Reason.PROFILE_FORBIDS, True)
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason", "words"),
+    [
+        pytest.param(
+            [job(resources__profile="a100"), profile()],
+            Reason.PROFILE_NOT_FOUND,
+            ["there is no FineTuneProfile a100", "spec.resources.profile names it", "kubectl get finetuneprofiles"],
+            id="a profile that is not there",
+        ),
+        pytest.param(
+            [job(), profile("a100")],
+            Reason.PROFILE_NOT_FOUND,
+            ["there is no FineTuneProfile default", "a job without a profile needs it"],
+            id="no default profile",
+        ),
+        pytest.param(
+            [job(), profile(scratch="much")],
+            Reason.PROFILE_FORBIDS,
+            ["profile default cannot be read: spec.scratch", "the platform team mends it"],
+            id="a profile of another version",
+        ),
+    ],
+)
+def test_a_profile_that_is_not_there_or_cannot_be_read(shown: list[Object], reason: str, words: list[str]) -> None:
+    status = plan(*shown).status
+    assert (status.phase, status.reason) == ("Pending", reason)
+    assert all(word in (status.message or "") for word in words), status.message
+
+
+def test_a_refused_job_says_so_to_people_and_to_gitops_and_may_be_mended() -> None:
+    status = plan(job(resources__workers=9), profile(limits={"maxWorkers": 8})).status
+    conditions = {one.type: (one.status, one.reason) for one in status.conditions}
+    assert conditions["Accepted"] == ("False", Reason.PROFILE_FORBIDS)
+    assert conditions["Stalled"] == ("True", Reason.PROFILE_FORBIDS)
+    assert status.started_at is None
+    mended = plan(job(status.manifest(), resources__workers=8), profile(limits={"maxWorkers": 8})).status
+    assert {one.type: one.status for one in mended.conditions}["Accepted"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "deadline"),
+    [(None, None, None), (None, 3600, 3600), (60, 3600, 60), (60, None, 60), (3600, 3600, 3600)],
+)
+def test_a_job_without_a_deadline_gets_the_longest_that_is_allowed(
+    asked: int | None, most: int | None, deadline: int | None
+) -> None:
+    by = profile(limits={"maxActiveDeadlineSeconds": most})
+    assert allowed(job(activeDeadlineSeconds=asked), by).deadline == deadline
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "together"),
+    [
+        pytest.param([], ["s3://"], [("s3://", "shared")], id="those of the profile alone"),
+        pytest.param(["s3://"], [], [("s3://", "own")], id="those of the job alone"),
+        pytest.param(["s3://"], ["s3://"], [("s3://", "own")], id="the job's come first"),
+        pytest.param(["s3://models"], ["s3://models/"], [("s3://models", "own")], id="a / at the end is nothing"),
+        pytest.param(
+            ["s3://"], ["s3://data"], [("s3://", "own")], id="the job's cover all below, where the longest would count"
+        ),
+        pytest.param(
+            ["s3://data"], ["s3://"], [("s3://data", "own"), ("s3://", "shared")], id="the profile's cover the rest"
+        ),
+        pytest.param(
+            ["s3://data"],
+            ["s3://data-2", "hf://"],
+            [("s3://data", "own"), ("s3://data-2", "shared"), ("hf://", "shared")],
+            id="a name that begins the same is another",
+        ),
+        pytest.param(
+            [], ["s3://data/{namespace}"], [("s3://data/team-a", "shared")], id="the namespace in the profile's prefix"
+        ),
+    ],
+)
+def test_the_credentials_of_job_and_profile_together(
+    own: list[str], shared: list[str], together: list[tuple[str, str]]
+) -> None:
+    wanted = job(credentials=[{"prefix": prefix, "secretName": "own"} for prefix in own])
+    by = profile(credentials=[{"prefix": prefix, "secretName": "shared"} for prefix in shared])
+    found = allowed(wanted, by).credentials
+    assert [(credentials.prefix, credentials.secret_name) for credentials in found] == together
+
+
+def test_a_state_that_fits_no_accelerator_is_refused_with_a_proposal_and_one_that_fits_is_planned() -> None:
+    refused = fitted(allowed(job(model=LLAMA), profile(**GPU)))
+    assert isinstance(refused, Refused)
+    assert refused.reason == Reason.DOES_NOT_FIT
+    assert refused.message
+    unknown = fitted(allowed(job(), profile(**GPU)))
+    assert isinstance(unknown, Resolved)
+    assert unknown.job.spec.zero.stage is None, "nothing is known of the model's shape"

@@ -1,0 +1,90 @@
+import pytest
+
+from kubetune_api.status import Condition, FineTuneJobStatus, Phase, Reason
+from kubetune_operator.standing import Standing, finished, holds, with_standing
+from operator_sight import after, at
+
+EMPTY = FineTuneJobStatus()
+
+
+def conditions(status: FineTuneJobStatus) -> dict[str, str]:
+    return {condition.type: condition.status for condition in status.conditions}
+
+
+def stands(
+    phase: Phase, reason: str = "Starting", *, seconds: float = 0, before: FineTuneJobStatus = EMPTY, **how: bool
+) -> FineTuneJobStatus:
+    return with_standing(before, Standing(phase, reason, "So it is.", **how), 7, after(seconds))
+
+
+@pytest.mark.parametrize(
+    ("standing", "true"),
+    [
+        pytest.param(Standing("Pending", "Starting", ""), {"Accepted"}, id="pending"),
+        pytest.param(Standing("Pending", "ProfileForbids", "", refused=True), {"Stalled"}, id="refused"),
+        pytest.param(Standing("Admitted", "Starting", "", admitted=True), {"Accepted", "Admitted"}, id="admitted"),
+        pytest.param(
+            Standing("Running", "Training", "", admitted=True), {"Accepted", "Admitted", "Running"}, id="running"
+        ),
+        pytest.param(Standing("Suspended", "Suspended", ""), {"Accepted", "Suspended"}, id="suspended"),
+        pytest.param(Standing("Succeeded", "ModelPublished", ""), {"Accepted", "Succeeded", "Ready"}, id="succeeded"),
+        pytest.param(Standing("Failed", "InvalidData", ""), {"Accepted", "Failed", "Stalled"}, id="failed"),
+    ],
+)
+def test_the_conditions_of_each_standing(standing: Standing, true: set[str]) -> None:
+    status = with_standing(EMPTY, standing, 7, after(0))
+    assert {kind for kind, value in conditions(status).items() if value == "True"} == true
+    assert (status.phase, status.reason, status.observed_generation) == (standing.phase, standing.reason, 7)
+    assert {"Accepted", "Admitted", "Running", "Ready", "Stalled"} <= conditions(status).keys()
+
+
+def test_a_condition_remembers_since_when_it_is_so() -> None:
+    first = stands("Pending", seconds=0)
+    second = stands("Running", "Training", seconds=10, before=first, admitted=True)
+    third = stands("Running", "CleaningUp", seconds=20, before=second, admitted=True)
+    since = {condition.type: condition.last_transition_time for condition in third.conditions}
+    assert since == {"Accepted": at(0), "Admitted": at(10), "Running": at(10), "Ready": at(0), "Stalled": at(0)}
+    assert {condition.reason for condition in third.conditions} == {Reason.ACCEPTED, "CleaningUp"}
+
+
+def test_a_reason_counts_from_when_it_became_the_reason_however_the_sentence_and_the_phase_change() -> None:
+    queued = stands("Pending", Reason.WAITING_FOR_QUOTA, seconds=0)
+    admitted = stands("Admitted", Reason.WAITING_FOR_PODS, seconds=5000, before=queued, admitted=True)
+    later = stands("Pending", Reason.WAITING_FOR_PODS, seconds=6000, before=admitted)
+    assert [status.reason_since for status in (queued, admitted, later)] == [at(0), at(5000), at(5000)]
+
+
+def test_a_job_that_was_never_suspended_says_nothing_of_it_and_one_that_was_says_that_it_is_over() -> None:
+    assert "Suspended" not in conditions(stands("Pending"))
+    resumed = stands("Pending", seconds=9, before=stands("Suspended", "Suspended"))
+    assert conditions(resumed)["Suspended"] == "False"
+
+
+def test_the_rest_of_the_status_stays() -> None:
+    before = FineTuneJobStatus(started_at=at(0), run="run", workers="1/2")
+    after_it = stands("Running", before=before)
+    assert (after_it.started_at, after_it.run, after_it.workers) == (at(0), "run", "1/2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "over"),
+    [
+        ("Succeeded", "True", True),
+        ("Failed", "True", True),
+        ("Failed", "False", False),
+        ("Ready", "True", False),
+    ],
+)
+def test_a_job_is_over_by_its_conditions_and_not_by_its_phase(kind: str, value: str, over: bool) -> None:
+    told = Condition.model_validate(
+        {"type": kind, "status": value, "reason": "So", "message": "So.", "lastTransitionTime": at(0)}
+    )
+    status = FineTuneJobStatus(phase="Failed", conditions=[told])
+    assert finished(status) == over
+    assert holds(status, told.type) == (value == "True")
+
+
+def test_a_long_sentence_is_cut_to_what_a_status_takes() -> None:
+    status = with_standing(EMPTY, Standing("Failed", "Unknown", "x" * 9999), 1, after(0))
+    FineTuneJobStatus.model_validate(status.manifest())
+    assert len(status.message or "") == 4096

@@ -1,0 +1,189 @@
+from typing import Any
+
+import pytest
+
+from kubetune_api.status import FineTuneJobStatus
+from operator_sight import (
+    Object,
+    attempt,
+    condition,
+    job,
+    name_of,
+    plan,
+    pod,
+    progress,
+    ray_job,
+    report,
+    started,
+    waiting,
+)
+
+NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+UNSCHEDULED = condition("PodScheduled", "False", "Unschedulable", NO_GPU)
+PREPARED, UNPREPARED = condition("PodReadyToStartContainers"), condition("PodReadyToStartContainers", "False")
+HEAD, WORKER = f"{name_of(1)}-head-0", f"{name_of(1)}-worker-0"
+
+
+def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
+    return plan(job(started(attempt()), **({"resources__workers": 4} | spec)), *objects).status
+
+
+@pytest.mark.parametrize(
+    ("objects", "phase", "reason", "message"),
+    [
+        pytest.param(
+            [ray_job(suspended=True)],
+            "Pending",
+            "WaitingForQuota",
+            "waits in queue team-q for quota; `kubectl describe workloads` says how much is free",
+            id="the queue",
+        ),
+        pytest.param(
+            [ray_job()], "Admitted", "WaitingForPods", "waits until KubeRay has made the pods", id="no pod yet"
+        ),
+        pytest.param(
+            [ray_job(), pod("head", ready=True), pod(conditions=(UNSCHEDULED,)), pod(number=1)],
+            "Admitted",
+            "WaitingForNodes",
+            f"1 of 3 pods wait for a node: {NO_GPU}",
+            id="no node, in the scheduler's words",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", ready=True), pod(container=waiting("ImagePullBackOff", "no such tag"))],
+            "Admitted",
+            "WaitingForPods",
+            f"the worker {WORKER} cannot start: ImagePullBackOff: no such tag",
+            id="an image that cannot be fetched",
+        ),
+        pytest.param(
+            [ray_job(), pod(container=waiting("CrashLoopBackOff"))],
+            "Admitted",
+            "WaitingForPods",
+            f"the worker {WORKER} cannot start: CrashLoopBackOff",
+            id="a container that says nothing more",
+        ),
+        pytest.param(
+            [ray_job(), pod("head"), pod(conditions=(PREPARED,), container=waiting("ContainerCreating"))],
+            "Admitted",
+            "WaitingForPods",
+            "0 of 4 workers are ready, and the head is not; 1 of 2 pods fetch their image",
+            id="an image that is being fetched",
+        ),
+        pytest.param(
+            [
+                ray_job(),
+                pod(
+                    "head", conditions=(UNPREPARED,), container=waiting("ContainerCreating"), secrets=("keys", "token")
+                ),
+            ],
+            "Admitted",
+            "WaitingForPods",
+            "0 of 4 workers are ready, and the head is not;"
+            f" the head {HEAD} waits for its network and its volumes, which need the Secrets keys, token",
+            id="a volume that may miss its Secret",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", conditions=(UNPREPARED,), container=waiting("ContainerCreating"))],
+            "Admitted",
+            "WaitingForPods",
+            f"0 of 4 workers are ready, and the head is not; the head {HEAD} waits for its network and its volumes",
+            id="a network that may not be set up",
+        ),
+        pytest.param(
+            [ray_job(), pod("head"), pod(container=waiting("ContainerCreating"))],
+            "Admitted",
+            "WaitingForPods",
+            "0 of 4 workers are ready, and the head is not",
+            id="an old cluster, which does not say what it does",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", ready=True), pod(ready=True, workers=2), pod(number=1, workers=2)],
+            "Admitted",
+            "WaitingForPods",
+            "2 of 4 workers are ready",
+            id="half of the workers, two in each pod",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", ready=True), pod(ready=True, deleting=True, workers=4)],
+            "Admitted",
+            "WaitingForPods",
+            "0 of 4 workers are ready",
+            id="a pod that ends is not ready",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", ready=True), pod(ready=True, workers=4)],
+            "Admitted",
+            "Starting",
+            "all workers are ready; waits until Ray has taken the run",
+            id="all pods, and Ray not yet",
+        ),
+        pytest.param(
+            [ray_job(1, "Running")], "Running", "Starting", "the trainer starts", id="a trainer without a word"
+        ),
+        pytest.param(
+            [ray_job(1, "Running"), report(doing="fetches the model")],
+            "Running",
+            "Starting",
+            "fetches the model",
+            id="a trainer that prepares",
+        ),
+        pytest.param(
+            [ray_job(1, "Running"), report(progress=progress())], "Running", "Training", "trains", id="a training"
+        ),
+        pytest.param(
+            [ray_job(1, "Running"), report(2, doing="says another attempt")],
+            "Running",
+            "Starting",
+            "the trainer starts",
+            id="another attempt's word",
+        ),
+        pytest.param(
+            [ray_job(1, "Complete", ended=-5, jobStatus="SUCCEEDED"), pod("head", ready=True)],
+            "Running",
+            "CleaningUp",
+            "the run has ended; waits for its last word",
+            id="a run that has ended",
+        ),
+        pytest.param(
+            [ray_job(1, "Failed", ended=-5)],
+            "Admitted",
+            "CleaningUp",
+            "the run has ended; waits for its last word",
+            id="a run that never came to Ray",
+        ),
+    ],
+)
+def test_what_a_job_waits_for(objects: list[Object], phase: str, reason: str, message: str) -> None:
+    status = shown(*objects, queue="team-q")
+    assert (status.phase, status.reason, status.message) == (phase, reason, message)
+    conditions = {one.type: one.status for one in status.conditions}
+    assert conditions["Admitted"] == ("False" if phase == "Pending" else "True")
+    assert conditions["Running"] == ("True" if phase == "Running" else "False")
+
+
+def test_a_ray_job_that_is_suspended_without_a_queue_waits_for_whoever_did_it() -> None:
+    status = plan(job(started(attempt())), ray_job(suspended=True)).status
+    assert (
+        status.message == f"somebody suspended the RayJob {name_of(1)}; it goes on when its spec.suspend is false again"
+    )
+
+
+def test_the_pods_of_another_attempt_do_not_count() -> None:
+    assert shown(ray_job(), pod(attempt=2, ready=True, workers=4)).workers == "0/4"
+
+
+@pytest.mark.parametrize(
+    ("pods", "workers"),
+    [
+        pytest.param([pod("head", ready=True), pod("submitter", ready=True)], "0/4", id="head and submitter are none"),
+        pytest.param([pod(ready=True, workers=3)], "3/4", id="each rank of a pod counts"),
+        pytest.param([pod(ready=True, workers=9)], "4/4", id="never more than there are"),
+    ],
+)
+def test_the_workers_that_are_ready(pods: list[Object], workers: str) -> None:
+    assert shown(ray_job(1, "Running"), *pods).workers == workers
+
+
+def test_a_sentence_of_any_length_fits_the_status() -> None:
+    long = condition("PodScheduled", "False", message="x" * 10_000)
+    assert len(shown(ray_job(), pod(conditions=(long,))).message or "") == 4096

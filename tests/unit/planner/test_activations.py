@@ -1,0 +1,130 @@
+"""Activations, held against what autograd keeps of real models."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
+
+from kubetune_planner.activations import Passes
+from kubetune_planner.shape import ModelShape
+from kubetune_trainer.training.loss import row_losses
+
+ROWS, LENGTH, VOCABULARY, LAYERS = 3, 64, 128, 4
+_SIZES = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
+_ENCODER = {
+    **_SIZES,
+    "intermediate_size": 160,
+    "max_position_embeddings": 128,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+_DECODER = {**_SIZES, "intermediate_size": 160, "num_key_value_heads": 2, "pad_token_id": 0, "use_cache": False}
+CONFIGS: dict[str, PretrainedConfig] = {
+    "bert": BertConfig(**_ENCODER),
+    "electra": ElectraConfig(**_ENCODER, embedding_size=32),
+    "roberta": RobertaConfig(**_ENCODER),
+    "xlm-roberta": XLMRobertaConfig(**_ENCODER),
+    "distilbert": DistilBertConfig(
+        vocab_size=VOCABULARY, dim=64, n_layers=LAYERS, n_heads=4, hidden_dim=160, dropout=0.0, attention_dropout=0.0,
+        max_position_embeddings=128,
+    ),
+    "gpt2": GPT2Config(
+        vocab_size=VOCABULARY, n_embd=64, n_layer=LAYERS, n_head=4, n_inner=160, n_positions=128, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=2, eos_token_id=2, pad_token_id=0, use_cache=False,
+    ),
+    "llama": LlamaConfig(**_DECODER),
+    "llama with wide heads": LlamaConfig(**_DECODER, head_dim=32),
+    "mistral": MistralConfig(**_DECODER),
+    "qwen2": Qwen2Config(**_DECODER),
+}  # fmt: skip
+DTYPES = {4: torch.float32, 2: torch.bfloat16}
+
+
+def inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
+    """Rows of which the first is half padding, so that there is a mask."""
+    mask = torch.ones((rows, length), dtype=torch.int64)
+    mask[0, length // 2 :] = 0
+    return {"input_ids": torch.full((rows, length), 5), "attention_mask": mask}
+
+
+def kept_by_autograd(model: Any, rows: int, length: int) -> int:
+    """The bytes that a forward pass leaves for the backward pass, the weights left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(**inputs(rows, length))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def largest_allocation(function: Any) -> int:
+    """The most bytes that torch had allocated at a time, beyond what was there before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        function()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    allocated = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        allocated += event.nbytes()
+        most = max(most, allocated)
+    return most
+
+
+@pytest.mark.parametrize("number", DTYPES, ids=["32 bits", "16 bits"])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_layers_keep_what_autograd_keeps(family: str, number: int) -> None:
+    config = CONFIGS[family]
+    model = AutoModelForSequenceClassification.from_config(config).to(DTYPES[number])
+    passes = Passes(ModelShape.from_config(config.to_dict()), ROWS, LENGTH, number)
+    assert passes.kept_bytes(LAYERS) == pytest.approx(kept_by_autograd(model, ROWS, LENGTH), rel=0.02)
+
+
+def test_frozen_layers_on_frozen_embeddings_keep_nothing() -> None:
+    model = AutoModelForSequenceClassification.from_config(CONFIGS["bert"])
+    for module in (model.bert.embeddings, *model.bert.encoder.layer[:3]):
+        module.requires_grad_(False)
+    passes = Passes(ModelShape.from_config(CONFIGS["bert"].to_dict()), ROWS, LENGTH, 4)
+    assert passes.kept_bytes(LAYERS - 3) == pytest.approx(kept_by_autograd(model, ROWS, LENGTH), rel=0.1)
+
+
+@pytest.mark.parametrize("number", DTYPES, ids=["32 bits", "16 bits"])
+@pytest.mark.parametrize("vocabulary", [5000, 50], ids=["logits weigh most", "layers weigh most"])
+def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, number: int) -> None:
+    """The gradients of the weights, which the planner counts elsewhere, are added to what is said."""
+    config = LlamaConfig.from_dict({**CONFIGS["llama"].to_dict(), "vocab_size": vocabulary})
+    model = AutoModelForCausalLM.from_config(config).to(DTYPES[number])
+    shape = ModelShape.from_config(config.to_dict())
+
+    def both_passes() -> None:
+        given = inputs(ROWS, LENGTH)
+        row_losses(model(**given).logits, given["input_ids"]).sum().backward()
+
+    peak = largest_allocation(both_passes)
+    said = Passes(shape, ROWS, LENGTH, number).peak_bytes(kept_layers=LAYERS, language_model=True)
+    assert said * 0.97 <= peak <= said + number * shape.parameters_for(None)
+
+
+def test_dropout_keeps_a_byte_for_each_number() -> None:
+    quiet = ModelShape.from_config(CONFIGS["bert"].to_dict())
+    noisy = ModelShape.from_config(CONFIGS["bert"].to_dict() | {"hidden_dropout_prob": 0.1})
+    more = Passes(noisy, ROWS, LENGTH, 2).kept_bytes(1) - Passes(quiet, ROWS, LENGTH, 2).kept_bytes(1)
+    assert more == 2 * ROWS * LENGTH * 64

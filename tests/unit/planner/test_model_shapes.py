@@ -1,0 +1,172 @@
+"""The shape of a model, held against real models of transformers and against what their authors publish."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    ElectraConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    RobertaConfig,
+)
+
+from kubetune_planner.catalogue import names, shape_of
+from kubetune_planner.memory import trained_parameters
+from kubetune_planner.shape import ModelShape
+from kubetune_trainer.model.families import FAMILIES
+from kubetune_trainer.model.freeze import freeze
+from tiny import CONFIGS, spec_for, tiny_model
+
+SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+VARIANTS: dict[str, PretrainedConfig] = {
+    "grouped queries with heads of their own width": LlamaConfig(**SIZES, num_key_value_heads=2, head_dim=16),
+    "biases everywhere": LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
+    "a tied output layer": Qwen2Config(**SIZES, num_key_value_heads=2, tie_word_embeddings=True),
+    "an output layer of its own": MistralConfig(**SIZES, num_key_value_heads=1, tie_word_embeddings=False),
+    "embeddings as wide as the layers": ElectraConfig(**SIZES, embedding_size=32),
+    "one kind of tokens": RobertaConfig(**SIZES, type_vocab_size=1, pad_token_id=1),
+    "a feed-forward part of a width of its own": GPT2Config(
+        vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=80, n_positions=32, bos_token_id=2, eos_token_id=2
+    ),
+}
+PUBLISHED = {
+    "google-bert/bert-base-uncased": 110e6,
+    "google-bert/bert-large-uncased": 335e6,
+    "google-bert/bert-base-cased": 108.3e6,
+    "google-bert/bert-large-cased": 334e6,
+    "google-bert/bert-base-multilingual-cased": 178e6,
+    "FacebookAI/roberta-base": 125e6,
+    "FacebookAI/roberta-large": 355e6,
+    "distilbert/distilroberta-base": 82e6,
+    "FacebookAI/xlm-roberta-base": 278e6,
+    "FacebookAI/xlm-roberta-large": 560e6,
+    "distilbert/distilbert-base-uncased": 66e6,
+    "distilbert/distilbert-base-cased": 65.2e6,
+    "distilbert/distilbert-base-multilingual-cased": 134.7e6,
+    "google/electra-small-discriminator": 13.5e6,
+    "google/electra-base-discriminator": 109e6,
+    "google/electra-large-discriminator": 334e6,
+    "sentence-transformers/all-MiniLM-L6-v2": 22.7e6,
+    "sentence-transformers/all-MiniLM-L12-v2": 33.4e6,
+    "nreimers/MiniLM-L6-H384-uncased": 22.7e6,
+    "microsoft/MiniLM-L12-H384-uncased": 33.4e6,
+    "openai-community/gpt2": 124.4e6,
+    "openai-community/gpt2-medium": 355e6,
+    "openai-community/gpt2-large": 774e6,
+    "openai-community/gpt2-xl": 1.558e9,
+    "distilbert/distilgpt2": 82e6,
+    "HuggingFaceTB/SmolLM2-135M": 134.5e6,
+    "HuggingFaceTB/SmolLM2-360M": 362e6,
+    "HuggingFaceTB/SmolLM2-1.7B": 1.71e9,
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": 1.1e9,
+    "meta-llama/Llama-2-7b-hf": 6.74e9,
+    "meta-llama/Llama-2-13b-hf": 13.02e9,
+    "meta-llama/Llama-3.2-1B": 1.236e9,
+    "meta-llama/Llama-3.2-3B": 3.213e9,
+    "meta-llama/Meta-Llama-3-8B": 8.03e9,
+    "meta-llama/Llama-3.1-8B": 8.03e9,
+    "meta-llama/Llama-3.1-70B": 70.55e9,
+    "mistralai/Mistral-7B-v0.1": 7.242e9,
+    "mistralai/Mistral-7B-v0.3": 7.248e9,
+    "Qwen/Qwen2.5-0.5B": 494e6,
+    "Qwen/Qwen2.5-1.5B": 1.544e9,
+    "Qwen/Qwen2.5-3B": 3.086e9,
+    "Qwen/Qwen2.5-7B": 7.616e9,
+    "Qwen/Qwen2.5-14B": 14.77e9,
+    "Qwen/Qwen2.5-32B": 32.76e9,
+    "Qwen/Qwen2.5-72B": 72.71e9,
+}
+"""As their model cards and the hub say it; an encoder's without the head of its pretraining."""
+
+
+def count(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def on_paper(loader: Any, config: PretrainedConfig) -> Any:
+    """A model without weights."""
+    with torch.device("meta"):
+        return loader.from_config(config)
+
+
+def all_configs() -> list[Any]:
+    return [pytest.param(config, id=name) for name, config in (CONFIGS | VARIANTS).items()]
+
+
+@pytest.mark.parametrize("config", all_configs())
+def test_a_pretrained_model_has_as_many_parameters_as_its_shape_says(config: PretrainedConfig) -> None:
+    shape = ModelShape.from_config(config.to_dict())
+    loader = AutoModelForCausalLM if shape.decoder else AutoModel
+    assert shape.parameters == count(on_paper(loader, config))
+
+
+@pytest.mark.parametrize("config", all_configs())
+def test_so_has_a_classifier(config: PretrainedConfig) -> None:
+    labelled = type(config).from_dict({**config.to_dict(), "num_labels": 5})
+    shape = ModelShape.from_config(config.to_dict())
+    assert shape.parameters_for(5) == count(on_paper(AutoModelForSequenceClassification, labelled))
+
+
+@pytest.mark.parametrize("embeddings", [False, True], ids=["embeddings learn", "embeddings frozen"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_freezing_leaves_as_many_to_train_as_the_planner_says(family: str, embeddings: bool) -> None:
+    decodes = FAMILIES[family].decoder
+    spec = spec_for(
+        "CausalLM" if decodes else "SequenceClassification",
+        method={"freeze": {"embeddings": embeddings, "bottomLayers": 2}},
+    )
+    model = tiny_model(family, labels=None if decodes else 2)
+    freeze(model, getattr(model, model.base_model_prefix), FAMILIES[family], spec.method.freeze)
+    shape = ModelShape.from_config(CONFIGS[family].to_dict())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert trained_parameters(shape, spec) == trained
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_sequence_is_as_long_as_the_model_can_take(family: str) -> None:
+    assert ModelShape.from_config(CONFIGS[family].to_dict()).positions == 64
+
+
+def test_the_planner_and_the_trainer_know_the_same_families() -> None:
+    from kubetune_planner.families import FAMILIES as PLANNED
+
+    assert {name: family.decoder for name, family in PLANNED.items()} == {
+        name: family.decoder for name, family in FAMILIES.items()
+    }
+
+
+@pytest.mark.parametrize("name", names())
+def test_models_of_the_catalogue_have_their_published_size(name: str) -> None:
+    published = PUBLISHED[name if name in PUBLISHED else name.removesuffix("-Instruct").replace("-Instruct-", "-")]
+    shape = shape_of(f"hf://{name}")
+    assert shape is not None
+    assert shape.parameters == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "uri", ["hf://no/such-model", "s3://google-bert/bert-base-uncased", "file:///openai-community"]
+)
+def test_other_models_are_not_in_the_catalogue(uri: str) -> None:
+    assert shape_of(uri) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"model_type": "t5"}, "type 't5' is not supported; supported types are bert", id="another family"),
+        pytest.param({"model_type": None}, "type 'None' is not supported", id="no family"),
+        pytest.param({"hidden_size": None}, "lacks hidden_size; take the file", id="a size that is missing"),
+        pytest.param({"hidden_size": "768"}, "hidden_size as '768'; it is a whole number", id="a size in quotes"),
+        pytest.param({"num_hidden_layers": 0}, "num_hidden_layers as 0; it is a whole number", id="no layer"),
+    ],
+)
+def test_a_config_that_says_too_little_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ModelShape.from_config(CONFIGS["bert"].to_dict() | change)

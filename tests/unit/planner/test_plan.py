@@ -1,0 +1,263 @@
+"""Which stage and micro-batch a plan takes, and what it says where nothing fits."""
+
+from typing import Any
+
+import pytest
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_planner.catalogue import shape_of
+from kubetune_planner.memory import CUDA_CONTEXT, Need, need
+from kubetune_planner.plan import MARGIN, Accelerator, Plan, Refusal, plan
+from kubetune_planner.shape import ModelShape
+
+GIB = 1 << 30
+SMALL = Accelerator("a small one", 16 * GIB, has_bf16=False)
+MIDDLE = Accelerator("a middling one", 24 * GIB, has_bf16=True)
+LARGE = Accelerator("a large one", 80 * GIB, has_bf16=True)
+
+
+def shape(name: str) -> ModelShape:
+    found = shape_of(f"hf://{name}")
+    assert found is not None
+    return found
+
+
+BERT = shape("google-bert/bert-base-uncased")
+GPT2_XL = shape("openai-community/gpt2-xl")
+LLAMA_1B = shape("meta-llama/Llama-3.2-1B")
+LLAMA_8B = shape("meta-llama/Llama-3.1-8B")
+LLAMA_70B = shape("meta-llama/Llama-3.1-70B")
+
+
+def job(task: dict[str, Any], columns: dict[str, str], parts: dict[str, Any]) -> FineTuneJobSpec:
+    fixed = {"model": {"uri": "file:///model"}, "output": {"uri": "file:///out"}, "task": task}
+    return FineTuneJobSpec.model_validate({**fixed, "dataset": {"uri": "file:///a.csv", "columns": columns}, **parts})
+
+
+def classification(labels: list[str] | None = None, **parts: Any) -> FineTuneJobSpec:
+    return job({"type": "SequenceClassification", "labels": labels}, {"text": "a", "label": "b"}, parts)
+
+
+def language(max_length: int = 512, **parts: Any) -> FineTuneJobSpec:
+    return job({"type": "CausalLM", "maxLength": max_length}, {"prompt": "a", "completion": "b"}, parts)
+
+
+def accepted(spec: FineTuneJobSpec, model: ModelShape, accelerator: Accelerator, workers: int = 1) -> Plan:
+    found = plan(spec, model, accelerator, workers)
+    assert isinstance(found, Plan), found
+    return found
+
+
+def refused(spec: FineTuneJobSpec, model: ModelShape, accelerator: Accelerator, workers: int = 1) -> Refusal:
+    found = plan(spec, model, accelerator, workers)
+    assert isinstance(found, Refusal), found
+    return found
+
+
+def need_of(spec: FineTuneJobSpec, model: ModelShape, **how: Any) -> Need:
+    return need(model, spec, **{"stage": 0, "workers": 1, "micro_batch_size": 8, "precision": "FP32"} | how)
+
+
+# --- the stage
+
+
+def test_one_worker_spreads_nothing() -> None:
+    found = accepted(classification(), BERT, MIDDLE)
+    assert (found.stage, found.micro_batch_size) == (0, 32)
+
+
+def test_the_lowest_stage_that_fits_is_taken() -> None:
+    found = accepted(language(), LLAMA_8B, LARGE, workers=8)
+    assert [(row.stage, row.fits) for row in found.candidates] == [(1, False), (2, True), (3, True)]
+    assert found.stage == 2
+    assert found.need == found.candidates[1].need
+
+
+def test_more_than_one_model_of_weights_needs_stage_3() -> None:
+    found = accepted(language(), LLAMA_70B, LARGE, workers=64)
+    assert [row.fits for row in found.candidates] == [False, False, True]
+    assert found.stage == 3
+
+
+def test_a_stage_that_the_job_sets_is_kept() -> None:
+    found = accepted(classification(zero={"stage": 3}), BERT, MIDDLE, workers=2)
+    assert found.stage == 3
+    assert [row.stage for row in found.candidates] == [3]
+
+
+def test_in_32_bits_every_stage_is_considered() -> None:
+    found = accepted(classification(), BERT, SMALL, workers=4)
+    assert [row.stage for row in found.candidates] == [0, 1, 2, 3]
+    assert found.stage == 0
+
+
+def test_a_plan_leaves_a_margin() -> None:
+    spec = classification(training={"microBatchSize": 8})
+    total = accepted(spec, BERT, LARGE).need.total
+    just_enough = int(total / (1 - MARGIN)) + 1
+    assert accepted(spec, BERT, Accelerator("", just_enough, has_bf16=True)).micro_batch_size == 8
+    assert accepted(spec, BERT, Accelerator("", just_enough - 2, has_bf16=True)).micro_batch_size < 8
+
+
+# --- the micro-batch
+
+
+def test_a_micro_batch_that_the_job_leaves_open_is_raised_to_a_workers_share() -> None:
+    spec = classification(training={"globalBatchSize": 100})
+    assert accepted(spec, BERT, LARGE, workers=3).micro_batch_size == 34
+
+
+def test_a_micro_batch_that_the_job_sets_is_not_raised() -> None:
+    spec = classification(training={"globalBatchSize": 256, "microBatchSize": 4})
+    assert accepted(spec, BERT, LARGE, workers=2).micro_batch_size == 4
+
+
+def test_the_default_counts_as_set_where_the_job_writes_it() -> None:
+    spec = classification(training={"globalBatchSize": 256, "microBatchSize": 8})
+    assert accepted(spec, BERT, LARGE).micro_batch_size == 8
+
+
+def test_no_micro_batch_is_larger_than_a_workers_share() -> None:
+    spec = classification(training={"globalBatchSize": 4, "microBatchSize": 64})
+    found = accepted(spec, BERT, LARGE, workers=2)
+    assert found.micro_batch_size == 2
+    assert "lowered" not in found.sentence
+
+
+def test_a_micro_batch_that_does_not_fit_is_lowered_and_the_plan_says_so() -> None:
+    spec = language(training={"globalBatchSize": 512, "microBatchSize": 64})
+    found = accepted(spec, LLAMA_8B, LARGE, workers=4)
+    assert found.stage == 2
+    assert 1 < found.micro_batch_size < 64
+    assert found.sentence.endswith("training.microBatchSize 64 does not fit and is lowered; the result is the same.")
+
+
+def test_the_largest_micro_batch_is_taken_that_makes_the_fewest_passes() -> None:
+    spec = classification(training={"globalBatchSize": 1000})
+    found = accepted(spec, BERT, SMALL)
+    passes = -(-1000 // found.micro_batch_size)
+    one_pass_less = -(-1000 // (passes - 1))
+    assert found.need.total <= SMALL.usable_bytes
+    assert need_of(spec, BERT, micro_batch_size=one_pass_less).total > SMALL.usable_bytes
+    assert -(-1000 // (found.micro_batch_size - 1)) > passes
+
+
+# --- the precision
+
+
+@pytest.mark.parametrize(
+    ("precision", "accelerator", "taken"),
+    [("Auto", MIDDLE, "BF16"), ("Auto", SMALL, "FP32"), ("FP32", MIDDLE, "FP32"), ("BF16", SMALL, "BF16")],
+)
+def test_the_precision_is_the_jobs_or_what_the_accelerator_has(
+    precision: str, accelerator: Accelerator, taken: str
+) -> None:
+    found = accepted(classification(training={"precision": precision}), BERT, accelerator)
+    assert f"in {taken} on 1 worker" in found.sentence
+    assert found.need.weights == (2 if taken == "BF16" else 4) * BERT.parameters_for(2)
+
+
+def test_stage_0_in_16_bits_is_stage_1() -> None:
+    """As the trainer runs it."""
+    spec = classification()
+    whole, spread = (need_of(spec, BERT, stage=stage, workers=4, precision="BF16") for stage in (0, 1))
+    assert whole == spread
+
+
+# --- what fits nowhere
+
+
+def test_a_refusal_proposes_the_fewest_workers_that_fit() -> None:
+    spec = language()
+    found = refused(spec, LLAMA_8B, LARGE, workers=1)
+    assert found.proposal == "Set resources.workers to 3, the fewest that fit."
+    assert isinstance(plan(spec, LLAMA_8B, LARGE, 3), Plan)
+    assert isinstance(plan(spec, LLAMA_8B, LARGE, 2), Refusal)
+    assert {row.fits for row in found.candidates} == {False}
+    assert "ZeRO stage 2 with micro-batches of 1 in BF16 on 1 worker" in found.sentence
+    assert "the largest part: optimizer" in found.sentence
+
+
+def test_a_refusal_of_a_stage_proposes_another() -> None:
+    found = refused(language(zero={"stage": 0}), LLAMA_8B, LARGE, workers=8)
+    assert found.proposal == "Leave zero.stage open: stage 2 fits."
+
+
+def test_a_refusal_may_need_both() -> None:
+    found = refused(language(zero={"stage": 1}), LLAMA_70B, LARGE, workers=8)
+    assert found.proposal.startswith("Set resources.workers to ")
+    assert found.proposal.endswith("; leave zero.stage open.")
+
+
+def test_where_workers_do_not_help_shorter_sequences_may() -> None:
+    """Activations are not spread."""
+    spec = language(max_length=65536, training={"microBatchSize": 1})
+    found = refused(spec, LLAMA_1B, MIDDLE, workers=8)
+    length = int(found.proposal.removeprefix("Set task.maxLength to ").removesuffix("."))
+    assert isinstance(plan(language(max_length=length), LLAMA_1B, MIDDLE, 8), Plan)
+    assert isinstance(plan(language(max_length=length + 128), LLAMA_1B, MIDDLE, 8), Refusal)
+
+
+def test_a_refusal_may_offer_both_more_workers_and_shorter_sequences() -> None:
+    spec = language(max_length=2048)
+    found = refused(spec, LLAMA_8B, LARGE, workers=3)
+    workers, length = found.proposal.removeprefix("Set resources.workers to ").split(
+        ", the fewest that fit, or task.maxLength to "
+    )
+    assert isinstance(plan(spec, LLAMA_8B, LARGE, int(workers)), Plan)
+    assert isinstance(plan(language(int(length.removesuffix("."))), LLAMA_8B, LARGE, 3), Plan)
+
+
+def test_where_nothing_helps_a_refusal_says_so() -> None:
+    found = refused(language(), LLAMA_70B, Accelerator("a toy", GIB, has_bf16=True))
+    assert found.proposal.startswith("No stage, no number of workers and no sequence length would do by itself")
+
+
+# --- what the need is made of
+
+
+def test_freezing_lowers_every_part_but_the_weights() -> None:
+    frozen = classification(method={"freeze": {"embeddings": True, "bottomLayers": 9}})
+    before, after = need_of(classification(), BERT), need_of(frozen, BERT)
+    assert after.weights == before.weights
+    assert after.gradients == 4 * (3 * BERT.layer_parameters + BERT.classifier_parameters(2))
+    assert after.optimizer == 2 * after.gradients
+    assert after.activations < before.activations / 3
+
+
+def test_frozen_layers_above_embeddings_that_learn_keep_their_activations() -> None:
+    frozen = classification(method={"freeze": {"bottomLayers": 9}})
+    assert need_of(frozen, BERT).activations == need_of(classification(), BERT).activations
+
+
+def test_labels_widen_the_head() -> None:
+    many = classification(labels=[str(number) for number in range(1000)])
+    assert need_of(many, BERT).weights - need_of(classification(), BERT).weights == 4 * 998 * 769
+
+
+def test_a_sequence_is_no_longer_than_the_model_can_take() -> None:
+    longest, longer = language(max_length=1024), language(max_length=4096)
+    assert need_of(longest, GPT2_XL) == need_of(longer, GPT2_XL)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("precision", ["FP32", "BF16"])
+def test_more_workers_never_need_more_of_each(stage: int, precision: str) -> None:
+    totals = [
+        need_of(language(), LLAMA_8B, stage=stage, workers=count, precision=precision).total
+        for count in (2, 3, 4, 8, 64)
+    ]
+    assert totals == sorted(totals, reverse=True)
+
+
+def test_a_cpu_has_no_context_and_fills_its_buckets_with_what_there_is() -> None:
+    on_gpu, on_cpu = (need_of(classification(), BERT, stage=2, workers=2, device=device) for device in ("cuda", "cpu"))
+    assert (on_gpu.overhead, on_cpu.overhead) == (CUDA_CONTEXT, 0)
+    assert on_gpu.buffers >= 2 * 4 * 500_000_000 > on_cpu.buffers
+    assert on_gpu.activations == on_cpu.activations
+
+
+def test_the_largest_part_has_a_name() -> None:
+    assert need_of(language(), LLAMA_8B, micro_batch_size=1).largest == "optimizer"
+    assert Need(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).largest == "activations"
+    assert Need(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).total == 24

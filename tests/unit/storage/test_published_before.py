@@ -1,0 +1,143 @@
+"""A run that finds itself published: the attempt before it did its work, and its answer was lost."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubetune_api.run import Run
+from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_trainer.artifact.manifest import manifest
+from kubetune_trainer.artifact.publish import canonical_json, claim, commit, upload_folder
+from kubetune_trainer.artifact.published import find_published, read_published
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import RequirementResult, RunRecord
+from kubetune_trainer.storage.store import Store
+from made_up_runs import causal, classification
+
+NOW = "2026-03-02T09:14:07Z"
+RECORD = classification(run_id="run-1", execution=1)
+MISSED = replace(RECORD, requirements=(RequirementResult("test/accuracy", 0.8349, 0.9, None),))
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(job=RECORD.job, run_id="run-1", workers=2)
+
+
+def publish(run: Run, store: Store, record: RunRecord, scratch: Path, *, rejected: bool = False) -> FineTuneJobStatus:
+    """Publishes as a run does; the status that it ends with."""
+    run = claim(run, store, NOW)
+    (scratch / "model").mkdir(parents=True)
+    (scratch / "model" / "model.safetensors").write_bytes(b"weights")
+    (scratch / "report.html").write_text("a report")
+    folder = run.folder(rejected=rejected)
+    files = upload_folder(scratch, store, folder)
+    data = commit(run, store, manifest(record, files, folder=folder, rejected=rejected), rejected=rejected)
+    assert data is not None
+    return read_published(run, store, data, rejected=rejected).status(None)
+
+
+def found(run: Run, store: Store) -> FineTuneJobStatus:
+    published = find_published(run, store)
+    assert published is not None
+    return published.status(None)
+
+
+def test_where_nothing_is_published_nothing_is_found(run: Run, store: Store) -> None:
+    assert find_published(run, store) is None
+    claim(run, store, NOW)
+    assert find_published(run, store) is None
+
+
+def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
+    told = publish(run, store, RECORD, tmp_path / "scratch")
+    assert found(run.model_copy(update={"attempt": 2}), store) == told
+    assert (told.phase, told.started_at, told.finished_at) == ("Succeeded", RECORD.started_at, RECORD.finished_at)
+    assert [(metric.name, metric.value) for metric in told.metrics] == [*RECORD.final_metrics().items()]
+    assert told.artifact is not None
+    assert told.artifact.uri == f"{root.as_uri()}/executions/1/model"
+    assert told.artifact.report_uri == f"{root.as_uri()}/executions/1/report.html"
+    assert told.artifact.size_bytes == len(b"weights") + len("a report")
+
+
+def test_a_missed_requirement_is_missed_again(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
+    told = publish(run, store, MISSED, tmp_path / "scratch", rejected=True)
+    assert found(run, store) == told
+    (condition,) = told.conditions
+    assert (told.phase, condition.reason) == ("Failed", Reason.REQUIREMENT_MISSED)
+    assert condition.message == (
+        "test/accuracy is 0.8349, required is at least 0.9."
+        f" The model is kept in {root.as_uri()}/rejected/executions/1/model"
+    )
+    assert told.artifact is not None
+    assert told.artifact.rejected
+
+
+def test_an_accepted_model_counts_before_a_rejected_one(run: Run, store: Store, tmp_path: Path) -> None:
+    publish(run, store, MISSED, tmp_path / "one", rejected=True)
+    told = publish(run, store, classification(run_id="run-1", execution=2), tmp_path / "two")
+    assert found(run, store) == told
+    assert told.phase == "Succeeded"
+
+
+def test_a_metric_beyond_all_numbers_stays_out(run: Run, store: Store, tmp_path: Path) -> None:
+    record = replace(causal(run_id="run-1", execution=1), requirements=())
+    record.evaluations[-1].metrics["perplexity"] = float("inf")
+    told = publish(run, store, record, tmp_path / "scratch")
+    assert found(run, store) == told
+    assert "test/perplexity" not in {metric.name for metric in told.metrics}
+    assert "test/loss" in {metric.name for metric in told.metrics}
+
+
+def refusal(run: Run, store: Store) -> str:
+    with pytest.raises(RunError) as caught:
+        find_published(run, store)
+    assert caught.value.reason == Reason.STORAGE_FAILED
+    start = f"{store.uri('manifest.json')} says that this run is published, but "
+    end = ". Nothing was changed; start a new job, or move the manifest away to train again."
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith(end)
+    return str(caught.value).removeprefix(start).removesuffix(end)
+
+
+def test_a_file_that_is_gone_is_told(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
+    publish(run, store, RECORD, tmp_path / "scratch")
+    (root / "executions/1/model/model.safetensors").unlink()
+    assert refusal(run, store) == "executions/1/model/model.safetensors, which it names, is not there"
+
+
+def test_a_file_of_another_size_is_told(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
+    publish(run, store, RECORD, tmp_path / "scratch")
+    (root / "executions/1/report.html").write_text("a longer report")
+    assert refusal(run, store) == "executions/1/report.html has 15 bytes, and 8 were published"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        pytest.param({"run": "run-2"}, "it is that of another run", id="of another run"),
+        pytest.param({"rejected": True}, "it is that of another run", id="of a rejected model"),
+        pytest.param(
+            {"files": "none"}, "it is no manifest of kubetune's (files is not as it must be)", id="without files"
+        ),
+        pytest.param(
+            {"execution": 0}, "it is no manifest of kubetune's (execution is not as it must be)", id="of no execution"
+        ),
+    ],
+)
+def test_a_manifest_that_cannot_be_this_runs_is_told(
+    run: Run, store: Store, root: Path, tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    publish(run, store, RECORD, tmp_path / "scratch")
+    path = root / "manifest.json"
+    path.write_bytes(canonical_json(json.loads(path.read_bytes()) | changes))
+    assert refusal(run, store) == why
+
+
+def test_a_manifest_that_is_no_json_is_told(run: Run, store: Store, root: Path) -> None:
+    root.mkdir()
+    (root / "manifest.json").write_bytes(b"\xff")
+    assert refusal(run, store) == "it is no manifest of kubetune's (the whole of it is not as it must be)"

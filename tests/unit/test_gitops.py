@@ -1,0 +1,48 @@
+"""Argo CD's health script, as the page gives it, says what a job's status says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from lupa import LuaRuntime
+
+from kubetune_api.status import FineTuneJobStatus
+from kubetune_api.times import moment
+from kubetune_operator.standing import Standing, with_standing
+
+PAGE = Path(__file__).parents[2] / "docs" / "gitops.md"
+NOW = moment("2026-01-01T00:00:00Z")
+
+
+def health(status: FineTuneJobStatus | None, generation: int = 1) -> tuple[str, str]:
+    found = re.search(r"^```yaml\n(data:.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert found
+    (script,) = yaml.safe_load(found[1])["data"].values()
+    lua = LuaRuntime(unpack_returned_tuples=True)
+    judge = lua.eval(f"function(obj) {script} end")
+    thing = {"metadata": {"generation": generation}, **({"status": status.manifest()} if status else {})}
+    answer = judge(lua.table_from(thing, recursive=True))
+    return answer["status"], answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("standing", "expected"),
+    [
+        pytest.param(Standing("Pending", "WaitingForQuota", "waits"), "Progressing", id="a job that waits"),
+        pytest.param(Standing("Running", "Training", "trains", admitted=True), "Progressing", id="a job that trains"),
+        pytest.param(Standing("Suspended", "Suspended", "suspended"), "Suspended", id="a suspended job"),
+        pytest.param(Standing("Succeeded", "ModelPublished", "done"), "Healthy", id="a published model"),
+        pytest.param(Standing("Failed", "InvalidData", "no column"), "Degraded", id="a failed job"),
+        pytest.param(Standing("Pending", "ProfileForbids", "no", refused=True), "Degraded", id="a refused job"),
+    ],
+)
+def test_each_standing_has_its_health_and_its_sentence(standing: Standing, expected: str) -> None:
+    status = with_standing(FineTuneJobStatus(), standing, 1, NOW)
+    assert health(status) == (expected, standing.message)
+
+
+def test_a_job_that_was_just_changed_or_not_looked_at_yet_is_in_progress() -> None:
+    status = with_standing(FineTuneJobStatus(), Standing("Failed", "InvalidData", "old"), 1, NOW)
+    assert health(status, generation=2)[0] == "Progressing"
+    assert health(None)[0] == "Progressing"

@@ -1,0 +1,174 @@
+"""A published run, as its manifest tells of it: the status of the run that published it, or of one that finds it there.
+
+An attempt may publish and lose its answer: its pod dies, or the operator never hears of it. The next one must not train
+again, and could not publish over it.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from kubetune_api.outcome import Ending
+from kubetune_api.run import Run
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
+from kubetune_trainer.artifact.listing import walk
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import RequirementResult, StoredFile
+from kubetune_trainer.storage.store import MissingObjectError, Store
+
+_ORDER = [
+    f"{split}/{name}"
+    for split in ("validation", "test")
+    for name in ("loss", "accuracy", "precision_macro", "recall_macro", "f1_macro", "perplexity")
+]
+
+
+class _Part(BaseModel):
+    """What is read of a part of the manifest; the rest is for people."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+
+
+class _File(_Part):
+    path: str
+    size: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+class _Requirement(_Part):
+    metric: str
+    value: float | None
+    min: float | None
+    max: float | None
+
+
+class _Provenance(_Part):
+    started_at: str
+    finished_at: str
+
+
+class _Manifest(_Part):
+    run: str
+    execution: Annotated[int, Field(ge=1)]
+    rejected: bool
+    files: list[_File]
+    metrics: dict[str, float | None]
+    requirements: list[_Requirement]
+    provenance: _Provenance
+
+
+@dataclass(frozen=True)
+class Published:
+    """A verified model and all that was committed with it."""
+
+    run_id: str
+    execution: int
+    folder: str
+    """Relative to the run's."""
+    started_at: str
+    finished_at: str
+    metrics: dict[str, float]
+    requirements: tuple[RequirementResult, ...]
+    files: tuple[StoredFile, ...]
+    artifact: Artifact
+
+    def status(self, progress: Progress | None) -> FineTuneJobStatus:
+        """The status of the job: a model that misses a requirement is kept, and the run has failed."""
+        ending = Ending(
+            run=self.run_id,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            progress=progress,
+            metrics=self.metrics,
+            artifact=self.artifact,
+        )
+        if not self.artifact.rejected:
+            return ending.succeeded()
+        missed = "; ".join(_miss(requirement) for requirement in self.requirements if not requirement.met)
+        return ending.failed(Reason.REQUIREMENT_MISSED, f"{missed}. The model is kept in {self.artifact.uri}")
+
+
+def find_published(run: Run, store: Store) -> Published | None:
+    """What an execution of the run has published, if its files are there; None if there is no manifest."""
+    for rejected in (False, True):
+        try:
+            data = store.get(run.manifest_path(rejected=rejected))
+        except MissingObjectError:
+            continue
+        published = read_published(run, store, data, rejected=rejected)
+        _check_files(store, published)
+        return published
+    return None
+
+
+def read_published(run: Run, store: Store, data: bytes, *, rejected: bool) -> Published:
+    """What the bytes of a manifest say; RunError if they are no manifest of this run."""
+    uri = store.uri(run.manifest_path(rejected=rejected))
+    try:
+        content = _Manifest.model_validate_json(data)
+    except ValidationError as fault:
+        at = ".".join(map(str, fault.errors()[0]["loc"])) or "the whole of it"
+        raise _unusable(uri, f"it is no manifest of kubetune's ({at} is not as it must be)") from None
+    if (content.run, content.rejected) != (run.run_id, rejected):
+        raise _unusable(uri, "it is that of another run")
+    folder = run.model_copy(update={"execution": content.execution}).folder(rejected=rejected)
+    return Published(
+        run_id=run.run_id,
+        execution=content.execution,
+        folder=folder,
+        started_at=content.provenance.started_at,
+        finished_at=content.provenance.finished_at,
+        metrics={
+            name: value for name in sorted(content.metrics, key=_rank) if (value := content.metrics[name]) is not None
+        },
+        requirements=tuple(_result(requirement) for requirement in content.requirements),
+        files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
+        artifact=Artifact(
+            uri=store.uri(f"{folder}/model"),
+            manifest_uri=uri,
+            report_uri=store.uri(f"{folder}/report.html"),
+            digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
+            size_bytes=sum(file.size for file in content.files),
+            rejected=rejected,
+        ),
+    )
+
+
+def _check_files(store: Store, published: Published) -> None:
+    there = {info.path: info.size for info in walk(store, published.folder)}
+    for file in published.files:
+        if file.name not in there:
+            raise _unusable(published.artifact.manifest_uri, f"{file.name}, which it names, is not there")
+        if there[file.name] != file.size:
+            raise _unusable(
+                published.artifact.manifest_uri,
+                f"{file.name} has {there[file.name]} bytes, and {file.size} were published",
+            )
+
+
+def _rank(metric: str) -> tuple[int, str]:
+    """Orders metrics as a run measures them; the manifest has its keys sorted."""
+    return (_ORDER.index(metric), "") if metric in _ORDER else (len(_ORDER), metric)
+
+
+def _result(requirement: _Requirement) -> RequirementResult:
+    value = math.nan if requirement.value is None else requirement.value
+    return RequirementResult(requirement.metric, value, requirement.min, requirement.max)
+
+
+def _miss(requirement: RequirementResult) -> str:
+    bounds = [f"at least {requirement.min:g}"] if requirement.min is not None else []
+    bounds += [f"at most {requirement.max:g}"] if requirement.max is not None else []
+    return f"{requirement.metric} is {requirement.value:.4f}, required is {' and '.join(bounds)}"
+
+
+def _unusable(uri: str, why: str) -> RunError:
+    return RunError(
+        Reason.STORAGE_FAILED,
+        f"{uri} says that this run is published, but {why}. Nothing was changed; start a new job, or move the manifest"
+        " away to train again.",
+    )

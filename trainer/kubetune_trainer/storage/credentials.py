@@ -1,0 +1,113 @@
+"""Which credentials open which part of object storage: the mounted Secret of the longest prefix that fits.
+
+Where none fits, the standard environment variables count. A value leaves its file for the store's client alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kubetune_api.run import MountedSecret, Run
+from kubetune_api.status import Reason
+from kubetune_api.uris import lies_below
+from kubetune_trainer.errors import RunError
+
+_LARGEST = 65_536
+"""Bytes of a key's file that are read; the largest is the JSON of a Google key, of 2,500."""
+_GOOD_FOR = timedelta(minutes=10)
+"""After which the files are read anew: temporary credentials are renewed while a training runs."""
+_WANTED = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
+    "gs": "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON of a service account's key)",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+    "hf": "HF_TOKEN",
+}
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A Secret as Kubernetes mounts it: one file a key. Other keys than those wanted are left alone."""
+
+    prefix: str
+    """The URIs that it opens."""
+    folder: Path
+
+    def client_options(self, scheme: str) -> dict[str, Any]:
+        """What obstore's client takes in place of what the environment says; nothing for `file`."""
+        options: dict[str, Callable[[], dict[str, Any]]] = {"s3": self._s3, "gs": self._gs, "az": self._az}
+        return options[scheme]() if scheme in options else {}
+
+    def hub_token(self) -> str:
+        """The token for the Hugging Face hub."""
+        return self._demand("HF_TOKEN", "hf")
+
+    def _s3(self) -> dict[str, Any]:
+        self._s3_key()  # what is missing is told here, not from a thread of the client
+        # Not as settings: those it would mix with a session token of the environment.
+        return {"credential_provider": self._s3_key}
+
+    def _s3_key(self) -> dict[str, Any]:
+        return {
+            "access_key_id": self._demand("AWS_ACCESS_KEY_ID", "s3"),
+            "secret_access_key": self._demand("AWS_SECRET_ACCESS_KEY", "s3"),
+            "token": self._value("AWS_SESSION_TOKEN"),
+            "expires_at": datetime.now(UTC) + _GOOD_FOR,
+        }
+
+    def _gs(self) -> dict[str, Any]:
+        return {"service_account_key": self._demand("GOOGLE_SERVICE_ACCOUNT_KEY", "gs")}
+
+    def _az(self) -> dict[str, Any]:
+        self._az_key()
+        account = self._demand("AZURE_STORAGE_ACCOUNT_NAME", "az")
+        return {"account_name": account, "credential_provider": self._az_key}
+
+    def _az_key(self) -> dict[str, Any]:
+        expires = {"expires_at": datetime.now(UTC) + _GOOD_FOR}
+        if sas := self._value("AZURE_STORAGE_SAS_TOKEN"):
+            return {"sas_token": sas, **expires}
+        return {"access_key": self._demand("AZURE_STORAGE_ACCOUNT_KEY", "az"), **expires}
+
+    def _demand(self, key: str, scheme: str) -> str:
+        value = self._value(key)
+        if value is None:
+            raise RunError(
+                Reason.CREDENTIALS_REFUSED,
+                f"The Secret for {self.prefix} has no {key}; {scheme}:// takes {_WANTED[scheme]}, each a key of it.",
+            )
+        return value
+
+    def _value(self, key: str) -> str | None:
+        """Without the line's end that files often have and keys never."""
+        try:
+            with (self.folder / key).open(encoding="utf-8") as file:
+                return file.read(_LARGEST).strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """All Secrets of a run."""
+
+    secrets: tuple[MountedSecret, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run) -> "Credentials":
+        """Those that the run came with."""
+        return cls(tuple(run.credentials))
+
+    def opening(self, uri: str) -> Secret | None:
+        """The Secret of the longest prefix that fits; None where the environment counts."""
+        fitting = [secret for secret in self.secrets if lies_below(uri, secret.prefix)]
+        if not fitting:
+            return None
+        # Of two for the same prefix, the first is the job's own.
+        longest = max(fitting, key=lambda secret: len(secret.prefix.rstrip("/")))
+        return Secret(longest.prefix, Path(longest.folder))
+
+
+ENVIRONMENT = Credentials()
+"""No Secret: the standard environment variables count everywhere."""
