@@ -29,7 +29,7 @@ test: setup ## Runs all tests; real servers are built beside the unit tests
 	@$(MAKE) test-integration
 
 test-unit: setup ## Runs the tests that need no server
-	@pytest tests/unit
+	@pytest --numprocesses logical --maxprocesses 8 tests/unit
 
 # One after the other: Ray gives up on a node that takes 30 seconds to start.
 test-integration: setup ## Runs the tests against real servers, built at the first time

@@ -254,7 +254,9 @@ class PlayedJob:
 
 
 def settled(seconds: float, count: Callable[[], float]) -> float:
-    """What a count grows by in so many seconds."""
+    """What a count grows by in so many seconds. Before them, one second: who writes counts it once it is answered, and
+    the API server showed what was written to the test before that."""
+    time.sleep(1)
     before = count()
     time.sleep(seconds)
     return count() - before
