@@ -75,6 +75,12 @@ def size(image: str) -> str:
     return buildah("images", "--format", "{{.Size}}", image).strip()
 
 
+def stored(image: str) -> str:
+    """Where the image lies, in the words of the tools that copy images."""
+    folder = _cache()
+    return f"containers-storage:[{_driver()}@{folder / 'storage'}+{folder / 'run'}]{image}"
+
+
 def exists(image: str) -> bool:
     """Whether the image was built."""
     return bool(buildah("images", "--quiet", "--filter", f"reference={image}").strip())
@@ -84,12 +90,15 @@ def buildah(*arguments: object) -> str:
     """Runs buildah on a storage of our own; what it prints."""
     folder = _cache()
     storage = ("--root", folder / "storage", "--runroot", folder / "run")
-    driver = os.environ.get("STORAGE_DRIVER", "overlay")
-    command = ["buildah", "--storage-driver", driver, *map(str, (*storage, *arguments))]
+    command = ["buildah", "--storage-driver", _driver(), *map(str, (*storage, *arguments))]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"buildah {arguments[0]} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
     return done.stdout
+
+
+def _driver() -> str:
+    return os.environ.get("STORAGE_DRIVER", "overlay")
 
 
 def _make_base() -> None:

@@ -34,6 +34,7 @@ PACKAGES = {
     "iptables": "iptables",
     "openssl": "openssl",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "debootstrap": "debootstrap",
     "prometheus": "prometheus",
 }
