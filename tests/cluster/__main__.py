@@ -1,5 +1,7 @@
 """Keeps a real cluster on this machine: `python -m cluster up`, and `down`, which leaves nothing but cached images.
 
+`build` makes ahead of time what `up` would make: programs and images.
+
 One process in the background runs all programs, and they end with it. It keeps its state in FOLDER.
 """
 
@@ -17,7 +19,7 @@ from typing import NoReturn
 from cluster import images, network
 from cluster.install import Administrator
 from cluster.node import SOCKET, Node
-from servers.build import cache
+from servers.build import OF_A_NODE, binary, cache
 from servers.prometheus import Prometheus
 from servers.s3 import S3Server
 
@@ -45,10 +47,19 @@ START_SECONDS = 180
 
 def main() -> None:
     """Does what is asked for."""
-    commands = {"up": up, "down": down, "serve": serve}
+    commands = {"build": build, "up": up, "down": down, "serve": serve}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        raise SystemExit("python -m cluster up|down")
+        raise SystemExit("python -m cluster build|up|down")
     commands[sys.argv[1]]()
+
+
+def build() -> None:
+    """Makes what `up` would make first, besides the servers of all tests."""
+    check_machine()
+    for target in images.TARGETS:
+        print(f"{target}: {images.builder.size(images.builder.build(target))}", flush=True)
+    for program in OF_A_NODE:
+        binary(program)
 
 
 def up() -> None:

@@ -14,6 +14,8 @@ from servers.build import SERVERS, binary
 
 builder = script("images")
 """The project's own builder."""
+TARGETS = ("operator", "trainer")
+"""Of our Dockerfile."""
 
 
 def load_pause(store: Path) -> None:

@@ -94,7 +94,7 @@ class Administrator:
     def install_kubetune(self, **values: Any) -> None:
         """This checkout's chart with images of this checkout; an upgrade where it is installed."""
         repositories = {
-            target: images.load_target(target, self.image_store).rpartition(":") for target in ("operator", "trainer")
+            target: images.load_target(target, self.image_store).rpartition(":") for target in images.TARGETS
         }
         image, trainer = ({"repository": repository, "tag": tag} for repository, _, tag in repositories.values())
         settings = {

