@@ -133,6 +133,16 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
+def test_amazon_s3_that_is_not_reached_is_told_with_the_way_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(RunError) as caught:
+        Store.open("s3://models", QUICK).children("team")
+    assert str(caught.value) == (
+        "s3://models/team could not be listed: Amazon S3 cannot be reached;"
+        " check the network, or name a server of your own in AWS_ENDPOINT_URL."
+    )
+
+
 def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sent").write_bytes(bytes(6 * 2**20))
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -12,7 +12,7 @@ import obstore.exceptions
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.endpoints import server
+from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
 _CREDENTIALS = {
@@ -107,7 +107,7 @@ def _hint(code: str | None, host: str) -> str | None:
 def _connection_fault(words: str, attempt: Attempt) -> str | None:
     host = server(attempt.place)
     if "kind: Connect" in words:
-        return f"{host} cannot be reached; check the endpoint, and whether the server runs"
+        return f"{host} cannot be reached; {_endpoint_remedy(attempt.place)}"
     if "kind: Timeout" in words or "timed out" in words:
         return (
             f"{host} did not answer within {attempt.seconds:g} seconds; check the server and the network, or raise"
@@ -119,6 +119,13 @@ def _connection_fault(words: str, attempt: Attempt) -> str | None:
     if "kind: Request" in words or "kind: Interrupted" in words:
         return f"{host} broke the connection; check whether the server still runs"
     return None
+
+
+def _endpoint_remedy(place: Location) -> str:
+    if endpoint_variable(place):
+        return "check the endpoint, and whether the server runs"
+    variable = usual_variable(place)
+    return f"check the network{f', or name a server of your own in {variable}' if variable else ''}"
 
 
 def _failed(attempt: Attempt, why: str) -> RunError:
