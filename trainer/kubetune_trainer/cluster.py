@@ -1,6 +1,5 @@
 """Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
 
-import errno
 import logging
 import os
 import signal
@@ -17,7 +16,6 @@ import torch
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
-from safetensors import SafetensorError
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError, storage_is_full
@@ -169,7 +167,7 @@ def explain(failure: TrainingFailedError) -> RunError:
                 "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
                 " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
             )
-        if _is_full_disk(cause):
+        if storage_is_full(cause):
             where = getattr(cause, "filename", None) or "a temporary file"
             return RunError(
                 Reason.STORAGE_FAILED,
@@ -200,12 +198,6 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, WorkerGroupError):
             waiting.extend(cause.worker_failures.values())
         waiting.extend(getattr(cause, name, None) for name in _WHERE_RAY_KEEPS_CAUSES)
-
-
-def _is_full_disk(cause: BaseException) -> bool:
-    if isinstance(cause, SafetensorError):  # it knows its operating system's error by the text alone
-        return f"(os error {errno.ENOSPC})" in str(cause)
-    return isinstance(cause, OSError) and storage_is_full(cause)
 
 
 def _is_out_of_memory(cause: BaseException) -> bool:

@@ -28,9 +28,12 @@ def invalid_model(message: str) -> RunError:
     return RunError(Reason.INVALID_MODEL, message)
 
 
-def storage_is_full(fault: OSError) -> bool:
+def storage_is_full(fault: BaseException) -> bool:
     """Whether a write failed for want of space or quota."""
-    return fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(fault, OSError):
+        return fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # It knows its operating system's error by the text alone; and not everybody who asks has imported safetensors.
+    return type(fault).__name__ == "SafetensorError" and f"(os error {errno.ENOSPC})" in str(fault)
 
 
 def _on_one_line(message: str) -> str:

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import FAMILIES
-from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.model.load import (
     LoadedModel,
     check_vocabulary,
@@ -344,13 +342,3 @@ def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(tmp_path: Path) ->
         "spec.model.uri: the tokenizer numbers its tokens up to 63, but config.json gives the model a vocab_size of 63;"
         " check that the tokenizer belongs to these weights"
     )
-
-
-def test_a_damaged_gguf_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    file, cache = tmp_path / "model.gguf", tmp_path / "cache"
-    file.write_bytes(b"GGUF" + bytes(range(200)))
-    leftover = cache / f"gguf-{'0' * 32}-{transformers.__version__}.unfinished"
-    leftover.mkdir(parents=True)
-    with pytest.raises(RunError, match=r"spec\.model\.uri: model\.gguf does not load as a GGUF checkpoint: "):
-        converted(file, cache, "0" * 64)
-    assert [path.name for path in cache.iterdir() if path.is_dir()] == []

@@ -1,14 +1,28 @@
-"""GGUF checkpoints, converted once per node to a folder in Hugging Face format."""
+"""GGUF checkpoints, converted once per node to a folder in Hugging Face format.
 
+Each conversion is a process of its own, `python -m kubetune_trainer.model.gguf FILE FOLDER`. In a worker, transformers
+would leave the writing to the first rank, which may be on another node; and a process that ends gives its memory back,
+which is several times the model's.
+"""
+
+import errno
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-import torch
 import transformers
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
-from kubetune_trainer.errors import invalid_model
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError, invalid_model, storage_is_full
+
+_REFUSED = 3
+"""The exit code of a conversion that says on standard output what is wrong with the file."""
+_NO_SPACE = 4
+_KILLED = -9
 
 
 def converted(gguf_file: Path, cache: Path, digest: str) -> Path:
@@ -18,21 +32,61 @@ def converted(gguf_file: Path, cache: Path, digest: str) -> Path:
     """
     # Another version of transformers may convert otherwise.
     folder = cache / f"gguf-{digest[:32]}-{transformers.__version__}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            unfinished = folder.with_name(f"{folder.name}.unfinished")
-            # A process that was killed meanwhile may have left one.
-            shutil.rmtree(unfinished, ignore_errors=True)
-            try:
-                _convert(gguf_file, unfinished)
-                unfinished.rename(folder)
-            finally:
-                shutil.rmtree(unfinished, ignore_errors=True)
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", __name__, str(gguf_file), str(folder)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise _fault(done, gguf_file, folder)
     return folder
 
 
-def _convert(gguf_file: Path, folder: Path) -> None:
+def _fault(done: subprocess.CompletedProcess[str], gguf_file: Path, folder: Path) -> Exception:
+    if done.returncode == _REFUSED:
+        said = " ".join(done.stdout.split())
+        return invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {said}")
+    if done.returncode == _NO_SPACE:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    if done.returncode == _KILLED:
+        return RunError(
+            Reason.OUT_OF_MEMORY,
+            f"the conversion of {gguf_file.name} was killed, most likely for want of memory: for a while it needs about"
+            " three times the size of the model in 32 bits; give the profile's worker and head more memory, or convert"
+            " the file to safetensors first",
+        )
+    return RuntimeError(f"the conversion of {gguf_file.name} ended with exit code {done.returncode}")
+
+
+def main(gguf_file: Path, folder: Path) -> int:
+    """Makes the folder, unless another process has just made it."""
+    # Held here and not by who waits: if that one is killed, nobody else writes to the same place.
+    with FileLock(f"{folder}.lock"):
+        if folder.exists():
+            return 0
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        # A process that was killed meanwhile may have left one.
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            fault = _convert(gguf_file, unfinished)
+            if fault is None:
+                unfinished.rename(folder)
+        except Exception as error:
+            if storage_is_full(error):
+                return _NO_SPACE
+            raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    if fault is not None:
+        print(fault)
+        return _REFUSED
+    return 0
+
+
+def _convert(gguf_file: Path, folder: Path) -> str | None:
+    """Writes the folder; returns what is wrong with the file, if something is."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
     source = {"gguf_file": gguf_file.name, "local_files_only": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, **source)
@@ -40,16 +94,20 @@ def _convert(gguf_file: Path, folder: Path) -> None:
             gguf_file.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
         )
     except Exception as fault:  # whatever the parser of a damaged file may stumble over
-        said = " ".join(str(fault).split())
-        raise invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {said}") from fault
+        return str(fault) or type(fault).__name__
     tokenizer.save_pretrained(folder)
     # The weights are plain now, but transformers goes on taking the model for a quantised one, which it will not save.
     plain = AutoModelForCausalLM.from_config(_plain(model.config), dtype=torch.float32)
     plain.load_state_dict(model.state_dict())
     plain.save_pretrained(folder)
+    return None
 
 
 def _plain(config: PretrainedConfig) -> PretrainedConfig:
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     return config
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,132 @@
+"""GGUF files become folders that transformers loads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed as dist
+import transformers
+from gguf import GGUFWriter
+from safetensors.numpy import load_file
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.model import gguf
+from kubetune_trainer.model.gguf import converted
+from kubetune_trainer.model.load import load_config, load_tokenizer
+from tiny import spec_for
+
+DIGEST = "0" * 64
+SPECIAL = ["<unk>", "<s>", "</s>"]
+VOCABULARY = [*SPECIAL, *map(chr, range(ord("a"), ord("z") + 1)), "Ġ", "ab"]
+WIDTH = 32
+SPEC: FineTuneJobSpec = spec_for("CausalLM")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A llama of one layer."""
+    path = tmp_path / "tiny.gguf"
+    writer = GGUFWriter(path, "llama")
+    for add, value in (
+        (writer.add_context_length, 64),
+        (writer.add_embedding_length, WIDTH),
+        (writer.add_block_count, 1),
+        (writer.add_feed_forward_length, WIDTH),
+        (writer.add_head_count, 2),
+        (writer.add_head_count_kv, 2),
+        (writer.add_layer_norm_rms_eps, 1e-5),
+        (writer.add_rope_dimension_count, WIDTH // 2),
+        (writer.add_vocab_size, len(VOCABULARY)),
+        (writer.add_tokenizer_model, "gpt2"),
+        (writer.add_token_list, VOCABULARY),
+        (writer.add_token_types, [3 if token in SPECIAL else 1 for token in VOCABULARY]),
+        (writer.add_token_merges, ["a b"]),
+        (writer.add_bos_token_id, SPECIAL.index("<s>")),
+        (writer.add_eos_token_id, SPECIAL.index("</s>")),
+    ):
+        add(value)
+    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes = {f"blk.0.{name}.weight": (WIDTH, WIDTH) for name in square}
+    shapes |= {f"{name}.weight": (WIDTH,) for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm")}
+    shapes |= {f"{name}.weight": (len(VOCABULARY), WIDTH) for name in ("token_embd", "output")}
+    numbers = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        writer.add_tensor(name, numbers.normal(size=shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def assert_whole(folder: Path) -> None:
+    assert load_config(folder, SPEC).model_type == "llama"
+    assert load_tokenizer(folder)("abc").input_ids[-2:] == [VOCABULARY.index("ab"), VOCABULARY.index("c")]
+    assert load_file(folder / "model.safetensors")["model.embed_tokens.weight"].shape == (len(VOCABULARY), WIDTH)
+
+
+@pytest.fixture
+def second_rank() -> Iterator[None]:
+    """This process is the second of two workers."""
+    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("second_rank")
+def test_any_worker_converts_on_its_own_node(file: Path, tmp_path: Path) -> None:
+    assert_whole(converted(file, tmp_path / "cache", DIGEST))
+
+
+def test_it_is_converted_once(file: Path, tmp_path: Path) -> None:
+    first = converted(file, tmp_path / "cache", DIGEST)
+    file.unlink()
+    assert converted(file, tmp_path / "cache", DIGEST) == first
+    assert gguf.main(file, first) == 0
+
+
+def test_a_damaged_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file, cache = tmp_path / "model.gguf", tmp_path / "cache"
+    file.write_bytes(b"GGUF" + bytes(range(200)))
+    leftover = cache / f"gguf-{'0' * 32}-{transformers.__version__}.unfinished"
+    leftover.mkdir(parents=True)
+    with pytest.raises(RunError, match=r"spec\.model\.uri: model\.gguf does not load as a GGUF checkpoint: "):
+        converted(file, cache, DIGEST)
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    ("does", "reason", "says"),
+    [
+        ("kill -KILL $$", Reason.OUT_OF_MEMORY, "give the profile's worker and head more memory"),
+        ("exit 3", Reason.INVALID_MODEL, "tiny.gguf does not load"),
+    ],
+)
+def test_the_end_of_a_conversion_is_told(
+    does: str, reason: str, says: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends(does, tmp_path, monkeypatch)
+    with pytest.raises(RunError) as caught:
+        converted(file, tmp_path / "cache", DIGEST)
+    assert caught.value.reason == reason
+    assert says in str(caught.value)
+
+
+def test_a_full_disk_of_a_conversion_is_an_error_of_the_operating_system(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends("exit 4", tmp_path, monkeypatch)
+    with pytest.raises(OSError, match="No space left on device"):
+        converted(file, tmp_path / "cache", DIGEST)
+
+
+def ends(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every conversion ends so."""
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{how}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program))
