@@ -13,8 +13,8 @@ from e2e_jobs import RealJob, example, metrics_of
 def test_smollm2_learns_dialogues_and_its_model_speaks(
     admin: Administrator, assets: str, new_job: Callable[..., RealJob], tmp_path: Path
 ) -> None:
-    # 135 million parameters, of which two workers hold gradients and Adam's two moments.
-    admin.make_profile("roomy", worker={"cpu": "200m", "memory": "6Gi"})
+    # 135 million parameters: the workers hold gradients and Adam's two moments; the head, too, converts the GGUF file.
+    admin.make_profile("roomy", worker={"cpu": "200m", "memory": "6Gi"}, head={"cpu": "200m", "memory": "5Gi"})
     spec = example("dialogues")
     spec["training"]["maxSteps"] = 8
     spec["resources"]["profile"] = "roomy"

@@ -97,8 +97,9 @@ def _convert(gguf_file: Path, folder: Path) -> str | None:
         return str(fault) or type(fault).__name__
     tokenizer.save_pretrained(folder)
     # The weights are plain now, but transformers goes on taking the model for a quantised one, which it will not save.
-    plain = AutoModelForCausalLM.from_config(_plain(model.config), dtype=torch.float32)
-    plain.load_state_dict(model.state_dict())
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(_plain(model.config), dtype=torch.float32)
+    plain.load_state_dict(model.state_dict(), assign=True)
     plain.save_pretrained(folder)
     return None
 
