@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 TRAINING_TESTS := $(addprefix tests/integration/,training trainer_in_cluster planner storage test_run_command.py)
 
 .PHONY: help setup demo assets test test-unit test-integration test-training test-cluster servers cluster-control-plane \
-	cluster-build cluster cluster-down test-e2e lint crds bench bench-control-plane image clean
+	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds bench bench-control-plane image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,11 +38,9 @@ test-integration: setup ## Runs the tests against real servers, built at the fir
 test-training: setup ## Those of them that train
 	@pytest $(TRAINING_TESTS)
 
-test-cluster-build: setup ## Builds what that cluster needs ahead of time: the images, and the programs of a node
-	@PYTHONPATH=tests python -m cluster build
-
-cluster: setup ## Those of them that ask Kubernetes
-	@pytest tests/integration $(TRAINING_TESTS:%=--ignore=%)
+# They wait more than they compute; each process has a control plane of its own.
+test-cluster: setup ## Those of them that ask Kubernetes
+	@pytest --numprocesses 3 --dist loadfile tests/integration $(TRAINING_TESTS:%=--ignore=%)
 
 servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
 	@python tests/servers/build.py
@@ -59,7 +57,12 @@ cluster: setup ## Keeps a real cluster on this machine (root, Debian 12), with k
 cluster-down: setup ## Ends that cluster; only its images stay, in the cache
 	@PYTHONPATH=tests python -m cluster down
 
-test-e2e: cluster ## Runs the tests on that cluster
+test-e2e: cluster ## Runs the tests on that cluster that fit into CI: a whole job, jobs that fail, interruptions
+	@pytest --numprocesses 2 --dist loadfile tests/e2e/test_reviews.py tests/e2e/test_failures.py \
+		tests/e2e/test_interruptions.py -k "not suspended and not killed"
+
+# One after the other: on two cores, more jobs at a time would only starve each other.
+test-e2e-all: cluster ## Runs all of them: three quarters of an hour, and twenty minutes more until Kueue is built
 	@pytest tests/e2e
 
 lint: setup ## Checks style, types and the seams between the packages

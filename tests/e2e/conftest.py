@@ -7,6 +7,7 @@ import pytest
 from cluster.__main__ import runs, the_administrator, up
 from cluster.install import Administrator
 from e2e_jobs import RealJob, upload_assets
+from servers.build import only_one
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,8 @@ def admin() -> Administrator:
 @pytest.fixture(scope="session")
 def assets(admin: Administrator) -> str:
     """The URI under which the examples' models and data lie, on the S3 server of the cluster."""
-    return upload_assets(admin.s3)
+    with only_one("assets"):
+        return upload_assets(admin.s3)
 
 
 @pytest.fixture
