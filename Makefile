@@ -5,9 +5,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Containers often set it. Every process of Ray would then compile torch's thousands of modules anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-TRAINING_TESTS := $(addprefix tests/integration/,training trainer_in_cluster planner storage test_run_command.py)
+RAY_TESTS := $(addprefix tests/integration/,test_run_command.py training/test_run.py trainer_in_cluster)
+STEP_TESTS := $(addprefix tests/integration/,planner storage training/test_against_transformers.py training/test_same_losses.py)
 
-.PHONY: help setup demo assets test test-unit test-integration test-training test-cluster servers cluster-control-plane \
+.PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-cluster servers cluster-control-plane \
 	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds bench bench-control-plane image clean
 
 help: ## Lists the targets
@@ -30,17 +31,21 @@ test: setup ## Runs all tests; real servers are built beside the unit tests
 test-unit: setup ## Runs the tests that need no server
 	@pytest --numprocesses logical --maxprocesses 8 tests/unit
 
-# One after the other: Ray gives up on a node that takes 30 seconds to start.
 test-integration: setup ## Runs the tests against real servers, built at the first time
-	@$(MAKE) test-training
+	@echo "trains beside each other what starts Ray and what does not; each part shows its output at its end, in minutes"
+	@$(MAKE) -j2 --output-sync=target test-runs test-steps
 	@$(MAKE) test-cluster
 
-test-training: setup ## Those of them that train
-	@pytest $(TRAINING_TESTS)
+# One Ray at a time: it gives up on a node that takes 30 seconds to start.
+test-runs: setup ## Those of them that start Ray: whole runs
+	@pytest $(RAY_TESTS)
+
+test-steps: setup ## Those of them that train without Ray, or ask object storage
+	@pytest $(STEP_TESTS)
 
 # They wait more than they compute; each process has a control plane of its own.
 test-cluster: setup ## Those of them that ask Kubernetes
-	@pytest --numprocesses 3 --dist loadfile tests/integration $(TRAINING_TESTS:%=--ignore=%)
+	@pytest --numprocesses 3 --dist loadfile tests/integration $(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS))
 
 servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
 	@python tests/servers/build.py
