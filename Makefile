@@ -43,9 +43,9 @@ test-runs: setup ## Those of them that start Ray: whole runs
 test-steps: setup ## Those of them that train without Ray, or ask object storage
 	@pytest $(STEP_TESTS)
 
-# They wait more than they compute; each process has a control plane of its own.
+# Each process has a control plane of its own.
 test-cluster: setup ## Those of them that ask Kubernetes
-	@pytest --numprocesses 3 --dist loadfile tests/integration $(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS))
+	@pytest --numprocesses 2 --dist loadfile tests/integration $(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS))
 
 servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
 	@python tests/servers/build.py
@@ -63,10 +63,9 @@ cluster-down: setup ## Ends that cluster; only its images stay, in the cache
 	@PYTHONPATH=tests python -m cluster down
 
 test-e2e: cluster ## Runs the tests on that cluster that fit into CI: a whole job, jobs that fail, interruptions
-	@pytest --numprocesses 2 --dist loadfile tests/e2e/test_reviews.py tests/e2e/test_failures.py \
-		tests/e2e/test_interruptions.py -k "not suspended and not killed"
+	@pytest tests/e2e/test_reviews.py tests/e2e/test_failures.py tests/e2e/test_interruptions.py \
+		-k "not suspended and not killed"
 
-# One after the other: on two cores, more jobs at a time would only starve each other.
 test-e2e-all: cluster ## Runs all of them: three quarters of an hour, and twenty minutes more until Kueue is built
 	@pytest tests/e2e
 

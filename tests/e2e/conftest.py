@@ -7,7 +7,6 @@ import pytest
 from cluster.__main__ import runs, the_administrator, up
 from cluster.install import Administrator
 from e2e_jobs import RealJob, upload_assets
-from servers.build import only_one
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +20,7 @@ def admin() -> Administrator:
 @pytest.fixture(scope="session")
 def assets(admin: Administrator) -> str:
     """The URI under which the examples' models and data lie, on the S3 server of the cluster."""
-    with only_one("assets"):
-        return upload_assets(admin.s3)
+    return upload_assets(admin.s3)
 
 
 @pytest.fixture
