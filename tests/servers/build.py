@@ -2,7 +2,7 @@
 
 Each folder of `go/` is a module of its own, so that the servers' dependencies never mix; its `go.mod` is the one place
 that names the version. The binaries live outside the checkout, in `~/.cache/kubetune` (or `$KUBETUNE_CACHE`), so that a
-fresh clone finds them. Standard library only: it runs before the project's environment exists.
+fresh clone finds them. Where there is no Go, `make setup` must have run: uv fetches one.
 """
 
 import fcntl

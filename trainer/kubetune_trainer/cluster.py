@@ -12,13 +12,12 @@ from typing import Any
 
 import ray
 import ray.train
-import torch
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from kubetune_api.status import Reason
-from kubetune_trainer.errors import RunError, storage_is_full
+from kubetune_trainer.errors import RunError, is_out_of_memory, storage_is_full
 from kubetune_trainer.task import Board, TrainedModel, WorkerTask, train, without_idle_warnings
 
 _POLL_SECONDS = 0.3
@@ -161,7 +160,7 @@ def explain(failure: TrainingFailedError) -> RunError:
         if isinstance(cause, RunError):
             return cause
     for cause in causes:
-        if _is_out_of_memory(cause):
+        if is_out_of_memory(cause):
             return RunError(
                 Reason.OUT_OF_MEMORY,
                 "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
@@ -198,9 +197,3 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, WorkerGroupError):
             waiting.extend(cause.worker_failures.values())
         waiting.extend(getattr(cause, name, None) for name in _WHERE_RAY_KEEPS_CAUSES)
-
-
-def _is_out_of_memory(cause: BaseException) -> bool:
-    return isinstance(cause, (OutOfMemoryError, torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)
-    )

@@ -36,6 +36,16 @@ def storage_is_full(fault: BaseException) -> bool:
     return type(fault).__name__ == "SafetensorError" and f"(os error {errno.ENOSPC})" in str(fault)
 
 
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether Python, torch or Ray had no memory left."""
+    return (
+        isinstance(fault, MemoryError)
+        # torch's and Ray's: not everybody who asks has imported them.
+        or any(kind.__name__ == "OutOfMemoryError" for kind in type(fault).__mro__)
+        or (isinstance(fault, RuntimeError) and "can't allocate memory" in str(fault))
+    )
+
+
 def _on_one_line(message: str) -> str:
     """Names of files, tensors and columns come from strangers: none of them may move the cursor of a terminal."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)

@@ -139,7 +139,7 @@ def test_amazon_s3_that_is_not_reached_is_told_with_the_way_to_another_server(mo
         Store.open("s3://models", QUICK).children("team")
     assert str(caught.value) == (
         "s3://models/team could not be listed: Amazon S3 cannot be reached;"
-        " check the network, or name a server of your own in AWS_ENDPOINT_URL."
+        " check the network, or name a server of your own in AWS_ENDPOINT_URL, in a cluster in the profile's endpoints."
     )
 
 

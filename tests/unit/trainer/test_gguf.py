@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gguf import GGUFWriter
 from safetensors.numpy import load_file
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from disk import disk_of
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
@@ -24,6 +26,18 @@ SPECIAL = ["<unk>", "<s>", "</s>"]
 VOCABULARY = [*SPECIAL, *map(chr, range(ord("a"), ord("z") + 1)), "Ġ", "ab"]
 WIDTH = 32
 SPEC: FineTuneJobSpec = spec_for("CausalLM")
+
+
+def tensors_of_one_layer() -> dict[str, np.ndarray]:
+    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes: dict[str, tuple[int, ...]] = {f"blk.0.{name}.weight": (WIDTH, WIDTH) for name in square}
+    shapes |= {f"{name}.weight": (WIDTH,) for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm")}
+    shapes |= {f"{name}.weight": (len(VOCABULARY), WIDTH) for name in ("token_embd", "output")}
+    numbers = np.random.default_rng(0)
+    return {name: numbers.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+TENSORS = tensors_of_one_layer()
 
 
 @pytest.fixture
@@ -49,13 +63,8 @@ def file(tmp_path: Path) -> Path:
         (writer.add_eos_token_id, SPECIAL.index("</s>")),
     ):
         add(value)
-    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-    shapes = {f"blk.0.{name}.weight": (WIDTH, WIDTH) for name in square}
-    shapes |= {f"{name}.weight": (WIDTH,) for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm")}
-    shapes |= {f"{name}.weight": (len(VOCABULARY), WIDTH) for name in ("token_embd", "output")}
-    numbers = np.random.default_rng(0)
-    for name, shape in shapes.items():
-        writer.add_tensor(name, numbers.normal(size=shape).astype(np.float32))
+    for name, values in TENSORS.items():
+        writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -66,7 +75,10 @@ def file(tmp_path: Path) -> Path:
 def assert_whole(folder: Path) -> None:
     assert load_config(folder, SPEC).model_type == "llama"
     assert load_tokenizer(folder)("abc").input_ids[-2:] == [VOCABULARY.index("ab"), VOCABULARY.index("c")]
-    assert load_file(folder / "model.safetensors")["model.embed_tokens.weight"].shape == (len(VOCABULARY), WIDTH)
+    tensors = load_file(folder / "model.safetensors")
+    for name, values in {"model.embed_tokens.weight": "token_embd.weight", "lm_head.weight": "output.weight"}.items():
+        assert np.array_equal(tensors[name], TENSORS[values]), name
+    assert len(tensors) == len(TENSORS)
 
 
 @pytest.fixture
@@ -102,7 +114,8 @@ def test_a_damaged_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("does", "reason", "says"),
     [
-        ("kill -KILL $$", Reason.OUT_OF_MEMORY, "give the profile's worker and head more memory"),
+        ("kill -KILL $$", Reason.OUT_OF_MEMORY, "not enough memory to convert tiny.gguf"),
+        ("exit 5", Reason.OUT_OF_MEMORY, "not enough memory to convert tiny.gguf"),
         ("exit 3", Reason.INVALID_MODEL, "tiny.gguf does not load"),
     ],
 )
@@ -116,12 +129,19 @@ def test_the_end_of_a_conversion_is_told(
     assert says in str(caught.value)
 
 
-def test_a_full_disk_of_a_conversion_is_an_error_of_the_operating_system(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ends("exit 4", tmp_path, monkeypatch)
-    with pytest.raises(OSError, match="No space left on device"):
-        converted(file, tmp_path / "cache", DIGEST)
+def test_a_full_disk_is_an_error_of_the_operating_system_and_leaves_nothing_behind(file: Path) -> None:
+    with TemporaryDirectory(prefix="kt") as short, disk_of(16 * 2**10, Path(short) / "d") as disk:
+        with pytest.raises(OSError, match="No space left on device"):
+            converted(file, disk, DIGEST)
+        assert [path.name for path in disk.iterdir() if path.is_dir()] == []
+
+
+def test_a_lack_of_memory_is_not_the_files_fault(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_left(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", nothing_left)
+    assert gguf.main(file, tmp_path / "folder") == 5
 
 
 def ends(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ which is several times the model's.
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,11 @@ from filelock import FileLock
 from transformers import PretrainedConfig
 
 from kubetune_api.status import Reason
-from kubetune_trainer.errors import RunError, invalid_model, storage_is_full
+from kubetune_trainer.errors import RunError, invalid_model, is_out_of_memory, storage_is_full
 
-_REFUSED = 3
-"""The exit code of a conversion that says on standard output what is wrong with the file."""
-_NO_SPACE = 4
-_KILLED = -9
+_REFUSED, _NO_SPACE, _NO_MEMORY = 3, 4, 5
+"""Exit codes of a conversion; with the first, standard output says what is wrong with the file."""
+_ENDED_FOR_WANT_OF_MEMORY = (_NO_MEMORY, -signal.SIGKILL, -signal.SIGABRT)
 
 
 def converted(gguf_file: Path, cache: Path, digest: str) -> Path:
@@ -47,43 +47,50 @@ def _fault(done: subprocess.CompletedProcess[str], gguf_file: Path, folder: Path
         return invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {said}")
     if done.returncode == _NO_SPACE:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-    if done.returncode == _KILLED:
+    if done.returncode in _ENDED_FOR_WANT_OF_MEMORY:
         return RunError(
             Reason.OUT_OF_MEMORY,
-            f"the conversion of {gguf_file.name} was killed, most likely for want of memory: for a while it needs about"
-            " three times the size of the model in 32 bits; give the profile's worker and head more memory, or convert"
-            " the file to safetensors first",
+            f"there was not enough memory to convert {gguf_file.name}, which takes twice the size of the model in 32"
+            " bits and half a gigabyte; provide more on every node, or convert the file to safetensors beforehand",
         )
-    return RuntimeError(f"the conversion of {gguf_file.name} ended with exit code {done.returncode}")
+    return RuntimeError(f"the conversion of {gguf_file.name} ended with exit code {done.returncode}; the log says why")
 
 
 def main(gguf_file: Path, folder: Path) -> int:
-    """Makes the folder, unless another process has just made it."""
-    # Held here and not by who waits: if that one is killed, nobody else writes to the same place.
-    with FileLock(f"{folder}.lock"):
-        if folder.exists():
-            return 0
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        # A process that was killed meanwhile may have left one.
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            fault = _convert(gguf_file, unfinished)
-            if fault is None:
-                unfinished.rename(folder)
-        except Exception as error:
-            if storage_is_full(error):
-                return _NO_SPACE
-            raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    if fault is not None:
+    """Makes the folder, unless another process has just made it; returns the exit code."""
+    try:
+        # Held here and not by who waits: if that one is killed, nobody else writes to the same place.
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                _make(gguf_file, folder)
+    except _RefusedError as fault:
         print(fault)
         return _REFUSED
+    except Exception as fault:
+        if storage_is_full(fault):
+            return _NO_SPACE
+        if is_out_of_memory(fault):
+            return _NO_MEMORY
+        raise
     return 0
 
 
-def _convert(gguf_file: Path, folder: Path) -> str | None:
-    """Writes the folder; returns what is wrong with the file, if something is."""
+def _make(gguf_file: Path, folder: Path) -> None:
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    # A process that was killed meanwhile may have left one.
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _convert(gguf_file, unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+class _RefusedError(Exception):
+    """The file is no GGUF checkpoint that transformers can follow."""
+
+
+def _convert(gguf_file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -94,14 +101,15 @@ def _convert(gguf_file: Path, folder: Path) -> str | None:
             gguf_file.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
         )
     except Exception as fault:  # whatever the parser of a damaged file may stumble over
-        return str(fault) or type(fault).__name__
+        if storage_is_full(fault) or is_out_of_memory(fault):
+            raise
+        raise _RefusedError(str(fault) or type(fault).__name__) from fault
     tokenizer.save_pretrained(folder)
     # The weights are plain now, but transformers goes on taking the model for a quantised one, which it will not save.
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(_plain(model.config), dtype=torch.float32)
     plain.load_state_dict(model.state_dict(), assign=True)
     plain.save_pretrained(folder)
-    return None
 
 
 def _plain(config: PretrainedConfig) -> PretrainedConfig:

@@ -124,8 +124,9 @@ def _connection_fault(words: str, attempt: Attempt) -> str | None:
 def _endpoint_remedy(place: Location) -> str:
     if endpoint_variable(place):
         return "check the endpoint, and whether the server runs"
-    variable = usual_variable(place)
-    return f"check the network{f', or name a server of your own in {variable}' if variable else ''}"
+    if (variable := usual_variable(place)) is None:
+        return "check the network"
+    return f"check the network, or name a server of your own in {variable}, in a cluster in the profile's endpoints"
 
 
 def _failed(attempt: Attempt, why: str) -> RunError:
