@@ -120,8 +120,13 @@ def _items(plane: ControlPlane, path: str) -> list[Object]:
 
 
 def end_of(life: Life) -> Object:
-    """How the job stands and which of our objects there are, without what differs from one life to the next."""
+    """How the job stands and which of our objects there are, without what differs from one life to the next.
+
+    So does which RayCluster was seen last: a life is over in a second here, in which a watch may not have come back.
+    """
     job, stored = life.job, life.job.stored
+    for attempt in stored["status"].get("attempts", []):
+        attempt.pop("rayClusterUid", None)
     things = {path.rpartition("/")[2]: _names(job.plane, path % job.namespace) for path in _OURS}
     text = json.dumps({"status": stored["status"], "objects": things}, sort_keys=True)
     for own, word in ((job.namespace, "NAMESPACE"), (f"{job.name}-{stored['metadata']['uid'][:5]}", "JOB-UID")):
