@@ -77,4 +77,4 @@ def test_the_page_leads_to_a_model(reader: dict[str, str]) -> None:
     finally:
         (ROOT / "first.html").unlink(missing_ok=True)
     assert "Succeeded" in said
-    assert "test/accuracy" in page
+    assert "<title>first: Succeeded" in page
