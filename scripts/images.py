@@ -34,7 +34,7 @@ def obstacle() -> str | None:
 
 def build(target: str) -> str:
     """Builds a target of the Dockerfile; the image's name."""
-    name = f"localhost/kubetune-{target}:dev"
+    name = name_of(target)
     build_base()
     with _only_one():
         buildah(
@@ -42,6 +42,11 @@ def build(target: str) -> str:
             *("--build-arg", f"BASE_IMAGE={BASE}", "--timestamp", _timestamp(), *_trust(), ROOT),
         )
     return name
+
+
+def name_of(target: str) -> str:
+    """The name that the image of a target has here."""
+    return f"localhost/kubetune-{target}:dev"
 
 
 def build_base() -> None:

@@ -212,7 +212,8 @@ def _disk_to_be_taken() -> int:
     """At most: by images that are still to be built, and by those that containerd does not have."""
     if (cache() / "cluster").exists():
         return 0
-    return DISK_OF_CONTAINERD if images.builder.exists("localhost/kubetune-trainer:dev") else FREE_DISK
+    built = all(images.builder.exists(images.builder.name_of(target)) for target in images.TARGETS)
+    return DISK_OF_CONTAINERD if built else FREE_DISK
 
 
 def refuse(why: str) -> NoReturn:
