@@ -9,8 +9,9 @@ import pytest
 
 from servers.control_plane import ControlPlane, running_control_plane
 from servers.kube_client import Object, conditions
-from servers.kubelet import Kubelet
+from servers.kubelet import Kubelet, RefusedError
 from servers.processes import accepts_connections
+from servers.proxy import READS, Answer, Proxy
 
 RAY = "/apis/ray.io/v1/namespaces"
 
@@ -128,6 +129,23 @@ def test_a_pod_can_be_removed_for_a_reason_of_the_node(play: Play) -> None:
     written = play.kubelet.remove(head, "Preempting", "Preempted in order to admit critical pod")
     assert written["status"]["reason"] == "Preempting"
     assert ("True", "DisruptionTarget") in conditions(written)
+
+
+def test_a_node_goes_on_after_the_api_server_refused_it(
+    control_plane: ControlPlane, kubelet: Kubelet, play: Play
+) -> None:
+    pods = play.wait_for_pods(2)
+    with Proxy(control_plane) as proxy:
+        proxy.disturb(Answer(403, "Forbidden"), methods=READS, path="^/api/v1/pods", times=3)
+        node = Kubelet(proxy.client(), kubelet.name)
+        with node.steps():
+            for pod in pods:
+                path = f"/api/v1/namespaces/{play.namespace}/pods/{pod['metadata']['name']}"
+                control_plane.wait_for(path, lambda found: found["status"]["phase"] == "Running")
+        proxy.disturb(Answer(403, "Forbidden"), methods=READS, path="^/api/v1/pods", times=1000)
+        asked = len(proxy.requests)
+        with pytest.raises(RefusedError, match="the tests want it so"), node.steps():
+            control_plane.wait_for("/api/v1/namespaces/default", lambda _: len(proxy.requests) > asked + 1)
 
 
 def test_a_user_without_rights_may_nothing_and_a_service_account_what_its_role_says(

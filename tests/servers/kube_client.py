@@ -7,6 +7,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -135,9 +136,9 @@ class KubeClient:
         self.wait_for(path, lambda found: ("True", condition) in conditions(found))
 
     def wait_until_gone(self, path: str) -> None:
-        """Returns once the object does not exist any more."""
+        """Returns once the object does not exist any more; the server may be down until then."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while (answer := self.get(path)).status != 404:
+        while (answer := self._patient_get(path)).status != 404:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{path} still exists: {json.dumps(answer.body)[-4000:]}")
             time.sleep(0.05)
@@ -145,7 +146,7 @@ class KubeClient:
     def _patient_get(self, path: str) -> Answer:
         try:
             return self.get(path)
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             return Answer(503, {"message": str(error)})
 
 

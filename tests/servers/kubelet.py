@@ -6,6 +6,7 @@ head's dashboard, which `RayHeads` plays; a submitter's Job is complete once its
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,10 @@ from servers.kube_client import Answer, KubeClient, Object
 from servers.pod_status import Exit
 
 STEP_SECONDS = 0.1
+
+
+class RefusedError(AssertionError):
+    """The API server did not do what the node asked for."""
 
 
 @dataclass
@@ -98,7 +103,8 @@ class Kubelet:
         """Lets a pod that was deleted go, without its grace period."""
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
         gone = self.client.delete(_path(pod), options)
-        assert gone.accepted or gone.status in (404, 409), gone.message
+        if gone.status not in (404, 409):
+            _done(gone)
 
     def step(self) -> None:
         """Runs all new pods that no test has said anything about, and lets deleted ones go."""
@@ -121,22 +127,32 @@ class Kubelet:
 
     @contextmanager
     def steps(self) -> Iterator[None]:
-        """Takes such steps all the time, as long as the `with` lasts; an API server that is down is waited for."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._step_until, args=(over,))
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        """Takes such steps all the time, as long as the `with` lasts.
 
-    def _step_until(self, over: threading.Event) -> None:
+        An API server that is down is waited for, and so is one that has just started: it answers, but refuses what it
+        has not yet read the rights for. A refusal that the last step met is raised at the end.
+        """
+        over = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            steps = pool.submit(self._step_until, over)
+            try:
+                yield
+            finally:
+                over.set()
+        if refusal := steps.result():
+            raise refusal
+
+    def _step_until(self, over: threading.Event) -> RefusedError | None:
+        refusal = None
         while not over.wait(STEP_SECONDS):
             try:
                 self.step()
+                refusal = None
+            except RefusedError as refused:
+                refusal = refused
             except (OSError, HTTPException):
                 continue
+        return refusal
 
     @property
     def _node(self) -> str:
@@ -157,7 +173,8 @@ def _now() -> str:
 
 
 def _done(answer: Answer) -> Answer:
-    assert answer.accepted, answer.message
+    if not answer.accepted:
+        raise RefusedError(answer.message)
     return answer
 
 
