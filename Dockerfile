@@ -11,37 +11,50 @@ ARG UV_VERSION=0.13.9
 # A machine behind a private certificate authority mounts its bundle for the build and names it here; no layer keeps it.
 ARG SSL_CERT_FILE
 # Read-only root file systems let nobody write bytecode later, and importing torch without it takes ten seconds.
-ENV UV_PROJECT_ENVIRONMENT=/opt/kubetune \
+ENV VIRTUAL_ENV=/opt/kubetune \
     UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH
 RUN python3 -m venv /opt/uv \
     && PIP_CERT="${SSL_CERT_FILE}" /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check "uv==${UV_VERSION}"
-WORKDIR /src
+
+
+# What each image needs and nothing else: another tool of the developers, or a comment, costs no gigabytes anew.
+FROM tools AS requirements
+WORKDIR /requirements
 COPY pyproject.toml uv.lock ./
+RUN for extra in operator trainer; do \
+        /opt/uv/bin/uv export --quiet --frozen --no-dev --no-emit-project --no-header --no-annotate --extra "${extra}" \
+            --output-file "${extra}.txt" || exit 1; \
+    done
 
 
 FROM tools AS operator-dependencies
 ARG SSL_CERT_FILE
+COPY --from=requirements /requirements/operator.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --extra operator --no-editable --no-install-project \
+    /opt/uv/bin/uv venv --quiet "${VIRTUAL_ENV}" \
+    && /opt/uv/bin/uv pip sync --require-hashes /requirements/operator.txt \
     # Which everybody may write to.
-    && rm -f "${UV_PROJECT_ENVIRONMENT}/.lock"
+    && rm -f "${VIRTUAL_ENV}/.lock"
 
 
 FROM tools AS trainer-dependencies
 ARG SSL_CERT_FILE
+COPY --from=requirements /requirements/trainer.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --extra trainer --no-editable --no-install-project \
+    /opt/uv/bin/uv venv --quiet "${VIRTUAL_ENV}" \
+    && /opt/uv/bin/uv pip sync --require-hashes /requirements/trainer.txt \
     # Which everybody may write to.
-    && rm -f "${UV_PROJECT_ENVIRONMENT}/.lock"
+    && rm -f "${VIRTUAL_ENV}/.lock"
 
 
 # The project alone, at the path where the images have their environment.
 FROM tools AS code
 ARG SSL_CERT_FILE
-COPY README.md LICENSE ./
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
 COPY crds crds
 COPY planner planner
 COPY operator operator
@@ -49,10 +62,10 @@ COPY trainer trainer
 COPY cli cli
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv build --wheel --out-dir /wheel \
-    && /opt/uv/bin/uv venv "${UV_PROJECT_ENVIRONMENT}" \
-    && /opt/uv/bin/uv pip install --python "${UV_PROJECT_ENVIRONMENT}" --no-deps /wheel/*.whl \
+    && /opt/uv/bin/uv venv --quiet "${VIRTUAL_ENV}" \
+    && /opt/uv/bin/uv pip install --no-deps /wheel/*.whl \
     # When the wheel was built: two builds would differ by it alone.
-    && cd "${UV_PROJECT_ENVIRONMENT}"/lib/python3*/site-packages/kubetune-*.dist-info \
+    && cd "${VIRTUAL_ENV}"/lib/python3*/site-packages/kubetune-*.dist-info \
     && rm uv_cache.json \
     && sed -i '/uv_cache.json/d' RECORD
 

@@ -37,8 +37,8 @@ class Node(ApiServer):
     def __init__(self, folder: Path, images: Path, token: str) -> None:
         super().__init__(folder, port=PORT, token=token)
         self.images = images
-        self.controller_manager = self._listening("kube-controller-manager", 10257, self._controller_manager_command)
-        self.scheduler = self._listening("kube-scheduler", 10259, self._scheduler_command)
+        self.controller_manager = self._listening("kube-controller-manager", 10257, self._controller_manager_basics)
+        self.scheduler = self._listening("kube-scheduler", 10259, self._scheduler_basics)
         self.containerd = self._component("containerd", self._containerd_command, _containerd_answers)
         self.kubelet = self._component("kubelet", self._kubelet_command, self._node_is_ready)
         self.kube_proxy = self._listening("kube-proxy", 10256, self._kube_proxy_command)
@@ -50,17 +50,11 @@ class Node(ApiServer):
         plane = (*super().components, self.controller_manager, self.scheduler)
         return (*plane, self.containerd, self.kube_proxy, self.coredns, self.kubelet)
 
-    @property
-    def admin_kubeconfig(self) -> Path:
-        """The administrator's kubeconfig file."""
-        return self.folder / "admin.kubeconfig"
-
     def start(self) -> None:
         """Starts everything; returns when pods can run."""
         network.set_up(self.folder)
         self._make_kubelets_client()
         super().start()
-        self.kubeconfig(self.admin_kubeconfig)
         for component in (self.controller_manager, self.scheduler, self.containerd, self.kube_proxy):
             component.launch()
         self.containerd.wait()
@@ -83,8 +77,10 @@ class Node(ApiServer):
         first = () if name == "containerd" else ("nice", "-n", "-10")
         return super()._component(name, lambda: (*first, *command()), ready)
 
-    def _listening(self, name: str, port: int, command: Callable[[], Command], address: str = "127.0.0.1") -> Component:
-        return self._component(name, command, lambda: accepts_connections(port, address))
+    def _listening(
+        self, name: str, port: int, command: Callable[[int], Command], address: str = "127.0.0.1"
+    ) -> Component:
+        return self._component(name, lambda: command(port), lambda: accepts_connections(port, address))
 
     def _api_server_command(self) -> Command:
         return (
@@ -94,20 +90,6 @@ class Node(ApiServer):
             *("--enable-admission-plugins", "NodeRestriction", "--allow-privileged"),
             *("--kubelet-preferred-address-types", "InternalIP"),
             *("--kubelet-client-certificate", self._kubelets_client, "--kubelet-client-key", self._kubelets_client),
-        )
-
-    def _controller_manager_command(self) -> Command:
-        return (
-            binary("kube-controller-manager"),
-            *("--kubeconfig", self.admin_kubeconfig, "--leader-elect=false", "--use-service-account-credentials"),
-            *("--bind-address", "127.0.0.1", "--root-ca-file", self._certificate),
-            *("--service-account-private-key-file", self._key),
-        )
-
-    def _scheduler_command(self) -> Command:
-        return (
-            binary("kube-scheduler"),
-            *("--kubeconfig", self.admin_kubeconfig, "--leader-elect=false", "--bind-address", "127.0.0.1"),
         )
 
     def _containerd_command(self) -> Command:
@@ -173,22 +155,22 @@ runtime_type = 'io.containerd.runc.v2'
             *("--hostname-override", NODE, "--node-ip", self.address),
         )
 
-    def _kube_proxy_command(self) -> Command:
+    def _kube_proxy_command(self, port: int) -> Command:
         return (
             binary("kube-proxy"),
             *("--kubeconfig", self.admin_kubeconfig, "--hostname-override", NODE, "--proxy-mode", "nftables"),
             # Two pods on one bridge would else answer each other past the rules.
             "--masquerade-all",
-            *("--healthz-bind-address", "127.0.0.1:10256", "--metrics-bind-address", "127.0.0.1:10249"),
+            *("--healthz-bind-address", f"127.0.0.1:{port}", "--metrics-bind-address", "127.0.0.1:10249"),
             # This machine's own limits stay as they are.
             *("--conntrack-max-per-core", 0, "--conntrack-tcp-timeout-established", 0),
             *("--conntrack-tcp-timeout-close-wait", 0),
         )
 
-    def _coredns_command(self) -> Command:
+    def _coredns_command(self, port: int) -> Command:
         file = self.folder / "Corefile"
         file.write_text(
-            f""".:{DNS_PORT} {{
+            f""".:{port} {{
     bind {NODE_ADDRESS}
     errors
     kubernetes {DOMAIN} in-addr.arpa {{

@@ -23,6 +23,8 @@ from servers.processes import accepts_connections, free_port
 from servers.ray_heads import RayHeads
 
 OUR_CRDS = Path(__file__).parents[2] / "crds"
+OFTEN: Command = ("--kube-api-qps", 500, "--kube-api-burst", 1000)
+"""Thousands of pods of the tests begin and end within minutes."""
 
 
 class ControlPlane(ApiServer):
@@ -38,11 +40,6 @@ class ControlPlane(ApiServer):
         self.kuberay.env = {"KUBECONFIG": str(self.admin_kubeconfig)}
 
     @property
-    def admin_kubeconfig(self) -> Path:
-        """The administrator's kubeconfig file, which exists once the API server was started."""
-        return self.folder / "admin.kubeconfig"
-
-    @property
     def components(self) -> tuple[Component, ...]:
         """All programs, in the order of their start."""
         return (*super().components, self.controller_manager, self.scheduler, self.kuberay)
@@ -53,7 +50,6 @@ class ControlPlane(ApiServer):
         if self._has_kuberay:
             shutil.copytree(etcd_with_kuberay_crds(), self.etcd_folder)
         super().start()
-        self.kubeconfig(self.admin_kubeconfig)
         self.controller_manager.launch()
         self.scheduler.launch()
         if self._has_kuberay:
@@ -102,23 +98,11 @@ class ControlPlane(ApiServer):
         )
 
     def _controller_manager_command(self, port: int) -> Command:
-        return (
-            binary("kube-controller-manager"),
-            *("--kubeconfig", self.admin_kubeconfig, "--leader-elect=false", "--use-service-account-credentials"),
-            *("--bind-address", "127.0.0.1", "--secure-port", port),
-            *("--root-ca-file", self._certificate, "--service-account-private-key-file", self._key),
-            *("--kube-api-qps", 500, "--kube-api-burst", 1000),
-            # Played nodes send no heartbeats; `Kubelet.set_ready` says what becomes of them.
-            *("--node-monitor-grace-period", "24h"),
-        )
+        # Played nodes send no heartbeats; `Kubelet.set_ready` says what becomes of them.
+        return *self._controller_manager_basics(port), *OFTEN, "--node-monitor-grace-period", "24h"
 
     def _scheduler_command(self, port: int) -> Command:
-        return (
-            binary("kube-scheduler"),
-            *("--kubeconfig", self.admin_kubeconfig, "--leader-elect=false"),
-            *("--bind-address", "127.0.0.1", "--secure-port", port),
-            *("--kube-api-qps", 500, "--kube-api-burst", 1000),
-        )
+        return *self._scheduler_basics(port), *OFTEN
 
     def _kuberay_command(self, port: int) -> Command:
         # Outside the cluster it can reach a head through the API server alone.

@@ -43,11 +43,17 @@ class ApiServer(KubeClient):
         """Starts etcd, then the API server; returns when it is ready."""
         self.etcd.start()
         self.kube_apiserver.start()
+        self.kubeconfig(self.admin_kubeconfig)
 
     def stop(self) -> None:
         """Ends all programs, and with them all objects."""
         for component in reversed(self.components):
             component.kill()
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        """The administrator's kubeconfig file, which exists once the API server was started."""
+        return self.folder / "admin.kubeconfig"
 
     @property
     def etcd_folder(self) -> Path:
@@ -117,6 +123,24 @@ class ApiServer(KubeClient):
             *("--authorization-mode", "Node,RBAC", "--service-cluster-ip-range", "10.96.0.0/16"),
             *("--service-account-issuer", "https://kubernetes.default.svc"),
             *("--service-account-key-file", self._key, "--service-account-signing-key-file", self._key),
+        )
+
+    def _controller_manager_basics(self, port: int) -> Command:
+        return (
+            *self._alone("kube-controller-manager", port),
+            *("--root-ca-file", self._certificate, "--service-account-private-key-file", self._key),
+            "--use-service-account-credentials",
+        )
+
+    def _scheduler_basics(self, port: int) -> Command:
+        return self._alone("kube-scheduler", port)
+
+    def _alone(self, program: str, port: int) -> Command:
+        """A program of the control plane that nobody else needs to reach, and the only one of its kind."""
+        return (
+            binary(program),
+            *("--kubeconfig", self.admin_kubeconfig, "--leader-elect=false"),
+            *("--bind-address", "127.0.0.1", "--secure-port", port),
         )
 
     def _write_tokens(self) -> Path:
