@@ -1,6 +1,8 @@
 """Jobs on the real cluster: nothing of them is played."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +98,14 @@ class RealJob:
         """Kills its pod of the role at once, or one of them."""
         (pod, *_) = self.pods(role)
         self._kubectl("delete", "pod", pod, "--force", "--grace-period", "0")
+
+    def freeze(self, role: str) -> None:
+        """Stops the clock of its pod of the role, or of one of them: it hears nothing more, and does not know it."""
+        (pod, *_) = self.pods(role)
+        uid = json.loads(self._kubectl("get", "pod", pod, "-o", "json"))["metadata"]["uid"]
+        for processes in Path("/sys/fs/cgroup").glob(f"**/pod{uid}/**/cgroup.procs"):
+            for process in processes.read_text().split():
+                os.kill(int(process), signal.SIGSTOP)
 
     def wait_until_gone(self, left: Callable[[], object]) -> None:
         """Returns once nothing is left of what this tells."""

@@ -160,6 +160,8 @@ class Attempt(ApiModel):
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
     """How long it ran before a queue took its hardware for another job, and how long the attempts before it ran that
     are no longer listed, in seconds; `runningAt` counts from then on."""
+    head_gone_at: Timestamp | None = None
+    """When its head was first seen to be gone, of an attempt that runs all the same."""
     finished_at: Timestamp | None = None
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None

@@ -23,10 +23,12 @@ from kubetune_operator.settings import Settings
 from kubetune_operator.standing import Standing, finished, holds, with_standing
 from kubetune_operator.verdict import (
     GRACE,
+    HEAD_GRACE,
     SAID_BY_TRAINERS,
     Verdict,
     provisional_failure,
     running_seconds,
+    runs_without_head,
     stuck_pods,
     verdict_on,
 )
@@ -159,7 +161,7 @@ def _support_while_it_runs(seen: Observed, resolved: Resolved, settings: Setting
 
 def _during(seen: Observed, attempt: Attempt, resolved: Resolved | Refused, settings: Settings, now: datetime) -> Plan:
     ray_job = _ray_job_of(seen, attempt)
-    attempt = _with_evidence(seen, attempt, ray_job)
+    attempt = _with_evidence(seen, attempt, ray_job, now)
     report = seen.report_of(attempt.number)
     if ray_job is None and attempt.ray_job_uid is None and report is None:
         return _not_yet_created(seen, attempt, resolved, settings, now)
@@ -270,22 +272,26 @@ def _when_to_look(
     moments = [at for at, _ in stuck_pods(seen.pods_of(attempt.number), settings)]
     if ray_job.terminal:
         moments.append((ray_job.ended_at or ray_job.created_at) + GRACE)
+    if attempt.head_gone_at is not None:
+        moments.append(moment(attempt.head_gone_at) + HEAD_GRACE)
     if attempt.deadline_seconds is not None and attempt.running_at:
         left = attempt.deadline_seconds - running_seconds([*seen.job.status.attempts[:-1], attempt], now)
         moments.append(now + timedelta(seconds=left))
     return min((max(1.0, (at - now).total_seconds()) for at in moments), default=None)
 
 
-def _with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None) -> Attempt:
+def _with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, now: datetime) -> Attempt:
     """The attempt with all that is seen of it now and may be gone soon."""
     pods, report = seen.pods_of(attempt.number), seen.report_of(attempt.number)
     clusters = [cluster.uid for cluster in seen.ray_clusters if cluster.attempt == attempt.number]
     failure = provisional_failure(attempt, pods)
+    headless = ray_job is not None and runs_without_head(ray_job, pods)
     lines = dict.fromkeys([*attempt.evidence, *(line[:512] for line in evidence_in(pods))])
     return attempt.model_copy(
         update={
             "ray_job_uid": ray_job.uid if ray_job else attempt.ray_job_uid,
             "ray_cluster_uid": clusters[-1] if clusters else attempt.ray_cluster_uid,
+            "head_gone_at": (attempt.head_gone_at or timestamp(now)) if headless else None,
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
             "message": failure.message[:4096] if failure else None,
@@ -302,6 +308,7 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     follows = policy(reason, [earlier.reason for earlier in seen.job.status.attempts[:-1]])
     ended = attempt.model_copy(
         update={
+            "head_gone_at": None,
             "finished_at": timestamp(now),
             "reason": reason,
             "message": message[:4096],

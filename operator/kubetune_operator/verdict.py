@@ -15,6 +15,8 @@ from kubetune_operator.views import PodView, RayJobView
 
 GRACE = timedelta(seconds=10)
 """How long after its RayJob's end the last word of an attempt may still be on its way to us."""
+HEAD_GRACE = timedelta(seconds=60)
+"""How long after its head went away an attempt may still end by itself. What was heard of the pods may be old, too."""
 SAID_BY_TRAINERS = frozenset(
     {
         Reason.REQUIREMENT_MISSED,
@@ -63,8 +65,12 @@ def verdict_on(
         return Verdict(Failure(Reason.DEADLINE_EXCEEDED, f"the attempts ran longer than {deadline} seconds together"))
     if ray_job.terminal:
         return _by_ray_job(seen, ray_job, attempt, provisional, now)
-    if provisional is not None and _without_head(ray_job, pods):
-        return Verdict(provisional)
+    if attempt.head_gone_at is not None:
+        if provisional is not None:
+            return Verdict(provisional)
+        if now >= moment(attempt.head_gone_at) + HEAD_GRACE:
+            says = f"KubeRay has not ended it in {HEAD_GRACE.total_seconds():.0f} seconds."
+            return Verdict(_without_a_word(says, head_deleted=not head_ended(attempt.evidence)))
     return next((Verdict(failure) for at, failure in stuck_pods(pods, settings) if now >= at), None)
 
 
@@ -73,9 +79,9 @@ _DELETED = "the RayJob of the attempt was deleted by somebody else"
 _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the attempt for another job")
 
 
-def _without_head(ray_job: RayJobView, pods: tuple[PodView, ...]) -> bool:
-    """Whether the driver is gone for good. KubeRay makes no second head, and may never tell: a submitter whose head
-    went without closing its connection waits for it for ever."""
+def runs_without_head(ray_job: RayJobView, pods: tuple[PodView, ...]) -> bool:
+    """Whether the driver is gone for good, and KubeRay says that it runs. It makes no second head, and may never tell:
+    a submitter whose head went without closing its connection waits for it for ever."""
     lives = any(pod.role == "head" and not pod.deleting and pod.phase in ("Pending", "Running") for pod in pods)
     return ray_job.deployment == "Running" and not ray_job.suspended and not lives
 
@@ -136,14 +142,21 @@ def _by_ray_job(
         )
         return Verdict(Failure(Reason.REPORT_LOST, sentence))
     says = f"KubeRay says: {said or ray_job.deployment}."
-    if _lost_its_head(seen, ray_job, attempt, now):
-        gone = f"the head's pod went away while the run went on, as one does that somebody deletes; {says}"
-        return Verdict(stronger(Failure(Reason.INTERRUPTED, gone), provisional))
-    silent = Failure(
+    silent = _without_a_word(says, head_deleted=_lost_its_head(seen, ray_job, attempt, now))
+    return Verdict(stronger(silent, provisional))
+
+
+def _without_a_word(says: str, *, head_deleted: bool) -> Failure:
+    """An end that no report tells of."""
+    if head_deleted:
+        return Failure(
+            Reason.INTERRUPTED,
+            f"the head's pod went away while the run went on, as one does that somebody deletes; {says}",
+        )
+    return Failure(
         Reason.UNKNOWN,
         f"the trainer ended without a report; {says} `kubetune logs` shows its last words while its pods are there",
     )
-    return Verdict(stronger(silent, provisional))
 
 
 def _lost_its_head(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: datetime) -> bool:

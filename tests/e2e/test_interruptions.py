@@ -34,6 +34,20 @@ def test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds(
     assert second["reason"] == "ModelPublished"
 
 
+def test_a_head_that_goes_away_unheard_costs_an_attempt_too(assets: str, new_job: NewJob) -> None:
+    job = new_job("head-unheard", **a_minute(retry={"maxAttempts": 2, "backoffSeconds": 1})).apply()
+    job.training()
+    # As where a network plugin drops the last packets of a pod: who submitted the run waits for ever.
+    job.freeze("submitter")
+    job.kill("head")
+    status = job.end()
+    assert status["phase"] == "Succeeded", job.evidence()
+    first, second = status["attempts"]
+    assert first["reason"] == "Interrupted", first
+    assert "KubeRay has not ended it" in first["message"], first
+    assert second["reason"] == "ModelPublished"
+
+
 def test_a_suspended_job_gives_its_pods_back_and_starts_again(assets: str, new_job: NewJob) -> None:
     job = new_job("suspended", **long_job()).apply()
     job.training()

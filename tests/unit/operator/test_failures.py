@@ -21,6 +21,7 @@ from operator_sight import (
     ray_job,
     report,
     started,
+    succeeded,
     terminated,
     waiting,
 )
@@ -193,6 +194,39 @@ def test_an_attempt_that_lost_its_head_is_over_though_its_ray_job_never_ends(pod
 )
 def test_without_a_head_an_attempt_may_go_on(objects: list[Object]) -> None:
     assert plan(job(started(attempt())), *objects).status.attempts[0].finished_at is None
+
+
+def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() -> None:
+    shown = [ray_job(1, "Running"), pod(role="worker")]
+    seen = plan(job(started(attempt(runningAt=at(0)))), *shown, now=10)
+    (gone,) = seen.status.attempts
+    assert (gone.head_gone_at, gone.finished_at, seen.again_after) == (at(10), None, 60)
+    waits = plan(job(seen.status.manifest()), *shown, now=69)
+    assert (waits.status.attempts[0], waits.again_after) == (gone, 1)
+    over = plan(job(seen.status.manifest()), *shown, now=70)
+    (ended,) = over.status.attempts
+    assert (ended.reason, ended.finished_at, ended.head_gone_at) == (Reason.INTERRUPTED, at(70), None)
+    assert "as one does that somebody deletes; KubeRay has not ended it in 60 seconds" in (ended.message or "")
+    assert over.status.reason == Reason.WAITING_TO_RETRY
+    assert [ref.name for ref in over.delete] == [name_of(1)]
+
+
+def test_a_head_that_was_only_out_of_sight_costs_nothing() -> None:
+    unseen = attempt(runningAt=at(0), headGoneAt=at(10))
+    goes_on = plan(job(started(unseen)), ray_job(1, "Running"), pod(role="head"), now=100).status.attempts[0]
+    assert (goes_on.head_gone_at, goes_on.finished_at) == (None, None)
+
+
+def test_a_head_that_ended_by_itself_was_not_deleted() -> None:
+    crashed = attempt(
+        runningAt=at(0), headGoneAt=at(10), evidence=["pod reviews-1-head-0: container head ended with 1 (Error)"]
+    )
+    assert plan(job(started(crashed)), ray_job(1, "Running"), now=70).status.attempts[0].reason == Reason.UNKNOWN
+
+
+def test_a_success_that_is_heard_of_after_its_pods_went_is_like_any_other() -> None:
+    over = plan(job(started(attempt(runningAt=at(0)))), ray_job(1, "Running"), report(finished=succeeded()), now=20)
+    assert (over.status.phase, over.status.attempts[0].head_gone_at) == ("Succeeded", None)
 
 
 @pytest.mark.parametrize("said", ["Unknown", "Interrupted"])
