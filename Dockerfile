@@ -34,7 +34,7 @@ FROM tools AS operator-dependencies
 ARG SSL_CERT_FILE
 COPY --from=requirements /requirements/operator.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv venv --quiet "${VIRTUAL_ENV}" \
+    /opt/uv/bin/uv venv --quiet --python ">=3.11" "${VIRTUAL_ENV}" \
     && /opt/uv/bin/uv pip sync --require-hashes /requirements/operator.txt \
     # Which everybody may write to.
     && rm -f "${VIRTUAL_ENV}/.lock"
@@ -44,7 +44,7 @@ FROM tools AS trainer-dependencies
 ARG SSL_CERT_FILE
 COPY --from=requirements /requirements/trainer.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv venv --quiet "${VIRTUAL_ENV}" \
+    /opt/uv/bin/uv venv --quiet --python ">=3.11" "${VIRTUAL_ENV}" \
     && /opt/uv/bin/uv pip sync --require-hashes /requirements/trainer.txt \
     # Which everybody may write to.
     && rm -f "${VIRTUAL_ENV}/.lock"

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,11 +101,13 @@ class RealJob:
         self._kubectl("delete", "pod", pod, "--force", "--grace-period", "0")
 
     def freeze(self, role: str) -> None:
-        """Stops the clock of its pod of the role, or of one of them: it hears nothing more, and does not know it."""
+        """Stops the processes of its pod of the role, or of one of them: it hears nothing more."""
         (pod, *_) = self.pods(role)
         uid = json.loads(self._kubectl("get", "pod", pod, "-o", "json"))["metadata"]["uid"]
-        for processes in Path("/sys/fs/cgroup").glob(f"**/pod{uid}/**/cgroup.procs"):
-            for process in processes.read_text().split():
+        files = list(Path("/sys/fs/cgroup").glob(f"**/pod{uid}/**/cgroup.procs"))
+        assert files, f"no processes of {pod} are found"
+        for process in " ".join(file.read_text() for file in files).split():
+            with suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGSTOP)
 
     def wait_until_gone(self, left: Callable[[], object]) -> None:

@@ -161,7 +161,7 @@ class Attempt(ApiModel):
     """How long it ran before a queue took its hardware for another job, and how long the attempts before it ran that
     are no longer listed, in seconds; `runningAt` counts from then on."""
     head_gone_at: Timestamp | None = None
-    """When its head was first seen to be gone, of an attempt that runs all the same."""
+    """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
     finished_at: Timestamp | None = None
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
 from kubetune_operator import names
 from kubetune_operator.cache import Cache
 from kubetune_operator.cluster import ApiError, Cluster, NotLeaderError
@@ -25,6 +25,7 @@ from kubetune_operator.queue import WorkQueue
 from kubetune_operator.reconcile import Plan, reconcile
 from kubetune_operator.settings import Settings
 from kubetune_operator.standing import Standing, with_standing
+from kubetune_operator.views import pod_view
 
 _REFUSALS = (400, 403, 422)
 """The API server understood the request and will not do it: the job says so, and it is tried again now and then."""
@@ -122,6 +123,8 @@ class Controller:
         job = seen.job
         if plan.begins and job.attempt is not None:
             await self._be_sure_that_no_pod_is_left(job)
+        if plan.headless and job.attempt is not None:
+            await self._be_sure_that_no_head_runs(job, job.attempt)
         await self._write_status(key, job, plan.status)
         await self._apply(job, plan.apply)
         if plan.create is not None:
@@ -138,6 +141,13 @@ class Controller:
             raise ApiError(
                 "LIST pods", status=409, reason="Conflict", message=f"pod {left[0]} of {job.name} is still there"
             )
+
+    async def _be_sure_that_no_head_runs(self, job: JobView, attempt: Attempt) -> None:
+        """A watch may be silent for long, and another label of the pod may have been changed."""
+        found, _ = await self._cluster.list(POD, selector=f"{names.JOB_UID}={job.uid},{names.ROLE}=head")
+        pods = [pod_view(pod) for pod in found if pod["metadata"]["namespace"] == job.namespace]
+        if any(pod.attempt == attempt.number and pod.lives for pod in pods):
+            raise ApiError("LIST pods", status=409, reason="Conflict", message=f"the head of {job.name} runs")
 
     async def _write_status(self, key: str, job: JobView, status: FineTuneJobStatus) -> None:
         patch = merge_patch(job.stored_status, status.manifest())

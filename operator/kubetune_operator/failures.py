@@ -4,6 +4,7 @@ A pod that was killed cannot say why, and KubeRay deletes failed pods: what is s
 seen, as the attempt's provisional reason.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -99,8 +100,8 @@ def evidence_in(pods: Iterable[PodView]) -> list[str]:
 
 
 def head_ended(evidence: Iterable[str]) -> bool:
-    """Whether the evidence of an attempt shows that its head ended by itself."""
-    return any(": container head ended with " in line for line in evidence)
+    """Whether the evidence of an attempt shows that its head ended by itself: not by a signal, as deleted ones do."""
+    return any(re.search(r": container head ended with (?!137|143)", line) for line in evidence)
 
 
 def stuck(pod: PodView) -> Failure | None:

@@ -67,6 +67,8 @@ class Plan:
     begins: bool = False
     """Whether an attempt begins: its status goes first, for the API server fixes the spec by it, and no pod of an
     earlier attempt may be left, whatever the cache says."""
+    headless: bool = False
+    """Whether the attempt ends because its head is gone: none may run, whatever the cache says."""
 
 
 def reconcile(seen: Observed, settings: Settings, now: datetime) -> Plan:
@@ -170,7 +172,7 @@ def _during(seen: Observed, attempt: Attempt, resolved: Resolved | Refused, sett
         return _stands(seen, _without_kuberay(), now, again_after=10)
     verdict = verdict_on(seen, attempt, ray_job, settings, now)
     if verdict is not None:
-        return _concluded(seen, attempt, verdict, now)
+        return replace(_concluded(seen, attempt, verdict, now), headless=verdict.headless)
     assert ray_job is not None
     if seen.job.job.spec.suspend:
         return _concluded(seen, attempt, _SUSPENDED_BY_SPEC, now)
@@ -228,7 +230,7 @@ def _goes_on(
     now: datetime,
 ) -> Plan:
     workers = seen.job.job.spec.resources.workers or 1
-    stage = stage_of(seen, ray_job, attempt.number, workers)
+    stage = stage_of(seen, ray_job, attempt, workers)
     attempt = _timed(attempt, stage, now)
     report = seen.report_of(attempt.number)
     status = seen.job.status.model_copy(
@@ -308,7 +310,7 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     follows = policy(reason, [earlier.reason for earlier in seen.job.status.attempts[:-1]])
     ended = attempt.model_copy(
         update={
-            "head_gone_at": None,
+            "head_gone_at": attempt.head_gone_at if verdict.headless else None,
             "finished_at": timestamp(now),
             "reason": reason,
             "message": message[:4096],
@@ -369,8 +371,9 @@ def _after_the_end(seen: Observed, now: datetime) -> Plan:
 def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tuple[Ref, ...]:
     """The RayJobs of a finished job that still hold hardware. A trainer that said its last word is about to end, and
     its log is read meanwhile; what would not end by itself goes at once."""
-    last = status.attempts[-1].reason if status.attempts else None
-    patience = _LINGERING if holds(status, "Succeeded") or last in SAID_BY_TRAINERS else timedelta(0)
+    last = status.attempts[-1] if status.attempts else None
+    ends = last is not None and last.reason in SAID_BY_TRAINERS and last.head_gone_at is None
+    patience = _LINGERING if holds(status, "Succeeded") or ends else timedelta(0)
     if now < _end_of(status, now) + patience:
         return ()
     return tuple(_ref(ray_job) for ray_job in seen.ray_jobs if not ray_job.terminal and not ray_job.deleting)

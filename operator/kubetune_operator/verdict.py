@@ -16,7 +16,7 @@ from kubetune_operator.views import PodView, RayJobView
 GRACE = timedelta(seconds=10)
 """How long after its RayJob's end the last word of an attempt may still be on its way to us."""
 HEAD_GRACE = timedelta(seconds=60)
-"""How long after its head went away an attempt may still end by itself. What was heard of the pods may be old, too."""
+"""How long after its head went away an attempt may still end by itself."""
 SAID_BY_TRAINERS = frozenset(
     {
         Reason.REQUIREMENT_MISSED,
@@ -42,6 +42,8 @@ class Verdict:
     """None: its model is published."""
     result: FineTuneJobStatus | None = None
     """What the trainer said at its end: the artifact, be it published or rejected, and its metrics."""
+    headless: bool = False
+    """Whether it ended because its head is gone. KubeRay would not end it, and the head may only be out of sight."""
 
 
 def verdict_on(
@@ -66,15 +68,16 @@ def verdict_on(
     if ray_job.terminal:
         return _by_ray_job(seen, ray_job, attempt, provisional, now)
     if attempt.head_gone_at is not None:
-        if provisional is not None:
-            return Verdict(provisional)
+        # What a pod shows now counts at once: what was kept of an earlier one may have been overcome.
+        if provisional is not None and seen_in(pods) is not None:
+            return Verdict(provisional, headless=True)
         if now >= moment(attempt.head_gone_at) + HEAD_GRACE:
-            says = f"KubeRay has not ended it in {HEAD_GRACE.total_seconds():.0f} seconds."
-            return Verdict(_without_a_word(says, head_deleted=not head_ended(attempt.evidence)))
+            return Verdict(stronger(_headless(attempt, pods), provisional), headless=True)
     return next((Verdict(failure) for at, failure in stuck_pods(pods, settings) if now >= at), None)
 
 
 _DELETED = "the RayJob of the attempt was deleted by somebody else"
+_HEAD_DELETED = "the head's pod went away while the run went on, as one does that somebody deletes"
 # The pods of a cluster end one after the other: what the trainer says of it by then is no fault of the run.
 _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the attempt for another job")
 
@@ -82,8 +85,15 @@ _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the atte
 def runs_without_head(ray_job: RayJobView, pods: tuple[PodView, ...]) -> bool:
     """Whether the driver is gone for good, and KubeRay says that it runs. It makes no second head, and may never tell:
     a submitter whose head went without closing its connection waits for it for ever."""
-    lives = any(pod.role == "head" and not pod.deleting and pod.phase in ("Pending", "Running") for pod in pods)
-    return ray_job.deployment == "Running" and not ray_job.suspended and not lives
+    has_head = any(pod.role == "head" and pod.lives for pod in pods)
+    return ray_job.deployment == "Running" and not ray_job.suspended and not has_head
+
+
+def _headless(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure:
+    waited = f"KubeRay has not ended the run in {HEAD_GRACE.total_seconds():.0f} seconds"
+    if head_ended(attempt.evidence) or any(pod.role == "head" for pod in pods):
+        return Failure(Reason.UNKNOWN, f"the head ended without a report of the trainer, and {waited}")
+    return Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {waited}")
 
 
 def provisional_failure(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure | None:
@@ -142,21 +152,13 @@ def _by_ray_job(
         )
         return Verdict(Failure(Reason.REPORT_LOST, sentence))
     says = f"KubeRay says: {said or ray_job.deployment}."
-    silent = _without_a_word(says, head_deleted=_lost_its_head(seen, ray_job, attempt, now))
-    return Verdict(stronger(silent, provisional))
-
-
-def _without_a_word(says: str, *, head_deleted: bool) -> Failure:
-    """An end that no report tells of."""
-    if head_deleted:
-        return Failure(
-            Reason.INTERRUPTED,
-            f"the head's pod went away while the run went on, as one does that somebody deletes; {says}",
-        )
-    return Failure(
+    if _lost_its_head(seen, ray_job, attempt, now):
+        return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), provisional))
+    silent = Failure(
         Reason.UNKNOWN,
         f"the trainer ended without a report; {says} `kubetune logs` shows its last words while its pods are there",
     )
+    return Verdict(stronger(silent, provisional))
 
 
 def _lost_its_head(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: datetime) -> bool:

@@ -63,6 +63,11 @@ class PodView:
     """`Evicted`, `NodeLost`, or nothing."""
     message: str
 
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, or may still start."""
+        return not self.deleting and self.phase in ("Pending", "Running")
+
 
 @dataclass(frozen=True)
 class RayJobView:

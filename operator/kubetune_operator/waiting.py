@@ -1,8 +1,8 @@
 """What a job waits for, in one sentence: composed from queue, pods, images and the trainer's own word."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kubetune_api.status import Reason
+from kubetune_api.status import Attempt, Reason
 from kubetune_operator.observed import Observed
 from kubetune_operator.views import PodView, RayJobView
 
@@ -19,15 +19,20 @@ class Stage:
     """Whether the trainer runs."""
 
 
-def stage_of(seen: Observed, ray_job: RayJobView, attempt: int, workers: int) -> Stage:
+def stage_of(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> Stage:
     """Where the attempt is."""
     if ray_job.suspended:
         return Stage(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue, ray_job), admitted=False)
     if ray_job.terminal:
         return Stage(Reason.CLEANING_UP, "the run has ended; waits for its last word", running=bool(ray_job.job))
     if ray_job.deployment == "Running":
-        return _running(seen, attempt)
-    pods = seen.pods_of(attempt)
+        stage = _running(seen, attempt.number)
+        if attempt.head_gone_at is None:
+            return stage
+        return replace(
+            stage, message=f"the head is not seen since {attempt.head_gone_at}; KubeRay has a minute to end the run"
+        )
+    pods = seen.pods_of(attempt.number)
     return _unscheduled(pods) or _blocked(pods) or _starting(pods, workers)
 
 

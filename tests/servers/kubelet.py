@@ -139,8 +139,8 @@ class Kubelet:
                 yield
             finally:
                 over.set()
-        if refusal := steps.result():
-            raise refusal
+                if refusal := steps.result():
+                    raise refusal
 
     def _step_until(self, over: threading.Event) -> RefusedError | None:
         refusal = None
@@ -151,7 +151,7 @@ class Kubelet:
             except RefusedError as refused:
                 refusal = refused
             except (OSError, HTTPException):
-                continue
+                refusal = None
         return refusal
 
     @property

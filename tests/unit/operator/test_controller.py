@@ -2,13 +2,30 @@ import asyncio
 import copy
 from typing import Any, cast
 
+import pytest
+
 from kubetune_operator.cache import Cache
 from kubetune_operator.cluster import Cluster
 from kubetune_operator.controller import Controller
 from kubetune_operator.kinds import Kind
 from kubetune_operator.metrics import Metrics
 from kubetune_operator.queue import WorkQueue
-from operator_sight import JOB, NAMESPACE, SETTINGS, START, Object, job, namespace, profile
+from operator_sight import (
+    JOB,
+    NAMESPACE,
+    SETTINGS,
+    START,
+    Object,
+    at,
+    attempt,
+    job,
+    name_of,
+    namespace,
+    pod,
+    profile,
+    ray_job,
+    started,
+)
 
 KEY = f"{NAMESPACE}/{JOB}"
 
@@ -16,8 +33,11 @@ KEY = f"{NAMESPACE}/{JOB}"
 class QuickServer:
     """An API server that takes everything, and whose answers are always there before its watches tell anything."""
 
-    def __init__(self) -> None:
-        self.job = job()
+    def __init__(self, *pods: Object, status: Object | None = None) -> None:
+        self.job = job(status)
+        self.pods = list(pods)
+        """Those that a list shows; no watch tells of them."""
+        self.deleted: set[str] = set()
         self.created: list[Object] = []
         self._version = 1_000_000
 
@@ -33,7 +53,10 @@ class QuickServer:
         return self._stored(thing)
 
     async def list(self, *_: Any, **__: Any) -> tuple[list[Object], str]:
-        return [], str(self._version)
+        return self.pods, str(self._version)
+
+    async def delete(self, _: Kind, __: str, name: str, **___: Any) -> None:
+        self.deleted.add(name)
 
     def _stored(self, thing: Object) -> Object:
         self._version += 1
@@ -46,7 +69,7 @@ class QuickServer:
         return {**thing, "metadata": own}
 
 
-async def look_after_the_job_of(server: QuickServer) -> None:
+async def look_after_the_job_of(server: QuickServer, *heard: Object) -> None:
     cache, queue = Cache(), WorkQueue()
     controller = Controller(
         cast("Cluster", server),
@@ -58,7 +81,7 @@ async def look_after_the_job_of(server: QuickServer) -> None:
         kuberay=lambda: True,
         now=lambda: START,
     )
-    for thing in (namespace(), profile(), server.job):
+    for thing in (namespace(), profile(), server.job, *heard):
         controller.heard("put", thing)
     worker = asyncio.create_task(controller.work())
     for _ in range(1000):  # nothing of it waits for anything but its turn
@@ -73,3 +96,21 @@ def test_the_job_knows_of_its_ray_job_though_no_watch_tells_of_it() -> None:
     (attempt,) = server.job["status"]["attempts"]
     assert "rayJobUid" in attempt
     assert server.job["status"]["reason"] == "WaitingForPods"
+
+
+@pytest.mark.parametrize(
+    ("pods", "deleted"),
+    [
+        pytest.param([], {name_of(1)}, id="none"),
+        pytest.param([pod("head", phase="Failed")], {name_of(1)}, id="one that has ended"),
+        pytest.param([pod("head", phase="Running", deleting=True)], {name_of(1)}, id="one that is going"),
+        pytest.param([pod("head", attempt=2, phase="Running")], {name_of(1)}, id="one of another attempt"),
+        pytest.param([pod("head", phase="Running")], set(), id="one that no watch told of"),
+    ],
+)
+def test_a_run_without_a_head_ends_only_if_the_api_server_knows_none(pods: list[Object], deleted: set[str]) -> None:
+    server = QuickServer(*pods, status=started(attempt(runningAt=at(-100), headGoneAt=at(-90))))
+    asyncio.run(look_after_the_job_of(server, ray_job(1, "Running")))
+    assert server.deleted == deleted
+    (shown,) = server.job["status"]["attempts"]
+    assert ("finishedAt" in shown) == bool(deleted)

@@ -205,10 +205,24 @@ def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() ->
     assert (waits.status.attempts[0], waits.again_after) == (gone, 1)
     over = plan(job(seen.status.manifest()), *shown, now=70)
     (ended,) = over.status.attempts
-    assert (ended.reason, ended.finished_at, ended.head_gone_at) == (Reason.INTERRUPTED, at(70), None)
-    assert "as one does that somebody deletes; KubeRay has not ended it in 60 seconds" in (ended.message or "")
+    assert (ended.reason, ended.finished_at, ended.head_gone_at) == (Reason.INTERRUPTED, at(70), at(10))
+    assert "as one does that somebody deletes; KubeRay has not ended the run in 60 seconds" in (ended.message or "")
     assert over.status.reason == Reason.WAITING_TO_RETRY
     assert [ref.name for ref in over.delete] == [name_of(1)]
+    assert over.headless
+
+
+def test_the_last_attempt_without_a_head_gives_its_hardware_back_at_once() -> None:
+    unheard = job(started(attempt(runningAt=at(0), headGoneAt=at(10))), retry={"maxAttempts": 1})
+    over = plan(unheard, ray_job(1, "Running"), now=70)
+    assert (over.status.phase, over.status.reason) == ("Failed", Reason.INTERRUPTED)
+    assert [ref.name for ref in over.delete] == [name_of(1)]
+
+
+def test_what_an_earlier_pod_showed_does_not_take_the_minute_from_a_run_without_a_head() -> None:
+    replaced = attempt(runningAt=at(0), reason=Reason.OUT_OF_MEMORY, message="a worker was killed")
+    (waits,) = plan(job(started(replaced)), ray_job(1, "Running"), pod(), now=10).status.attempts
+    assert (waits.head_gone_at, waits.finished_at) == (at(10), None)
 
 
 def test_a_head_that_was_only_out_of_sight_costs_nothing() -> None:
@@ -217,11 +231,23 @@ def test_a_head_that_was_only_out_of_sight_costs_nothing() -> None:
     assert (goes_on.head_gone_at, goes_on.finished_at) == (None, None)
 
 
-def test_a_head_that_ended_by_itself_was_not_deleted() -> None:
-    crashed = attempt(
-        runningAt=at(0), headGoneAt=at(10), evidence=["pod reviews-1-head-0: container head ended with 1 (Error)"]
-    )
-    assert plan(job(started(crashed)), ray_job(1, "Running"), now=70).status.attempts[0].reason == Reason.UNKNOWN
+@pytest.mark.parametrize(
+    ("evidence", "heads", "reason"),
+    [
+        pytest.param(["pod reviews-1-head-0: container head ended with 1 (Error)"], [], Reason.UNKNOWN, id="crashed"),
+        pytest.param([], [pod("head", phase="Succeeded")], Reason.UNKNOWN, id="ended well, as no head should"),
+        pytest.param(
+            ["pod reviews-1-head-0: container head ended with 143 (Error)"], [], Reason.INTERRUPTED, id="told to end"
+        ),
+        pytest.param(
+            ["pod reviews-1-head-0: container head ended with 137 (Error)"], [], Reason.INTERRUPTED, id="killed"
+        ),
+    ],
+)
+def test_a_head_that_ended_by_itself_was_not_deleted(evidence: list[str], heads: list[Object], reason: str) -> None:
+    seen = attempt(runningAt=at(0), headGoneAt=at(10), evidence=evidence)
+    (ended,) = plan(job(started(seen)), ray_job(1, "Running"), *heads, now=70).status.attempts
+    assert ended.reason == reason
 
 
 def test_a_success_that_is_heard_of_after_its_pods_went_is_like_any_other() -> None:

@@ -5,6 +5,7 @@ import pytest
 from kubetune_api.status import FineTuneJobStatus
 from operator_sight import (
     Object,
+    at,
     attempt,
     condition,
     job,
@@ -22,6 +23,7 @@ NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 UNSCHEDULED = condition("PodScheduled", "False", "Unschedulable", NO_GPU)
 PREPARED, UNPREPARED = condition("PodReadyToStartContainers"), condition("PodReadyToStartContainers", "False")
 HEAD, WORKER = f"{name_of(1)}-head-0", f"{name_of(1)}-worker-0"
+RUNNING_HEAD = pod("head", phase="Running")
 
 
 def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
@@ -118,24 +120,39 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             id="all pods, and Ray not yet",
         ),
         pytest.param(
-            [ray_job(1, "Running")], "Running", "Starting", "the trainer starts", id="a trainer without a word"
+            [ray_job(1, "Running"), RUNNING_HEAD],
+            "Running",
+            "Starting",
+            "the trainer starts",
+            id="a trainer without a word",
         ),
         pytest.param(
-            [ray_job(1, "Running"), report(doing="fetches the model")],
+            [ray_job(1, "Running"), RUNNING_HEAD, report(doing="fetches the model")],
             "Running",
             "Starting",
             "fetches the model",
             id="a trainer that prepares",
         ),
         pytest.param(
-            [ray_job(1, "Running"), report(progress=progress())], "Running", "Training", "trains", id="a training"
+            [ray_job(1, "Running"), RUNNING_HEAD, report(progress=progress())],
+            "Running",
+            "Training",
+            "trains",
+            id="a training",
         ),
         pytest.param(
-            [ray_job(1, "Running"), report(2, doing="says another attempt")],
+            [ray_job(1, "Running"), RUNNING_HEAD, report(2, doing="says another attempt")],
             "Running",
             "Starting",
             "the trainer starts",
             id="another attempt's word",
+        ),
+        pytest.param(
+            [ray_job(1, "Running"), pod(ready=True, workers=4), report(progress=progress())],
+            "Running",
+            "Training",
+            f"the head is not seen since {at(0)}; KubeRay has a minute to end the run",
+            id="a training whose head is gone",
         ),
         pytest.param(
             [ray_job(1, "Complete", ended=-5, jobStatus="SUCCEEDED"), pod("head", ready=True)],
