@@ -34,14 +34,24 @@ def obstacle() -> str | None:
 
 def build(target: str) -> str:
     """Builds a target of the Dockerfile; the image's name."""
-    name = name_of(target)
     build_base()
     with _only_one():
-        buildah(
-            *("build", "--isolation", "chroot", "--layers", "--target", target, "--tag", name),
-            *("--build-arg", f"BASE_IMAGE={BASE}", "--timestamp", _timestamp(), *_trust(), ROOT),
-        )
-    return name
+        dependencies = name_of(f"{target}-dependencies")
+        before = identity(dependencies)
+        _build(f"{target}-dependencies")
+        _build(target)
+        if before not in ("", identity(dependencies)):
+            # Gigabytes of layers that no image has any more, be they held by a build that was killed.
+            buildah("rm", "--all")
+            buildah("rmi", "--prune")
+    return name_of(target)
+
+
+def _build(target: str) -> None:
+    buildah(
+        *("build", "--isolation", "chroot", "--layers", "--target", target, "--tag", name_of(target)),
+        *("--build-arg", f"BASE_IMAGE={BASE}", "--timestamp", _timestamp(), *_trust(), ROOT),
+    )
 
 
 def name_of(target: str) -> str:
@@ -71,8 +81,9 @@ def configuration(image: str) -> dict[str, object]:
 
 
 def identity(image: str) -> str:
-    """The digest of its configuration, in hex: another one for every other content."""
-    return buildah("images", "--quiet", "--no-trunc", image).strip().removeprefix("sha256:")
+    """The digest of its configuration, in hex: another one for every other content; empty if it was not built."""
+    found = buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={image}")
+    return found.strip().removeprefix("sha256:")
 
 
 def size(image: str) -> str:
@@ -88,7 +99,7 @@ def stored(image: str) -> str:
 
 def exists(image: str) -> bool:
     """Whether the image was built."""
-    return bool(buildah("images", "--quiet", "--filter", f"reference={image}").strip())
+    return bool(identity(image))
 
 
 def buildah(*arguments: object) -> str:

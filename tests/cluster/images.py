@@ -62,7 +62,7 @@ def _made(dockerfile: str, image: str, **files: Path) -> str:
 
 def _load(store: Path, built: str, image: str) -> None:
     """Brings it into containerd, unless it is there; earlier versions of it go."""
-    present = ctr("images", "list", "--quiet").stdout.split()
+    present = _names()
     if image in present:
         return
     print(f"importing {image} ({builder.size(built)})", flush=True)
@@ -82,9 +82,16 @@ def _load(store: Path, built: str, image: str) -> None:
                         archive.add(file, file.relative_to(layout))
         if ctr_import.returncode:
             raise SystemExit(f"{image} cannot be imported; containerd's log says more")
-    for earlier in present:
-        if earlier.rpartition(":")[0] == image.rpartition(":")[0]:
-            ctr("images", "delete", earlier)
+    earlier = {digest for name, digest in present.items() if name.rpartition(":")[0] == image.rpartition(":")[0]}
+    # By all their names: the kubelet's side of containerd has one of its own for each image.
+    for name in [name for name, digest in _names().items() if digest in earlier]:
+        ctr("images", "delete", name)
+
+
+def _names() -> dict[str, str]:
+    """All names of images that containerd has, each with the digest of what it names."""
+    lines = [line.split() for line in ctr("images", "list").stdout.splitlines()[1:]]
+    return {name: digest for name, _, digest, *_ in lines}
 
 
 @contextmanager
