@@ -44,7 +44,7 @@ def test_a_head_that_goes_away_unheard_costs_an_attempt_too(assets: str, new_job
     assert status["phase"] == "Succeeded", job.evidence()
     first, second = status["attempts"]
     assert first["reason"] == "Interrupted", first
-    assert "KubeRay has not ended it" in first["message"], first
+    assert "KubeRay has not ended the run" in first["message"], first
     assert second["reason"] == "ModelPublished"
 
 
