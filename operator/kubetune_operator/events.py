@@ -81,7 +81,7 @@ def _attempts(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[_
         note = f"Attempt {attempt.number} starts as RayJob {attempt.ray_job}."
         yield _Transition(("started", attempt.number), "AttemptStarted", "StartAttempt", note)
     for attempt in changes.running:
-        note = f"The training of attempt {attempt.number} has begun."
+        note = f"The trainer of attempt {attempt.number} has started."
         # A queue may take the hardware away and admit the same attempt again.
         yield _Transition(("running", attempt.number, attempt.ran_seconds), "TrainingStarted", "Train", note)
     for attempt in changes.ended:

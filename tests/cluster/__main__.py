@@ -7,6 +7,7 @@ One process in the background runs all programs, and they end with it. It keeps 
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -90,7 +91,25 @@ def up() -> None:
     for team in ("team-a", "team-b"):
         administrator.make_team(team)
     say("kubetune is installed, with namespaces team-a and team-b", started)
-    print(f"\nexport KUBECONFIG={administrator.kubeconfig}")
+    for bucket in ("assets", "results"):
+        administrator.s3.make_bucket(bucket)
+    show_the_way(administrator)
+
+
+def show_the_way(administrator: Administrator) -> None:
+    """Prints what somebody needs who works on the cluster by hand."""
+    programs = FOLDER / "bin"
+    programs.mkdir(exist_ok=True)
+    for name in ("kubectl", "helm"):
+        (programs / name).unlink(missing_ok=True)
+        (programs / name).symlink_to(binary(name))
+    s3 = administrator.s3
+    keys = {name: value for name, value in s3.env.items() if name.startswith("AWS_")}
+    variables = {"S3_URL": s3.endpoint, "S3_ADDRESS": s3.address, "S3_PORT": s3.port, **keys}
+    print(f"\nexport KUBECONFIG={administrator.kubeconfig} PATH={programs}:$PATH")
+    print("export", " ".join(f"{name}={shlex.quote(str(value))}" for name, value in variables.items()))
+    print(f"The S3 server has the buckets assets and results: {s3.root}. Its Secret and the profile default are there.")
+    print("docs/quick-start.md goes on from here with its step 3. `make cluster-down` ends all of it.")
 
 
 def down() -> None:
@@ -175,6 +194,11 @@ def clean_up() -> None:
     for group in sorted(Path("/sys/fs/cgroup").glob("**/kubepods/**/"), reverse=True):
         with suppress(OSError):
             group.rmdir()
+    # What the kubelet puts elsewhere, whatever it is told.
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.readlink().is_relative_to(FOLDER):
+            link.unlink()
+    shutil.rmtree("/var/lib/kubelet/device-plugins", ignore_errors=True)
     for folder in (SOCKET.parent, FOLDER):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,6 +11,7 @@ POD_BRIDGE, POD_RANGE = "kubetune-pods", "10.244.0.0/24"
 SERVICE_RANGE, DNS_ADDRESS = "10.96.0.0/16", "10.96.0.10"
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _NAMESPACES = Path("/run/netns")
+_NETWORK, _CNI_RESULTS = "kubetune-pods", Path("/var/lib/cni/results")
 
 
 def set_up(folder: Path) -> None:
@@ -35,6 +36,8 @@ def tear_down(folder: Path) -> None:
     found = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     for family in re.findall(r"^table (\S+) kube-proxy$", found, re.MULTILINE):
         subprocess.run(["nft", "delete", "table", family, "kube-proxy"], check=True)
+    for result in _CNI_RESULTS.glob(f"{_NETWORK}-*"):
+        result.unlink()
     with suppress(FileNotFoundError):
         _FORWARD.write_text((folder / "ip_forward").read_text())
 
@@ -45,7 +48,7 @@ def write_cni(folder: Path) -> Path:
     bridge = {"type": "bridge", "bridge": POD_BRIDGE, "isGateway": True, "hairpinMode": True}
     pods = {
         "cniVersion": "1.0.0",
-        "name": "pods",
+        "name": _NETWORK,
         "plugins": [{**bridge, "ipam": {**ipam, "dataDir": str(folder / "addresses")}}, {"type": "loopback"}],
     }
     place = folder / "cni"

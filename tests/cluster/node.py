@@ -144,6 +144,7 @@ runtime_type = 'io.containerd.runc.v2'
             "imageGCHighThresholdPercent": 100,
             "imageGCLowThresholdPercent": 99,
             "maxPods": 110,
+            "podLogsDir": str(self.folder / "pod-logs"),
         }
         file = self.folder / "kubelet.json"
         file.write_text(json.dumps(configuration))

@@ -180,7 +180,7 @@ def test_a_missing_bucket_is_told(server: S3Server, tmp_path: Path) -> None:
     remedy = f"{server.endpoint} has no bucket elsewhere; create it, or correct the URI."
     with pytest.raises(RunError) as caught:
         preflight(Store.open("s3://elsewhere/team"), token="x")
-    assert caught.value.reason == Reason.STORAGE_FAILED
+    assert caught.value.reason == Reason.INVALID_MANIFEST
     assert str(caught.value) == f"s3://elsewhere/team/.preflight-x could not be written: {remedy}"
     with pytest.raises(RunError) as caught:
         fetch_dataset("s3://elsewhere/team/*.csv", None, tmp_path)

@@ -85,7 +85,7 @@ ARTIFACT = Artifact(
         pytest.param(
             status(ACCEPTED, attempts=(attempt(),)),
             status(ACCEPTED, phase="Running", reason=Reason.TRAINING, attempts=(attempt(running=True),)),
-            [("Normal", "TrainingStarted", "The training of attempt 1 has begun.")],
+            [("Normal", "TrainingStarted", "The trainer of attempt 1 has started.")],
             id="its training begins",
         ),
         pytest.param(

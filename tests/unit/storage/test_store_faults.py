@@ -75,9 +75,16 @@ def error_body(code: str) -> str:
         pytest.param(
             404,
             "NoSuchBucket",
-            Reason.STORAGE_FAILED,
+            Reason.INVALID_MANIFEST,
             "{server} has no bucket models; create it, or correct the URI",
             id="a missing bucket",
+        ),
+        pytest.param(
+            400,
+            "InvalidBucketName",
+            Reason.INVALID_MANIFEST,
+            "{server} takes no bucket of that name; correct the URI",
+            id="a name that no bucket has",
         ),
         pytest.param(
             400,

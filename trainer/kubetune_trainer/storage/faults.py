@@ -35,7 +35,6 @@ _REFUSALS = {
     "AccessDenied": "they lack the permission",
 }
 _HINTS = {
-    "InvalidBucketName": "it takes no bucket of that name; correct the URI",
     "AuthorizationHeaderMalformed": "it is in another region; set AWS_REGION to it",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
 }
@@ -88,13 +87,15 @@ def is_missing(error: Exception) -> bool:
 def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
     place, host, code = attempt.place, server(attempt.place), _code(words)
     if any(mark in words for mark in _NO_BUCKET):
-        return _failed(attempt, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
+        return _misnamed(attempt, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
         return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
         return _refused(attempt, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+    if code == "InvalidBucketName":
+        return _misnamed(attempt, f"{host} takes no bucket of that name; correct the URI")
     if is_missing(error):
         return _failed(attempt, "it is not there; correct the URI")
     return _failed(attempt, _hint(code, host) or _connection_fault(words, attempt) or _first_line(words))
@@ -131,6 +132,11 @@ def _endpoint_remedy(place: Location) -> str:
 
 def _failed(attempt: Attempt, why: str) -> RunError:
     return RunError(Reason.STORAGE_FAILED, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+
+
+def _misnamed(attempt: Attempt, why: str) -> RunError:
+    """Not the store's fault, and no better at another attempt."""
+    return RunError(Reason.INVALID_MANIFEST, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
 
 
 def _refused(attempt: Attempt, why: str) -> RunError:
