@@ -1,19 +1,20 @@
 """One real cluster for all scenarios: `make cluster` in this checkout."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from cluster.__main__ import runs, the_administrator, up
+from cluster.__main__ import runs, the_administrator
 from cluster.install import Administrator
-from e2e_jobs import RealJob, upload_assets
+from e2e_jobs import ROOT, RealJob, upload_assets
 
 
 @pytest.fixture(scope="session")
 def admin() -> Administrator:
     """The administrator of the cluster that `make cluster` keeps, or of one that is started now and stays."""
     if not runs():
-        up()
+        subprocess.run(["make", "cluster"], cwd=ROOT, check=True)
     return the_administrator()
 
 
