@@ -36,8 +36,9 @@ def tear_down(folder: Path) -> None:
     found = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
     for family in re.findall(r"^table (\S+) kube-proxy$", found, re.MULTILINE):
         subprocess.run(["nft", "delete", "table", family, "kube-proxy"], check=True)
-    for result in _CNI_RESULTS.glob(f"{_NETWORK}-*"):
-        result.unlink()
+    for network in (_NETWORK, "cni-loopback"):
+        for result in _CNI_RESULTS.glob(f"{network}-*"):
+            result.unlink()
     with suppress(FileNotFoundError):
         _FORWARD.write_text((folder / "ip_forward").read_text())
 
