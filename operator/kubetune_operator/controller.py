@@ -134,20 +134,24 @@ class Controller:
 
     async def _be_sure_that_no_pod_is_left(self, job: JobView) -> None:
         """Two attempts never run together: here the API server is asked, not the cache."""
-        found, _ = await self._cluster.list(POD, selector=f"{names.JOB_UID}={job.uid}", metadata_only=True)
-        # Another tenant may have given its pods the same label.
-        left = [pod["metadata"]["name"] for pod in found if pod["metadata"]["namespace"] == job.namespace]
-        if left:
+        if left := await self._pods_in_the_cluster(job, metadata_only=True):
+            name = left[0]["metadata"]["name"]
             raise ApiError(
-                "LIST pods", status=409, reason="Conflict", message=f"pod {left[0]} of {job.name} is still there"
+                "LIST pods", status=409, reason="Conflict", message=f"pod {name} of {job.name} is still there"
             )
 
     async def _be_sure_that_no_head_runs(self, job: JobView, attempt: Attempt) -> None:
         """A watch may be silent for long, and another label of the pod may have been changed."""
-        found, _ = await self._cluster.list(POD, selector=f"{names.JOB_UID}={job.uid},{names.ROLE}=head")
-        pods = [pod_view(pod) for pod in found if pod["metadata"]["namespace"] == job.namespace]
-        if any(pod.attempt == attempt.number and pod.lives for pod in pods):
+        heads = [pod_view(pod) for pod in await self._pods_in_the_cluster(job, f",{names.ROLE}=head")]
+        if any(head.attempt == attempt.number and head.lives for head in heads):
             raise ApiError("LIST pods", status=409, reason="Conflict", message=f"the head of {job.name} runs")
+
+    async def _pods_in_the_cluster(self, job: JobView, more: str = "", *, metadata_only: bool = False) -> list[Object]:
+        """The job's pods as the API server has them; `more` narrows the selector."""
+        selector = f"{names.JOB_UID}={job.uid}{more}"
+        found, _ = await self._cluster.list(POD, selector=selector, metadata_only=metadata_only)
+        # Another tenant may have given its pods the same label.
+        return [pod for pod in found if pod["metadata"]["namespace"] == job.namespace]
 
     async def _write_status(self, key: str, job: JobView, status: FineTuneJobStatus) -> None:
         patch = merge_patch(job.stored_status, status.manifest())

@@ -130,17 +130,17 @@ def _endpoint_remedy(place: Location) -> str:
     return f"check the network, or name a server of your own in {variable}, in a cluster in the profile's endpoints"
 
 
-def _failed(attempt: Attempt, why: str) -> RunError:
-    return RunError(Reason.STORAGE_FAILED, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+def _failed(attempt: Attempt, why: str, reason: str = Reason.STORAGE_FAILED) -> RunError:
+    return RunError(reason, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
 
 
 def _misnamed(attempt: Attempt, why: str) -> RunError:
     """Not the store's fault, and no better at another attempt."""
-    return RunError(Reason.INVALID_MANIFEST, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+    return _failed(attempt, why, Reason.INVALID_MANIFEST)
 
 
 def _refused(attempt: Attempt, why: str) -> RunError:
-    return RunError(Reason.CREDENTIALS_REFUSED, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+    return _failed(attempt, why, Reason.CREDENTIALS_REFUSED)
 
 
 def _errno(error: Exception, attempt: Attempt) -> int | None:
