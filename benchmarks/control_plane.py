@@ -25,12 +25,12 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from kubetune_operator.cluster import Cluster  # noqa: E402
-from kubetune_operator.connection import load_connection  # noqa: E402
-from kubetune_operator.kinds import FINE_TUNE_JOB, RAY_JOB, Object, kind_of  # noqa: E402
-from operator_runs import Operator, install, job_body  # noqa: E402
+from kubetune_operator.machinery.api_server import Cluster  # noqa: E402
+from kubetune_operator.machinery.connection import load_connection  # noqa: E402
+from kubetune_operator.machinery.kinds import FINE_TUNE_JOB, RAY_JOB, Object, kind_of  # noqa: E402
 from servers.build import kuberay_crds  # noqa: E402
 from servers.control_plane import ControlPlane, running_control_plane  # noqa: E402
+from support.operator_process import Operator, install, job_body  # noqa: E402
 
 NAMESPACES = 20
 HANDS = 16

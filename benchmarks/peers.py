@@ -55,8 +55,8 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
 
 def _job(manifest: Path, overrides: list[str]) -> FineTuneJob:
     read = read_manifest(manifest.read_bytes(), str(manifest), overrides=overrides)
-    if read.faults:
-        raise SystemExit("\n".join(map(str, read.faults)))
+    if read.errors:
+        raise SystemExit("\n".join(map(str, read.errors)))
     return resolve_relative_uris(read.jobs[0], manifest.resolve().parent)
 
 

@@ -50,8 +50,8 @@ def status(
     from kubetune_cli import status as view
 
     console = view.console_for(stderr=as_json)
-    with _told_faults():
-        from kubetune_cli.cluster import connect
+    with _told_errors():
+        from kubetune_cli.api_server import connect
 
         cluster = connect(context, namespace)
         if name is None:
@@ -94,8 +94,8 @@ def logs(
     wanted = Wanted(
         role=roles[0] if roles else SUBMITTER, or_head=not roles, worker=worker or 0, attempt=attempt, tail=tail
     )
-    with _told_faults():
-        from kubetune_cli.cluster import connect
+    with _told_errors():
+        from kubetune_cli.api_server import connect
 
         reader = Reader(connect(context, namespace), wanted, _write_line, _tell, _pause)
         (reader.follow if follow else reader.show)(name)
@@ -120,8 +120,8 @@ def report(
     """
     from kubetune_cli import report as reports
 
-    with _told_faults():
-        from kubetune_cli.cluster import connect
+    with _told_errors():
+        from kubetune_cli.api_server import connect
 
         file = reports.fetch(connect(context, namespace), name, output)
         _write_line(str(file))
@@ -130,13 +130,13 @@ def report(
 
 
 @contextmanager
-def _told_faults() -> Iterator[None]:
+def _told_errors() -> Iterator[None]:
     """Turns what a command cannot do into a sentence and an exit code."""
     try:
         yield
-    except (ClusterError, NothingToShowError) as fault:
-        _tell(str(fault))
-        raise typer.Exit(1 if isinstance(fault, NothingToShowError) else 2) from None
+    except (ClusterError, NothingToShowError) as error:
+        _tell(str(error))
+        raise typer.Exit(1 if isinstance(error, NothingToShowError) else 2) from None
 
 
 def _tell(sentence: str) -> None:

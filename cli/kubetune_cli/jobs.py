@@ -57,10 +57,10 @@ class Job:
         metadata, status = found["metadata"], found.get("status") or {}
         try:
             parsed = FineTuneJobStatus.model_validate(status)
-        except ValidationError as error:
-            fault = error.errors()[0]
+        except ValidationError as invalid:
+            error = invalid.errors()[0]
             raise ClusterError(
-                f"The status of {metadata['name']} cannot be read: {'.'.join(map(str, fault['loc']))}: {fault['msg']};"
+                f"The status of {metadata['name']} cannot be read: {'.'.join(map(str, error['loc']))}: {error['msg']};"
                 " install the kubetune that the cluster has, or read it with kubectl get ftj -o yaml."
             ) from None
         return cls(

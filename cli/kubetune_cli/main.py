@@ -87,9 +87,9 @@ def run(
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Manifests; - reads standard input.")],
 ) -> None:
-    """Judges manifests, naming every fault with its line and remedy.
+    """Judges manifests, naming every error with its line and remedy.
 
-    Exit code 0: there is no fault. 2: there is at least one.
+    Exit code 0: there is no error. 2: there is at least one.
     """
     raise typer.Exit(validation.validate(files))
 
@@ -125,8 +125,8 @@ def plan(
 
     try:
         planned = plan_file(file, profile, accelerator_memory=memory, config=config)
-    except CannotPlanError as fault:
-        Console(stderr=True, soft_wrap=True).print(Text(str(fault)))
+    except CannotPlanError as error:
+        Console(stderr=True, soft_wrap=True).print(Text(str(error)))
         raise typer.Exit(INVALID) from None
     print_plan(planned, Console(stderr=as_yaml))
     if isinstance(planned, Refusal):
@@ -144,16 +144,16 @@ def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob 
     """The job of a manifest, or what is wrong with it, which is on standard error by then."""
     manifest = validation.load(file, overrides)
     errors = Console(stderr=True, soft_wrap=True)
-    if manifest.faults:
-        validation.print_faults(manifest.faults, errors)
-        return "\n".join(str(fault) for fault in manifest.faults)
+    if manifest.errors:
+        validation.print_errors(manifest.errors, errors)
+        return "\n".join(str(error) for error in manifest.errors)
     if len(manifest.jobs) != 1:
-        fault = (
+        error = (
             f"{validation.name_of(file)}: a run takes one FineTuneJob, and there are {len(manifest.jobs)};"
             " put each into a file of its own"
         )
-        errors.print(fault, highlight=False, markup=False)
-        return fault
+        errors.print(error, highlight=False, markup=False)
+        return error
     profile = manifest.jobs[0].spec.resources.profile
     if profile is not None and profile not in [known.metadata.name for known in manifest.profiles]:
         console.print(

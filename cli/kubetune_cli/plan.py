@@ -85,8 +85,8 @@ def print_plan(planned: Plan | Refusal, console: Console) -> None:
 
 def _read(file: Path) -> Manifest:
     manifest = load(file)
-    if manifest.faults:
-        raise CannotPlanError("\n".join(str(fault) for fault in manifest.faults))
+    if manifest.errors:
+        raise CannotPlanError("\n".join(str(error) for error in manifest.errors))
     return manifest
 
 
@@ -137,8 +137,8 @@ def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
         )
     try:
         return ModelShape.from_config(_json_of(config))
-    except ValueError as fault:
-        raise CannotPlanError(f"{config}: {fault}") from fault
+    except ValueError as error:
+        raise CannotPlanError(f"{config}: {error}") from error
 
 
 def _json_of(config: Path) -> dict[str, Any]:

@@ -46,10 +46,10 @@ def failure_of(status: FineTuneJobStatus) -> Condition:
     return next(condition for condition in status.conditions if condition.type == "Failed")
 
 
-def invalid_manifest(faults: str) -> FineTuneJobStatus:
+def invalid_manifest(errors: str) -> FineTuneJobStatus:
     """The status of a job that was not started, because its manifest is wrong."""
     run_id = new_run_id(datetime.now(UTC), secrets.token_hex(3))
-    return _ended(run_id, Reason.INVALID_MANIFEST, faults, _now())
+    return _ended(run_id, Reason.INVALID_MANIFEST, errors, _now())
 
 
 def new_run_id(now: datetime, token: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from kubetune_api.faults import Fault
+from kubetune_api.errors import FieldError
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import MAX_BYTES, Manifest, read_manifest
 from kubetune_api.profile import FineTuneProfile
@@ -19,9 +19,9 @@ FAULTY = 2
 
 
 def validate(files: Sequence[Path]) -> int:
-    """Prints a line for every object that is right, and for every fault; returns the exit code.
+    """Prints a line for every object that is right, and for every error; returns the exit code.
 
-    The objects go to standard output; the faults, each as `file:line: path: what to do`, to standard error.
+    The objects go to standard output; the errors, each as `file:line: path: what to do`, to standard error.
     """
     manifests = [load(file) for file in files]
     out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
@@ -29,13 +29,13 @@ def validate(files: Sequence[Path]) -> int:
         items: list[FineTuneJob | FineTuneProfile] = [*manifest.jobs, *manifest.profiles]
         for item in items:
             out.print(_line(name_of(file), f"{item.kind} {item.metadata.name}", "ok", "green"))
-    faults = [fault for manifest in manifests for fault in manifest.faults]
-    print_faults(faults, err)
-    return FAULTY if faults else OK
+    errors = [error for manifest in manifests for error in manifest.errors]
+    print_errors(errors, err)
+    return FAULTY if errors else OK
 
 
 def load(file: Path, overrides: Sequence[str] = ()) -> Manifest:
-    """Reads a manifest, `-` from standard input. A file that cannot be read is a fault like any other."""
+    """Reads a manifest, `-` from standard input. A file that cannot be read is an error like any other."""
     try:
         # One byte more than is allowed tells that there is too much; an endless file ends there.
         if file == STANDARD_INPUT:
@@ -45,21 +45,21 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Manifest:
                 data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         reason = f"the file cannot be read: {error.strerror or error}; name a manifest, or - for standard input"
-        return Manifest(faults=(Fault("", None, reason, None, name_of(file)),))
+        return Manifest(errors=(FieldError("", None, reason, None, name_of(file)),))
     return read_manifest(data, name_of(file), overrides=overrides)
 
 
-def print_faults(faults: Sequence[Fault], console: Console) -> None:
-    """Prints every fault on its own line, and how many there are."""
-    for fault in faults:
-        console.print(Text(str(fault)))
-    if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+def print_errors(errors: Sequence[FieldError], console: Console) -> None:
+    """Prints every error on its own line, and how many there are."""
+    for error in errors:
+        console.print(Text(str(error)))
+    if errors:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         console.print(Text(count, style="bold red"))
 
 
 def name_of(file: Path) -> str:
-    """The file as faults name it."""
+    """The file as errors name it."""
     return "standard input" if file == STANDARD_INPUT else str(file)
 
 

@@ -30,18 +30,18 @@ class Rule:
     cel: str | None
     """What the API server evaluates; `self` is the object that holds the rule. None where the schema itself says it."""
     message: str
-    """What the user reads, there and here: the fault and its remedy in one sentence."""
+    """What the user reads, there and here: the error and its remedy in one sentence."""
     holds: Callable[[Any], bool]
     """The same judgement over the parsed model."""
     field: str | None = None
-    """The field that the fault is reported at, as the manifest names it (`dataset.columns` for one further down);
+    """The field that the error is reported at, as the manifest names it (`dataset.columns` for one further down);
     None is the object itself."""
     quotes_value: bool = True
-    """Whether a fault repeats the field's value; False where it may hold a secret."""
+    """Whether an error repeats the field's value; False where it may hold a secret."""
 
 
 def words(what: str) -> dict[str, Any]:
-    """What a pattern asks for, in words that a fault can say: "40 hexadecimal digits"."""
+    """What a pattern asks for, in words that an error can say: "40 hexadecimal digits"."""
     return {WORDS_KEY: what}
 
 
@@ -84,7 +84,7 @@ class ApiModel(BaseModel):
                 type(self).__name__,
                 [
                     InitErrorDetails(
-                        type=PydanticCustomError("rule", "{fault}", {"fault": rule.message}),
+                        type=PydanticCustomError("rule", "{error}", {"error": rule.message}),
                         loc=tuple(rule.field.split(".")) if rule.field else (),
                         input=reduce(_value_of, rule.field.split("."), self)
                         if rule.field and rule.quotes_value
@@ -95,7 +95,7 @@ class ApiModel(BaseModel):
             )
         return self
 
-    def manifest(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The object as it stands in YAML or JSON: camelCase, without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 

@@ -1,4 +1,4 @@
-"""From the text of a manifest to its jobs and profiles, or to all its faults at once."""
+"""From the text of a manifest to its jobs and profiles, or to all its errors at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from kubetune_api.base import API_VERSION
-from kubetune_api.faults import Fault, show
-from kubetune_api.faults import Path as FieldPath
+from kubetune_api.errors import FieldError, show
+from kubetune_api.errors import Path as FieldPath
 from kubetune_api.job import FineTuneJob
 from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
 from kubetune_api.profile import FineTuneProfile, violations
@@ -28,11 +28,11 @@ _KINDS: dict[str, type[FineTuneJob] | type[FineTuneProfile]] = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest holds: the objects that are right, and the faults of those that are not."""
+    """What a manifest holds: the objects that are right, and the errors of those that are not."""
 
     jobs: tuple[FineTuneJob, ...] = ()
     profiles: tuple[FineTuneProfile, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    errors: tuple[FieldError, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,71 +44,71 @@ class _Read:
 def read_manifest(text: str | bytes, file: str, *, overrides: Sequence[str] = ()) -> Manifest:
     """Reads every document of a manifest; never raises, whatever the text.
 
-    `file` names the text in faults; relative URIs are judged as beside it, and stay as they are.
+    `file` names the text in errors; relative URIs are judged as beside it, and stay as they are.
     `overrides` (`spec.training.epochs=1`) are put into each job before it is judged.
     """
     if isinstance(text, bytes):
-        text_or_fault = _decoded(text, file)
-        if isinstance(text_or_fault, Fault):
-            return Manifest(faults=(text_or_fault,))
-        text = text_or_fault
+        text_or_error = _decoded(text, file)
+        if isinstance(text_or_error, FieldError):
+            return Manifest(errors=(text_or_error,))
+        text = text_or_error
     parsed = [parse_override(override) for override in overrides]
     good = [override for override in parsed if isinstance(override, Override)]
-    documents, faults = read_documents(text, file)
-    if not documents and not faults:
-        faults.append(Fault("", None, "the file holds no object; write a FineTuneJob into it", None, file))
-    faults += [fault for fault in parsed if isinstance(fault, Fault)]
+    documents, errors = read_documents(text, file)
+    if not documents and not errors:
+        errors.append(FieldError("", None, "the file holds no object; write a FineTuneJob into it", None, file))
+    errors += [error for error in parsed if isinstance(error, FieldError)]
     read: list[_Read] = []
     for document in documents:
         item, found = _judge(document, good)
-        faults += [fault for fault in found if not any(fault.path and _same(fault, known) for known in faults)]
+        errors += [error for error in found if not any(error.path and _same(error, known) for known in errors)]
         if item is not None:
             read.append(item)
-    faults += _twins(read) + _violations(read, file)
+    errors += _twins(read) + _violations(read, file)
     return Manifest(
         jobs=tuple(each.item for each in read if isinstance(each.item, FineTuneJob)),
         profiles=tuple(each.item for each in read if isinstance(each.item, FineTuneProfile)),
-        faults=tuple(sorted(faults, key=lambda fault: (fault.line is None, fault.line))),
+        errors=tuple(sorted(errors, key=lambda error: (error.line is None, error.line))),
     )
 
 
-def _decoded(data: bytes, file: str) -> str | Fault:
+def _decoded(data: bytes, file: str) -> str | FieldError:
     if len(data) > MAX_BYTES:
         message = f"the file has more than {MAX_BYTES} bytes, too many for a manifest; name another file"
-        return Fault("", None, message, None, file)
+        return FieldError("", None, message, None, file)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return Fault("", None, f"byte 0x{data[error.start]:02X} is not UTF-8; save the file as UTF-8", line, file)
+        return FieldError("", None, f"byte 0x{data[error.start]:02X} is not UTF-8; save the file as UTF-8", line, file)
 
 
-def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | None, list[Fault]]:
+def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | None, list[FieldError]]:
     value = document.value
     if not isinstance(value, dict):
         message = f"{show(value)} is not an object; start with `apiVersion: {API_VERSION}`"
-        return None, [document.fault((), value, message)]
+        return None, [document.error((), value, message)]
     model = _KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
     if model is None:
         return None, [_unknown_kind(document)]
-    faults: list[Fault] = []
+    errors: list[FieldError] = []
     if model is FineTuneJob:
-        document, faults = apply_overrides(document, overrides)
+        document, errors = apply_overrides(document, overrides)
     schema = structural_schema(model)
     given = _without_nulls({name: part for name, part in document.value.items() if name != "status"}, schema)
-    faults += _labels_that_are_no_text(document)
+    errors += _labels_that_are_no_text(document)
     try:
         item = model.model_validate(given, by_alias=True, by_name=False)
     except ValidationError as error:
         for each in error.errors(include_url=False):
             path: FieldPath = each["loc"]
             written = document.place(path).written if path in document.places else None
-            faults.append(document.fault(path, each["input"], sentence(each, schema, written)))
-        return None, faults
-    return (None, faults) if faults else (_Read(document, item), [])
+            errors.append(document.error(path, each["input"], sentence(each, schema, written)))
+        return None, errors
+    return (None, errors) if errors else (_Read(document, item), [])
 
 
-def _unknown_kind(document: Document) -> Fault:
+def _unknown_kind(document: Document) -> FieldError:
     kind = document.value.get("kind")
     if kind is None:
         message = f"missing; add `kind: {' or '.join(_KINDS)}`"
@@ -116,7 +116,7 @@ def _unknown_kind(document: Document) -> Fault:
         message = not_one_of(show(kind), kind, list(_KINDS))
         if document.value.get("apiVersion") != API_VERSION and "did you mean" not in message:
             message = f"kubetune does not read a {show(kind)}; keep it in a file of its own"
-    return document.fault(("kind",), kind, message)
+    return document.error(("kind",), kind, message)
 
 
 def _without_nulls(value: Any, schema: Schema) -> Any:
@@ -133,27 +133,27 @@ def _without_nulls(value: Any, schema: Schema) -> Any:
     }
 
 
-def _labels_that_are_no_text(document: Document) -> list[Fault]:
+def _labels_that_are_no_text(document: Document) -> list[FieldError]:
     """The rest of `metadata` is the API server's to judge; these two are where people forget the quotes."""
     metadata = document.value.get("metadata")
-    faults = []
+    errors = []
     for field in ("labels", "annotations"):
         texts = metadata.get(field) if isinstance(metadata, dict) else None
         for name, value in texts.items() if isinstance(texts, dict) else ():
             if not isinstance(value, str):
                 path = ("metadata", field, name)
                 message = not_a_text(show(value), value, document.place(path).written)
-                faults.append(document.fault(path, value, message))
-    return faults
+                errors.append(document.error(path, value, message))
+    return errors
 
 
-def _same(fault: Fault, known: Fault) -> bool:
-    """A value that YAML cannot express is missing to the model: one fault is enough."""
-    return (fault.path, fault.line) == (known.path, known.line)
+def _same(error: FieldError, known: FieldError) -> bool:
+    """A value that YAML cannot express is missing to the model: one error is enough."""
+    return (error.path, error.line) == (known.path, known.line)
 
 
-def _twins(read: Sequence[_Read]) -> list[Fault]:
-    faults = []
+def _twins(read: Sequence[_Read]) -> list[FieldError]:
+    errors = []
     seen: dict[tuple[str, str, str], int | None] = {}
     for each in read:
         metadata = each.item.metadata
@@ -163,22 +163,22 @@ def _twins(read: Sequence[_Read]) -> list[Fault]:
             message = (
                 f"{show(metadata.name)} stands here and on line {seen[key]}; the later replaces the earlier; rename one"
             )
-            faults.append(each.document.fault(("metadata", "name"), metadata.name, message))
+            errors.append(each.document.error(("metadata", "name"), metadata.name, message))
         seen.setdefault(key, place.line)
-    return faults
+    return errors
 
 
-def _violations(read: Sequence[_Read], file: str) -> list[Fault]:
+def _violations(read: Sequence[_Read], file: str) -> list[FieldError]:
     profiles = {each.item.metadata.name: each.item for each in read if isinstance(each.item, FineTuneProfile)}
-    faults = []
+    errors = []
     for each in read:
         if not isinstance(each.item, FineTuneJob):
             continue
         profile = profiles.get(each.item.spec.resources.profile or "")
         if profile is not None:
             job = resolve_relative_uris(each.item, Path(file).parent)
-            faults += [
-                each.document.fault(parse_path(path), value, f"{show(value)}: {message}")
+            errors += [
+                each.document.error(parse_path(path), value, f"{show(value)}: {message}")
                 for path, value, message in violations(job, profile)
             ]
-    return faults
+    return errors

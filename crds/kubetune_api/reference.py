@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kubetune_api.base import API_VERSION, RULES_KEY, WORDS_KEY
 from kubetune_api.crd import KINDS, Kind, write_or_check
-from kubetune_api.faults import path_text
+from kubetune_api.errors import path_text
 from kubetune_api.schema import Schema, default_text, fields, structural_schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"

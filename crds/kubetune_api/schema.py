@@ -1,6 +1,6 @@
 """One schema per kind, in the structural form that the API server asks for: no references, no `anyOf`, no null.
 
-The CRDs, the page on the API and the sentences of the faults are all made from it.
+The CRDs, the page on the API and the sentences of the errors are all made from it.
 """
 
 import re
@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from kubetune_api.base import RULES_KEY, WORDS_KEY, ApiModel
-from kubetune_api.faults import Path
+from kubetune_api.errors import Path
 
 Schema = dict[str, Any]
 

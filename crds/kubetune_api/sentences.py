@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in sentences for the manifest's author: the value as written, the fault, the remedy."""
+"""What pydantic finds wrong, in sentences for the manifest's author: the value as written, the error, the remedy."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from kubetune_api.base import WORDS_KEY
-from kubetune_api.faults import Path, path_text, show
+from kubetune_api.errors import Path, path_text, show
 from kubetune_api.schema import Schema, at, default_text, fields
 from kubetune_api.yaml_scalars import ScalarError, resolve_plain
 
@@ -154,7 +154,7 @@ def _out_of_range(relation: str, bound: str) -> Callable[[_Case], str]:
 
 def _broken_rule(case: _Case) -> str:
     given = "" if case.value is None or not isinstance(case.value, str | int | float) else f" (given: {case.shown})"
-    return f"{case.context['fault']}{given}"
+    return f"{case.context['error']}{given}"
 
 
 def _range(schema: Schema) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kubetune_api.faults import Fault, Path, path_text, show
+from kubetune_api.errors import FieldError, Path, path_text, show
 from kubetune_api.yaml_scalars import IMPLICIT_TAG, Scalar, ScalarError, resolve, tag_as_written
 from kubetune_api.yaml_syntax import MAX_DEPTH, TOO_DEEP, YamlError, compose
 
@@ -47,23 +47,23 @@ class Document:
             path = path[:-1]
         return self.places[path]
 
-    def fault(self, path: Path, value: object, message: str) -> Fault:
-        """A fault at a path of this document."""
+    def error(self, path: Path, value: object, message: str) -> FieldError:
+        """An error at a path of this document."""
         place = self.place(path)
-        return Fault(path_text(path), value, message, place.line, place.file)
+        return FieldError(path_text(path), value, message, place.line, place.file)
 
 
-def read_documents(text: str, file: str) -> tuple[list[Document], list[Fault]]:
-    """The documents of a text that hold something, and the faults of all of them. Never raises on any text."""
+def read_documents(text: str, file: str) -> tuple[list[Document], list[FieldError]]:
+    """The documents of a text that hold something, and the errors of all of them. Never raises on any text."""
     documents: list[Document] = []
-    faults: list[Fault] = []
+    errors: list[FieldError] = []
     for first_line, chunk in _split(text):
         reading = _Reading(file, first_line)
         document = reading.read(chunk)
-        faults += reading.faults
+        errors += reading.errors
         if document is not None and document.value is not None:
             documents.append(document)
-    return documents, faults
+    return documents, errors
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:
@@ -82,10 +82,10 @@ _WRONG_SEPARATOR = re.compile(r"^---(?!\s*$|[^\S\n]*#).*$", re.MULTILINE)
 
 
 class _Reading:
-    """The reading of one document: what is found wrong gathers in `faults`."""
+    """The reading of one document: what is found wrong gathers in `errors`."""
 
     def __init__(self, file: str, lines_before: int) -> None:
-        self.faults: list[Fault] = []
+        self.errors: list[FieldError] = []
         self._file = file
         self._lines_before = lines_before
         self._places: dict[Path, Place] = {}
@@ -96,13 +96,13 @@ class _Reading:
         """The document, or None if there is none or it cannot be read."""
         if wrong := _WRONG_SEPARATOR.search(text):
             message = "a line that starts with `---` separates documents and holds nothing else; put the rest below it"
-            self._fault((), None, message, text.count("\n", 0, wrong.start()))
+            self._error((), None, message, text.count("\n", 0, wrong.start()))
             return None
         try:
             node = compose(text)
             return None if node is None else Document(self._value(node, (), self._place(node, node)), self._places)
         except YamlError as error:
-            self._fault((), None, error.message, error.line_index)
+            self._error((), None, error.message, error.line_index)
             return None
 
     def _value(self, node: yaml.Node, path: Path, place: Place) -> Any:
@@ -116,7 +116,7 @@ class _Reading:
             return self._scalar(node, path)
         if node.tag not in _CONTAINER_TAGS:
             message = f"the tag {tag_as_written(node.tag)} has no meaning here; remove it"
-            self._fault(path, None, message, node.start_mark.line)
+            self._error(path, None, message, node.start_mark.line)
         with self._opened(node):
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, path)
@@ -136,14 +136,14 @@ class _Reading:
         try:
             value = resolve(node.tag, node.value)
         except ScalarError as error:
-            self._fault(path, node.value, str(error), node.start_mark.line)
+            self._error(path, node.value, str(error), node.start_mark.line)
             return None
         if isinstance(value, str) and not value.isascii():
             try:
                 # JSON writes what lies beyond 16 bits as two escapes, which PyYAML takes for two characters.
                 return value.encode("utf-16", "surrogatepass").decode("utf-16")
             except UnicodeDecodeError:
-                self._fault(path, None, "half a surrogate pair is no character; remove it", node.start_mark.line)
+                self._error(path, None, "half a surrogate pair is no character; remove it", node.start_mark.line)
                 return None
         return value
 
@@ -158,7 +158,7 @@ class _Reading:
             if key in seen:
                 first = self._line(seen[key])
                 message = f"the name stands twice in this group, first on line {first}; keep one of the two"
-                self._fault((*path, key), None, message, line)
+                self._error((*path, key), None, message, line)
                 continue
             seen[key] = line
             if key == _MERGE and key_node.tag == IMPLICIT_TAG:
@@ -172,28 +172,28 @@ class _Reading:
         # Of several, the first wins.
         for source in reversed(sources):
             if not isinstance(source, yaml.MappingNode):
-                self._fault(path, None, "`<<` takes a group of fields, or a list of such groups", node.start_mark.line)
+                self._error(path, None, "`<<` takes a group of fields, or a list of such groups", node.start_mark.line)
                 continue
             with self._opened(source):
                 merged = self._mapping(source, path)
             for name in merged.keys() & seen.keys():
                 message = "`<<` below replaces this value; put `<<` first in the group"
-                self._fault((*path, name), None, message, seen[name])
+                self._error((*path, name), None, message, seen[name])
             fields |= merged
 
     def _key(self, node: yaml.Node, path: Path) -> str | None:
         line = node.start_mark.line
         if not isinstance(node, yaml.ScalarNode):
-            self._fault(path, None, "the name of a field is a text, not a list or a group", line)
+            self._error(path, None, "the name of a field is a text, not a list or a group", line)
             return None
         try:
             key = resolve(node.tag, node.value)
         except ScalarError as error:
-            self._fault(path, node.value, str(error), line)
+            self._error(path, node.value, str(error), line)
             return None
         if key is None or isinstance(key, bool):
             message = f"the name {show(node.value)} is not a text but {show(key)} if it stands without quotes; quote it"
-            self._fault(path, key, message, line)
+            self._error(path, key, message, line)
             return None
         return str(key)
 
@@ -204,5 +204,5 @@ class _Reading:
     def _line(self, index: int) -> int:
         return self._lines_before + index + 1
 
-    def _fault(self, path: Path, value: object, message: str, line_index: int) -> None:
-        self.faults.append(Fault(path_text(path), value, message, self._line(line_index), self._file))
+    def _error(self, path: Path, value: object, message: str, line_index: int) -> None:
+        self.errors.append(FieldError(path_text(path), value, message, self._line(line_index), self._file))

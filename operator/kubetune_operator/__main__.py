@@ -5,8 +5,8 @@ import signal
 import sys
 
 from kubetune_operator.application import Application
-from kubetune_operator.connection import load_connection
-from kubetune_operator.logs import configure
+from kubetune_operator.machinery.connection import load_connection
+from kubetune_operator.machinery.logs import configure
 from kubetune_operator.settings import settings_from
 
 

@@ -8,14 +8,13 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetune_operator import names
-from kubetune_operator.cache import Cache
-from kubetune_operator.cluster import ApiError, Cluster
-from kubetune_operator.connection import Connection
-from kubetune_operator.controller import Controller
-from kubetune_operator.http import serve
-from kubetune_operator.informer import Informer
-from kubetune_operator.kinds import (
+from kubetune_operator.jobs import names
+from kubetune_operator.machinery.api_server import ApiError, Cluster
+from kubetune_operator.machinery.connection import Connection
+from kubetune_operator.machinery.controller import Controller
+from kubetune_operator.machinery.http import serve
+from kubetune_operator.machinery.informer import Informer
+from kubetune_operator.machinery.kinds import (
     CONFIG_MAP,
     FINE_TUNE_JOB,
     FINE_TUNE_PROFILE,
@@ -29,11 +28,12 @@ from kubetune_operator.kinds import (
     SERVICE_ACCOUNT,
     Kind,
 )
-from kubetune_operator.leader import Leader, new_identity
+from kubetune_operator.machinery.leader import Leader, new_identity
+from kubetune_operator.machinery.queue import WorkQueue
+from kubetune_operator.machinery.store import Cache
+from kubetune_operator.machinery.watch import missing, run_watch
 from kubetune_operator.metrics import JobView, Metrics, waiting_since
-from kubetune_operator.queue import WorkQueue
 from kubetune_operator.settings import Settings
-from kubetune_operator.watch import missing, run_watch
 
 _CHILDREN = (RAY_JOB, RAY_CLUSTER, POD, CONFIG_MAP, ROLE, ROLE_BINDING, SERVICE_ACCOUNT, NETWORK_POLICY)
 _PRODUCT = f"{names.MANAGED_BY}={names.PRODUCT}"

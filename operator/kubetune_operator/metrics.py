@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 
 from kubetune_api.status import Attempt, FineTuneJobStatus, Phase, Reason
 from kubetune_api.times import moment
-from kubetune_operator.events import attempt_changes
-from kubetune_operator.kinds import KINDS
+from kubetune_operator.jobs.events import attempt_changes
+from kubetune_operator.machinery.kinds import KINDS
 
 OTHER = "Other"
 """The label of a value that is none of the known ones."""

@@ -95,8 +95,8 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str] = os.
     texts = {name: text for name, text in named.items() if text is not None} | given
     try:
         return Settings(**{name: _parsed(name, text) for name, text in texts.items()})
-    except ValueError as fault:
-        parser.error(str(fault))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _parsed(name: str, text: str) -> Any:

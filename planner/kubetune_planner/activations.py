@@ -8,7 +8,7 @@ autograd really keeps, for every family.
 
 from dataclasses import dataclass
 
-from kubetune_planner.families import FAMILIES
+from kubetune_api.families import FAMILIES
 from kubetune_planner.shape import ModelShape
 
 _FLOAT32 = 4

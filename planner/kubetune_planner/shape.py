@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from kubetune_planner.families import FAMILIES, Family
+from kubetune_api.families import FAMILIES, Family
 
 _TIED = "tie_word_embeddings"
 

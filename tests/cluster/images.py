@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from chart import script
 from cluster.node import CTR, PAUSE, ctr
 from servers.build import SERVERS, binary
+from support.chart import script
 
 builder = script("images")
 """The project's own builder."""

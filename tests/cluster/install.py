@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from chart import CHART, NAMESPACE, RELEASE, helm
 from cluster import images
-from operator_runs import RESTRICTED
 from servers.build import binary, configuration
 from servers.s3 import REGION, S3Server
+from support.chart import CHART, NAMESPACE, RELEASE, helm
+from support.operator_process import RESTRICTED
 
 SECRET = "s3-credentials"
 WEBHOOK_SECONDS = 90.0

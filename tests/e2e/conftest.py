@@ -7,7 +7,7 @@ import pytest
 
 from cluster.__main__ import runs, the_administrator
 from cluster.install import Administrator
-from e2e_jobs import ROOT, RealJob, upload_assets
+from support.e2e_jobs import ROOT, RealJob, upload_assets
 
 
 @pytest.fixture(scope="session")

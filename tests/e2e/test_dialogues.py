@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cluster.install import Administrator
-from e2e_jobs import RealJob, example, metrics_of
+from support.e2e_jobs import RealJob, example, metrics_of
 
 
 def test_smollm2_learns_dialogues_and_its_model_speaks(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.install import Administrator
-from e2e_jobs import RealJob, tiny_job
+from support.e2e_jobs import RealJob, tiny_job
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from chart import NAMESPACE
 from cluster.install import Administrator
-from e2e_jobs import RealJob, a_minute, long_job
+from support.chart import NAMESPACE
+from support.e2e_jobs import RealJob, a_minute, long_job
 
 NewJob = Callable[..., RealJob]
 

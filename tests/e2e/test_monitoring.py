@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from chart import CHART
 from cluster.__main__ import the_prometheus
 from cluster.install import Administrator
-from e2e_jobs import RealJob, long_job, tiny_job
 from servers.prometheus import ALERTS
+from support.chart import CHART
+from support.e2e_jobs import RealJob, long_job, tiny_job
 
 BAD_COLUMN = {"uri": "s3://assets/tiny/rows.csv", "columns": {"text": "body", "label": "label"}}
 

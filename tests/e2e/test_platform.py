@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from chart import NAMESPACE
 from cluster import images
 from cluster.install import KUBERAY, Administrator
-from e2e_jobs import RealJob, a_minute, long_job, tiny_job
+from support.chart import NAMESPACE
+from support.e2e_jobs import RealJob, a_minute, long_job, tiny_job
 
 NewJob = Callable[..., RealJob]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.install import KUEUE, Administrator
-from e2e_jobs import RealJob, tiny_job
+from support.e2e_jobs import RealJob, tiny_job
 
 API = "kueue.x-k8s.io/v1beta2"
 QUOTA = {"cpu": "4", "memory": "9Gi", "ephemeral-storage": "100Gi"}

@@ -11,9 +11,9 @@ import pytest
 
 from cluster import images
 from cluster.install import Administrator
-from e2e_jobs import ROOT
 from servers.build import binary
 from servers.s3 import ACCESS_KEY, SECRET_KEY
+from support.e2e_jobs import ROOT
 
 PAGE = ROOT / "docs" / "quick-start.md"
 ELSEWHERE = ("kind ", "docker ")

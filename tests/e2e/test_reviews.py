@@ -12,10 +12,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from cluster.__main__ import the_prometheus
 from cluster.install import Administrator
-from e2e_jobs import RESULTS, ROOT, RealJob, bucket_at, example, metrics_of
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.prepare import prepare
-from made_up_data import packed_file
+from support.data_files import packed_file
+from support.e2e_jobs import RESULTS, ROOT, RealJob, bucket_at, example, metrics_of
 
 MANIFESTS = "kubetune-output/default/reviews/*/manifest.json"
 

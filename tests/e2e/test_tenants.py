@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.install import SECRET, Administrator
-from e2e_jobs import RealJob, a_minute
+from support.e2e_jobs import RealJob, a_minute
 
 ASK = """
 import json, os, ssl, sys, urllib.error, urllib.request

@@ -11,7 +11,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from job_cases import (
+from kubetune_api.base import ApiModel
+from kubetune_api.crd import FOLDER, KINDS
+from kubetune_api.errors import FieldError
+from kubetune_api.job import FineTuneJob
+from kubetune_api.manifest import read_manifest
+from kubetune_api.profile import FineTuneProfile
+from servers.kube import Answer, ApiServer
+from support.job_cases import (
     JOB,
     NAMES_WRONG,
     PROFILE_RULES_BROKEN,
@@ -22,13 +29,6 @@ from job_cases import (
     Case,
     edited,
 )
-from kubetune_api.base import ApiModel
-from kubetune_api.crd import FOLDER, KINDS
-from kubetune_api.faults import Fault
-from kubetune_api.job import FineTuneJob
-from kubetune_api.manifest import read_manifest
-from kubetune_api.profile import FineTuneProfile
-from servers.kube import Answer, ApiServer
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JOBS = "/apis/kubetune.dev/v1alpha1/namespaces/default/finetunejobs"
@@ -53,9 +53,9 @@ def judged_by_server(cluster: ApiServer, manifest: dict[str, Any]) -> Answer:
     return cluster.create(PROFILES if manifest["kind"] == "FineTuneProfile" else JOBS, manifest, dryRun="All")
 
 
-def judged_by_models(manifest: dict[str, Any]) -> tuple[Fault, ...]:
-    """The faults that `kubetune validate` would report."""
-    return read_manifest(json.dumps(manifest), "manifest.json").faults
+def judged_by_models(manifest: dict[str, Any]) -> tuple[FieldError, ...]:
+    """The errors that `kubetune validate` would report."""
+    return read_manifest(json.dumps(manifest), "manifest.json").errors
 
 
 def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
@@ -71,7 +71,7 @@ def test_a_definition_has_a_structural_schema_and_accepted_names(cluster: ApiSer
 
 def test_the_server_fills_in_the_defaults_that_the_models_have(cluster: ApiServer) -> None:
     answer = judged_by_server(cluster, JOB)
-    assert answer.body["spec"] == FineTuneJob.model_validate(JOB).spec.manifest()
+    assert answer.body["spec"] == FineTuneJob.model_validate(JOB).spec.to_dict()
 
 
 @each((*RIGHT, *PROFILES_RIGHT))
@@ -87,31 +87,31 @@ def test_a_wrong_field_is_refused_by_both(cluster: ApiServer, case: Case) -> Non
     answer = judged_by_server(cluster, case.manifest)
     assert not answer.accepted
     assert case.field in answer.message
-    assert case.field in {fault.path for fault in judged_by_models(case.manifest)}
+    assert case.field in {error.path for error in judged_by_models(case.manifest)}
 
 
 @each(NAMES_WRONG)
 def test_a_wrong_name_is_refused_by_both(cluster: ApiServer, case: Case) -> None:
     answer = judged_by_server(cluster, case.manifest)
     assert "metadata.name is at most 37 lowercase letters" in answer.message
-    assert case.field in {fault.path for fault in judged_by_models(case.manifest)}
+    assert case.field in {error.path for error in judged_by_models(case.manifest)}
 
 
 @each((*RULES_BROKEN, *PROFILE_RULES_BROKEN))
 def test_a_broken_rule_is_reported_by_both_at_the_same_field_in_the_same_words(cluster: ApiServer, case: Case) -> None:
-    faults = judged_by_models(case.manifest)
-    assert case.field in {fault.path for fault in faults}
+    errors = judged_by_models(case.manifest)
+    assert case.field in {error.path for error in errors}
     causes = judged_by_server(cluster, case.manifest).body["details"]["causes"]
     # Ours end with the value, where there is one; the server's begin with "Invalid value: ".
-    said = {(fault.path, fault.message.partition(" (given: ")[0]) for fault in faults}
+    said = {(error.path, error.message.partition(" (given: ")[0]) for error in errors}
     assert {(cause["field"], cause["message"].partition(": ")[2]) for cause in causes} == said
 
 
 def test_every_rule_has_a_case_that_breaks_it() -> None:
     broken = {
-        (re.sub(r"\[\d+\]", "", fault.path), fault.message.partition(" (given: ")[0])
+        (re.sub(r"\[\d+\]", "", error.path), error.message.partition(" (given: ")[0])
         for case in (*RULES_BROKEN, *PROFILE_RULES_BROKEN, *WRONG)
-        for fault in judged_by_models(case.manifest)
+        for error in judged_by_models(case.manifest)
     }
     assert {*rules_below(FineTuneJob), *rules_below(FineTuneProfile)} - broken == set()
 

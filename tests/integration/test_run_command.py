@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from kubetune_api.status import FineTuneJobStatus, Reason
 from servers.s3 import S3Server
-from tiny_tokenizers import bert_like
+from support.tiny_tokenizers import bert_like
 
 TEXTS = {"good": "the cast is great and the story moving, take {}", "bad": "a dull film, not what was good, take {}"}
 

@@ -1,4 +1,4 @@
-"""A server that answers every request in the same way, for faults that no real server makes on demand."""
+"""A server that answers every request in the same way, for errors that no real server makes on demand."""
 
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler

@@ -14,9 +14,9 @@ from kubetune_api.manifest import read_manifest
 from kubetune_api.schema import fields, structural_schema
 from kubetune_api.status import Reason
 from kubetune_cli.main import app
-from kubetune_operator.failures import POLICIES, policy
+from kubetune_operator.jobs.failures import POLICIES, policy
+from kubetune_operator.jobs.verdict import SAID_BY_TRAINERS
 from kubetune_operator.settings import Settings, variable
-from kubetune_operator.verdict import SAID_BY_TRAINERS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -134,7 +134,7 @@ def test_whole_manifests_of_the_pages_are_right() -> None:
     manifests = [(page, block) for page, block in blocks("yaml") if block.startswith("apiVersion: kubetune.dev/")]
     assert manifests
     for page, block in manifests:
-        assert [str(fault) for fault in read_manifest(block, by_name(page)).faults] == []
+        assert [str(error) for error in read_manifest(block, by_name(page)).errors] == []
 
 
 def test_the_readme_shows_the_manifest_of_the_demo() -> None:
@@ -154,7 +154,7 @@ def test_every_example_is_right_and_listed() -> None:
     listed = _LINK.findall(text_of(ROOT / "examples" / "README.md"))
     for example in sorted((ROOT / "examples").glob("*.yaml")):
         manifest = read_manifest(example.read_text(encoding="utf-8"), example.name)
-        assert [str(fault) for fault in manifest.faults] == []
+        assert [str(error) for error in manifest.errors] == []
         assert manifest.jobs
         assert example.name in listed
 

@@ -9,7 +9,7 @@ from lupa import LuaRuntime
 
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import moment
-from kubetune_operator.standing import Standing, with_standing
+from kubetune_operator.jobs.state import Standing, with_standing
 
 PAGE = Path(__file__).parents[2] / "docs" / "gitops.md"
 NOW = moment("2026-01-01T00:00:00Z")
@@ -21,7 +21,7 @@ def health(status: FineTuneJobStatus | None, generation: int = 1) -> tuple[str, 
     (script,) = yaml.safe_load(found[1])["data"].values()
     lua = LuaRuntime(unpack_returned_tuples=True)
     judge = lua.eval(f"function(obj) {script} end")
-    thing = {"metadata": {"generation": generation}, **({"status": status.manifest()} if status else {})}
+    thing = {"metadata": {"generation": generation}, **({"status": status.to_dict()} if status else {})}
     answer = judge(lua.table_from(thing, recursive=True))
     return answer["status"], answer["message"]
 

@@ -18,7 +18,7 @@ from kubetune_api.times import timestamp
 from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.events import JsonLines, LastProgress
-from kubetune_trainer.reporting import Reporter
+from kubetune_trainer.status_reporter import Reporter
 
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTED = "the run was interrupted before it was over; a model is published only if its manifest exists"
@@ -79,34 +79,34 @@ def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[Reporter
 
     signal.signal(signal.SIGTERM, interrupted)
     try:
-        # Imported here: torch and Ray take seconds, and a fault in them must reach the user as an event too.
+        # Imported here: torch and Ray take seconds, and an error in them must reach the user as an event too.
         from kubetune_trainer.driver import execute
 
         published = execute(run, listener=listener, cache=cache, started_at=started_at, now=_now)
-    except RunError as fault:
+    except RunError as error:
         traceback.print_exc()
-        return failed(fault.reason, fault.message)
-    except OSError as fault:
+        return failed(error.reason, error.message)
+    except OSError as error:
         traceback.print_exc()
-        return failed(*_explain(fault))
+        return failed(*_explain(error))
     except SystemExit:
         return failed(Reason.INTERRUPTED, _INTERRUPTED)
-    except Exception as fault:  # whatever it was, the user gets a status, and the log the whole of it
+    except Exception as error:  # whatever it was, the user gets a status, and the log the whole of it
         traceback.print_exc()
-        return failed(Reason.UNKNOWN, f"{type(fault).__name__}: {fault}")
+        return failed(Reason.UNKNOWN, f"{type(error).__name__}: {error}")
     finally:
         # All that is left is to tell the end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return published.status(listener.last)
 
 
-def _explain(fault: OSError) -> tuple[str, str]:
-    if storage_is_full(fault):
-        where = fault.filename or "a temporary file"
+def _explain(error: OSError) -> tuple[str, str]:
+    if storage_is_full(error):
+        where = error.filename or "a temporary file"
         return Reason.STORAGE_FAILED, (
             f"the disk is full ({where}); free some space, or set TMPDIR to a folder on a larger disk"
         )
-    return Reason.UNKNOWN, f"{type(fault).__name__}: {fault}"
+    return Reason.UNKNOWN, f"{type(error).__name__}: {error}"
 
 
 def _now() -> str:

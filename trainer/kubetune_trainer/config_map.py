@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from kubetune_api.report import KEY
 from kubetune_api.run import ReportTo
+from kubetune_api.run_report import KEY
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts a pod's token and the certificate of the API server."""

@@ -14,19 +14,19 @@ from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_f
 from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.tensors import Expectation
 from kubetune_trainer.artifact.verify import verify
-from kubetune_trainer.cluster import BoardReader, accelerators, new_board, ray_cluster, run_workers
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
+from kubetune_trainer.handoff import TrainedModel, WorkerTask
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.progress import ProgressTeller
+from kubetune_trainer.ray_runtime import BoardReader, accelerators, new_board, ray_cluster, run_workers
 from kubetune_trainer.records import BaseModel, RunRecord
 from kubetune_trainer.report import render_card, render_report, write_metrics
 from kubetune_trainer.storage.credentials import Credentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.task import TrainedModel, WorkerTask
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
 from kubetune_trainer.training.zero import stage_for

@@ -1,4 +1,4 @@
-"""Faults of a run, each with the reason constant that its status will carry."""
+"""Errors of a run, each with the reason constant that its status will carry."""
 
 import errno
 
@@ -19,30 +19,30 @@ class RunError(Exception):
 
 
 def invalid_data(message: str) -> RunError:
-    """A fault of the dataset."""
+    """An error of the dataset."""
     return RunError(Reason.INVALID_DATA, message)
 
 
 def invalid_model(message: str) -> RunError:
-    """A fault of the pretrained model."""
+    """An error of the pretrained model."""
     return RunError(Reason.INVALID_MODEL, message)
 
 
-def storage_is_full(fault: BaseException) -> bool:
+def storage_is_full(error: BaseException) -> bool:
     """Whether a write failed for want of space or quota."""
-    if isinstance(fault, OSError):
-        return fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     # It knows its operating system's error by the text alone; and not everybody who asks has imported safetensors.
-    return type(fault).__name__ == "SafetensorError" and f"(os error {errno.ENOSPC})" in str(fault)
+    return type(error).__name__ == "SafetensorError" and f"(os error {errno.ENOSPC})" in str(error)
 
 
-def is_out_of_memory(fault: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python, torch or Ray had no memory left."""
     return (
-        isinstance(fault, MemoryError)
+        isinstance(error, MemoryError)
         # torch's and Ray's: not everybody who asks has imported them.
-        or any(kind.__name__ == "OutOfMemoryError" for kind in type(fault).__mro__)
-        or (isinstance(fault, RuntimeError) and "can't allocate memory" in str(fault))
+        or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
 
 

@@ -50,7 +50,7 @@ class JsonLines:
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""
-        self._write("progress", progress=progress.manifest())
+        self._write("progress", progress=progress.to_dict())
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""
@@ -58,7 +58,7 @@ class JsonLines:
 
     def finished(self, status: FineTuneJobStatus) -> None:
         """See `Listener`."""
-        self._write("finished", status=status.manifest())
+        self._write("finished", status=status.to_dict())
 
     def _write(self, event: str, **content: Any) -> None:
         self.stream.write(json.dumps({"event": event, **content}) + "\n")

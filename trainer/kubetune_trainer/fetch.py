@@ -1,6 +1,6 @@
 """Fetches one object for the command line: `python -m kubetune_trainer.fetch URI FILE`.
 
-The command line imports nothing of the trainer; this is how it reads object storage. Faults go to standard error, as
+The command line imports nothing of the trainer; this is how it reads object storage. Errors go to standard error, as
 sentences.
 """
 
@@ -19,14 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("uri", help="file://, s3://, gs:// or az://")
     parser.add_argument("file", type=Path, help="where it goes, over what is there")
     asked = parser.parse_args(arguments)
-    fault = fetch(asked.uri, asked.file)
-    if fault:
-        sys.stderr.write(f"{fault}\n")
-    return FAILED if fault else FETCHED
+    error = fetch(asked.uri, asked.file)
+    if error:
+        sys.stderr.write(f"{error}\n")
+    return FAILED if error else FETCHED
 
 
 def fetch(uri: str, file: Path) -> str | None:
-    """Fetches the object, whole or not at all; returns the fault, if there is one."""
+    """Fetches the object, whole or not at all; returns the error, if there is one."""
     try:
         from kubetune_trainer.errors import RunError
         from kubetune_trainer.storage.locations import Location
@@ -45,8 +45,8 @@ def fetch(uri: str, file: Path) -> str | None:
             part.replace(file)
     except MissingObjectError:
         return f"There is nothing at {uri}; was it deleted since?"
-    except RunError as fault:
-        return fault.message
+    except RunError as error:
+        return error.message
     except OSError as error:
         return f"{file} could not be written: {error.strerror or error}; name another file with -o."
     return None

@@ -12,6 +12,7 @@ from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.reopen import stored_shapes
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.handoff import TrainedModel, WorkerTask
 from kubetune_trainer.model.freeze import may_stay
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
@@ -19,7 +20,6 @@ from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
 from kubetune_trainer.storage.credentials import Credentials
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.task import TrainedModel, WorkerTask
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine, whole_state
 from kubetune_trainer.training.loop import Loop

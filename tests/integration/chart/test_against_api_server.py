@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from chart import FULL_VALUES, NAMESPACE, Object, only, rendered
 from kubetune_api.crd import FOLDER, KINDS
 from servers.kube import Answer, ApiServer
+from support.chart import FULL_VALUES, NAMESPACE, Object, only, rendered
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}

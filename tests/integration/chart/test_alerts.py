@@ -6,15 +6,15 @@ from pathlib import Path
 
 import yaml
 
-from chart import CHART
 from servers.build import binary
+from support.chart import CHART
 
 ALERTS = CHART / "files" / "alerts.yaml"
 CASES = Path(__file__).parent / "alerts_test.yaml"
 
 
 def promtool(*arguments: str | Path) -> str:
-    """What promtool says, which finds no fault."""
+    """What promtool says, which finds no error."""
     done = subprocess.run([binary("promtool"), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chart import CHART, script
+from support.chart import CHART, script
 
 images = script("images")
 ROOT = CHART.parents[1]

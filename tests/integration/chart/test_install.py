@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chart import CHART, FULL_VALUES, NAMESPACE, Object, helm
-from job_cases import JOB
 from servers.control_plane import ControlPlane, running_control_plane
 from servers.kubelet import Kubelet
+from support.chart import CHART, FULL_VALUES, NAMESPACE, Object, helm
+from support.job_cases import JOB
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PROFILE = "/apis/kubetune.dev/v1alpha1/finetuneprofiles/default"

@@ -6,18 +6,19 @@ from typing import Any
 import pytest
 import yaml
 
-from chart import CHART, FULL_VALUES, NAMESPACE, chart_rules, helm, only, rendered, template
 from kubetune_api.crd import FOLDER
-from kubetune_operator import leader, names
+from kubetune_operator.jobs import names
+from kubetune_operator.machinery import leader
 from kubetune_operator.settings import settings_from
 from servers.build import SERVERS
+from support.chart import CHART, FULL_VALUES, NAMESPACE, chart_rules, helm, only, rendered, template
 
 KEEP = "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n"
 PROFILE_API = ("--api-versions", "kubetune.dev/v1alpha1/FineTuneProfile")
 
 
 @pytest.mark.parametrize("values", [{}, FULL_VALUES], ids=["the defaults", "everything"])
-def test_helm_finds_no_fault_with_the_chart(values: dict[str, Any]) -> None:
+def test_helm_finds_no_error_with_the_chart(values: dict[str, Any]) -> None:
     done = helm("lint", "--strict", CHART, "--kube-version", SERVERS["kube-apiserver"].version, values=values)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[WARNING]" not in done.stdout

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli_desk import NODE, Desk, LogServer, done
 from kubetune_api.crd import FOLDER
 from servers.kube import ApiServer
+from support.cli import NODE, Desk, LogServer, done
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """`kubetune logs` as a person calls it: through a real API server, from a kubelet that the tests play."""
 
-from cli_desk import ENDED, Desk
-from fake_cluster_of_jobs import artifact, attempt
+from support.cli import ENDED, Desk
+from support.fake_cluster import artifact, attempt
 
 RUNNING = {"phase": "Running", "message": "Training.", "attempts": [attempt(1)]}
 FIRST = attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.", free=True)

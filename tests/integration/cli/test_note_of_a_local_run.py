@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from cli_desk import SECONDS, command
-from job_cases import edited
+from support.cli import SECONDS, command
+from support.job_cases import edited
 
 
 def test_a_local_run_prints_one_note_and_goes_on_though_the_job_is_suspended(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cli_desk import Desk
-from fake_cluster_of_jobs import artifact
 from servers.s3 import S3Server
+from support.cli import Desk
+from support.fake_cluster import artifact
 
 PAGE = b"<!doctype html><title>reviews</title>"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli_desk import ENDED, STARTED, Desk, Running
-from fake_cluster_of_jobs import artifact, attempt
 from servers.kube import ApiServer
+from support.cli import ENDED, STARTED, Desk, Running
+from support.fake_cluster import artifact, attempt
 
 RUNNING = {
     "phase": "Running",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from operator_runs import RESTRICTED, Operator, PlayedJob, install, running
 from servers.control_plane import ControlPlane, running_control_plane
 from servers.kubelet import Kubelet
 from servers.proxy import Proxy
+from support.operator_process import RESTRICTED, Operator, PlayedJob, install, running
 
 
 @pytest.fixture(scope="package")

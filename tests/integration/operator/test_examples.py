@@ -4,9 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from operator_runs import GROUP, RESTRICTED, Operator, PlayedJob
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
+from support.operator_process import GROUP, RESTRICTED, Operator, PlayedJob
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "cluster.yaml"
 

@@ -5,11 +5,11 @@ import secrets
 
 import pytest
 
-from operator_faults import Life, Writes, begin, created, cut_after, end_of, live, namespaces
-from operator_runs import Operator, settled
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import WRITES, LoseReply, Proxy
+from support.fault_injection import Life, Writes, begin, created, cut_after, end_of, live, namespaces
+from support.operator_process import Operator, settled
 
 
 @pytest.mark.parametrize("failures", [pytest.param(0, id="one attempt"), pytest.param(1, id="a retry")])

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from operator_faults import Life, begin, created, end_of, live, namespaces, steal_ray_job
-from operator_runs import RAY, Operator, running, settled
 from servers.components import Component
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
+from support.fault_injection import Life, begin, created, end_of, live, namespaces, steal_ray_job
+from support.operator_process import RAY, Operator, running, settled
 
 
 def trains(life: Life) -> bool:

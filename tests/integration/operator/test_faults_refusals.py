@@ -1,10 +1,10 @@
 """What a cluster takes nothing into: a quota that is used up, a namespace that ends."""
 
-from operator_faults import Life, Writes, begin, live
-from operator_runs import Operator, settled
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import Proxy
+from support.fault_injection import Life, Writes, begin, live
+from support.operator_process import Operator, settled
 
 RIGHTS = "/apis/rbac.authorization.k8s.io/v1"
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from operator_faults import Writes, begin, created, disturb_every_third, end_of, live, namespaces
-from operator_runs import Operator, settled
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import READS, Answer, Fault, LoseReply, LoseRequest, Proxy
+from support.fault_injection import Writes, begin, created, disturb_every_third, end_of, live, namespaces
+from support.operator_process import Operator, settled
 
 FAULTS: dict[str, Fault] = {
     "lost-reply": LoseReply(),

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from operator_faults import Life, Writes, begin, live
-from operator_runs import Operator, install, running, settled
 from servers.control_plane import ControlPlane, running_control_plane
 from servers.kube_client import KubeClient
 from servers.kubelet import Kubelet
 from servers.proxy import Proxy
+from support.fault_injection import Life, Writes, begin, live
+from support.operator_process import Operator, install, running, settled
 
 RIGHTS = "/apis/rbac.authorization.k8s.io/v1"
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from operator_faults import FOR_EVER, Life, Writes, begin, created, end_of, live, steal_ray_job
-from operator_runs import Operator, settled
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import READS, Answer, Proxy
+from support.fault_injection import FOR_EVER, Life, Writes, begin, created, end_of, live, steal_ray_job
+from support.operator_process import Operator, settled
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from operator_runs import Operator, PlayedJob, running
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
+from support.operator_process import Operator, PlayedJob, running
 
 
 @pytest.fixture

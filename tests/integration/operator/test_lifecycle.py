@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from operator_runs import RAY, Operator, PlayedJob, make_profile, settled
 from servers.control_plane import ControlPlane
+from support.operator_process import RAY, Operator, PlayedJob, make_profile, settled
 
 NewJob = Callable[[], PlayedJob]
 

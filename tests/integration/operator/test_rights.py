@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from chart import NAMESPACE, RELEASE, Rule, chart_rules, only, rendered
-from kubetune_operator.connection import Connection, load_connection
-from kubetune_operator.leader import NAME
-from operator_rights import RBAC, Account, ShortLife, path_of, until, working
-from operator_runs import GROUP, RAY, RESTRICTED, Operator, PlayedJob, job_body, running
+from kubetune_operator.machinery.connection import Connection, load_connection
+from kubetune_operator.machinery.leader import NAME
 from servers.control_plane import ControlPlane
 from servers.kube_client import KubeClient
 from servers.kubelet import Kubelet
+from support.chart import NAMESPACE, RELEASE, Rule, chart_rules, only, rendered
+from support.operator_process import GROUP, RAY, RESTRICTED, Operator, PlayedJob, job_body, running
+from support.operator_rights import RBAC, Account, ShortLife, path_of, until, working
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}"
 REQUESTS = "kubetune_api_requests_total"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from operator_runs import GROUP, RAY, Operator, PlayedJob, job_body, make_profile, settled
 from servers.control_plane import ControlPlane
+from support.operator_process import GROUP, RAY, Operator, PlayedJob, job_body, make_profile, settled
 
 NewJob = Callable[[], PlayedJob]
 

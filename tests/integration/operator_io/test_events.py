@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Reason
-from kubetune_operator.events import JobRef, events_of
-from kubetune_operator.kinds import EVENT, NAMESPACE, Object
+from kubetune_operator.jobs.events import JobRef, events_of
+from kubetune_operator.machinery.kinds import EVENT, NAMESPACE, Object
 from servers.kube import ApiServer
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

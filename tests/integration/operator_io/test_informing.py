@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.cluster import Cluster
-from kubetune_operator.informer import Informer
-from kubetune_operator.kinds import CONFIG_MAP, Kind
-from live_api import RIGHTS, Changes, allow, aside, briefly, cluster_of, in_background, run, until
+from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.informer import Informer
+from kubetune_operator.machinery.kinds import CONFIG_MAP, Kind
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.proxy import READS, Answer, Proxy
+from support.live_api import RIGHTS, Changes, allow, aside, briefly, cluster_of, in_background, run, until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 WATCHES = r"configmaps\?.*watch=true"
@@ -212,7 +212,7 @@ def test_whatever_breaks_in_the_end_every_change_was_told(
 ) -> None:
     """Three informers, connections that break at random, and answers that refuse: the last state is the server's."""
     chance = random.Random(7)
-    faults = [Answer(500), Answer(503, retry_after=0), Answer(429, retry_after=0), Answer(410, "Expired")]
+    errors = [Answer(500), Answer(503, retry_after=0), Answer(429, retry_after=0), Answer(410, "Expired")]
 
     async def scenario() -> None:
         everyone = [Changes(namespace) for _ in range(3)]
@@ -229,7 +229,7 @@ def test_whatever_breaks_in_the_end_every_change_was_told(
                     if chance.random() < 0.4:
                         await aside(remove, server, namespace, name)
                     if chance.random() < 0.5:
-                        proxy.disturb(chance.choice(faults), methods=READS, path="configmaps", times=2)
+                        proxy.disturb(chance.choice(errors), methods=READS, path="configmaps", times=2)
                         proxy.cut()
                 await aside(put, server, namespace, "last")
                 for changes in everyone:

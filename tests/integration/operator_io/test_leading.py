@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_operator.cluster import Cluster
-from kubetune_operator.leader import Leader, boot_clock
+from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.leader import Leader, boot_clock
 from kubetune_operator.settings import Settings
-from live_api import aside, cluster_of, in_background, run, until
 from servers.kube import ApiServer
 from servers.processes import Process
 from servers.proxy import LoseReply, Proxy
+from support.live_api import aside, cluster_of, in_background, run, until
 
 LEASE_SECONDS, RENEW_SECONDS = 5.0, 2.5
 ALONE = f"""
 import asyncio, sys, time
-from kubetune_operator.cluster import Cluster
-from kubetune_operator.connection import load_connection
-from kubetune_operator.leader import Leader, boot_clock
+from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.connection import load_connection
+from kubetune_operator.machinery.leader import Leader, boot_clock
 from kubetune_operator.settings import Settings
 
 async def main():

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from job_cases import edited
-from kubetune_operator import names
-from kubetune_operator.cluster import ApiError, Cluster, NotLeaderError
-from kubetune_operator.connection import in_cluster
-from kubetune_operator.kinds import CONFIG_MAP, FINE_TUNE_JOB, NAMESPACE, RAY_CLUSTER, Object
-from live_api import aside, cluster_of, run
+from kubetune_operator.jobs import names
+from kubetune_operator.machinery.api_server import ApiError, Cluster, NotLeaderError
+from kubetune_operator.machinery.connection import in_cluster
+from kubetune_operator.machinery.kinds import CONFIG_MAP, FINE_TUNE_JOB, NAMESPACE, RAY_CLUSTER, Object
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.processes import free_port
 from servers.proxy import READS, Answer, Delay, LoseReply, LoseRequest, Proxy
+from support.job_cases import edited
+from support.live_api import aside, cluster_of, run
 
 
 def config_map(namespace: str, name: str = "notes", **data: str) -> Object:

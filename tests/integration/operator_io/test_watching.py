@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from job_cases import edited
-from kubetune_operator.kinds import FINE_TUNE_JOB
-from kubetune_operator.watch import missing, run_watch
-from live_api import Changes, allow, aside, cluster_of, connection_of, in_background, run, until
+from kubetune_operator.machinery.kinds import FINE_TUNE_JOB
+from kubetune_operator.machinery.watch import missing, run_watch
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.proxy import READS, WRITES, Answer, Proxy
+from support.job_cases import edited
+from support.live_api import Changes, allow, aside, cluster_of, connection_of, in_background, run, until
 
 KIND = r"^/apis/kubetune\.dev/v1alpha1$|^/apis/kubetune\.dev/v1alpha1\?$"
 

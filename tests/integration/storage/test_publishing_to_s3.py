@@ -15,8 +15,8 @@ from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import claim, commit, upload_folder
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import Store
-from made_up_runs import classification
 from servers.s3 import S3Server
+from support.run_records import classification
 
 NOW = "2026-03-02T09:14:07Z"
 PART = 2**20

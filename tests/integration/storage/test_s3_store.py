@@ -17,7 +17,7 @@ from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import MissingObjectError, Store
 from kubetune_trainer.storage.trees import StoreSource, fetch
 from servers.s3 import S3Server
-from stores import put
+from support.stores import put
 
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
 

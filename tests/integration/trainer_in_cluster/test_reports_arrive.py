@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from head_account import CONFIG_MAP, HeadAccount
 from kubetune_api.outcome import Ending
-from kubetune_api.report import Report
 from kubetune_api.run import ReportTo
+from kubetune_api.run_report import RunReport
 from kubetune_api.status import Progress
 from kubetune_trainer.config_map import ConfigMap, ReportError
-from kubetune_trainer.reporting import Reporter, Schedule
+from kubetune_trainer.status_reporter import Reporter, Schedule
 from servers.kube import ApiServer
+from support.head_account import CONFIG_MAP, HeadAccount
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_reports_replace_each_other_and_nothing_else(head: HeadAccount) -> None:
     after = head.config_map()
     assert after["data"].keys() == {"other", "report.json"}
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
-    report = Report.model_validate_json(after["data"]["report.json"])
+    report = RunReport.model_validate_json(after["data"]["report.json"])
     assert (report.attempt, report.execution, report.progress) == (2, 4, progress(7))
     assert report.finished == ending.succeeded()
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from head_account import CONFIG_MAP, HeadAccount
 from kubetune_api.manifest import read_manifest
-from kubetune_api.report import Report
 from kubetune_api.run import ReportTo, Run
+from kubetune_api.run_report import RunReport
 from kubetune_api.status import Reason
 from kubetune_api.uris import resolve_relative_uris
 from servers.kube import ApiServer
 from servers.ray_nodes import RayNodes
-from tiny import saved, tiny_model
-from tiny_runs import hard_rows, manifest, write_csv
+from support.head_account import CONFIG_MAP, HeadAccount
+from support.tiny_models import saved, tiny_model
+from support.tiny_runs import hard_rows, manifest, write_csv
 
 WAIT = 600
 
@@ -104,14 +104,14 @@ def test_a_run_waits_for_its_nodes_reports_its_end_and_is_not_trained_twice(
     assert report.progress is not None
     assert report.progress.step == report.progress.total_steps
     assert "there is a place for 0 of 2 workers" in first.log.read_text()
-    assert first.events("finished") == [{"event": "finished", "status": report.finished.manifest()}]
+    assert first.events("finished") == [{"event": "finished", "status": report.finished.to_dict()}]
     assert first.events("claimed") == [{"event": "claimed", "execution": 1}]
     root = tmp_path / "out" / "team-a" / "tiny" / "uid-1"
     assert json.loads((root / "manifest.json").read_bytes())["provenance"]["workers"] == 2
     adopts_what_was_published(head, nodes, tmp_path, run, report)
 
 
-def adopts_what_was_published(head: HeadAccount, nodes: RayNodes, folder: Path, run: Run, before: Report) -> None:
+def adopts_what_was_published(head: HeadAccount, nodes: RayNodes, folder: Path, run: Run, before: RunReport) -> None:
     """Whatever became of the first attempt: its answer is lost, and the next one starts."""
     root = folder / "out" / "team-a" / "tiny" / "uid-1"
     state = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

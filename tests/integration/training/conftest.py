@@ -2,8 +2,8 @@
 
 import pytest
 
-from processes import run_ranks
-from training_cases import BF16, LONG, SPREAD, Case, Trained, train_each
+from support.processes import run_ranks
+from support.training_cases import BF16, LONG, SPREAD, Case, Trained, train_each
 
 Group = list[dict[Case, Trained]]
 """What each rank of a group came to."""

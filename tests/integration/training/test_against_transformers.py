@@ -10,7 +10,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from kubetune_trainer.data.prepared import EncodedSplit
-from training_cases import BATCH, LONG, Case, Trained
+from support.training_cases import BATCH, LONG, Case, Trained
 
 TOLERANCE = 1e-3
 

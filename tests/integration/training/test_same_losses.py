@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training_cases import BF16, SPREAD, TIED, Case, Trained
+from support.training_cases import BF16, SPREAD, TIED, Case, Trained
 
 TOLERANCE = 1e-3
 GOLDEN = Path(__file__).parents[2] / "golden"

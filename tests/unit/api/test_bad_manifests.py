@@ -1,4 +1,4 @@
-"""Every fault that an author can make, with the exact words that come back."""
+"""Every error that an author can make, with the exact words that come back."""
 
 from dataclasses import dataclass
 
@@ -33,17 +33,17 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass(frozen=True)
 class Case:
-    """A good manifest with one text replaced, and the faults that come back."""
+    """A good manifest with one text replaced, and the errors that come back."""
 
     what: str
     old: str
     new: str
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
 
 
-def case(what: str, old: str, new: str, *faults: str) -> Case:
+def case(what: str, old: str, new: str, *errors: str) -> Case:
     assert old in GOOD, old
-    return Case(what, old, new, tuple(f"job.yaml:{fault}" for fault in faults))
+    return Case(what, old, new, tuple(f"job.yaml:{error}" for error in errors))
 
 
 TRAINING_FIELDS = (
@@ -493,7 +493,7 @@ DOCUMENTS = [
         '25: metadata.name: "reviews" stands here and on line 4; the later replaces the earlier; rename one',
     ),
     case(
-        "the faults of all documents come together, each with its own line",
+        "the errors of all documents come together, each with its own line",
         GOOD,
         GOOD.replace("epochs: 2", "epochs: 0") + "---\na: [\n---\n- a\n---\n" + GOOD.replace("type: Seq", "type: Foo"),
         "14: spec.training.epochs: 0 is less than 1; give 1 to 1000",
@@ -631,7 +631,7 @@ ALL = [*FIELDS, *TYPES, *VALUES, *RULES, *DOCUMENTS, *SYNTAX]
 
 
 def test_the_manifest_that_the_cases_start_from_is_right() -> None:
-    assert read_manifest(GOOD, "job.yaml").faults == ()
+    assert read_manifest(GOOD, "job.yaml").errors == ()
 
 
 @pytest.mark.parametrize("case", [pytest.param(each, id=each.what) for each in ALL])
@@ -639,11 +639,11 @@ def test_a_bad_manifest_is_told_exactly_what_is_wrong(case: Case) -> None:
     text = GOOD.replace(case.old, case.new, 1)
     if "profile: small" in text:
         text += PROFILE
-    assert [str(fault) for fault in read_manifest(text, "job.yaml").faults] == list(case.faults)
+    assert [str(error) for error in read_manifest(text, "job.yaml").errors] == list(case.errors)
 
 
 @pytest.mark.parametrize(
-    ("data", "fault"),
+    ("data", "error"),
     [
         pytest.param(
             b"", "job.yaml: the file holds no object; write a FineTuneJob into it", id="an empty file is refused"
@@ -673,19 +673,19 @@ def test_a_bad_manifest_is_told_exactly_what_is_wrong(case: Case) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_manifest_is_refused(data: bytes, fault: str) -> None:
-    assert [str(each) for each in read_manifest(data, "job.yaml").faults] == [fault]
+def test_a_file_that_is_no_manifest_is_refused(data: bytes, error: str) -> None:
+    assert [str(each) for each in read_manifest(data, "job.yaml").errors] == [error]
 
 
-def test_a_fault_carries_its_parts() -> None:
-    (fault,) = read_manifest(GOOD.replace("epochs: 2", "epochs: 0"), "job.yaml").faults
-    assert (fault.file, fault.line, fault.path, fault.value) == ("job.yaml", 14, "spec.training.epochs", 0)
+def test_a_error_carries_its_parts() -> None:
+    (error,) = read_manifest(GOOD.replace("epochs: 2", "epochs: 0"), "job.yaml").errors
+    assert (error.file, error.line, error.path, error.value) == ("job.yaml", 14, "spec.training.epochs", 0)
 
 
 def test_a_good_document_is_read_beside_a_bad_one() -> None:
     manifest = read_manifest(GOOD + "---\n" + GOOD.replace("epochs: 2", "epochs: 0"), "job.yaml")
     assert [job.metadata.name for job in manifest.jobs] == ["reviews"]
-    assert len(manifest.faults) == 1
+    assert len(manifest.errors) == 1
 
 
 def test_every_case_is_a_sentence_of_its_own() -> None:

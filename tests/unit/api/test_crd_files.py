@@ -9,7 +9,7 @@ import yaml
 
 from kubetune_api import crd, reference
 from kubetune_api.base import RULES_KEY
-from kubetune_api.faults import path_text
+from kubetune_api.errors import path_text
 from kubetune_api.schema import Schema, fields, structural_schema
 
 FIELDS = [

@@ -22,25 +22,25 @@ VALUES = st.recursive(
 
 @settings(deadline=None)
 @given(st.binary() | st.text())
-def test_any_bytes_and_any_text_end_in_faults_or_objects(text: bytes | str) -> None:
+def test_any_bytes_and_any_text_end_in_errors_or_objects(text: bytes | str) -> None:
     manifest = read_manifest(text, "f")
-    assert manifest.faults or manifest.jobs or manifest.profiles
+    assert manifest.errors or manifest.jobs or manifest.profiles
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.sampled_from(["FineTuneJob", "FineTuneProfile"]), st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
-def test_any_tree_of_known_names_ends_in_faults_that_are_sentences(kind: str, spec: dict[str, Any]) -> None:
+def test_any_tree_of_known_names_ends_in_errors_that_are_sentences(kind: str, spec: dict[str, Any]) -> None:
     text = yaml.safe_dump({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "a"}, "spec": spec})
     manifest = read_manifest(text, "f")
-    assert manifest.faults or manifest.jobs or manifest.profiles
-    for fault in manifest.faults:
-        assert fault.line is not None
-        assert str(fault).isprintable()
-        assert "Input should" not in fault.message
+    assert manifest.errors or manifest.jobs or manifest.profiles
+    for error in manifest.errors:
+        assert error.line is not None
+        assert str(error).isprintable()
+        assert "Input should" not in error.message
 
 
 @settings(deadline=None)
 @given(st.text() | st.from_regex(r"spec\.[a-z]{1,4}(\[\d\])?\.[a-z]{1,4}=.*", fullmatch=True))
 def test_any_override_is_applied_or_refused(override: str) -> None:
     text = f"{{apiVersion: {API_VERSION}, kind: FineTuneJob, metadata: {{name: a}}, spec: {{}}}}"
-    assert read_manifest(text, "f", overrides=[override]).faults
+    assert read_manifest(text, "f", overrides=[override]).errors

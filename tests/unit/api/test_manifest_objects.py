@@ -27,7 +27,7 @@ spec:
 
 def job_of(text: str) -> FineTuneJob:
     manifest = read_manifest(text, "job.yaml")
-    assert manifest.faults == ()
+    assert manifest.errors == ()
     return manifest.jobs[0]
 
 
@@ -40,7 +40,7 @@ def test_relative_file_uris_start_at_the_folder_of_the_manifest() -> None:
         ("spec.dataset.test.uri", "s3://bucket/t.jsonl"),
         ("spec.output.uri", "file:///out/here"),
     ]
-    assert FineTuneJob.model_validate(job.manifest(), by_alias=True, by_name=False) == job
+    assert FineTuneJob.model_validate(job.to_dict(), by_alias=True, by_name=False) == job
 
 
 def test_a_percent_sign_in_the_folder_of_the_manifest_is_no_encoding() -> None:
@@ -84,7 +84,7 @@ def test_a_status_is_tolerated_and_not_read(status: str) -> None:
         pytest.param("  output:", "  training: {epochs: 3.0, learningRate: 1}\n  output:", id="3.0 is a whole number"),
     ],
 )
-def test_a_right_manifest_has_no_fault(old: str, new: str) -> None:
+def test_a_right_manifest_has_no_error(old: str, new: str) -> None:
     assert old in TEXT
     job_of(TEXT.replace(old, new))
 
@@ -102,7 +102,7 @@ metadata: {name: small}
 spec: {allowedUriPrefixes: ["s3://"]}
 """
     manifest = read_manifest(TEXT + profile, "job.yaml")
-    assert manifest.faults == ()
+    assert manifest.errors == ()
     assert manifest.profiles[0].spec.allowed_uri_prefixes == ["s3://"]
 
 
@@ -115,8 +115,8 @@ metadata: {name: small}
 spec: {allowedUriPrefixes: ["file:///jobs/", "file:///out/", "s3://"]}
 """
     named = TEXT.replace("spec:\n", "spec:\n  resources: {profile: small}\n")
-    faults = read_manifest(named + profile, "/jobs/job.yaml").faults
-    assert [(fault.path, fault.line, fault.value) for fault in faults] == [
+    errors = read_manifest(named + profile, "/jobs/job.yaml").errors
+    assert [(error.path, error.line, error.value) for error in errors] == [
         ("spec.dataset.uri", 9, "file:///data/*.jsonl")
     ]
 

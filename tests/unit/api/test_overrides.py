@@ -23,7 +23,7 @@ spec:
 
 def job_with(*overrides: str) -> FineTuneJob:
     manifest = read_manifest(TEXT, "job.yaml", overrides=overrides)
-    assert manifest.faults == ()
+    assert manifest.errors == ()
     return manifest.jobs[0]
 
 
@@ -53,13 +53,13 @@ def test_overrides_come_before_the_judgement_and_before_the_defaults() -> None:
     manifest = read_manifest(
         TEXT.replace("epochs: 2", "epochs: 0"), "job.yaml", overrides=["spec.training.epochs=4", "metadata.name=other"]
     )
-    assert manifest.faults == ()
+    assert manifest.errors == ()
     assert manifest.jobs[0].spec.training.epochs == 4
     assert manifest.jobs[0].metadata.name == "other"
 
 
 @pytest.mark.parametrize(
-    ("override", "fault"),
+    ("override", "error"),
     [
         ("spec.training.epochs", '--set: "spec.training.epochs" has no `=`; write --set spec.training.epochs=1'),
         ("spec..epochs=1", '--set: "spec..epochs" is not a path; write it like spec.evaluation.require[0].min'),
@@ -93,19 +93,19 @@ def test_overrides_come_before_the_judgement_and_before_the_defaults() -> None:
         ),
     ],
 )
-def test_a_wrong_override_is_told_like_a_wrong_manifest(override: str, fault: str) -> None:
-    assert [str(each) for each in read_manifest(TEXT, "job.yaml", overrides=[override]).faults] == [fault]
+def test_a_wrong_override_is_told_like_a_wrong_manifest(override: str, error: str) -> None:
+    assert [str(each) for each in read_manifest(TEXT, "job.yaml", overrides=[override]).errors] == [error]
 
 
-def test_a_fault_beside_an_override_keeps_its_line() -> None:
+def test_a_error_beside_an_override_keeps_its_line() -> None:
     text = TEXT.replace("epochs: 2", "epochs: 0")
-    (fault,) = read_manifest(text, "job.yaml", overrides=["spec.training.seed=3"]).faults
-    assert str(fault).startswith("job.yaml:8: spec.training.epochs: ")
+    (error,) = read_manifest(text, "job.yaml", overrides=["spec.training.seed=3"]).errors
+    assert str(error).startswith("job.yaml:8: spec.training.epochs: ")
 
 
 def test_an_override_reaches_every_job_and_no_profile() -> None:
     profile = "---\n{apiVersion: kubetune.dev/v1alpha1, kind: FineTuneProfile, metadata: {name: p}, spec: {}}\n"
     second = "---\n" + TEXT.replace("name: reviews", "name: second")
     manifest = read_manifest(TEXT + profile + second, "job.yaml", overrides=["spec.training.epochs=7"])
-    assert manifest.faults == ()
+    assert manifest.errors == ()
     assert [job.spec.training.epochs for job in manifest.jobs] == [7, 7]

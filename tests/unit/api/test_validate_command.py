@@ -33,7 +33,7 @@ def test_a_right_manifest_has_a_line_per_object(tmp_path: Path, capsys: pytest.C
     assert printed.err == ""
 
 
-def test_the_faults_of_all_files_are_printed_and_the_right_objects_too(
+def test_the_errors_of_all_files_are_printed_and_the_right_objects_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad, missing = tmp_path / "good.yaml", tmp_path / "bad.yaml", tmp_path / "missing.yaml"
@@ -48,7 +48,7 @@ def test_the_faults_of_all_files_are_printed_and_the_right_objects_too(
         " and `-`, the first a letter, the last no `-`",
         f"{missing}: the file cannot be read: No such file or directory; name a manifest, or - for standard input",
         f"{tmp_path}: the file cannot be read: Is a directory; name a manifest, or - for standard input",
-        "4 faults",
+        "4 errors",
     ]
 
 
@@ -59,5 +59,5 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert printed.out == "standard input: FineTuneJob reviews: ok\n"
     assert printed.err.splitlines() == [
         "standard input:14: extra: unknown field; the fields here are apiVersion, kind, metadata, spec",
-        "1 fault",
+        "1 error",
     ]

@@ -88,8 +88,8 @@ SCALARS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("written", "value"), [pytest.param(*each, id=each[0] or "nothing") for each in SCALARS])
 def test_a_scalar_has_the_value_that_kubectl_gives_it(written: str, value: Any) -> None:
-    (document,), faults = read_documents(f"a: {written}", "f")
-    assert faults == []
+    (document,), errors = read_documents(f"a: {written}", "f")
+    assert errors == []
     assert document.value == {"a": value}
     assert type(document.value["a"]) is type(value)
 
@@ -123,8 +123,8 @@ TEXTS: list[tuple[str, str, list[Any]]] = [
 
 @pytest.mark.parametrize(("text", "values"), [pytest.param(text, values, id=what) for what, text, values in TEXTS])
 def test_a_text_holds_the_documents_that_kubectl_sees(text: str, values: list[Any]) -> None:
-    documents, faults = read_documents(text, "f")
-    assert faults == []
+    documents, errors = read_documents(text, "f")
+    assert errors == []
     assert [document.value for document in documents] == values
 
 
@@ -145,9 +145,9 @@ def test_every_value_knows_its_line_also_in_a_later_document() -> None:
 @settings(deadline=None)
 @given(st.text() | st.text(alphabet="ab:-[]{},&*!|>'\"#%@` \t\n\\0123456789.e<~"))
 def test_no_text_makes_the_reading_raise(text: str) -> None:
-    documents, faults = read_documents(text, "f")
+    documents, errors = read_documents(text, "f")
     lines = text.count("\n") + text.count("\r") + text.count("\x85") + text.count("\u2028") + text.count("\u2029") + 1
-    assert all(fault.line is not None and 1 <= fault.line <= lines for fault in faults)
+    assert all(error.line is not None and 1 <= error.line <= lines for error in errors)
     assert all(document.value is not None for document in documents)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from chart import CHART, script
 from kubetune_api.status import Reason
 from kubetune_operator.metrics import Metrics
 from kubetune_operator.settings import Settings
+from support.chart import CHART, script
 
 ROOT = Path(__file__).parents[3]
 FILES = CHART / "files"

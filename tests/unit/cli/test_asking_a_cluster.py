@@ -11,10 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from kubetune_api.labels import ATTEMPT, JOB, JOB_UID, ROLE
-from kubetune_cli.cluster import connect
+from kubetune_cli.api_server import connect
 from kubetune_cli.jobs import ClusterError, Pod, UnreachableError, find
 from kubetune_cli.main import app, called_by
-from kubetune_operator import names
+from kubetune_operator.jobs import names
 from servers.processes import free_port
 from servers.scripted import ScriptedServer
 
@@ -57,9 +57,9 @@ FORBIDDEN = (
         ),
         pytest.param(403, "no", "your user lacks the right", id="forbidden by something in between"),
         pytest.param(404, "404 page not found", "does not know FineTuneJobs; install kubetune there", id="no CRDs"),
-        pytest.param(400, '{"message": "a fault"}', "answered 400: a fault", id="a request that is wrong"),
-        pytest.param(500, '{"message": "etcd is down"}', "answered 500: etcd is down; try again", id="a fault inside"),
-        pytest.param(502, "<html>", "answered 502: <html>; try again", id="a fault in between"),
+        pytest.param(400, '{"message": "an error"}', "answered 400: an error", id="a request that is wrong"),
+        pytest.param(500, '{"message": "etcd is down"}', "answered 500: etcd is down; try again", id="an error inside"),
+        pytest.param(502, "<html>", "answered 502: <html>; try again", id="an error in between"),
         pytest.param(200, "<html>log in</html>", "is no API server; correct the kubeconfig", id="another server"),
     ],
 )  # fmt: skip
@@ -141,7 +141,7 @@ def test_without_a_kubeconfig_and_outside_a_pod_no_cluster_is_configured(
         connect("prod")
 
 
-def test_the_command_tells_a_fault_in_a_sentence_and_ends_with_2(configure: Configure) -> None:
+def test_the_command_tells_a_error_in_a_sentence_and_ends_with_2(configure: Configure) -> None:
     with ScriptedServer(403, FORBIDDEN) as server:
         configure(server.endpoint)
         for command in (["status"], ["status", "reviews", "--watch"], ["logs", "reviews", "-f"], ["report", "reviews"]):

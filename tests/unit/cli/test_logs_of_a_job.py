@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fake_cluster_of_jobs import (
+from kubetune_cli.jobs import Job, NothingToShowError, Pod, UnreachableError
+from kubetune_cli.logs import Reader, Wanted
+from support.fake_cluster import (
     ENDED,
     FakeCluster,
     artifact,
@@ -18,8 +20,6 @@ from fake_cluster_of_jobs import (
     running,
     succeeded,
 )
-from kubetune_cli.jobs import Job, NothingToShowError, Pod, UnreachableError
-from kubetune_cli.logs import Reader, Wanted
 
 OUTAGE = UnreachableError("The cluster broke the connection; try again.")
 SUBMITTER, HEAD, WORKERS = pod(), pod("head"), [pod("worker", number=number) for number in range(2)]

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from job_cases import Object, edited
 from kubetune_api.manifest import read_manifest
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli.run import cluster_note
+from support.job_cases import Object, edited
 
 
 def note(edits: Object, *, overrides: tuple[str, ...] = ()) -> str | None:
     """The note on a manifest with these edits, read as the command reads it."""
     manifest = read_manifest(yaml.safe_dump(edited(edits)), "job.yaml", overrides=overrides)
-    assert not manifest.faults
+    assert not manifest.errors
     return cluster_note(resolve_relative_uris(manifest.jobs[0], Path("/")).spec)
 
 

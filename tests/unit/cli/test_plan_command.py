@@ -7,9 +7,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from job_cases import COMMIT, edited
 from kubetune_cli.main import app
 from kubetune_cli.run import INVALID
+from support.job_cases import COMMIT, edited
 
 BERT = {"spec.model": {"uri": "hf://google-bert/bert-base-uncased", "revision": COMMIT}}
 PROFILE = {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fake_cluster_of_jobs import FakeCluster, artifact, failed, job, running
 from kubetune_cli.jobs import Job, NothingToShowError
 from kubetune_cli.report import fetch, report_uri
+from support.fake_cluster import FakeCluster, artifact, failed, job, running
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from kubetune_cli.progress import PlainView, detail, line_for
 from kubetune_cli.results import print_results
 from kubetune_cli.run import Finished, new_run_id
 from kubetune_cli.trainer_process import why_not_installed
-from tiny import job_for
+from support.tiny_models import job_for
 
 ENDING = Ending("run-1", started_at="2026-01-01T00:00:00Z", finished_at="2026-01-01T00:01:00Z")
 STATE = {"step": 3, "totalSteps": 9, "epoch": 0.5, "loss": 0.25, "tokensPerSecond": 1234.5, "secondsLeft": 75.4}
@@ -86,7 +86,7 @@ def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> 
     assert "s3://b/[x]/model" in text
 
 
-def test_a_run_of_a_wrong_manifest_names_its_faults_and_exits_with_2(tmp_path: Path) -> None:
+def test_a_run_of_a_wrong_manifest_names_its_errors_and_exits_with_2(tmp_path: Path) -> None:
     manifest = tmp_path / "job.yaml"
     manifest.write_text("apiVersion: kubetune.dev/v1alpha1\nkind: FineTuneJob\nmetadata: {name: a}\n")
     result = CliRunner().invoke(app, ["run", str(manifest)])

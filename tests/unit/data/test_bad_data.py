@@ -1,4 +1,4 @@
-"""What a user reads when the data is wrong: the place, the fault, the remedy."""
+"""What a user reads when the data is wrong: the place, the error, the remedy."""
 
 import bz2
 import gzip
@@ -16,8 +16,8 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.status import Reason
 from kubetune_trainer.data import prepare
 from kubetune_trainer.errors import RunError
-from made_up_data import causal, classification, csv_text, jsonl_text, local_file, packed_file
-from tiny_tokenizers import bert_like, gpt_like
+from support.data_files import causal, classification, csv_text, jsonl_text, local_file, packed_file
+from support.tiny_tokenizers import bert_like, gpt_like
 
 FILMS = [(f"film {number}", "good" if number % 2 else "bad") for number in range(20)]
 GOOD = csv_text(FILMS)

@@ -9,7 +9,7 @@ from kubetune_api.job import Cleaning
 from kubetune_trainer.data.clean import Cleaner, steps_of
 from kubetune_trainer.data.rows import ColumnMap, Row
 from kubetune_trainer.errors import RunError
-from made_up_data import causal, classification
+from support.data_files import causal, classification
 
 NOTHING = {"unicodeNormalization": "None", "dropDuplicates": False}
 
@@ -72,7 +72,7 @@ def test_a_row_with_a_blank_text_or_label_is_dropped(blank: str | None) -> None:
     assert counts["dropEmpty"] == 2
 
 
-def test_an_empty_row_is_a_fault_where_it_may_not_be_dropped() -> None:
+def test_an_empty_row_is_a_error_where_it_may_not_be_dropped() -> None:
     with pytest.raises(RunError, match=r"^a.csv, line 1: the column 'label' is empty; fill it"):
         cleaned([("film", "a"), ("another", " ")], dropEmpty=False)
 

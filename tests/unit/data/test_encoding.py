@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from kubetune_api.status import Reason
-from kubetune_trainer.data.conversation import Layout
 from kubetune_trainer.data.encode import encode_completions, encode_texts
+from kubetune_trainer.data.prompt_format import Layout
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.tokens import Tokens
 from kubetune_trainer.errors import RunError
-from tiny_tokenizers import CHATML, bert_like, gpt_like, llama_like
+from support.tiny_tokenizers import CHATML, bert_like, gpt_like, llama_like
 
 TRIMMING = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] | trim }} [/INST]"
@@ -231,7 +231,7 @@ def test_a_template_begins_as_it_would_by_itself(begin: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "fault"),
+    ("template", "error"),
     [
         (CHATML + "{{ '!' if add_generation_prompt }}", "does not begin a whole conversation the way it begins one"),
         ("{{ raise_exception('no') }}", "fails on a conversation of one question and one answer"),
@@ -249,8 +249,8 @@ def test_a_template_begins_as_it_would_by_itself(begin: str) -> None:
         "an answer that is left out",
     ],
 )
-def test_an_unfit_template_is_a_fault_of_the_model(template: str, fault: str) -> None:
-    with pytest.raises(RunError, match=fault) as raised:
+def test_an_unfit_template_is_a_error_of_the_model(template: str, error: str) -> None:
+    with pytest.raises(RunError, match=error) as raised:
         Layout.of(gpt_like(template))
     assert raised.value.reason == Reason.INVALID_MODEL
     assert "correct the template, or remove it from the model's folder" in raised.value.message

@@ -11,8 +11,8 @@ import pytest
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import EncodedSplit, PreparedData, prepare
 from kubetune_trainer.records import StoredFile
-from made_up_data import causal, classification, csv_text, jsonl_text, local_file
-from tiny_tokenizers import CHATML, bert_like, gpt_like
+from support.data_files import causal, classification, csv_text, jsonl_text, local_file
+from support.tiny_tokenizers import CHATML, bert_like, gpt_like
 
 FILMS = [(f"film {number}", "good" if number % 4 else "bad") for number in range(100)]
 
@@ -27,7 +27,7 @@ def prepared(
     **separate: Sequence[tuple[Any, ...]],
 ) -> PreparedData:
     spec = spec or classification()
-    header = list(spec.dataset.columns.manifest().values())
+    header = list(spec.dataset.columns.to_dict().values())
     files = {
         name: [local_file(folder, f"{name}.csv", csv_text(content, header))]
         for name, content in {"train": rows, **separate}.items()

@@ -11,7 +11,7 @@ import pytest
 from kubetune_trainer.data.read import read
 from kubetune_trainer.data.rows import ColumnMap, Row
 from kubetune_trainer.records import LocalFile
-from made_up_data import causal, classification, csv_text, jsonl_text, local_file
+from support.data_files import causal, classification, csv_text, jsonl_text, local_file
 
 COLUMNS = ColumnMap.of(classification())
 REVIEWS = [("a great film", "fresh"), ('he said "no",\nand left', "rotten"), ("Ça va? 🎬", "fresh")]

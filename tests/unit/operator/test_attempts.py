@@ -3,22 +3,10 @@ from typing import Any
 import pytest
 
 from kubetune_api.status import Attempt, Reason
-from kubetune_operator.failures import POLICIES
-from kubetune_operator.reconcile import MOST_ATTEMPTS_KEPT
-from kubetune_operator.verdict import running_seconds
-from operator_play import (
-    Play,
-    node_is_lost,
-    pods_end,
-    pods_run,
-    queue_admits,
-    queue_takes_back,
-    ray_job_ends,
-    seconds,
-    spec,
-    trainer_says,
-)
-from operator_sight import (
+from kubetune_operator.jobs.failures import POLICIES
+from kubetune_operator.jobs.reconcile import MOST_ATTEMPTS_KEPT
+from kubetune_operator.jobs.verdict import running_seconds
+from support.observed_jobs import (
     after,
     at,
     attempt,
@@ -32,6 +20,18 @@ from operator_sight import (
     ray_job,
     report,
     started,
+)
+from support.played_cluster import (
+    Play,
+    node_is_lost,
+    pods_end,
+    pods_run,
+    queue_admits,
+    queue_takes_back,
+    ray_job_ends,
+    seconds,
+    spec,
+    trainer_says,
 )
 
 ENDED = attempt(1, ended=0)
@@ -96,7 +96,7 @@ def test_the_wait_before_the_next_attempt(attempts: list[Any], wait: int) -> Non
 def test_the_sentence_about_the_next_attempt_says_the_same_at_once_and_later() -> None:
     status = started(ENDED, attempt(2))
     ended = plan(job(status), ray_job(2), report(2, finished=failed(Reason.STORAGE_FAILED)), now=50)
-    later = plan(job(ended.status.manifest()), now=51)
+    later = plan(job(ended.status.to_dict()), now=51)
     assert ended.status.message == later.status.message
     assert f"not before {at(70)}" in (ended.status.message or "")
     assert "failed attempt 2 of 3" in (ended.status.message or "")
@@ -105,7 +105,7 @@ def test_the_sentence_about_the_next_attempt_says_the_same_at_once_and_later() -
 @pytest.mark.parametrize(
     "reason", [reason for reason, value in POLICIES.items() if not value.free and reason != "AttemptDeleted"]
 )
-def test_a_fault_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
+def test_a_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
     for earlier, phase in ((0, "Pending"), (1, "Pending"), (2, "Failed")):
         attempts = [attempt(number, ended=0) for number in range(1, earlier + 1)]
         status = started(*attempts, attempt(earlier + 1, reason=reason, message="It ended."))
@@ -135,7 +135,7 @@ def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
         Reason.OUT_OF_MEMORY,
     ],
 )
-def test_a_fault_that_would_come_again_is_never_retried(reason: str) -> None:
+def test_a_error_that_would_come_again_is_never_retried(reason: str) -> None:
     status = started(attempt(1))
     ended = plan(job(status, retry={"maxAttempts": 20}), ray_job(1, "Running"), report(finished=failed(reason, "So.")))
     assert (ended.status.phase, ended.status.reason, ended.status.message) == ("Failed", reason, "So.")

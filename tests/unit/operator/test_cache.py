@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from kubetune_api.status import FineTuneJobStatus
-from kubetune_operator import names
-from kubetune_operator.cache import Cache, job_view
-from kubetune_operator.differences import merge_patch
-from kubetune_operator.observed import Observed
-from kubetune_operator.reconcile import reconcile
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.reconcile import reconcile
+from kubetune_operator.machinery.differences import merge_patch
+from kubetune_operator.machinery.store import Cache, job_view
 from kubetune_operator.settings import Settings
-from operator_sight import (
+from support.observed_jobs import (
     JOB,
     NAMESPACE,
     REPORTS,
@@ -199,15 +199,15 @@ def test_the_profile_that_counts_is_the_one_that_the_job_names() -> None:
 def test_a_profile_that_cannot_be_read_says_why_until_it_can() -> None:
     cache = filled(job(), profile(scratch="much"))
     assert observed(cache).profile is None
-    assert observed(cache).profile_fault.startswith("spec.scratch: ")
+    assert observed(cache).profile_error.startswith("spec.scratch: ")
     assert cache.put(profile()) == {KEY}
-    assert (observed(cache).profile is not None, observed(cache).profile_fault) == (True, "")
+    assert (observed(cache).profile is not None, observed(cache).profile_error) == (True, "")
 
 
 def test_a_job_that_cannot_be_read_says_why() -> None:
     seen = observed(filled(job(training__epochs="three")))
     assert (seen.job.parsed, seen.profile) == (None, None)
-    assert seen.job.fault.startswith("spec.training.epochs: ")
+    assert seen.job.error.startswith("spec.training.epochs: ")
 
 
 def test_the_texts_of_config_maps_are_not_kept() -> None:
@@ -266,7 +266,7 @@ def test_a_status_of_a_newer_version_is_neither_acted_on_nor_written_over() -> N
     seen = job_view({**job(), "status": newer})
     assert not seen.readable
     plan = reconcile(Observed(seen), Settings(), datetime(2026, 1, 1, tzinfo=UTC))
-    assert merge_patch(seen.stored_status, plan.status.manifest()) == {}
+    assert merge_patch(seen.stored_status, plan.status.to_dict()) == {}
     assert plan.create is None
 
 
@@ -275,7 +275,7 @@ def test_the_unfinished_run_of_another_uid_is_not_this_jobs_and_the_next_write_t
     ran = started(attempt(), progress=progress(), message="It trains.")
     seen = job_view(job(ran, metadata={"uid": OTHER_UID}))
     assert seen.status == FineTuneJobStatus()
-    patch = merge_patch(seen.stored_status, FineTuneJobStatus(phase="Suspended").manifest())
+    patch = merge_patch(seen.stored_status, FineTuneJobStatus(phase="Suspended").to_dict())
     assert {key for key, value in patch.items() if value is None} >= {"startedAt", "run", "progress", "message"}
     assert patch["attempts"] == []
 

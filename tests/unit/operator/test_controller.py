@@ -4,13 +4,13 @@ from typing import Any, cast
 
 import pytest
 
-from kubetune_operator.cache import Cache
-from kubetune_operator.cluster import Cluster
-from kubetune_operator.controller import Controller
-from kubetune_operator.kinds import Kind
+from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.controller import Controller
+from kubetune_operator.machinery.kinds import Kind
+from kubetune_operator.machinery.queue import WorkQueue
+from kubetune_operator.machinery.store import Cache
 from kubetune_operator.metrics import Metrics
-from kubetune_operator.queue import WorkQueue
-from operator_sight import (
+from support.observed_jobs import (
     JOB,
     NAMESPACE,
     SETTINGS,

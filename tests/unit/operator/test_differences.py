@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune_operator.differences import is_as_wanted, merge_patch, trimmed
-from operator_sight import Object, attempt, finished, job, plan, pod, ray_job, started, walk
+from kubetune_operator.machinery.differences import is_as_wanted, merge_patch, trimmed
+from support.observed_jobs import Object, attempt, finished, job, plan, pod, ray_job, started, walk
 
 SCALARS = st.booleans() | st.integers(2, 9) | st.text("ab", max_size=2)
 """Without 0 and 1, which Python takes as truths, and without null, which a merge patch cannot say."""
@@ -70,8 +70,8 @@ def test_the_patch_of_a_status(before: Object, after: Object, patch: Object) -> 
 
 
 STATUSES = [
-    plan(job()).status.manifest(),
-    plan(job(started(attempt())), ray_job(1, "Running"), pod(ready=True)).status.manifest(),
+    plan(job()).status.to_dict(),
+    plan(job(started(attempt())), ray_job(1, "Running"), pod(ready=True)).status.to_dict(),
     finished("Failed", attempt(ended=9)),
 ]
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Reason
-from kubetune_operator.events import MAX_NOTE_BYTES, JobRef, events_of
-from kubetune_operator.kinds import Object
+from kubetune_operator.jobs.events import MAX_NOTE_BYTES, JobRef, events_of
+from kubetune_operator.machinery.kinds import Object
 
 JOB = JobRef("team-a", "reviews", "0a1b2c3d-0000-4000-8000-000000000001")
 NOW = datetime(2026, 5, 1, 12, 0, 0, 250, tzinfo=UTC)

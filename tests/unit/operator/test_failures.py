@@ -4,10 +4,9 @@ from typing import Any
 import pytest
 
 from kubetune_api.status import Reason
-from kubetune_operator.failures import Failure, policy, stronger
-from kubetune_operator.objects.ray_job import KEPT_SECONDS
-from operator_play import Play, node_is_lost, pods_run, somebody_deletes_the_ray_job
-from operator_sight import (
+from kubetune_operator.jobs.failures import Failure, policy, stronger
+from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
+from support.observed_jobs import (
     ROOT,
     Object,
     at,
@@ -25,6 +24,7 @@ from operator_sight import (
     terminated,
     waiting,
 )
+from support.played_cluster import Play, node_is_lost, pods_run, somebody_deletes_the_ray_job
 
 WORKER, HEAD = f"{name_of(1)}-worker-0", f"{name_of(1)}-head-0"
 OUT_OF_MEMORY = terminated(137, "OOMKilled")
@@ -109,7 +109,7 @@ def test_evidence_outlives_the_pods() -> None:
     status = started(attempt())
     shown = pod(container=terminated(137, "OOMKilled", "killed"), **taken("TerminationByKubelet"), reason="Evicted")
     seen = plan(job(status), ray_job(1, "Running"), shown).status
-    gone = plan(job(seen.manifest()), ray_job(1, "Failed", ended=0), now=100).status
+    gone = plan(job(seen.to_dict()), ray_job(1, "Failed", ended=0), now=100).status
     assert (gone.phase, gone.reason) == ("Failed", "OutOfMemory")
     assert gone.attempts[0].evidence == [
         f"pod {WORKER}: container worker ended with 137 (OOMKilled): killed",
@@ -201,9 +201,9 @@ def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() ->
     seen = plan(job(started(attempt(runningAt=at(0)))), *shown, now=10)
     (gone,) = seen.status.attempts
     assert (gone.head_gone_at, gone.finished_at, seen.again_after) == (at(10), None, 60)
-    waits = plan(job(seen.status.manifest()), *shown, now=69)
+    waits = plan(job(seen.status.to_dict()), *shown, now=69)
     assert (waits.status.attempts[0], waits.again_after) == (gone, 1)
-    over = plan(job(seen.status.manifest()), *shown, now=70)
+    over = plan(job(seen.status.to_dict()), *shown, now=70)
     (ended,) = over.status.attempts
     assert (ended.reason, ended.finished_at, ended.head_gone_at) == (Reason.INTERRUPTED, at(70), at(10))
     assert "as one does that somebody deletes; KubeRay has not ended the run in 60 seconds" in (ended.message or "")
@@ -268,7 +268,7 @@ def test_a_ray_job_that_somebody_deletes_while_it_waits_in_a_queue_costs_an_atte
     assert plan(job(started(attempt()), queue="team-q"), shown).status.attempts[0].reason == "AttemptDeleted"
 
 
-def test_a_fault_of_the_run_is_one_though_the_queue_takes_its_pods() -> None:
+def test_a_error_of_the_run_is_one_though_the_queue_takes_its_pods() -> None:
     shown = [ray_job(1, "Suspending", suspended=True), report(finished=failed("InvalidData"))]
     assert plan(job(started(attempt()), queue="team-q"), *shown).status.reason == "InvalidData"
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
-from kubetune_operator.http import Check, serve
+from kubetune_operator.machinery.http import Check, serve
 from kubetune_operator.metrics import Metrics
 from kubetune_operator.settings import Settings
 

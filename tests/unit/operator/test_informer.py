@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.cluster import ApiError
-from kubetune_operator.informer import Informer
-from kubetune_operator.kinds import RAY_JOB, Object
+from kubetune_operator.machinery.api_server import ApiError
+from kubetune_operator.machinery.informer import Informer
+from kubetune_operator.machinery.kinds import RAY_JOB, Object
 
 
 def thing(name: str, version: int = 1, uid: str = "") -> Object:
@@ -213,15 +213,15 @@ def test_a_bookmark_moves_the_place_where_a_watch_goes_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "error",
     [
         pytest.param(refused(410), id="the watch is refused with 410"),
         pytest.param(Watches(ends=refused(410)), id="the watch says 410 at its end"),
-        pytest.param(Watches(ends=refused(500)), id="the watch says that the server has a fault"),
+        pytest.param(Watches(ends=refused(500)), id="the watch says that the server has an error"),
     ],
 )
-def test_a_word_of_the_server_against_the_watch_takes_a_new_list(fault: Watches | ApiError) -> None:
-    told = inform(Lists(5), fault, Lists(9), Watches())
+def test_a_word_of_the_server_against_the_watch_takes_a_new_list(error: Watches | ApiError) -> None:
+    told = inform(Lists(5), error, Lists(9), Watches())
     assert told.cluster.asked == ["list", "watch 5", "list", "watch 9"]
 
 
@@ -309,12 +309,12 @@ def test_a_watch_that_the_server_ends_in_its_time_goes_on_without_a_pause() -> N
     assert told.informer.failing_since is None
 
 
-def test_a_fault_of_the_caller_does_not_end_it_and_the_change_is_told_again() -> None:
-    faults = [ValueError("a bug")]
+def test_a_error_of_the_caller_does_not_end_it_and_the_change_is_told_again() -> None:
+    errors = [ValueError("a bug")]
 
     def on_change(what: str, thing: Object) -> None:
-        if faults:
-            raise faults.pop()
+        if errors:
+            raise errors.pop()
 
     told = inform(Lists(5, (thing("a"),)), Lists(5, (thing("a"),)), Watches(), on_change=on_change)
     assert told.changes == [("put", "a", "uid-a")] * 2

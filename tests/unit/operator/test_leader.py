@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.cluster import ApiError
-from kubetune_operator.kinds import Object
-from kubetune_operator.leader import Leader, boot_clock, new_identity
+from kubetune_operator.machinery.api_server import ApiError
+from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.machinery.leader import Leader, boot_clock, new_identity
 from kubetune_operator.settings import Settings
 
 UNREACHABLE = ApiError("PUT leases", status=0, reason="Unreachable", message="cut")
@@ -83,7 +83,7 @@ class Store:
 
 @dataclass
 class Way:
-    """One replica's way to the API server, with its faults."""
+    """One replica's way to the API server, with its errors."""
 
     store: Store
     time: Time
@@ -440,20 +440,20 @@ def test_without_election_the_one_replica_may_always_write_and_asks_for_nothing(
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("error", "said"),
     [
         pytest.param({"silent": True}, "no answer in time", id="a server that does not answer"),
         pytest.param({"broken": True}, "PUT leases: Unreachable: cut", id="a server that is not there"),
     ],
 )
 def test_the_log_says_why_the_lease_could_not_be_looked_after_or_given_back(
-    fault: dict[str, bool], said: str, caplog: pytest.LogCaptureFixture
+    error: dict[str, bool], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
         world = World()
         a = world.add("a", renew_seconds=0.5)
         await world.pass_by(0.1)
-        vars(a.way).update(fault)
+        vars(a.way).update(error)
         await world.pass_by(0.1)  # a renewal begins
         await asyncio.sleep(0.25)  # an answer may take 0.2 s, by the machine's own time
         assert a.leader.may_write()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.logs import JsonLines, configure, job_log, one_line
+from kubetune_operator.machinery.logs import JsonLines, configure, job_log, one_line
 from kubetune_operator.settings import Settings
 
 Capture = pytest.CaptureFixture[str]

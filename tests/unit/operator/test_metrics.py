@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
-from kubetune_operator.kinds import KINDS
+from kubetune_operator.machinery.kinds import KINDS
 from kubetune_operator.metrics import OTHER, JobView, Metrics, waiting_since
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune_operator import names
+from kubetune_operator.jobs import names
 
 UID = "0a1b2c3d-0000-4000-8000-000000000001"
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

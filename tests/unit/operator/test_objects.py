@@ -11,10 +11,10 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import LEAST_SHARED_MEMORY
 from kubetune_api.quantity import amount
 from kubetune_api.run import Run
-from kubetune_operator import names
-from kubetune_operator.objects.ray_job import pod_groups
-from kubetune_operator.reconcile import reconcile
-from operator_sight import (
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.objects.ray_job import pod_groups
+from kubetune_operator.jobs.reconcile import reconcile
+from support.observed_jobs import (
     NAMESPACE,
     REPORTS,
     SETTINGS,

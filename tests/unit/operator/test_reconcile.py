@@ -5,24 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune_api.status import ConditionType, FineTuneJobStatus, Reason
-from kubetune_operator import names
-from kubetune_operator.standing import holds
-from operator_play import (
-    Act,
-    DiedError,
-    Play,
-    node_is_lost,
-    pods_end,
-    pods_run,
-    queue_admits,
-    queue_takes_back,
-    ray_job_ends,
-    seconds,
-    somebody_deletes_the_ray_job,
-    spec,
-    trainer_says,
-)
-from operator_sight import (
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.state import holds
+from support.observed_jobs import (
     JOB,
     NAMESPACE,
     REPORTS,
@@ -45,6 +30,21 @@ from operator_sight import (
     started,
     succeeded,
     waiting,
+)
+from support.played_cluster import (
+    Act,
+    DiedError,
+    Play,
+    node_is_lost,
+    pods_end,
+    pods_run,
+    queue_admits,
+    queue_takes_back,
+    ray_job_ends,
+    seconds,
+    somebody_deletes_the_ray_job,
+    spec,
+    trainer_says,
 )
 
 SUCCEEDS: tuple[Act, ...] = (
@@ -395,10 +395,10 @@ def test_the_same_sight_gives_the_same_plan(shown: list[Any]) -> None:
 def test_the_status_that_a_plan_writes_makes_the_next_plan_write_nothing_new(shown: list[Any]) -> None:
     """But for the end of an attempt, from which what follows is planned next."""
     first = plan(*shown, now=1)
-    written = {**shown[0], "status": first.status.manifest()}
+    written = {**shown[0], "status": first.status.to_dict()}
     others = shown[1:] if first.create is None else [*shown[1:], ray_job()]
     second = plan(written, *others, now=1)
-    third = plan({**written, "status": second.status.manifest()}, *others, now=1)
+    third = plan({**written, "status": second.status.to_dict()}, *others, now=1)
     assert third.status == second.status
     assert third.create == second.create or third.create is None
 
@@ -456,7 +456,7 @@ def test_the_plan_that_writes_a_status_names_the_moment_that_the_next_one_would(
     """Nobody looks again because of a write of our own."""
     first = plan(*shown, now=1)
     if first.create is None and not first.delete:
-        second = plan({**shown[0], "status": first.status.manifest()}, *shown[1:], now=1)
+        second = plan({**shown[0], "status": first.status.to_dict()}, *shown[1:], now=1)
         assert (first.again_after or 9999) <= (second.again_after or 9999)
 
 
@@ -520,7 +520,7 @@ def test_a_finished_job_stays_finished_though_its_spec_cannot_be_read(kind: Cond
     shown = plan(unread, ray_job(deployment="Complete"), now=10_000)
     assert (shown.status.phase, shown.create, shown.delete) == (kind, None, ())
     assert holds(shown.status, kind)
-    again = plan(job(shown.status.manifest()), now=20_000)
+    again = plan(job(shown.status.to_dict()), now=20_000)
     assert (again.status.phase, again.begins, len(again.status.attempts)) == (kind, False, 1)
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune_api.report import MAX_BYTES, Report
+from kubetune_api.run_report import MAX_BYTES, RunReport
 from kubetune_api.status import Reason
-from kubetune_operator.reports import report_in
-from operator_sight import (
+from kubetune_operator.jobs.reports import report_in
+from support.observed_jobs import (
     ROOT,
     UID,
     artifact,
@@ -75,7 +75,7 @@ def test_a_config_map_without_a_report_has_none(config_map: dict[str, Any]) -> N
 
 def test_the_longest_report_that_is_read() -> None:
     text = json.dumps({"attempt": 1})
-    assert report_in({"data": {"report.json": text + " " * (MAX_BYTES - len(text))}}) == Report(attempt=1)
+    assert report_in({"data": {"report.json": text + " " * (MAX_BYTES - len(text))}}) == RunReport(attempt=1)
     assert report_in({"data": {"report.json": text + " " * (MAX_BYTES - len(text) + 1)}}) is None
 
 
@@ -89,7 +89,7 @@ def test_the_bytes_of_a_report_count_not_its_characters() -> None:
 @given(st.text() | st.builds("{}{}".format, st.sampled_from(["", '{"attempt": 1, "doing": ', "[", "{"]), st.text()))
 def test_no_text_makes_the_reader_fail(text: str) -> None:
     found = report_in({"data": {"report.json": text}})
-    assert found is None or isinstance(found, Report)
+    assert found is None or isinstance(found, RunReport)
 
 
 @settings(max_examples=50)
@@ -106,7 +106,7 @@ def test_no_text_makes_the_reader_fail(text: str) -> None:
 def test_whatever_a_tenant_writes_a_plan_follows_and_its_status_is_json(written: dict[str, Any]) -> None:
     shown = report_text(json.dumps({"attempt": 1} | written))
     status = plan(job(started(attempt())), ray_job(1, "Running"), shown, now=1).status
-    json.dumps(status.manifest(), allow_nan=False)
+    json.dumps(status.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize("number", [2, 4])

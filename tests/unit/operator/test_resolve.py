@@ -5,9 +5,9 @@ import pytest
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.status import Reason
-from kubetune_operator.resolve import Refused, Resolved, fitted, resolve
+from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve
 from kubetune_operator.settings import Settings
-from operator_sight import NAMESPACE, SETTINGS, Object, job, plan, profile
+from support.observed_jobs import NAMESPACE, SETTINGS, Object, job, plan, profile
 
 LABELS = {"kubernetes.io/metadata.name": NAMESPACE, "team": "a", "gpus": "yes"}
 GPU: Object = {"accelerator": {"memory": "16Gi"}}
@@ -158,7 +158,7 @@ def test_a_refused_job_says_so_to_people_and_to_gitops_and_may_be_mended() -> No
     assert conditions["Accepted"] == ("False", Reason.PROFILE_FORBIDS)
     assert conditions["Stalled"] == ("True", Reason.PROFILE_FORBIDS)
     assert status.started_at is None
-    mended = plan(job(status.manifest(), resources__workers=8), profile(limits={"maxWorkers": 8})).status
+    mended = plan(job(status.to_dict(), resources__workers=8), profile(limits={"maxWorkers": 8})).status
     assert {one.type: one.status for one in mended.conditions}["Accepted"] == "True"
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from kubetune_api.status import Condition, FineTuneJobStatus, Phase, Reason
-from kubetune_operator.standing import Standing, finished, holds, with_standing
-from operator_sight import after, at
+from kubetune_operator.jobs.state import Standing, finished, holds, with_standing
+from support.observed_jobs import after, at
 
 EMPTY = FineTuneJobStatus()
 
@@ -86,5 +86,5 @@ def test_a_job_is_over_by_its_conditions_and_not_by_its_phase(kind: str, value: 
 
 def test_a_long_sentence_is_cut_to_what_a_status_takes() -> None:
     status = with_standing(EMPTY, Standing("Failed", "Unknown", "x" * 9999), 1, after(0))
-    FineTuneJobStatus.model_validate(status.manifest())
+    FineTuneJobStatus.model_validate(status.to_dict())
     assert len(status.message or "") == 4096

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from kubetune_api.status import FineTuneJobStatus
-from operator_sight import (
+from support.observed_jobs import (
     Object,
     at,
     attempt,

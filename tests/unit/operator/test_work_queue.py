@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.queue import WorkQueue
+from kubetune_operator.machinery.queue import WorkQueue
 
 
 @dataclass

@@ -17,12 +17,12 @@ from transformers import (
     RobertaConfig,
 )
 
+from kubetune_api.families import FAMILIES
 from kubetune_planner.catalogue import names, shape_of
 from kubetune_planner.memory import trained_parameters
 from kubetune_planner.shape import ModelShape
-from kubetune_trainer.model.families import FAMILIES
 from kubetune_trainer.model.freeze import freeze
-from tiny import CONFIGS, spec_for, tiny_model
+from support.tiny_models import CONFIGS, spec_for, tiny_model
 
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 VARIANTS: dict[str, PretrainedConfig] = {
@@ -132,14 +132,6 @@ def test_freezing_leaves_as_many_to_train_as_the_planner_says(family: str, embed
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_sequence_is_as_long_as_the_model_can_take(family: str) -> None:
     assert ModelShape.from_config(CONFIGS[family].to_dict()).positions == 64
-
-
-def test_the_planner_and_the_trainer_know_the_same_families() -> None:
-    from kubetune_planner.families import FAMILIES as PLANNED
-
-    assert {name: family.decoder for name, family in PLANNED.items()} == {
-        name: family.decoder for name, family in FAMILIES.items()
-    }
 
 
 @pytest.mark.parametrize("name", names())

@@ -8,7 +8,7 @@ from typing import Any
 
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import metric_lines, write_metrics
-from made_up_runs import causal, classification, evaluation, job, run, steps
+from support.run_records import causal, classification, evaluation, job, run, steps
 
 
 def read(record: RunRecord) -> list[dict[str, Any]]:

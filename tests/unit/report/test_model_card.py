@@ -13,7 +13,7 @@ from markdown_it.token import Token
 
 from kubetune_trainer.records import BaseModel, RunRecord
 from kubetune_trainer.report import render_card
-from made_up_runs import causal, classification, evaluation, job, run, stored
+from support.run_records import causal, classification, evaluation, job, run, stored
 
 STORED = "s3://models/team-a/film-reviews/0f8f/executions/1/model"
 HOSTILE = (
@@ -167,7 +167,7 @@ def test_the_settings_are_yaml_that_gives_the_manifest_back() -> None:
     (block,) = [
         token for token in tokens(render_card(record, STORED)) if token.type == "fence" and token.info == "yaml"
     ]
-    assert yaml.safe_load(block.content) == record.job.manifest()
+    assert yaml.safe_load(block.content) == record.job.to_dict()
 
 
 def test_the_settings_have_the_fixed_defaults_and_say_so() -> None:

@@ -9,7 +9,7 @@ import pytest
 from kubetune_trainer.report import svg
 from kubetune_trainer.report.charts import learning_rate_chart, loss_chart, metrics_chart
 from kubetune_trainer.report.series import Line, line, smoothing_window
-from made_up_runs import classification
+from support.run_records import classification
 
 
 def test_a_short_curve_keeps_every_point() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport
 from kubetune_trainer.report.findings import baseline_accuracy, findings, headline, wilson
-from made_up_runs import causal, classification, data, evaluation, job, run, steps
+from support.run_records import causal, classification, data, evaluation, job, run, steps
 
 LABELS = ("fresh", "rotten")
 
@@ -31,7 +31,7 @@ def said(record: RunRecord, words: str) -> list[str]:
     return [finding for finding in findings(record) if words in finding]
 
 
-def test_a_run_without_a_fault_is_told_in_silence() -> None:
+def test_a_run_without_a_error_is_told_in_silence() -> None:
     assert findings(judged(((300, 20), (25, 290)))) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from kubetune_trainer.records import BaseModel, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
-from made_up_runs import causal, classification, confusion_of, data, evaluation, job, run, steps, stored
+from support.run_records import causal, classification, confusion_of, data, evaluation, job, run, steps, stored
 
 HOSTILE = (
     "<script>alert(1)</script>",

@@ -262,7 +262,7 @@ def test_an_incomplete_model_is_refused(tmp_path: Path, spoil: Callable[[Path], 
     assert str(caught.value) == message.format(uri=uri)
 
 
-def test_the_attention_of_transformers_itself_and_paths_that_it_ignores_are_no_fault(
+def test_the_attention_of_transformers_itself_and_paths_that_it_ignores_are_no_error(
     model: Path, tmp_path: Path
 ) -> None:
     (model / "config.json").write_text(json.dumps(CONFIG | {"_attn_implementation": "sdpa"}))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from disk import files_of_at_most
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store, part_size
-from stores import put
+from support.disk import files_of_at_most
+from support.stores import put
 
 LARGE = 12 * 2**20 + 7
 """Bytes; more than two parts."""
@@ -78,7 +78,7 @@ def test_a_missing_object_or_a_folder_is_missing(store: Store, tmp_path: Path, p
         store.download(path, tmp_path / "got")
 
 
-def test_deleting_what_is_not_there_is_no_fault(store: Store) -> None:
+def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
     put(store, "note", b"")
     store.delete("note")
     store.delete("note")

@@ -15,8 +15,8 @@ from kubetune_trainer.artifact.publish import canonical_json, claim, commit, pre
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RunRecord, StoredFile
 from kubetune_trainer.storage.store import Store
-from made_up_runs import causal, classification
-from stores import put
+from support.run_records import causal, classification
+from support.stores import put
 
 NOW = "2026-03-02T09:14:07Z"
 

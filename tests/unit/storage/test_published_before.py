@@ -15,7 +15,7 @@ from kubetune_trainer.artifact.published import find_published, read_published
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, RunRecord
 from kubetune_trainer.storage.store import Store
-from made_up_runs import causal, classification
+from support.run_records import causal, classification
 
 NOW = "2026-03-02T09:14:07Z"
 RECORD = classification(run_id="run-1", execution=1)

@@ -11,7 +11,7 @@ from kubetune_trainer.storage.clients import Patience
 from kubetune_trainer.storage.store import Store
 from servers.processes import free_port
 from servers.scripted import ScriptedServer
-from stores import put
+from support.stores import put
 
 QUICK = Patience(connect=1, response=0.3, retries=1, retry_window=0.2)
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"

@@ -12,12 +12,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import upload_folder
-from kubetune_trainer.artifact.reopen import opening_faults, stored_shapes
+from kubetune_trainer.artifact.reopen import opening_errors, stored_shapes
 from kubetune_trainer.artifact.verify import Expectation, Verification, verify
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import Store
-from tiny import CONFIGS, saved, tiny_model
+from support.tiny_models import CONFIGS, saved, tiny_model
 
 FOLDER = "executions/1/model"
 WEIGHTS = f"{FOLDER}/model.safetensors"
@@ -71,7 +71,7 @@ def upload(
     return Uploaded(store, tmp_path / "store", tuple(files), expected)
 
 
-def faults(uploaded: Uploaded) -> str:
+def errors(uploaded: Uploaded) -> str:
     """What the refusal says was found."""
     with pytest.raises(RunError) as caught:
         uploaded.verify()
@@ -239,14 +239,14 @@ def remove(name: str) -> Callable[[Path], None]:
 def test_a_model_that_was_not_trained_so_is_refused(
     tmp_path: Path, spoil: Callable[[Path], None], expected: str
 ) -> None:
-    said = faults(upload(tmp_path, spoil))
+    said = errors(upload(tmp_path, spoil))
     assert said.startswith(expected) if expected.endswith("; ") else said == expected
 
 
 def test_a_frozen_tensor_that_is_not_stored_is_told(tmp_path: Path) -> None:
     uploaded = upload(tmp_path)
     more = replace(uploaded.expected, frozen=FROZEN | {"bert.embeddings.lost"})
-    assert faults(replace(uploaded, expected=more)) == "the tensor bert.embeddings.lost is missing."
+    assert errors(replace(uploaded, expected=more)) == "the tensor bert.embeddings.lost is missing."
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_the_output_layer_of_a_language_model_is_expected_where_it_is_stored(tie
     assert ("lm_head.weight" in shapes) == (not tied)
     saved(model, tmp_path)
     assert {name: tuple(tensor.shape) for name, tensor in load_file(tmp_path / "model.safetensors").items()} == shapes
-    assert list(opening_faults(tmp_path, shapes)) == []
+    assert list(opening_errors(tmp_path, shapes)) == []
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_model_damaged_in_the_store_is_refused(
     path = uploaded.root / WEIGHTS
     whole = path.stat().st_size
     damage(path)
-    assert faults(uploaded).startswith(expected.format(whole=whole, short=whole - 4))
+    assert errors(uploaded).startswith(expected.format(whole=whole, short=whole - 4))
 
 
 def test_a_tensor_without_gradient_may_stay_where_the_caller_says_so(tmp_path: Path) -> None:
@@ -302,11 +302,11 @@ def test_a_tensor_without_gradient_may_stay_where_the_caller_says_so(tmp_path: P
 def test_a_tensor_that_the_base_does_not_have_is_told(tmp_path: Path) -> None:
     uploaded = upload(tmp_path)
     renamed = replace(uploaded.expected, base_names={**uploaded.expected.base_names, BIAS: "elsewhere"})
-    assert faults(replace(uploaded, expected=renamed)) == f"the base model has no tensor elsewhere for {BIAS}."
+    assert errors(replace(uploaded, expected=renamed)) == f"the base model has no tensor elsewhere for {BIAS}."
 
 
-def test_many_faults_are_counted(tmp_path: Path) -> None:
+def test_many_errors_are_counted(tmp_path: Path) -> None:
     surplus = {f"surplus{number:02d}": torch.ones(1) for number in range(14)}
-    text = faults(upload(tmp_path, retrained({**surplus})))
+    text = errors(upload(tmp_path, retrained({**surplus})))
     assert text.count("is not of this model") == 10
-    assert text.endswith("; and 4 faults more.")
+    assert text.endswith("; and 4 errors more.")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fake_api_server import FakeApiServer
 from kubetune_api.run import ReportTo
 from kubetune_trainer import config_map
 from kubetune_trainer.config_map import ConfigMap, ReportError
+from support.fake_api_server import FakeApiServer
 
 TARGET = ReportTo(namespace="team-a", name="reviews-ab12c-reports")
 

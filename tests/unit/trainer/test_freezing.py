@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from kubetune_api.families import FAMILIES
 from kubetune_api.job import Freeze
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.model.families import FAMILIES, family_of
+from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.freeze import freeze, may_stay
-from tiny import CONFIGS, tiny_model
+from support.tiny_models import CONFIGS, tiny_model
 
 # The names of the parameters below the first layer, in each family's own words.
 EMBEDDINGS = {

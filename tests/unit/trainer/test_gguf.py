@@ -12,14 +12,14 @@ from gguf import GGUFWriter
 from safetensors.numpy import load_file
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from disk import disk_of
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model import gguf
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.model.load import load_config, load_tokenizer
-from tiny import spec_for
+from support.disk import disk_of
+from support.tiny_models import spec_for
 
 DIGEST = "0" * 64
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -136,7 +136,7 @@ def test_a_full_disk_is_an_error_of_the_operating_system_and_leaves_nothing_behi
         assert [path.name for path in disk.iterdir() if path.is_dir()] == []
 
 
-def test_a_lack_of_memory_is_not_the_files_fault(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_not_the_files_error(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing_left(*_: object, **__: object) -> None:
         raise MemoryError
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from kubetune_api.families import FAMILIES
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.model.families import FAMILIES
 from kubetune_trainer.model.load import (
     LoadedModel,
     check_vocabulary,
@@ -19,7 +19,7 @@ from kubetune_trainer.model.load import (
     load_tokenizer,
     longest_sequence,
 )
-from tiny import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_model
+from support.tiny_models import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_model
 
 ABC = ("a", "b", "c")
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
@@ -247,7 +247,7 @@ def test_a_tokenizer_without_padding_pads_with_its_end_of_text(tmp_path: Path) -
         ),
     ],
 )
-def test_a_configuration_that_leads_astray_is_the_models_fault(
+def test_a_configuration_that_leads_astray_is_the_models_error(
     settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     saved(tiny_model("bert", labels=2), tmp_path)

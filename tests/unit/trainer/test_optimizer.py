@@ -14,7 +14,7 @@ from kubetune_trainer.training.optimizer import (
     parameter_groups,
     warmup_steps,
 )
-from tiny import CONFIGS, spec_for, tiny_model
+from support.tiny_models import CONFIGS, spec_for, tiny_model
 
 
 def training(**fields: Any) -> Training:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubetune_trainer.cluster import slots
+from kubetune_trainer.ray_runtime import slots
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from math import inf
 import pytest
 
 from kubetune_api.outcome import Ending
-from kubetune_api.report import MAX_BYTES, Report
+from kubetune_api.run_report import MAX_BYTES, RunReport
 from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
-from kubetune_trainer.reporting import Reporter, Schedule
+from kubetune_trainer.status_reporter import Reporter, Schedule
 
 WAIT = 20.0
 """Seconds until a test that waits in vain gives up."""
@@ -90,7 +90,7 @@ class FakeServer:
     """Takes reports, or fails as often as it is told to."""
 
     failures: float = 0
-    reports: list[Report] = field(default_factory=list)
+    reports: list[RunReport] = field(default_factory=list)
     attempts: int = 0
     open: threading.Event = field(default_factory=threading.Event)
     """While it is not set, nothing is answered."""
@@ -107,7 +107,7 @@ class FakeServer:
         if self.attempts <= self.failures:
             raise ReportError("api:443 answered with HTTP status 500: etcd is away")
         with self.came:
-            self.reports.append(Report.model_validate_json(report))
+            self.reports.append(RunReport.model_validate_json(report))
             self.came.notify_all()
 
     def wait_for(self, reports: int = 0, attempts: int = 0) -> None:
@@ -134,8 +134,8 @@ def test_each_phase_arrives_with_all_that_is_known(server: FakeServer, reporter:
     reporter.claimed(3)
     server.wait_for(reports=2)
     assert server.reports == [
-        Report(attempt=2, doing="Reading the data"),
-        Report(attempt=2, doing="Reading the data", execution=3),
+        RunReport(attempt=2, doing="Reading the data"),
+        RunReport(attempt=2, doing="Reading the data", execution=3),
     ]
 
 
@@ -241,5 +241,5 @@ def test_the_longest_report_is_within_the_bound() -> None:
         reporter.claimed(1000)
         reporter.progress(progress(99))
         reporter.finished(ending.failed(Reason.REQUIREMENT_MISSED, "\U0001f600" * 5000))
-    assert Report.model_validate_json(written[-1]).finished is not None
+    assert RunReport.model_validate_json(written[-1]).finished is not None
     assert 60_000 < len(written[-1].encode()) < MAX_BYTES

@@ -1,4 +1,4 @@
-"""Where a run's files lie, and faults that travel between processes."""
+"""Where a run's files lie, and errors that travel between processes."""
 
 import pickle
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kubetune_api.run import Run
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from made_up_runs import job
+from support.run_records import job
 
 
 def run(**fields: object) -> Run:

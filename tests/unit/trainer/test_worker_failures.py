@@ -10,8 +10,8 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from safetensors import SafetensorError
 
 from kubetune_api.status import Reason
-from kubetune_trainer.cluster import explain, folder_for_sockets
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.ray_runtime import explain, folder_for_sockets
 
 TOO_LARGE = (
     "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same"
@@ -29,9 +29,9 @@ def dead(cause: Exception) -> Exception:
     return WorkerHealthCheckFailedError("A worker health check failed.", cause)
 
 
-def caused(fault: Exception, cause: Exception) -> Exception:
-    fault.__cause__ = cause
-    return fault
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str, rej
 
 
 def _provenance(record: RunRecord) -> dict[str, Any]:
-    job = record.job.manifest()
+    job = record.job.to_dict()
     job.pop("status", None)
     return {
         "job": job,

@@ -110,8 +110,8 @@ def read_published(run: Run, store: Store, data: bytes, *, rejected: bool) -> Pu
     uri = store.uri(run.manifest_path(rejected=rejected))
     try:
         content = _Manifest.model_validate_json(data)
-    except ValidationError as fault:
-        at = ".".join(map(str, fault.errors()[0]["loc"])) or "the whole of it"
+    except ValidationError as error:
+        at = ".".join(map(str, error.errors()[0]["loc"])) or "the whole of it"
         raise _unusable(uri, f"it is no manifest of kubetune's ({at} is not as it must be)") from None
     if (content.run, content.rejected) != (run.run_id, rejected):
         raise _unusable(uri, "it is that of another run")

@@ -25,7 +25,7 @@ def stored_shapes(model: PreTrainedModel, state: Mapping[str, torch.Tensor]) -> 
     return {name: tuple(tensor.shape) for name, tensor in state.items() if name not in model.all_tied_weights_keys}
 
 
-def opening_faults(folder: Path, shapes: Shapes) -> Iterator[str]:
+def opening_errors(folder: Path, shapes: Shapes) -> Iterator[str]:
     """Why the model in `folder`, of which only the weights need not be there, cannot be used.
 
     `shapes` are the tensors that its weights consist of.
@@ -36,7 +36,7 @@ def opening_faults(folder: Path, shapes: Shapes) -> Iterator[str]:
     except Exception as error:  # whatever the parsers of a damaged file may stumble over
         yield f"config.json does not load ({_why(error, folder)})"
         return  # the tokenizer's class is looked up there too
-    yield from _model_faults(model, shapes)
+    yield from _model_errors(model, shapes)
     try:
         AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -55,7 +55,7 @@ def _without_numbers(config: PretrainedConfig) -> PreTrainedModel:
     return model
 
 
-def _model_faults(model: PreTrainedModel, shapes: Shapes) -> Iterator[str]:
+def _model_errors(model: PreTrainedModel, shapes: Shapes) -> Iterator[str]:
     state = model.state_dict()
     for name in sorted(stored_shapes(model, state).keys() - shapes.keys()):
         yield f"config.json describes a model with the tensor {name}, which was not trained"

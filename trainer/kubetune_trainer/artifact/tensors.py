@@ -48,17 +48,17 @@ class TensorCheck:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def file_faults(self, path: Path, name: str) -> Iterator[str]:
-        """The faults of one safetensors file; `name` is what people know it by."""
+    def file_errors(self, path: Path, name: str) -> Iterator[str]:
+        """The errors of one safetensors file; `name` is what people know it by."""
         try:
             with safe_open(path, framework="pt") as file:
                 for tensor in file.keys():  # noqa: SIM118 - it is no mapping
-                    yield from self._tensor_faults(tensor, file)
+                    yield from self._tensor_errors(tensor, file)
         except (SafetensorError, ValueError) as error:
             yield f"{name} is no whole safetensors file ({error})"
 
     def finish(self) -> Iterator[str]:
-        """The faults of the model as a whole."""
+        """The errors of the model as a whole."""
         for tensor in sorted((self.expected.shapes.keys() | self.expected.frozen) - self.seen):
             yield f"the tensor {tensor} is missing"
         if self.unchanged and not self.changed:
@@ -67,7 +67,7 @@ class TensorCheck:
         for tensor in self.unchanged:
             yield f"the trained tensor {tensor} equals the base model's everywhere"
 
-    def _tensor_faults(self, name: str, file: Any) -> Iterator[str]:
+    def _tensor_errors(self, name: str, file: Any) -> Iterator[str]:
         if name in self.seen:
             yield f"the tensor {name} stands in two files"
         self.seen.add(name)

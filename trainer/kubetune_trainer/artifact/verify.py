@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from kubetune_api.status import Reason
 from kubetune_trainer.artifact.listing import walk
-from kubetune_trainer.artifact.reopen import opening_faults
+from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.tensors import Expectation, TensorCheck
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
@@ -39,16 +39,16 @@ def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Exp
     """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
 
     `files` are all that was uploaded there, their names relative to the store. One file is on this machine's disk and
-    one tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every fault.
+    one tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every error.
     """
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected) as tensors:
-        faults = [*_listing_faults(store, folder, files)]
+        errors = [*_listing_errors(store, folder, files)]
         for file in files:
-            faults += _file_faults(store, file, Path(scratch), tensors)
-        faults += tensors.finish()
-        faults += _format_faults(Path(scratch), files, expected)
-    if faults:
-        raise _failed(store.uri(folder), faults)
+            errors += _file_errors(store, file, Path(scratch), tensors)
+        errors += tensors.finish()
+        errors += _format_errors(Path(scratch), files, expected)
+    if errors:
+        raise _failed(store.uri(folder), errors)
     return Verification(
         files=len(files),
         tensors=len(tensors.seen),
@@ -58,31 +58,31 @@ def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Exp
     )
 
 
-def _listing_faults(store: Store, folder: str, files: Sequence[StoredFile]) -> Iterator[str]:
+def _listing_errors(store: Store, folder: str, files: Sequence[StoredFile]) -> Iterator[str]:
     sent = {file.name for file in files}
     for path in sorted({info.path for info in walk(store, folder)} - sent):
         yield f"{path} is in the store, but this run did not write it"
 
 
-def _file_faults(store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck) -> list[str]:
-    """The faults of one file; small ones stay in `scratch`, weights do not."""
+def _file_errors(store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck) -> list[str]:
+    """The errors of one file; small ones stay in `scratch`, weights do not."""
     path = scratch / file.name.rpartition("/")[2]
     try:
         got = store.download(file.name, path)
     except MissingObjectError:
         return [f"{file.name} is not in the store"]
-    faults = []
+    errors = []
     if got.size != file.size:
-        faults.append(f"{file.name} has {got.size} bytes in the store, {file.size} were sent")
+        errors.append(f"{file.name} has {got.size} bytes in the store, {file.size} were sent")
     elif got.sha256 != file.sha256:
-        faults.append(f"{file.name} has other bytes in the store than were sent")
+        errors.append(f"{file.name} has other bytes in the store than were sent")
     if path.suffix == ".safetensors":
-        faults += tensors.file_faults(path, file.name)
+        errors += tensors.file_errors(path, file.name)
         path.unlink()
-    return faults
+    return errors
 
 
-def _format_faults(scratch: Path, files: Sequence[StoredFile], expected: Expectation) -> Iterator[str]:
+def _format_errors(scratch: Path, files: Sequence[StoredFile], expected: Expectation) -> Iterator[str]:
     """Whether what lies beside the weights is there and lets others load them."""
     names = {file.name.rpartition("/")[2] for file in files}
     config, tokenizer = "config.json" in names, bool(names & set(_TOKENIZER_FILES))
@@ -91,12 +91,12 @@ def _format_faults(scratch: Path, files: Sequence[StoredFile], expected: Expecta
     if not tokenizer:
         yield "no tokenizer was written"
     if config and tokenizer and (scratch / "config.json").exists():
-        yield from opening_faults(scratch, expected.shapes)
+        yield from opening_errors(scratch, expected.shapes)
 
 
-def _failed(uri: str, faults: list[str]) -> RunError:
-    shown = "; ".join(faults[:_FAULTS_SHOWN])
-    more = f"; and {len(faults) - _FAULTS_SHOWN} faults more" if len(faults) > _FAULTS_SHOWN else ""
+def _failed(uri: str, errors: list[str]) -> RunError:
+    shown = "; ".join(errors[:_FAULTS_SHOWN])
+    more = f"; and {len(errors) - _FAULTS_SHOWN} errors more" if len(errors) > _FAULTS_SHOWN else ""
     return RunError(
         Reason.VERIFICATION_FAILED, f"The model in {uri} is not what was trained and is not published: {shown}{more}."
     )

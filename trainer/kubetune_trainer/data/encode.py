@@ -7,7 +7,7 @@ A row that nevertheless comes out with more special tokens than its layout has i
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kubetune_trainer.data.conversation import Layout
+from kubetune_trainer.data.prompt_format import Layout
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.special_tokens import SpecialTokens
 from kubetune_trainer.data.tokens import EncodedRow, Tokens, gathered

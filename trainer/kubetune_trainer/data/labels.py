@@ -87,13 +87,13 @@ def _refuse_fractions(rows: Sequence[Row], labels: Sequence[str], column: Column
 def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
     longest = max(map(len, counts))
     if len(counts) > MAX_LABELS:
-        fault = f"{len(counts):,} different values in {sum(counts.values()):,} rows; at most {MAX_LABELS:,} labels"
+        error = f"{len(counts):,} different values in {sum(counts.values()):,} rows; at most {MAX_LABELS:,} labels"
     elif longest > MAX_LABEL_CHARACTERS:
-        fault = f"a value of {longest:,} characters; labels of at most {MAX_LABEL_CHARACTERS}"
+        error = f"a value of {longest:,} characters; labels of at most {MAX_LABEL_CHARACTERS}"
     else:
         return
     raise invalid_data(
-        f"{column.field}: the column {quoted(column.name)} has {fault} are possible; is it the right column?"
+        f"{column.field}: the column {quoted(column.name)} has {error} are possible; is it the right column?"
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from kubetune_trainer.data.csv_records import csv_records
-from kubetune_trainer.data.jsonl_records import jsonl_records
-from kubetune_trainer.data.parquet_records import parquet_records
+from kubetune_trainer.data.formats.csv import csv_records
+from kubetune_trainer.data.formats.jsonl import jsonl_records
+from kubetune_trainer.data.formats.parquet import parquet_records
 from kubetune_trainer.data.rows import Column, ColumnMap, Row, place
 from kubetune_trainer.data.values import label_of, text_of
 from kubetune_trainer.errors import invalid_data

@@ -1,4 +1,4 @@
-"""One cell of the data: from whatever a file holds to a text or a label, or a fault with the place and the remedy."""
+"""One cell of the data: from whatever a file holds to a text or a label, or an error with the place and the remedy."""
 
 import difflib
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def label_of(value: object, column: Column, where: str) -> str | None:
 
 
 def numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:
-    """The fault of a label column that holds fractions."""
+    """The error of a label column that holds fractions."""
     return invalid_data(
         f"{where}: the column {quoted(column.name)} ({column.field}) holds {shown}, which looks like numbers on a"
         " scale; SequenceClassification needs classes; use integers or strings"
@@ -47,7 +47,7 @@ def numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:
 
 
 def missing_column(column: Column, file: str, present: Sequence[str]) -> RunError:
-    """The fault of a file that lacks a mapped column."""
+    """The error of a file that lacks a mapped column."""
     shown = ", ".join(quoted(name) for name in present[:SHOWN_COLUMNS]) or "none"
     more = f" and {len(present) - SHOWN_COLUMNS} more" if len(present) > SHOWN_COLUMNS else ""
     return invalid_data(

@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from kubetune_api.families import Family
 from kubetune_api.job import Freeze
 from kubetune_trainer.errors import RunError, invalid_model
-from kubetune_trainer.model.families import Family
 
 _KEY_BIASES = ("key.bias", "k_proj.bias", "k_lin.bias")
 

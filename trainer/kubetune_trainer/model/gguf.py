@@ -37,11 +37,11 @@ def converted(gguf_file: Path, cache: Path, digest: str) -> Path:
         command = [sys.executable, "-m", __name__, str(gguf_file), str(folder)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            raise _fault(done, gguf_file, folder)
+            raise _error(done, gguf_file, folder)
     return folder
 
 
-def _fault(done: subprocess.CompletedProcess[str], gguf_file: Path, folder: Path) -> Exception:
+def _error(done: subprocess.CompletedProcess[str], gguf_file: Path, folder: Path) -> Exception:
     if done.returncode == _REFUSED:
         said = " ".join(done.stdout.split())
         return invalid_model(f"spec.model.uri: {gguf_file.name} does not load as a GGUF checkpoint: {said}")
@@ -63,13 +63,13 @@ def main(gguf_file: Path, folder: Path) -> int:
         with FileLock(f"{folder}.lock"):
             if not folder.exists():
                 _make(gguf_file, folder)
-    except _RefusedError as fault:
-        print(fault)
+    except _RefusedError as error:
+        print(error)
         return _REFUSED
-    except Exception as fault:
-        if storage_is_full(fault):
+    except Exception as error:
+        if storage_is_full(error):
             return _NO_SPACE
-        if is_out_of_memory(fault):
+        if is_out_of_memory(error):
             return _NO_MEMORY
         raise
     return 0
@@ -100,10 +100,10 @@ def _convert(gguf_file: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             gguf_file.parent, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), **source
         )
-    except Exception as fault:  # whatever the parser of a damaged file may stumble over
-        if storage_is_full(fault) or is_out_of_memory(fault):
+    except Exception as error:  # whatever the parser of a damaged file may stumble over
+        if storage_is_full(error) or is_out_of_memory(error):
             raise
-        raise _RefusedError(str(fault) or type(fault).__name__) from fault
+        raise _RefusedError(str(error) or type(error).__name__) from error
     tokenizer.save_pretrained(folder)
     # The weights are plain now, but transformers goes on taking the model for a quantised one, which it will not save.
     with torch.device("meta"):

@@ -17,10 +17,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from kubetune_api.families import FAMILIES, Family
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
-from kubetune_trainer.model.families import FAMILIES, Family, family_of
+from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.freeze import freeze
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
@@ -59,14 +60,14 @@ def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
 
 @contextmanager
 def _loading(what: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Makes a fault of any of these kinds the model's."""
+    """Makes an error of any of these kinds the model's."""
     try:
         yield
     except RunError:
         raise
-    except kinds as fault:
-        said = " ".join(str(fault).split()) or type(fault).__name__
-        raise invalid_model(f"spec.model.uri: {what} does not load: {said}") from fault
+    except kinds as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise invalid_model(f"spec.model.uri: {what} does not load: {said}") from error
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -164,7 +165,7 @@ def _has_head_for(config: PretrainedConfig, labels: tuple[str, ...]) -> bool:
 
 def _new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new: bool) -> set[str]:
     """The tensors that the pretrained files did not hold. A gap within the base model, or in the output layer of a
-    language model, is a fault and not a fresh start."""
+    language model, is an error and not a fresh start."""
     mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
     missing = set(info["missing_keys"]) | mismatched
     prefix = f"{model.base_model_prefix}."

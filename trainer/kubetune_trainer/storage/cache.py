@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from kubetune_trainer.records import LocalFile
-from kubetune_trainer.storage.faults import explain_local
+from kubetune_trainer.storage.errors import explain_local
 
 _LISTING = ".listing.json"
 """Written last into a complete folder: what it holds, with digests, so that they are computed once."""

@@ -28,7 +28,7 @@ from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import sha256_of
 from kubetune_trainer.storage.endpoints import LOOPBACK
-from kubetune_trainer.storage.faults import explain_local
+from kubetune_trainer.storage.errors import explain_local
 from kubetune_trainer.storage.store import ObjectInfo
 
 _DATASETS = "datasets/"
@@ -79,7 +79,7 @@ class HubRepository:
     @cached_property
     def _files(self) -> list[ObjectInfo]:
         # One request for the whole commit: unlike the library's listing page by page, it has a time limit.
-        with self._faults():
+        with self._errors():
             ask = self._api.dataset_info if self._kind == "dataset" else self._api.model_info
             info = ask(self._name, revision=self._revision, files_metadata=True, timeout=_SECONDS)
         files = [
@@ -97,7 +97,7 @@ class HubRepository:
             return list(pool.map(lambda info: self._download(info, folder), objects))
 
     def _download(self, info: ObjectInfo, folder: Path) -> LocalFile:
-        with self._faults(info.path):
+        with self._errors(info.path):
             path = Path(
                 hf_hub_download(
                     self._name,
@@ -116,7 +116,7 @@ class HubRepository:
         return LocalFile(path, self.uri(info.path), size, digest)
 
     @contextmanager
-    def _faults(self, path: str = "") -> Iterator[None]:
+    def _errors(self, path: str = "") -> Iterator[None]:
         try:
             yield
         except LocalEntryNotFoundError as error:  # the library's wrapping of what the server said

@@ -43,15 +43,15 @@ class Location:
         if scheme == "file":
             key = "/".join(part for part in key.split("/") if part)
         key = key.strip("/")
-        if fault := _fault_of(key):
-            raise _unusable(uri, fault)
+        if error := _error_of(key):
+            raise _unusable(uri, error)
         return cls(scheme, bucket, key)
 
     def child(self, path: str) -> "Location":
         """The place `path` (relative, with slashes) below this one; RunError if it climbs out."""
         key = f"{self.key}/{path}" if self.key else path
-        if fault := _fault_of(key):
-            raise _unusable(f"{self.uri}/{path}", fault, Reason.STORAGE_FAILED)  # a name that lay in the store
+        if error := _error_of(key):
+            raise _unusable(f"{self.uri}/{path}", error, Reason.STORAGE_FAILED)  # a name that lay in the store
         return replace(self, key=key)
 
     @property
@@ -77,7 +77,7 @@ class Location:
         return Path("/", self.key) if self.scheme == "file" else None
 
 
-def _fault_of(key: str) -> str | None:
+def _error_of(key: str) -> str | None:
     parts = key.split("/") if key else []
     if any(part in ("", ".", "..") for part in parts):
         return "its path holds an empty part, `.` or `..`; write the path in full"

@@ -17,7 +17,7 @@ from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.clients import Patience, connect
 from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import pieces
-from kubetune_trainer.storage.faults import Attempt, explain, explain_local, is_missing
+from kubetune_trainer.storage.errors import Attempt, explain, explain_local, is_missing
 from kubetune_trainer.storage.locations import Location
 
 _PART = 5 * 2**20
@@ -56,7 +56,7 @@ class Store:
         self._place = place
         self._secret = secret
         self._patience = patience
-        with self._faults("reached", place):
+        with self._errors("reached", place):
             self._client = connect(place, patience, secret)
 
     @classmethod
@@ -78,19 +78,19 @@ class Store:
     def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
         """The names of the folders directly below `path`, and the objects there, both sorted."""
         place = self._at(path)
-        with self._faults("listed", place):
+        with self._errors("listed", place):
             found = self._client.list_with_delimiter(place.key or None)
         folders = [Location(place.scheme, place.bucket, prefix.strip("/")).name for prefix in found["common_prefixes"]]
         return sorted(folders), sorted((self._info(meta) for meta in found["objects"]), key=lambda info: info.path)
 
     def info(self, path: str) -> ObjectInfo:
         """An object as it is now; MissingObjectError if there is none."""
-        with self._faults("read", self._at(path)):
+        with self._errors("read", self._at(path)):
             return self._info(self._client.head(self._at(path).key))
 
     def get(self, path: str) -> bytes:
         """The content of a small object; MissingObjectError if there is none."""
-        with self._faults("read", self._at(path)):
+        with self._errors("read", self._at(path)):
             return bytes(self._client.get(self._at(path).key).bytes())
 
     def download(self, path: str, to: Path, version: str | None = None) -> StoredFile:
@@ -109,7 +109,7 @@ class Store:
         return StoredFile(place.uri, size, digest.hexdigest())
 
     def _stream(self, place: Location, version: str | None) -> Iterator[bytes]:
-        with self._faults("read", place):
+        with self._errors("read", place):
             answer = self._client.get(place.key)
             # Compared here, not asked for by If-Match: Azure quotes an ETag in its answers and not in its listings.
             if version not in (None, _version(answer.meta)):
@@ -119,7 +119,7 @@ class Store:
     def create(self, path: str, data: bytes) -> bool:
         """Writes a small object if there is none of that name, as one atomic step; False if there is another one."""
         place = self._at(path)
-        with self._faults("written", place):
+        with self._errors("written", place):
             try:
                 self._client.put(place.key, data, mode="create")
             except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
@@ -143,7 +143,7 @@ class Store:
             small = b"".join(read()) if size < _PART else None
         except OSError as error:
             raise explain_local(error, str(file), "read") from error
-        with self._faults("written", place):
+        with self._errors("written", place):
             if small is not None:
                 self._client.put(place.key, small, use_multipart=False)
             else:
@@ -152,8 +152,8 @@ class Store:
         return StoredFile(path, sent, digest.hexdigest())
 
     def delete(self, path: str) -> None:
-        """Removes an object; one that is not there is no fault."""
-        with self._faults("deleted", self._at(path)), suppress(FileNotFoundError):
+        """Removes an object; one that is not there is no error."""
+        with self._errors("deleted", self._at(path)), suppress(FileNotFoundError):
             self._client.delete(self._at(path).key)
 
     def _info(self, meta: Any) -> ObjectInfo:
@@ -161,7 +161,7 @@ class Store:
         return ObjectInfo(path, meta["size"], _version(meta))
 
     @contextmanager
-    def _faults(self, verb: str, place: Location) -> Iterator[None]:
+    def _errors(self, verb: str, place: Location) -> Iterator[None]:
         try:
             yield
         except _STORE_ERRORS as error:

@@ -11,7 +11,7 @@ from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.cache import kept
 from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
 from kubetune_trainer.storage.digests import sha256_of
-from kubetune_trainer.storage.faults import explain_local
+from kubetune_trainer.storage.errors import explain_local
 from kubetune_trainer.storage.hub import HubRepository
 from kubetune_trainer.storage.locations import Location
 from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store

@@ -1,0 +1,40 @@
+"""`FineTuneJob`: one fine-tuning run, from a pretrained model and a dataset to a verified model in object storage."""
+
+from kubetune_api.job.dataset import Cleaning, Columns, Dataset, DataSource
+from kubetune_api.job.evaluation import Evaluation, Requirement
+from kubetune_api.job.job import FineTuneJob, ObjectMeta
+from kubetune_api.job.method import Freeze, Method
+from kubetune_api.job.model import Model
+from kubetune_api.job.names import MAX_NAME_LENGTH
+from kubetune_api.job.output import Output
+from kubetune_api.job.resources import Credentials, Resources, Retry, Zero
+from kubetune_api.job.spec import CHANGEABLE_FIELDS, CLUSTER_FIELDS, FineTuneJobSpec
+from kubetune_api.job.task import Task
+from kubetune_api.job.training import DEFAULT_MICRO_BATCH_SIZE, Schedule, Training
+
+__all__ = [
+    "CHANGEABLE_FIELDS",
+    "CLUSTER_FIELDS",
+    "DEFAULT_MICRO_BATCH_SIZE",
+    "MAX_NAME_LENGTH",
+    "Cleaning",
+    "Columns",
+    "Credentials",
+    "DataSource",
+    "Dataset",
+    "Evaluation",
+    "FineTuneJob",
+    "FineTuneJobSpec",
+    "Freeze",
+    "Method",
+    "Model",
+    "ObjectMeta",
+    "Output",
+    "Requirement",
+    "Resources",
+    "Retry",
+    "Schedule",
+    "Task",
+    "Training",
+    "Zero",
+]

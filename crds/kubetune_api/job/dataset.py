@@ -1,0 +1,143 @@
+"""`spec.dataset`: the data, its columns, cleaning and splits."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from kubetune_api.base import ApiModel, ColumnName, Rule
+from kubetune_api.job.names import REVISION_OF_DATA, URI_RULES, DatasetUri, GitRevision, is_hub
+
+DEFAULT_HELD_OUT = 0.1
+"""The share of the rows that each held-out split gets when the manifest does not say."""
+
+
+class Columns(ApiModel):
+    """Which column of the data holds what."""
+
+    text: ColumnName | None = None
+    """The text to classify."""
+    text_pair: ColumnName | None = None
+    """A second text for tasks over pairs (premise and hypothesis, question and passage)."""
+    label: ColumnName | None = None
+    """The label of the text: a string, an integer or a boolean."""
+    prompt: ColumnName | None = None
+    """What the model is given."""
+    completion: ColumnName | None = None
+    """What the model learns to answer."""
+
+
+class Cleaning(ApiModel):
+    """What happens to the rows before they are split. The report counts what each step dropped or changed."""
+
+    unicode_normalization: Literal["NFC", "NFKC", "None"] = "NFC"
+    """The Unicode normal form that texts are brought to. Control characters other than tab and newline are removed
+    with either form."""
+    drop_empty: bool = True
+    """Drops rows whose text (or prompt, completion, label) is missing or blank. False: such a row is an error."""
+    drop_duplicates: bool = True
+    """Keeps the first of the rows with the same text (for CausalLM: the same prompt and completion)."""
+    min_characters: Annotated[int, Field(ge=0, le=100000)] = 0
+    """Drops rows whose text (for CausalLM: completion) is shorter than this, in characters."""
+    drop_other_labels: bool = False
+    """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
+
+
+class DataSource(ApiModel):
+    """A separate dataset for one split."""
+
+    uri: DatasetUri
+    """As `dataset.uri`; the columns are the same."""
+    revision: GitRevision | None = None
+    """As `dataset.revision`."""
+
+    rules: ClassVar = (
+        *URI_RULES,
+        Rule(
+            cel="self.uri.startsWith('hf://') == has(self.revision)",
+            message=REVISION_OF_DATA,
+            holds=lambda source: is_hub(source.uri) == (source.revision is not None),
+            field="revision",
+        ),
+    )
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
+
+
+class Dataset(ApiModel):
+    """The labelled data, and how it is cleaned and split."""
+
+    uri: DatasetUri
+    """Where the data is: one file, or a pattern with `*` (`s3://bucket/reviews/*.parquet`). The names tell the format:
+    `.csv`, `.jsonl` (each also `.gz` or `.bz2`), `.parquet`. For the hub, `hf://datasets/owner/name/path/*.parquet`.
+    `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
+    revision: GitRevision | None = None
+    """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
+    columns: Columns
+    """Which column holds what: `text` and `label` (and `textPair`) for SequenceClassification, `prompt` and
+    `completion` for CausalLM."""
+    cleaning: Cleaning = Cleaning()
+    """What is cleaned before the split."""
+    validation: DataSource | None = None
+    """A dataset of its own for validation, instead of `validationFraction`."""
+    test: DataSource | None = None
+    """A dataset of its own for the final test, instead of `testFraction`."""
+    validation_fraction: Fraction | None = None
+    """The share of the rows, 0 to 0.9, held out to judge each epoch. Unset: 0.1, or 0 beside `validation`."""
+    test_fraction: Fraction | None = None
+    """The share of the rows, 0 to 0.9, held out for the final judgement. Unset: 0.1, or 0 beside `test`."""
+    stratify: bool = True
+    """Gives every split the same shares of the labels (SequenceClassification)."""
+    split_seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """The seed of the split. Rows with the same text fall into the same split whatever the seed."""
+
+    rules: ClassVar = (
+        *URI_RULES,
+        Rule(
+            cel="self.uri.startsWith('hf://') == has(self.revision)",
+            message=REVISION_OF_DATA,
+            holds=lambda dataset: is_hub(dataset.uri) == (dataset.revision is not None),
+            field="revision",
+        ),
+        Rule(
+            cel="!(has(self.validation) && has(self.validationFraction))",
+            message="validation rows come either from `validation` or from a share of `uri`; remove one of the two",
+            holds=lambda dataset: dataset.validation is None or dataset.validation_fraction is None,
+            field="validationFraction",
+        ),
+        Rule(
+            cel="!(has(self.test) && has(self.testFraction))",
+            message="test rows come either from `test` or from a share of `uri`; remove one of the two",
+            holds=lambda dataset: dataset.test is None or dataset.test_fraction is None,
+            field="testFraction",
+        ),
+        Rule(
+            cel="(has(self.validation) ? 0.0 : has(self.validationFraction) ? self.validationFraction : 0.1)"
+            " + (has(self.test) ? 0.0 : has(self.testFraction) ? self.testFraction : 0.1) < 0.95",
+            message="validationFraction and testFraction leave less than a twentieth of the rows for training;"
+            " make them smaller",
+            holds=lambda dataset: sum(dataset.held_out_fractions) < 0.95,
+            field="testFraction",
+        ),
+    )
+
+    @property
+    def held_out_fractions(self) -> tuple[float, float]:
+        """The shares of the rows of `uri` for validation and test."""
+        return (
+            _fraction(self.validation_fraction, separate=self.validation is not None),
+            _fraction(self.test_fraction, separate=self.test is not None),
+        )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that this dataset has."""
+        validation, test = self.held_out_fractions
+        has_validation, has_test = validation > 0 or self.validation is not None, test > 0 or self.test is not None
+        return ("train", *["validation"] * has_validation, *["test"] * has_test)
+
+
+def _fraction(value: float | None, *, separate: bool) -> float:
+    if separate:
+        return 0.0
+    return DEFAULT_HELD_OUT if value is None else value

@@ -1,0 +1,56 @@
+"""The object: metadata, spec and status of a `FineTuneJob`."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from kubetune_api.base import ApiModel, words
+from kubetune_api.job.names import MAX_NAME_LENGTH, NAME_WORDS
+from kubetune_api.job.spec import FineTuneJobSpec
+from kubetune_api.status import FineTuneJobStatus
+
+
+class ObjectMeta(ApiModel):
+    """The part of Kubernetes' object metadata that a manifest may hold."""
+
+    # The API server owns the rest of this type: it may grow without us.
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$"),
+        Field(json_schema_extra=words(f"at most {MAX_NAME_LENGTH} {NAME_WORDS}, the first a letter")),
+    ]
+    """The name of the object: at most 37 lowercase letters, digits and `-`, the first a letter, the last no `-`."""
+    namespace: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+        Field(json_schema_extra=words(f"at most 63 {NAME_WORDS}")),
+    ] = "default"
+    """The namespace of a job; a local run uses it in the path of the output."""
+
+
+class FineTuneJob(ApiModel):
+    """One fine-tuning run: a pretrained model, a dataset, and the place in object storage for the verified result."""
+
+    api_version: Literal["kubetune.dev/v1alpha1"]
+    """The version of the API."""
+    kind: Literal["FineTuneJob"]
+    """The kind of the object."""
+    metadata: ObjectMeta
+    """The object's name, namespace, labels and annotations."""
+    spec: FineTuneJobSpec
+    """What to train, on what, how, and where the result goes. Fixed once the run has started, but for `suspend` and
+    `ttlSecondsAfterFinished`."""
+    status: FineTuneJobStatus | None = None
+    """What has been seen of the run. Written by kubetune alone."""
+
+    def uris(self) -> list[tuple[str, str]]:
+        """Every URI that the run reads or writes, each with its path in the manifest."""
+        spec = self.spec
+        found = [("spec.model.uri", spec.model.uri), ("spec.dataset.uri", spec.dataset.uri)]
+        if spec.dataset.validation is not None:
+            found.append(("spec.dataset.validation.uri", spec.dataset.validation.uri))
+        if spec.dataset.test is not None:
+            found.append(("spec.dataset.test.uri", spec.dataset.test.uri))
+        return [*found, ("spec.output.uri", spec.output.uri)]

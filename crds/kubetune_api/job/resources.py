@@ -1,0 +1,50 @@
+"""What a run may use and how often it is tried: `spec.resources`, `zero`, `credentials`, `retry`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from kubetune_api.base import ApiModel, Uri
+from kubetune_api.job.names import ProfileName, SecretName
+
+
+class Resources(ApiModel):
+    """What the run may use."""
+
+    profile: ProfileName | None = None
+    """The `FineTuneProfile` that says what the job may use. Unset: the one named `default`, in a cluster. A local run
+    obeys it when it stands in the same manifest, and says so when it does not."""
+    workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """The number of workers (ranks), one accelerator each. Unset: one per accelerator present in a local run, else 1.
+    A local run on a machine with fewer accelerators uses those that are there, with the same global batches."""
+
+
+class Zero(ApiModel):
+    """How DeepSpeed spreads the training state over the workers. The mathematics is the same for every
+    stage."""
+
+    stage: Annotated[int, Field(ge=0, le=3)] | None = None
+    """0 keeps everything on every worker; 1 spreads the optimizer's state, 2 also the gradients, 3 also the weights.
+    Unset: in a cluster the lowest stage that fits the accelerator's memory, where kubetune knows the model's shape;
+    elsewhere 0 for one worker, 2 for more."""
+
+
+class Credentials(ApiModel):
+    """The Secret that opens a part of object storage or of the hub."""
+
+    prefix: Uri
+    """The URIs that it opens: each that is this one or lies below it, after a `/`; `s3://` is all of S3. Where several
+    fit, the longest counts."""
+    secret_name: SecretName
+    """A Secret in the job's namespace. Its keys are the standard variables of the store, as AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY, or HF_TOKEN for the hub."""
+
+
+class Retry(ApiModel):
+    """How often a failed attempt is followed by another. Errors that would come again are never retried, and an attempt
+    that lost its node or made room for another job costs none of the attempts."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    """The most attempts that may fail; 1 never retries."""
+    backoff_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
+    """The wait before the second attempt, in seconds. It doubles with each further one, up to an hour."""

@@ -1,0 +1,163 @@
+"""`spec` of a `FineTuneJob`, with the rules that span its parts."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from kubetune_api.base import ApiModel, Rule
+from kubetune_api.job.dataset import Dataset
+from kubetune_api.job.evaluation import Evaluation
+from kubetune_api.job.method import Method
+from kubetune_api.job.model import Model
+from kubetune_api.job.names import QueueName
+from kubetune_api.job.output import Output
+from kubetune_api.job.resources import Credentials, Resources, Retry, Zero
+from kubetune_api.job.task import Task
+from kubetune_api.job.training import Training
+
+
+class FineTuneJobSpec(ApiModel):
+    """What to train, on what, how, and where the result goes."""
+
+    model: Model
+    """The pretrained model to start from."""
+    task: Task
+    """What the model learns to do."""
+    dataset: Dataset
+    """The data it learns from."""
+    method: Method = Method()
+    """Which weights are trained."""
+    training: Training = Training()
+    """How they are trained."""
+    resources: Resources = Resources()
+    """What the run may use."""
+    zero: Zero = Zero()
+    """How the training state is spread over the workers."""
+    evaluation: Evaluation = Evaluation()
+    """How the model is judged."""
+    output: Output
+    """Where the result goes."""
+    credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
+    """The Secrets for model, data and output, in a cluster; those of the profile count where none of these fits. A
+    local run takes the standard environment variables instead, and says so."""
+    queue: QueueName | None = None
+    """The Kueue LocalQueue that the job waits in, in a cluster. Unset: it starts at once."""
+    priority_class: QueueName | None = None
+    """The Kueue WorkloadPriorityClass: who goes first in the queue, and who makes room."""
+    retry: Retry = Retry()
+    """How often a failed attempt is followed by another, in a cluster."""
+    suspend: bool = False
+    """True ends what runs and frees its hardware, in a cluster; false starts it again. May be changed at any time."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """The longest that the attempts may run, all together, in seconds; what waits in a queue or is suspended does not
+    run. Unset: no limit. In a cluster."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] | None = None
+    """How long after its end what the job made in the cluster is kept, in seconds; the job itself and its model stay.
+    Unset: until the job is deleted. May be changed at any time."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.priorityClass) || has(self.queue)",
+            message="a priority class counts in a queue only; set `queue`, or remove `priorityClass`",
+            holds=lambda spec: spec.priority_class is None or spec.queue is not None,
+            field="priorityClass",
+        ),
+        Rule(
+            cel="self.task.type != 'SequenceClassification' ||"
+            " (has(self.dataset.columns.text) && has(self.dataset.columns.label))",
+            message="SequenceClassification needs the columns `text` and `label`; name both",
+            holds=lambda spec: (
+                spec.task.type != "SequenceClassification"
+                or (spec.dataset.columns.text is not None and spec.dataset.columns.label is not None)
+            ),
+            field="dataset.columns",
+        ),
+        Rule(
+            cel="self.task.type != 'SequenceClassification' ||"
+            " (!has(self.dataset.columns.prompt) && !has(self.dataset.columns.completion))",
+            message="the columns `prompt` and `completion` belong to CausalLM; remove them, or change task.type",
+            holds=lambda spec: (
+                spec.task.type != "SequenceClassification"
+                or (spec.dataset.columns.prompt is None and spec.dataset.columns.completion is None)
+            ),
+            field="dataset.columns",
+        ),
+        Rule(
+            cel="self.task.type != 'CausalLM' ||"
+            " (has(self.dataset.columns.prompt) && has(self.dataset.columns.completion))",
+            message="CausalLM needs the columns `prompt` and `completion`; name both",
+            holds=lambda spec: (
+                spec.task.type != "CausalLM"
+                or (spec.dataset.columns.prompt is not None and spec.dataset.columns.completion is not None)
+            ),
+            field="dataset.columns",
+        ),
+        Rule(
+            cel="self.task.type != 'CausalLM' || (!has(self.dataset.columns.text) &&"
+            " !has(self.dataset.columns.textPair) && !has(self.dataset.columns.label))",
+            message="the columns `text`, `textPair` and `label` belong to SequenceClassification; remove them,"
+            " or change task.type",
+            holds=lambda spec: (
+                spec.task.type != "CausalLM"
+                or (
+                    spec.dataset.columns.text is None
+                    and spec.dataset.columns.text_pair is None
+                    and spec.dataset.columns.label is None
+                )
+            ),
+            field="dataset.columns",
+        ),
+        Rule(
+            cel="!self.dataset.cleaning.dropOtherLabels || has(self.task.labels)",
+            message="dataset.cleaning.dropOtherLabels needs task.labels to know which labels to keep; give task.labels",
+            holds=lambda spec: not spec.dataset.cleaning.drop_other_labels or spec.task.labels is not None,
+            field="dataset.cleaning.dropOtherLabels",
+        ),
+        Rule(
+            cel="self.evaluation.require.all(r, r.metric.endsWith('/loss') ||"
+            " r.metric.endsWith('/perplexity') == (self.task.type == 'CausalLM'))",
+            message="a required metric does not exist for this task: SequenceClassification has loss, accuracy,"
+            " precision_macro, recall_macro and f1_macro, CausalLM has loss and perplexity",
+            holds=lambda spec: all(
+                requirement.metric.endswith("/loss")
+                or requirement.metric.endswith("/perplexity") == (spec.task.type == "CausalLM")
+                for requirement in spec.evaluation.require
+            ),
+            field="evaluation.require",
+        ),
+        Rule(
+            cel="self.evaluation.require.all(r, !r.metric.startsWith('test/') || has(self.dataset.test) ||"
+            " !has(self.dataset.testFraction) || self.dataset.testFraction > 0.0)",
+            message="a required metric is judged on the test split, and there is none; raise dataset.testFraction, set"
+            " dataset.test, or require a validation metric",
+            holds=lambda spec: _has_split_of_each_requirement(spec, "test"),
+            field="evaluation.require",
+        ),
+        Rule(
+            cel="self.evaluation.require.all(r, !r.metric.startsWith('validation/') || has(self.dataset.validation) ||"
+            " !has(self.dataset.validationFraction) || self.dataset.validationFraction > 0.0)",
+            message="a required metric is judged on the validation split, and there is none; raise"
+            " dataset.validationFraction, set dataset.validation, or require a test metric",
+            holds=lambda spec: _has_split_of_each_requirement(spec, "validation"),
+            field="evaluation.require",
+        ),
+    )
+
+
+CLUSTER_FIELDS = (
+    "credentials",
+    "queue",
+    "priority_class",
+    "retry",
+    "suspend",
+    "active_deadline_seconds",
+    "ttl_seconds_after_finished",
+)
+"""The fields of a spec that speak to the operator; a local run has no use for them."""
+CHANGEABLE_FIELDS = ("suspend", "ttl_seconds_after_finished")
+"""The fields of a spec that may change once the run has started."""
+
+
+def _has_split_of_each_requirement(spec: FineTuneJobSpec, split: str) -> bool:
+    required = any(requirement.metric.startswith(f"{split}/") for requirement in spec.evaluation.require)
+    return not required or split in spec.dataset.splits

@@ -1,0 +1,54 @@
+"""What a model is judged by: one row for each metric. Rules, enumerations, titles and tables follow from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SPLITS = ("validation", "test")
+"""The splits that a metric may be measured on; `validation/loss` is a metric's full name."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric."""
+
+    title: str
+    """The name for people: "F1 (macro)"."""
+    best: Literal["Min", "Max"]
+    """Whether the lowest or the highest value is the best."""
+    bounded: bool = True
+    """Whether it lies between 0 and 1, and is shown with a fixed number of decimals."""
+    digits: int = 4
+    """Decimals of a bounded metric, significant digits of any other."""
+    hub: tuple[str, str | None] | None = None
+    """The metric of the Hugging Face hub and how it is averaged; None: it has the same name there."""
+
+
+LOSS = "loss"
+"""Every task has it."""
+
+METRICS: dict[str, MetricRow] = {
+    LOSS: MetricRow("loss", "Min", bounded=False),
+    "accuracy": MetricRow("accuracy", "Max"),
+    "precision_macro": MetricRow("precision (macro)", "Max", hub=("precision", "macro")),
+    "recall_macro": MetricRow("recall (macro)", "Max", hub=("recall", "macro")),
+    "f1_macro": MetricRow("F1 (macro)", "Max", hub=("f1", "macro")),
+    "perplexity": MetricRow("perplexity", "Min", bounded=False),
+}
+"""By name, in the order in which they are listed everywhere."""
+
+
+def metric_row(name: str) -> MetricRow:
+    """The row of a metric, by its name or its full name (`test/accuracy`); one of no table is a bounded one."""
+    plain = name.rpartition("/")[2]
+    return METRICS.get(plain, MetricRow(plain, "Max"))
+
+
+def rank(name: str) -> tuple[int, int, str]:
+    """The key that sorts full names: by split, then as the table has them, the unknown ones last."""
+    split, _, plain = name.rpartition("/")
+    places = list(METRICS)
+    return (
+        SPLITS.index(split) if split in SPLITS else len(SPLITS),
+        places.index(plain) if plain in METRICS else len(places),
+        name,
+    )

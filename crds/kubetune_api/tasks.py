@@ -1,0 +1,64 @@
+"""What a model can learn to do: one row for each task.
+
+The CRD's enumeration and rules, the documentation's tables, the words of the command line and the titles of the report
+follow from the rows. How a task encodes, learns and is judged is in the trainer's `tasks/`, a file for each; a test
+holds the keys of both against each other.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kubetune_api.metrics import LOSS
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task."""
+
+    does: str
+    """The task in a sentence, for the API's page."""
+    noun: str
+    """What the trained model is, as the report and the card call it: "a classifier of texts"."""
+    columns: tuple[str, ...]
+    """The attributes of `dataset.columns` that the task needs."""
+    metrics: tuple[str, ...]
+    """What it is judged by, the loss among them; each may be required."""
+    headline: tuple[str, ...]
+    """The metrics at the top of a report and in `kubectl get`; the first is what the model is judged by."""
+    model: Literal["Any", "Decoder"]
+    """Which architectures can learn it."""
+    max_length: int
+    """The longest sequence in tokens, where the manifest does not say."""
+    pipeline: tuple[str, str]
+    """The Hugging Face hub's name of the task, and the same for people."""
+    optional_columns: tuple[str, ...] = ()
+    """Those that it may use as well."""
+    has_labels: bool = False
+    """Whether its targets are the labels of `task.labels`."""
+
+
+TASKS: dict[str, TaskRow] = {
+    "SequenceClassification": TaskRow(
+        does="puts a new softmax head on the model and trains it with cross-entropy on labelled texts",
+        noun="a classifier of texts",
+        columns=("text", "label"),
+        optional_columns=("text_pair",),
+        metrics=(LOSS, "accuracy", "precision_macro", "recall_macro", "f1_macro"),
+        headline=("accuracy", "f1_macro", LOSS),
+        model="Any",
+        max_length=512,
+        pipeline=("text-classification", "Text Classification"),
+        has_labels=True,
+    ),
+    "CausalLM": TaskRow(
+        does="continues a prompt with its completion; the loss counts the completion's tokens only",
+        noun="a language model that continues a prompt with its completion",
+        columns=("prompt", "completion"),
+        metrics=(LOSS, "perplexity"),
+        headline=("perplexity", LOSS),
+        model="Decoder",
+        max_length=512,
+        pipeline=("text-generation", "Text Generation"),
+    ),
+}
+"""By the name that `task.type` has."""

@@ -1,0 +1,1 @@
+"""`FineTuneJob`: what is seen of it, what should be there, and why."""

@@ -1,0 +1,38 @@
+"""What the metadata of every object has: labels to find it by, and an owner whose end is its own."""
+
+from kubetune_api.base import API_VERSION
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.observed import JobView
+from kubetune_operator.machinery.kinds import Kind, Object
+
+
+def owned(kind: Kind, job: JobView, name: str, labels: dict[str, str] | None = None) -> Object:
+    """An object that belongs to a job and goes with it."""
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "FineTuneJob",
+        "name": job.name,
+        "uid": job.uid,
+        "controller": True,
+        # To block a deletion asks for rights on the job's finalizers, which nothing here needs.
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {
+            "name": name,
+            "namespace": job.namespace,
+            "labels": names.labels_of(job.name, job.uid) | (labels or {}),
+            "ownerReferences": [owner],
+        },
+    }
+
+
+def shared(kind: Kind, namespace: str, name: str) -> Object:
+    """An object that the jobs of a namespace share."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(names.MANAGED)},
+    }

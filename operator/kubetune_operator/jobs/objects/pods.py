@@ -1,0 +1,151 @@
+"""The pods of a Ray cluster, within Pod Security's `restricted`."""
+
+from kubetune_api.profile import Endpoint, NodeLabel, PodResources, Toleration
+from kubetune_api.quantity import amount
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.objects.access import head_account, worker_account
+from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
+from kubetune_operator.jobs.objects.run import RUN_FOLDER, secret_mounts
+from kubetune_operator.jobs.observed import JobView
+from kubetune_operator.jobs.resolve import Resolved
+from kubetune_operator.machinery.kinds import Object
+
+_SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
+_NOT_TO_BE_MOVED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+"""Whoever tidies up nodes to save some would end the run with the pod, be it the head or the submitter."""
+_SUBMITTER = PodResources(cpu="100m", memory="512Mi")
+_RAY = {
+    # A trainer that is told to end has this long to say so, in seconds.
+    "RAY_JOB_STOP_WAIT_TIME_S": "10",
+    # The pod is the workers' own: they need not stand back behind anybody.
+    "RAY_worker_niceness": "0",
+}
+_ENDPOINT_VARIABLES = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ALLOW_HTTP"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ALLOW_HTTP"),
+    "hf": ("HF_ENDPOINT", None),
+}
+
+
+def head_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
+    """The head, where the driver runs: the one pod with a token for the API server."""
+    ports = [("gcs", 6379), ("dashboard", DASHBOARD_PORT), ("client", 10001), ("metrics", METRICS_PORT)]
+    container = _ray_container(resolved, "head", _resources(resolved.profile.spec.head))
+    container["ports"] = [{"name": name, "containerPort": port} for name, port in ports]
+    spec = _pod_spec(resolved, container, head_account(resolved), _volumes(job, resolved, attempt), token=True)
+    return _template(job, resolved, attempt, "head", spec)
+
+
+def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> Object:
+    """A pod of so many workers, each with its accelerator."""
+    profile = resolved.profile.spec
+    resources = _resources(profile.worker, workers)
+    if profile.accelerator is not None:
+        for bound in resources.values():
+            bound[profile.accelerator.resource_name] = str(workers)
+    container = _ray_container(resolved, "worker", resources)
+    container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
+    spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
+    spec |= _placement(profile.node_labels, profile.tolerations)
+    return _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
+
+
+def submitter_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
+    """The pod that hands the run to Ray and prints what the driver says; KubeRay adds its command."""
+    container = _container(resolved, "submitter", _resources(_SUBMITTER))
+    container["volumeMounts"] = [{"name": "scratch", "mountPath": _SCRATCH}]
+    scratch: list[Object] = [{"name": "scratch", "emptyDir": {}}]
+    spec = _pod_spec(resolved, container, worker_account(resolved), scratch, token=False)
+    return _template(job, resolved, attempt, "submitter", spec)
+
+
+def _template(
+    job: JobView, resolved: Resolved, attempt: int, role: str, spec: Object, more: dict[str, str] | None = None
+) -> Object:
+    labels = names.labels_of(job.name, job.uid) | {
+        names.ATTEMPT: str(attempt),
+        names.PROFILE: resolved.profile.metadata.name,
+        names.ROLE: role,
+    }
+    return {"metadata": {"labels": labels | (more or {}), "annotations": dict(_NOT_TO_BE_MOVED)}, "spec": spec}
+
+
+def _volumes(job: JobView, resolved: Resolved, attempt: int) -> list[Object]:
+    profile = resolved.profile.spec
+    return [
+        {"name": "run", "configMap": {"name": names.ray_job(job.name, job.uid, attempt)}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory}},
+        *({"name": mount.volume, "secret": {"secretName": mount.secret}} for mount in secret_mounts(resolved)),
+    ]
+
+
+def _pod_spec(resolved: Resolved, container: Object, account: str, volumes: list[Object], *, token: bool) -> Object:
+    pod: Object = {
+        "restartPolicy": "Never",
+        "serviceAccountName": account,
+        "automountServiceAccountToken": token,
+        # The addresses of the namespace's services are nothing that a run needs.
+        "enableServiceLinks": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": volumes,
+    }
+    if pull_secrets := resolved.profile.spec.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    return pod
+
+
+def _ray_container(resolved: Resolved, role: str, resources: Object) -> Object:
+    mounts = [
+        {"name": "run", "mountPath": RUN_FOLDER, "readOnly": True},
+        {"name": "scratch", "mountPath": _SCRATCH},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+        *({"name": mount.volume, "mountPath": mount.folder, "readOnly": True} for mount in secret_mounts(resolved)),
+    ]
+    return {**_container(resolved, role, resources), "volumeMounts": mounts}
+
+
+def _container(resolved: Resolved, role: str, resources: Object) -> Object:
+    variables = {"HOME": _SCRATCH, "KUBETUNE_CACHE": f"{_SCRATCH}/kubetune-cache", **_RAY}
+    for endpoint in resolved.profile.spec.endpoints:
+        variables |= _endpoint(endpoint)
+    return {
+        "name": role,
+        "image": resolved.image,
+        "imagePullPolicy": resolved.profile.spec.image_pull_policy,
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "resources": resources,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, str]:
+    url, permission = _ENDPOINT_VARIABLES[endpoint.scheme]
+    variables = {url: endpoint.url}
+    if permission and endpoint.url.startswith("http://"):
+        variables[permission] = "true"
+    if endpoint.region:
+        variables["AWS_REGION"] = endpoint.region
+    return variables
+
+
+def _resources(each: PodResources, times: int = 1) -> Object:
+    bounds = {"cpu": _times(each.cpu, times), "memory": _times(each.memory, times)}
+    return {"requests": dict(bounds), "limits": dict(bounds)}
+
+
+def _times(quantity: str, times: int) -> str:
+    if times == 1:
+        return quantity
+    whole = amount(quantity) * times
+    return str(int(whole)) if whole == int(whole) else f"{int(whole * 1000)}m"
+
+
+def _placement(labels: list[NodeLabel], tolerations: list[Toleration]) -> Object:
+    placement: Object = {}
+    if labels:
+        placement["nodeSelector"] = {label.key: label.value for label in labels}
+    if tolerations:
+        placement["tolerations"] = [toleration.to_dict() for toleration in tolerations]
+    return placement

@@ -1,0 +1,75 @@
+"""The RayJob of an attempt.
+
+It is created once and never applied again: Kueue writes into it. Everything in KubeRay that would try again by itself
+is off, so that an attempt of ours is one start of the trainer.
+"""
+
+from kubetune_api.quantity import amount
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.objects.meta import owned
+from kubetune_operator.jobs.objects.pods import head_pod, submitter_pod, worker_pod
+from kubetune_operator.jobs.objects.run import RUN_FOLDER, RUN_KEY
+from kubetune_operator.jobs.observed import JobView
+from kubetune_operator.jobs.resolve import Resolved
+from kubetune_operator.machinery.kinds import RAY_JOB, Object
+
+RAY_VERSION = "2.60.0"
+"""The Ray of the trainer's image; KubeRay chooses its probes by it."""
+KEPT_SECONDS = 60
+"""How long the pods of an ended run stay, for their logs."""
+_OBJECT_STORE_SHARE = 0.8
+"""Of the shared memory: Ray keeps some of it for itself."""
+
+
+def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
+    """With a queue it is created suspended, so that no quota is passed by where Kueue's webhook is not there."""
+    spec = resolved.job.spec
+    labels = {names.ATTEMPT: str(attempt), names.PROFILE: resolved.profile.metadata.name}
+    if spec.queue:
+        labels[names.QUEUE] = spec.queue
+    if spec.priority_class:
+        labels[names.PRIORITY_CLASS] = spec.priority_class
+    thing = owned(RAY_JOB, job, names.ray_job(job.name, job.uid, attempt), labels)
+    thing["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
+    thing["spec"] = {
+        "submissionMode": "K8sJobMode",
+        "entrypoint": f"python -m kubetune_trainer {RUN_FOLDER}/{RUN_KEY}",
+        "suspend": bool(spec.queue),
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": KEPT_SECONDS,
+        "backoffLimit": 0,
+        "submitterConfig": {"backoffLimit": 0},
+        "submitterPodTemplate": submitter_pod(job, resolved, attempt),
+        "rayClusterSpec": _cluster(job, resolved, attempt),
+    }
+    return thing
+
+
+def _cluster(job: JobView, resolved: Resolved, attempt: int) -> Object:
+    start = {"object-store-memory": str(int(float(amount(resolved.profile.spec.shared_memory)) * _OBJECT_STORE_SHARE))}
+    groups = pod_groups(resolved.workers, resolved.profile.spec.workers_per_pod)
+    return {
+        "rayVersion": RAY_VERSION,
+        "authOptions": {"mode": "token"},
+        "enableInTreeAutoscaling": False,
+        # No worker lands on the head: the driver alone runs there.
+        "headGroupSpec": {"rayStartParams": {"num-cpus": "0", **start}, "template": head_pod(job, resolved, attempt)},
+        "workerGroupSpecs": [
+            {
+                "groupName": name,
+                "replicas": pods,
+                "minReplicas": pods,
+                "maxReplicas": pods,
+                # One slot for each worker, whatever the cores.
+                "rayStartParams": {"num-cpus": str(workers), **start},
+                "template": worker_pod(job, resolved, attempt, workers),
+            }
+            for name, pods, workers in groups
+        ],
+    }
+
+
+def pod_groups(workers: int, per_pod: int) -> list[tuple[str, int, int]]:
+    """Name, pods and workers of each pod, of the groups that hold all workers: full pods, then one with the rest."""
+    full, rest = divmod(workers, per_pod)
+    return [group for group in (("workers", full, per_pod), ("rest", 1 if rest else 0, rest)) if group[1]]

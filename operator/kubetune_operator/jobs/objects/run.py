@@ -1,0 +1,56 @@
+"""The ConfigMap with the resolved run of an attempt, as the trainer reads it."""
+
+from dataclasses import dataclass
+
+from kubetune_api.run import MountedSecret, ReportTo, Run
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.objects.meta import owned
+from kubetune_operator.jobs.observed import JobView
+from kubetune_operator.jobs.resolve import Resolved
+from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
+
+RUN_FOLDER = "/etc/kubetune/run"
+RUN_KEY = "run.json"
+_SECRETS_FOLDER = "/etc/kubetune/secrets"
+
+
+@dataclass(frozen=True)
+class SecretMount:
+    """A Secret in the pods of a job."""
+
+    volume: str
+    secret: str
+    folder: str
+
+
+def secret_mounts(resolved: Resolved) -> list[SecretMount]:
+    """One for each Secret that the run needs."""
+    secrets = dict.fromkeys(credentials.secret_name for credentials in resolved.credentials)
+    return [
+        SecretMount(f"secret-{number}", secret, f"{_SECRETS_FOLDER}/{number}")
+        for number, secret in enumerate(secrets, start=1)
+    ]
+
+
+def run_config(job: JobView, resolved: Resolved, attempt: int) -> Object:
+    """Immutable: what an attempt runs is what its plan said, whoever may write ConfigMaps in the namespace."""
+    config = owned(CONFIG_MAP, job, names.ray_job(job.name, job.uid, attempt), {names.ATTEMPT: str(attempt)})
+    run = run_of(job, resolved, attempt)
+    text = run.model_dump_json(by_alias=True, exclude_none=True, exclude={"job": {"status"}}, indent=1)
+    return {**config, "immutable": True, "data": {RUN_KEY: text}}
+
+
+def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
+    """The run of an attempt."""
+    folders = {mount.secret: mount.folder for mount in secret_mounts(resolved)}
+    return Run(
+        job=resolved.job.model_copy(update={"status": None}),
+        run_id=job.uid,
+        attempt=attempt,
+        workers=resolved.workers,
+        credentials=[
+            MountedSecret(prefix=credentials.prefix, folder=folders[credentials.secret_name])
+            for credentials in resolved.credentials
+        ],
+        report_to=ReportTo(namespace=job.namespace, name=names.reports(job.name, job.uid)),
+    )

@@ -1,0 +1,77 @@
+"""Everything that a decision about one job may look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.profile import FineTuneProfile
+from kubetune_api.run_report import RunReport
+from kubetune_api.status import Attempt, FineTuneJobStatus
+from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
+from kubetune_operator.machinery.kinds import Object
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A FineTuneJob as it is in the cluster."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    deleting: bool
+    parsed: FineTuneJob | None
+    """None if this version of kubetune cannot read it."""
+    error: str
+    """Why not."""
+    readable: bool
+    """Whether this version of kubetune can read the status; if not, the job is left alone."""
+    status: FineTuneJobStatus
+    """Of this job's own run; empty where another's is stored."""
+    stored_status: Object
+    """What is stored."""
+
+    @property
+    def job(self) -> FineTuneJob:
+        """The job, which could be read."""
+        assert self.parsed is not None
+        return self.parsed
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt that counts."""
+        return self.status.attempts[-1] if self.status.attempts else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A job and all that was heard of it."""
+
+    job: JobView
+    profile: FineTuneProfile | None = None
+    profile_error: str = ""
+    """Why the profile that is there cannot be read."""
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    ray_jobs: tuple[RayJobView, ...] = ()
+    ray_clusters: tuple[RayClusterView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    report: RunReport | None = None
+    existing: Mapping[tuple[str, str], Object] = field(default_factory=dict)
+    """The other objects that the operator made for the job or its namespace, by kind and name."""
+    kuberay: bool = True
+    """Whether the cluster knows RayJobs."""
+
+    def ray_job(self, name: str) -> RayJobView | None:
+        """The RayJob of that name."""
+        return next((ray_job for ray_job in self.ray_jobs if ray_job.name == name), None)
+
+    def pods_of(self, attempt: int) -> tuple[PodView, ...]:
+        """The pods of an attempt."""
+        return tuple(pod for pod in self.pods if pod.attempt == attempt)
+
+    def report_of(self, attempt: int) -> RunReport | None:
+        """What an attempt reports."""
+        return self.report if self.report is not None and self.report.attempt == attempt else None

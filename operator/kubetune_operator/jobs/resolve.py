@@ -1,0 +1,116 @@
+"""A job and its profile give what really runs, or the rule that forbids it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kubetune_api.job import Credentials, FineTuneJob
+from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
+from kubetune_api.status import Reason
+from kubetune_api.uris import lies_below
+from kubetune_operator.jobs.memory import planned
+from kubetune_operator.settings import Settings
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What an attempt runs."""
+
+    job: FineTuneJob
+    """With what was left open filled in."""
+    profile: FineTuneProfile
+    image: str
+    workers: int
+    deadline: int | None
+    """The longest that the attempts may run, in seconds."""
+    credentials: tuple[Credentials, ...]
+    """Those of the job, then those of the profile."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a job may not run."""
+
+    reason: str
+    message: str
+
+
+def resolve(
+    job: FineTuneJob,
+    profile: FineTuneProfile | None,
+    namespace_labels: Mapping[str, str],
+    settings: Settings,
+    profile_error: str = "",
+) -> Resolved | Refused:
+    """What the job runs with, or all that its profile forbids."""
+    if profile is None:
+        return _without_profile(job, profile_error)
+    if not profile.admits(dict(namespace_labels)):
+        return Refused(
+            Reason.PROFILE_FORBIDS,
+            f"profile {profile.metadata.name} (namespaces) does not admit the namespace {job.metadata.namespace}; ask"
+            " for another profile, or the platform team for access",
+        )
+    forbidden = [*violations(job, profile), *_in_a_cluster(job, profile)]
+    if forbidden:
+        return Refused(Reason.PROFILE_FORBIDS, "; ".join(f"{path}: {sentence}" for path, _, sentence in forbidden))
+    image = profile.spec.image or settings.trainer_image
+    if not image:
+        return Refused(
+            Reason.PROFILE_FORBIDS,
+            f"profile {profile.metadata.name} names no image, and the operator was given none; the platform team sets"
+            " the profile's spec.image",
+        )
+    return Resolved(
+        job=job,
+        profile=profile,
+        image=image,
+        workers=job.spec.resources.workers or 1,
+        deadline=job.spec.active_deadline_seconds or profile.spec.limits.max_active_deadline_seconds,
+        credentials=(*job.spec.credentials, *_defaults(job, profile)),
+    )
+
+
+def fitted(resolved: Resolved) -> Resolved | Refused:
+    """The same with the ZeRO stage and the micro-batch that fit, or why none does. Costs milliseconds: an attempt that
+    runs needs it no more."""
+    fitting = planned(resolved.job, resolved.profile, resolved.workers)
+    if isinstance(fitting, str):
+        return Refused(Reason.DOES_NOT_FIT, fitting)
+    return replace(resolved, job=fitting)
+
+
+def _without_profile(job: FineTuneJob, error: str) -> Refused:
+    name = profile_name(job)
+    if error:
+        return Refused(Reason.PROFILE_FORBIDS, f"profile {name} cannot be read: {error}; the platform team mends it")
+    how = "spec.resources.profile names it" if job.spec.resources.profile else "a job without a profile needs it"
+    return Refused(
+        Reason.PROFILE_NOT_FOUND,
+        f"there is no FineTuneProfile {name}, and {how}; `kubectl get finetuneprofiles` lists those that there are",
+    )
+
+
+def _in_a_cluster(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    """What a profile forbids only there: a local run has no queue, and `file://` is its own disk."""
+    name, found = profile.metadata.name, list[Violation]()
+    if profile.spec.requires_queue and job.spec.queue is None:
+        found.append(("spec.queue", None, f"profile {name} (requiresQueue) wants a queue; name a Kueue LocalQueue"))
+    for path, uri in job.uris():
+        if uri.startswith("file://"):
+            sentence = "file:// is the pod's own disk, which is empty; use s3://, gs://, az:// or hf://"
+            found.append((path, uri, sentence))
+    return found
+
+
+def _defaults(job: FineTuneJob, profile: FineTuneProfile) -> list[Credentials]:
+    """Those of the profile that none of the job's covers: the trainer takes the longest prefix that fits."""
+    namespace = job.metadata.namespace
+    ours = [
+        credentials.model_copy(update={"prefix": within(credentials.prefix, namespace)})
+        for credentials in profile.spec.credentials
+    ]
+    return [
+        credentials
+        for credentials in ours
+        if not any(lies_below(credentials.prefix, own.prefix) for own in job.spec.credentials)
+    ]

@@ -1,0 +1,171 @@
+"""Whether an attempt is over, and how."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kubetune_api.run import MANIFEST, run_root
+from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_api.times import moment
+from kubetune_api.uris import lies_below
+from kubetune_operator.jobs.failures import Failure, head_ended, seen_in, stronger, stuck
+from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
+from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.views import PodView, RayJobView
+from kubetune_operator.settings import Settings
+
+GRACE = timedelta(seconds=10)
+"""How long after its RayJob's end the last word of an attempt may still be on its way to us."""
+HEAD_GRACE = timedelta(seconds=60)
+"""How long after its head went away an attempt may still end by itself."""
+SAID_BY_TRAINERS = frozenset(
+    {
+        Reason.REQUIREMENT_MISSED,
+        Reason.INVALID_MANIFEST,
+        Reason.INVALID_MODEL,
+        Reason.INVALID_DATA,
+        Reason.STORAGE_FAILED,
+        Reason.CREDENTIALS_REFUSED,
+        Reason.NOT_FINITE,
+        Reason.VERIFICATION_FAILED,
+        Reason.OUT_OF_MEMORY,
+        Reason.INTERRUPTED,
+        Reason.UNKNOWN,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an attempt ended."""
+
+    failure: Failure | None = None
+    """None: its model is published."""
+    result: FineTuneJobStatus | None = None
+    """What the trainer said at its end: the artifact, be it published or rejected, and its metrics."""
+    headless: bool = False
+    """Whether it ended because its head is gone. KubeRay would not end it, and the head may only be out of sight."""
+
+
+def verdict_on(
+    seen: Observed,
+    attempt: Attempt,
+    ray_job: RayJobView | None,
+    settings: Settings,
+    now: datetime,
+) -> Verdict | None:
+    """None while the attempt goes on."""
+    pods = seen.pods_of(attempt.number)
+    provisional = provisional_failure(attempt, pods)
+    report = seen.report_of(attempt.number)
+    if report is not None and report.finished is not None:
+        taken_back = ray_job is not None and ray_job.suspended
+        return _by_report(seen, report.finished, stronger(_TAKEN_BACK, provisional) if taken_back else provisional)
+    if ray_job is None or ray_job.deleting:
+        return Verdict(stronger(Failure(Reason.ATTEMPT_DELETED, _DELETED), provisional))
+    deadline = attempt.deadline_seconds
+    if deadline is not None and running_seconds([*seen.job.status.attempts[:-1], attempt], now) >= deadline:
+        return Verdict(Failure(Reason.DEADLINE_EXCEEDED, f"the attempts ran longer than {deadline} seconds together"))
+    if ray_job.terminal:
+        return _by_ray_job(seen, ray_job, attempt, provisional, now)
+    if attempt.head_gone_at is not None:
+        # What a pod shows now counts at once: what was kept of an earlier one may have been overcome.
+        if provisional is not None and seen_in(pods) is not None:
+            return Verdict(provisional, headless=True)
+        if now >= moment(attempt.head_gone_at) + HEAD_GRACE:
+            return Verdict(stronger(_headless(attempt, pods), provisional), headless=True)
+    return next((Verdict(failure) for at, failure in stuck_pods(pods, settings) if now >= at), None)
+
+
+_DELETED = "the RayJob of the attempt was deleted by somebody else"
+_HEAD_DELETED = "the head's pod went away while the run went on, as one does that somebody deletes"
+# The pods of a cluster end one after the other: what the trainer says of it by then is no error of the run.
+_TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the attempt for another job")
+
+
+def runs_without_head(ray_job: RayJobView, pods: tuple[PodView, ...]) -> bool:
+    """Whether the driver is gone for good, and KubeRay says that it runs. It makes no second head, and may never tell:
+    a submitter whose head went without closing its connection waits for it for ever."""
+    has_head = any(pod.role == "head" and pod.lives for pod in pods)
+    return ray_job.deployment == "Running" and not ray_job.suspended and not has_head
+
+
+def _headless(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure:
+    waited = f"KubeRay has not ended the run in {HEAD_GRACE.total_seconds():.0f} seconds"
+    if head_ended(attempt.evidence) or any(pod.role == "head" for pod in pods):
+        return Failure(Reason.UNKNOWN, f"the head ended without a report of the trainer, and {waited}")
+    return Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {waited}")
+
+
+def provisional_failure(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure | None:
+    """The strongest of what was seen so far of the attempt's end; the pods may be gone by then."""
+    kept = Failure(attempt.reason, attempt.message or "") if attempt.reason else None
+    shown = seen_in(pods)
+    return stronger(shown, kept) if shown else kept
+
+
+def stuck_pods(pods: tuple[PodView, ...], settings: Settings) -> list[tuple[datetime, Failure]]:
+    """What ends the attempt, and when: a registry may be away for a moment, and a Secret may come a little later."""
+    patience = timedelta(seconds=settings.stuck_seconds)
+    return [(pod.placed_at + patience, failure) for pod in pods if (failure := stuck(pod)) is not None]
+
+
+def running_seconds(attempts: list[Attempt], now: datetime) -> float:
+    """How long the attempts have run, all together, in seconds."""
+    total = timedelta(seconds=sum(attempt.ran_seconds for attempt in attempts))
+    for attempt in attempts:
+        if attempt.running_at:
+            ended = moment(attempt.finished_at) if attempt.finished_at else now
+            total += ended - moment(attempt.running_at)
+    return total.total_seconds()
+
+
+def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure | None) -> Verdict:
+    artifact = result.artifact
+    root = run_root(seen.job.job, seen.job.uid)
+    if artifact is not None and not all(
+        lies_below(uri, root) for uri in (artifact.uri, artifact.manifest_uri, artifact.report_uri)
+    ):
+        return Verdict(Failure(Reason.UNKNOWN, f"the report names an artifact that does not lie below {root}"))
+    ends = {condition.type: condition for condition in result.conditions if condition.status == "True"}
+    if "Succeeded" in ends and artifact is not None and not artifact.rejected:
+        return Verdict(result=result)
+    failed = ends.get("Failed")
+    if failed is None:
+        return Verdict(Failure(Reason.UNKNOWN, "the trainer's report says neither that it succeeded nor why it failed"))
+    reason = failed.reason if failed.reason in SAID_BY_TRAINERS else Reason.UNKNOWN
+    return Verdict(stronger(Failure(reason, failed.message), provisional), result)
+
+
+def _by_ray_job(
+    seen: Observed, ray_job: RayJobView, attempt: Attempt, provisional: Failure | None, now: datetime
+) -> Verdict | None:
+    said = ": ".join(filter(None, (ray_job.reason, ray_job.message)))
+    if ray_job.deployment == "ValidationFailed":
+        return Verdict(Failure(Reason.KUBERAY_REFUSED, f"KubeRay refuses the RayJob: {said}"))
+    if now < (ray_job.ended_at or ray_job.created_at) + GRACE:
+        return None
+    if ray_job.job == "SUCCEEDED":
+        # A trainer ends so only after it has published, whatever became of its pods then.
+        manifest = f"{run_root(seen.job.job, seen.job.uid)}/{MANIFEST}"
+        sentence = (
+            f"the trainer ended well, but its report did not arrive; its model is published if {manifest} is there"
+        )
+        return Verdict(Failure(Reason.REPORT_LOST, sentence))
+    says = f"KubeRay says: {said or ray_job.deployment}."
+    if _lost_its_head(seen, ray_job, attempt, now):
+        return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), provisional))
+    silent = Failure(
+        Reason.UNKNOWN,
+        f"the trainer ended without a report; {says} `kubetune logs` shows its last words while its pods are there",
+    )
+    return Verdict(stronger(silent, provisional))
+
+
+def _lost_its_head(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: datetime) -> bool:
+    """Whether the head was gone before the end. KubeRay takes one away that ended by itself; those that were alive at
+    the end it leaves for a while.
+    """
+    ended = ray_job.ended_at or ray_job.created_at
+    if attempt.running_at is None or head_ended(attempt.evidence) or now >= ended + timedelta(seconds=KEPT_SECONDS):
+        return False
+    return not any(pod.role == "head" for pod in seen.pods_of(attempt.number))

@@ -1,0 +1,179 @@
+"""What the operator needs to know of the objects of others: parsed once, when the API server tells of them.
+
+The rest of an object is not kept: a cluster has many pods.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kubetune_api.times import moment
+from kubetune_operator.jobs import names
+from kubetune_operator.machinery.kinds import Object
+
+_TERMINAL = ("Complete", "Failed", "ValidationFailed")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A container that has not started."""
+
+    container: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container that has ended."""
+
+    container: str
+    reason: str
+    exit_code: int
+    message: str
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod of a job."""
+
+    name: str
+    attempt: int
+    role: str
+    """`head`, `worker` or `submitter`."""
+    workers: int
+    """The ranks in it."""
+    phase: str
+    placed_at: datetime
+    """When it got its node; when it was created, as long as it has none."""
+    deleting: bool
+    ready: bool
+    unscheduled: str | None
+    """Why no node takes it, as the scheduler says it."""
+    prepared: bool | None
+    """Whether its volumes and its network are there, so that its images come next; None where the cluster is too old
+    to say so."""
+    secrets: tuple[str, ...]
+    """The Secrets that its volumes need."""
+    waiting: tuple[Waiting, ...]
+    ended: tuple[Ended, ...]
+    """Containers that ended, restarted ones included."""
+    disruption: tuple[str, str] | None
+    """Why the cluster took it away: reason and message of the condition DisruptionTarget."""
+    reason: str
+    """`Evicted`, `NodeLost`, or nothing."""
+    message: str
+
+    @property
+    def lives(self) -> bool:
+        """Whether it runs, or may still start."""
+        return not self.deleting and self.phase in ("Pending", "Running")
+
+
+@dataclass(frozen=True)
+class RayJobView:
+    """A RayJob."""
+
+    name: str
+    uid: str
+    attempt: int
+    created_at: datetime
+    ended_at: datetime | None
+    deleting: bool
+    suspended: bool
+    """What `spec.suspend` says: Kueue holds it back."""
+    deployment: str
+    """`status.jobDeploymentStatus`: where KubeRay is with it."""
+    job: str
+    """`status.jobStatus`: what Ray says of the driver."""
+    reason: str
+    message: str
+
+    @property
+    def terminal(self) -> bool:
+        """Whether KubeRay is done with it."""
+        return self.deployment in _TERMINAL
+
+
+@dataclass(frozen=True)
+class RayClusterView:
+    """A RayCluster."""
+
+    name: str
+    uid: str
+    attempt: int
+
+
+def pod_view(pod: Object) -> PodView:
+    """A pod with the labels that the operator gave it."""
+    labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    scheduled, disrupted = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
+    prepared = conditions.get("PodReadyToStartContainers", {}).get("status")
+    placed_at = scheduled.get("lastTransitionTime") if scheduled.get("status") == "True" else None
+    return PodView(
+        name=pod["metadata"]["name"],
+        attempt=_number(labels.get(names.ATTEMPT)),
+        role=labels.get(names.ROLE, ""),
+        workers=_number(labels.get(names.WORKERS)),
+        phase=status.get("phase", "Pending"),
+        placed_at=moment(placed_at or pod["metadata"]["creationTimestamp"]),
+        deleting="deletionTimestamp" in pod["metadata"],
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else None,
+        prepared=None if prepared is None else prepared == "True",
+        secrets=tuple(_secrets_of(pod)),
+        waiting=tuple(_waiting(container) for container in containers if "waiting" in container.get("state", {})),
+        ended=tuple(ended for container in containers for ended in _ends(container)),
+        disruption=(disrupted.get("reason", ""), disrupted.get("message", ""))
+        if disrupted.get("status") == "True"
+        else None,
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+    )
+
+
+def ray_job_view(ray_job: Object) -> RayJobView:
+    """A RayJob of ours."""
+    metadata, status = ray_job["metadata"], ray_job.get("status", {})
+    return RayJobView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
+        created_at=moment(metadata["creationTimestamp"]),
+        ended_at=moment(status["endTime"]) if status.get("endTime") else None,
+        deleting="deletionTimestamp" in metadata,
+        suspended=bool(ray_job.get("spec", {}).get("suspend")),
+        deployment=status.get("jobDeploymentStatus", ""),
+        job=status.get("jobStatus", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+    )
+
+
+def ray_cluster_view(cluster: Object) -> RayClusterView:
+    """A RayCluster that KubeRay made for a RayJob of ours; it has that one's labels."""
+    metadata = cluster["metadata"]
+    return RayClusterView(metadata["name"], metadata["uid"], _number(metadata.get("labels", {}).get(names.ATTEMPT)))
+
+
+def _secrets_of(pod: Object) -> list[str]:
+    volumes = pod.get("spec", {}).get("volumes") or []
+    return [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
+
+
+def _waiting(container: Object) -> Waiting:
+    waiting = container["state"]["waiting"]
+    return Waiting(container["name"], waiting.get("reason", ""), waiting.get("message", ""))
+
+
+def _ends(container: Object) -> list[Ended]:
+    states = (container.get("state", {}), container.get("lastState", {}))
+    ends = [state["terminated"] for state in states if "terminated" in state]
+    return [
+        Ended(container["name"], end.get("reason", ""), end.get("exitCode", 0), end.get("message", "")) for end in ends
+    ]
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0

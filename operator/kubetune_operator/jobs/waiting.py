@@ -1,0 +1,98 @@
+"""What a job waits for, in one sentence: composed from queue, pods, images and the trainer's own word."""
+
+from dataclasses import dataclass, replace
+
+from kubetune_api.status import Attempt, Reason
+from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.views import PodView, RayJobView
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where an attempt is that has a RayJob."""
+
+    reason: str
+    message: str
+    admitted: bool = True
+    """Whether its quota is granted: KubeRay may make pods."""
+    running: bool = False
+    """Whether the trainer runs."""
+
+
+def stage_of(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> Stage:
+    """Where the attempt is."""
+    if ray_job.suspended:
+        return Stage(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue, ray_job), admitted=False)
+    if ray_job.terminal:
+        return Stage(Reason.CLEANING_UP, "the run has ended; waits for its last word", running=bool(ray_job.job))
+    if ray_job.deployment == "Running":
+        stage = _running(seen, attempt.number)
+        if attempt.head_gone_at is None:
+            return stage
+        return replace(
+            stage, message=f"the head is not seen since {attempt.head_gone_at}; KubeRay has a minute to end the run"
+        )
+    pods = seen.pods_of(attempt.number)
+    return _unscheduled(pods) or _blocked(pods) or _starting(pods, workers)
+
+
+def _suspended(queue: str | None, ray_job: RayJobView) -> str:
+    if queue is None:
+        return f"somebody suspended the RayJob {ray_job.name}; it goes on when its spec.suspend is false again"
+    return f"waits in queue {queue} for quota; `kubectl describe workloads` says how much is free"
+
+
+def workers_ready(pods: tuple[PodView, ...]) -> int:
+    """The ranks in pods that are ready."""
+    return sum(pod.workers for pod in pods if pod.ready and not pod.deleting)
+
+
+def _running(seen: Observed, attempt: int) -> Stage:
+    report = seen.report_of(attempt)
+    if report is None:
+        return Stage(Reason.STARTING, "the trainer starts", running=True)
+    if report.progress is None:
+        return Stage(Reason.STARTING, report.doing or "the trainer starts", running=True)
+    return Stage(Reason.TRAINING, report.doing or "trains", running=True)
+
+
+def _unscheduled(pods: tuple[PodView, ...]) -> Stage | None:
+    without = [pod for pod in pods if pod.unscheduled is not None]
+    if not without:
+        return None
+    return Stage(
+        Reason.WAITING_FOR_NODES,
+        f"{len(without)} of {len(pods)} pods wait for a node: {without[0].unscheduled}",
+    )
+
+
+def _blocked(pods: tuple[PodView, ...]) -> Stage | None:
+    for pod in pods:
+        for waiting in pod.waiting:
+            if waiting.reason not in ("ContainerCreating", "PodInitializing"):
+                said = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+                return Stage(Reason.WAITING_FOR_PODS, f"the {pod.role} {pod.name} cannot start: {said}")
+    return None
+
+
+def _starting(pods: tuple[PodView, ...], workers: int) -> Stage:
+    if not pods:
+        return Stage(Reason.WAITING_FOR_PODS, "waits until KubeRay has made the pods")
+    head = any(pod.role == "head" and pod.ready for pod in pods)
+    ready = workers_ready(pods)
+    if head and ready >= workers:
+        return Stage(Reason.STARTING, "all workers are ready; waits until Ray has taken the run")
+    return Stage(
+        Reason.WAITING_FOR_PODS,
+        f"{ready} of {workers} workers are ready{'' if head else ', and the head is not'}{_preparing(pods)}",
+    )
+
+
+def _preparing(pods: tuple[PodView, ...]) -> str:
+    creating = [pod for pod in pods if any(waiting.reason == "ContainerCreating" for waiting in pod.waiting)]
+    for pod in creating:
+        if pod.prepared is False:
+            needs = f", which need the Secrets {', '.join(pod.secrets)}" if pod.secrets else ""
+            return f"; the {pod.role} {pod.name} waits for its network and its volumes{needs}"
+    fetching = sum(pod.prepared is True for pod in creating)
+    return f"; {fetching} of {len(pods)} pods fetch their image" if fetching else ""

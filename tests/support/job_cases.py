@@ -1,0 +1,339 @@
+"""Manifests that are right and manifests that are wrong, for whoever judges them: the models and the API server."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+MISSING: Any = object()
+"""As the value of an edit: the field is taken out."""
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+JOB: Object = {
+    "apiVersion": "kubetune.dev/v1alpha1",
+    "kind": "FineTuneJob",
+    "metadata": {"name": "reviews"},
+    "spec": {
+        "model": {"uri": "file:///models/minilm"},
+        "task": {"type": "SequenceClassification"},
+        "dataset": {"uri": "file:///data/reviews.csv", "columns": {"text": "body", "label": "verdict"}},
+        "output": {"uri": "file:///results"},
+    },
+}
+PROFILE: Object = {
+    "apiVersion": "kubetune.dev/v1alpha1",
+    "kind": "FineTuneProfile",
+    "metadata": {"name": "laptop"},
+    "spec": {},
+}
+CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "question", "completion": "answer"}}
+"""The edits that make a right CausalLM job of `JOB`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A manifest, as edits of `JOB`, and where it is wrong."""
+
+    what: str
+    edits: Object
+    """Dotted path to new value."""
+    field: str = ""
+    """The field at error; nothing for a right manifest."""
+
+    @property
+    def manifest(self) -> Object:
+        """The manifest."""
+        return edited(self.edits)
+
+
+@dataclass(frozen=True)
+class ProfileCase(Case):
+    """The same, as edits of `PROFILE`."""
+
+    @property
+    def manifest(self) -> Object:
+        """The manifest."""
+        return edited(self.edits, PROFILE)
+
+
+def edited(edits: Object, of: Object = JOB) -> Object:
+    """`of` with the edits, in their order; groups of fields that are not there are made, whatever stands there."""
+    manifest = copy.deepcopy(of)
+    for path, value in edits.items():
+        *groups, name = path.split(".")
+        place = manifest
+        for group in groups:
+            if not isinstance(place.get(group), dict):
+                place[group] = {}
+            place = place[group]
+        if value is MISSING:
+            place.pop(name, None)
+        else:
+            place[name] = value
+    return manifest
+
+
+RIGHT = (
+    Case("the fewest fields", {}),
+    Case("the fewest fields of CausalLM", CAUSAL),
+    Case("a name of 37 characters", {"metadata.name": "a" * 37}),
+    Case(
+        "every field",
+        {
+            "spec.model": {"uri": "hf://owner/name", "revision": COMMIT},
+            "spec.task": {"type": "SequenceClassification", "labels": ["fresh", "rotten"], "maxLength": 128},
+            "spec.dataset": {
+                "uri": "hf://datasets/owner/name/*.parquet",
+                "revision": COMMIT,
+                "columns": {"text": "premise", "textPair": "hypothesis", "label": "verdict"},
+                "cleaning": {
+                    "unicodeNormalization": "NFKC",
+                    "dropEmpty": False,
+                    "dropDuplicates": False,
+                    "minCharacters": 3,
+                    "dropOtherLabels": True,
+                },
+                "validationFraction": 0.2,
+                "test": {"uri": "s3://bucket/test.jsonl.gz"},
+                "stratify": False,
+                "splitSeed": 7,
+            },
+            "spec.method": {"type": "Full", "freeze": {"embeddings": True, "bottomLayers": 3}},
+            "spec.training": {
+                "epochs": 2,
+                "maxSteps": 100,
+                "globalBatchSize": 64,
+                "microBatchSize": 4,
+                "learningRate": 3e-5,
+                "schedule": {"type": "Cosine", "warmupRatio": 0.1},
+                "weightDecay": 0.01,
+                "adamBeta1": 0.8,
+                "adamBeta2": 0.99,
+                "adamEpsilon": 1e-6,
+                "maxGradientNorm": 0.5,
+                "precision": "BF16",
+                "seed": 11,
+            },
+            "spec.resources": {"profile": "laptop", "workers": 2},
+            "spec.zero": {"stage": 3},
+            "spec.evaluation": {"require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}]},
+            "spec.output": {"uri": "s3://models/team-a"},
+            "spec.credentials": [{"prefix": "s3://models/", "secretName": "s3-credentials"}],
+            "spec.queue": "team-a",
+            "spec.priorityClass": "high",
+            "spec.retry": {"maxAttempts": 5, "backoffSeconds": 0},
+            "spec.suspend": True,
+            "spec.activeDeadlineSeconds": 3600,
+            "spec.ttlSecondsAfterFinished": 0,
+        },
+    ),
+    Case(
+        "nothing where a default may stand", {"spec.training": None, "spec.zero.stage": None, "spec.task.labels": None}
+    ),
+    Case("a whole number written as a fraction", {"spec.training.epochs": 3.0}),
+    Case("a whole number where a fraction may stand", {"spec.training.learningRate": 1}),
+    Case(
+        "the bounds themselves", {"spec.training.adamBeta1": 0, "spec.training.seed": 4294967295, "spec.zero.stage": 0}
+    ),
+    Case(
+        "dots that climb nowhere, and a slash at the end",
+        {"spec.dataset.uri": "s3://bucket/.a/..b/.../c.d./*.csv", "spec.output.uri": "gs://bucket/a/"},
+    ),
+    Case("a relative path of this machine", {"spec.dataset.uri": "file://../data//x:y@z.csv"}),
+    Case("a bucket alone", {"spec.output.uri": "s3://bucket"}),
+    Case("labels in any script", {"spec.task.labels": ["好", "плохо", "😀"]}),
+    Case(
+        "perplexity required of CausalLM",
+        {**CAUSAL, "spec.evaluation.require": [{"metric": "test/perplexity", "max": 9}]},
+    ),
+    Case("a loss required of a classification", {"spec.evaluation.require": [{"metric": "validation/loss", "max": 1}]}),
+    Case("nearly all rows held out", {"spec.dataset.validationFraction": 0.9, "spec.dataset.testFraction": 0.04}),
+    Case("no rows held out", {"spec.dataset.validationFraction": 0, "spec.dataset.testFraction": 0.0}),
+    Case(
+        "rows of their own to judge by",
+        {
+            "spec.dataset.validation": {"uri": "file:///data/validation.csv"},
+            "spec.dataset.test": {"uri": "hf://datasets/owner/name/test.csv", "revision": COMMIT},
+            "spec.evaluation.require": [
+                {"metric": "test/accuracy", "min": 0.5},
+                {"metric": "validation/loss", "max": 1},
+            ],
+        },
+    ),
+)
+
+_URIS = (
+    "spec.model.uri",
+    "spec.dataset.uri",
+    "spec.dataset.validation.uri",
+    "spec.dataset.test.uri",
+    "spec.output.uri",
+)
+_URIS_WRONG = {
+    "credentials": "s3://key:secret@bucket/x",
+    "a password with a slash": "s3://key:sec/ret@bucket/x",
+    "no bucket": "s3:///x",
+    "a climb": "s3://bucket/../x",
+    "a climb at the end": "gs://bucket/x/..",
+    "a climb in place of a bucket": "az://../x",
+    "a dot": "s3://bucket/./x",
+    "an empty part": "s3://bucket/a//x",
+    "an empty part at the end": "s3://bucket/a//",
+}
+_HUB_DATA = "hf://datasets/owner/name/data.csv"
+
+RULES_BROKEN = (
+    *(Case(f"{error} in {field}", {field: uri}, field) for field in _URIS for error, uri in _URIS_WRONG.items()),
+    Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
+    Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
+    Case("a priority outside of a queue", {"spec.priorityClass": "high"}, "spec.priorityClass"),
+    Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
+    Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
+    Case("a commit of data that is in no hub", {"spec.dataset.revision": COMMIT}, "spec.dataset.revision"),
+    Case(
+        "validation rows from two places",
+        {"spec.dataset.validation": {"uri": "file:///data/v.csv"}, "spec.dataset.validationFraction": 0.1},
+        "spec.dataset.validationFraction",
+    ),
+    Case(
+        "test rows from two places",
+        {"spec.dataset.test": {"uri": "file:///data/t.csv"}, "spec.dataset.testFraction": 0.1},
+        "spec.dataset.testFraction",
+    ),
+    Case("nothing left to train on", {"spec.dataset.validationFraction": 0.9}, "spec.dataset.testFraction"),
+    Case(
+        "validation data of the hub without its commit",
+        {"spec.dataset.validation.uri": _HUB_DATA},
+        "spec.dataset.validation.revision",
+    ),
+    Case("test data of the hub without its commit", {"spec.dataset.test.uri": _HUB_DATA}, "spec.dataset.test.revision"),
+    Case(
+        "a warm-up in steps and as a ratio",
+        {"spec.training.schedule": {"warmupSteps": 5, "warmupRatio": 0.1}},
+        "spec.training.schedule.warmupRatio",
+    ),
+    Case(
+        "a requirement without a bound",
+        {"spec.evaluation.require": [{"metric": "test/accuracy"}]},
+        "spec.evaluation.require[0].min",
+    ),
+    Case(
+        "a requirement that nothing can meet",
+        {"spec.evaluation.require": [{"metric": "test/loss", "max": 1}, {"metric": "test/loss", "min": 2, "max": 1}]},
+        "spec.evaluation.require[1].min",
+    ),
+    Case("a classification without labels", {"spec.dataset.columns": {"text": "body"}}, "spec.dataset.columns"),
+    Case("a classification with prompts", {"spec.dataset.columns.prompt": "question"}, "spec.dataset.columns"),
+    Case(
+        "a CausalLM without completions",
+        {**CAUSAL, "spec.dataset.columns": {"prompt": "question"}},
+        "spec.dataset.columns",
+    ),
+    Case("a CausalLM with a text", {**CAUSAL, "spec.dataset.columns.text": "body"}, "spec.dataset.columns"),
+    Case(
+        "other labels to drop, and none to keep",
+        {"spec.dataset.cleaning.dropOtherLabels": True},
+        "spec.dataset.cleaning.dropOtherLabels",
+    ),
+    Case(
+        "accuracy required of CausalLM",
+        {**CAUSAL, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "perplexity required of a classification",
+        {"spec.evaluation.require": [{"metric": "test/perplexity", "max": 9}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "a test metric without test rows",
+        {"spec.dataset.testFraction": 0, "spec.evaluation.require": [{"metric": "test/loss", "max": 1}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "a validation metric without validation rows",
+        {"spec.dataset.validationFraction": 0, "spec.evaluation.require": [{"metric": "validation/loss", "max": 1}]},
+        "spec.evaluation.require",
+    ),
+)
+
+WRONG = (
+    Case("a misspelt field", {"spec.training.epoch": 3}, "spec.training.epoch"),
+    Case("a field of the wrong spelling of words", {"spec.training.learning_rate": 0.1}, "spec.training.learning_rate"),
+    Case("a field in the wrong group", {"spec.epochs": 3}, "spec.epochs"),
+    Case("no spec", {"spec": MISSING}, "spec"),
+    Case("no model", {"spec.model": MISSING}, "spec.model"),
+    Case("nothing for the model", {"spec.model": None}, "spec.model"),
+    Case("nothing for a label", {"spec.task.labels": ["fresh", None]}, "spec.task.labels[1]"),
+    Case("a line break in a URI", {"spec.model.uri": "file:///models\n"}, "spec.model.uri"),
+    Case("no URI of the model", {"spec.model": {}}, "spec.model.uri"),
+    Case("no columns", {"spec.dataset.columns": MISSING}, "spec.dataset.columns"),
+    Case("no place for the result", {"spec.output": MISSING}, "spec.output"),
+    Case("no metric in a requirement", {"spec.evaluation.require": [{"min": 1}]}, "spec.evaluation.require[0].metric"),
+    Case("a word for a count", {"spec.training.epochs": "three"}, "spec.training.epochs"),
+    Case("a number in quotes", {"spec.training.epochs": "3"}, "spec.training.epochs"),
+    Case("a fraction for a count", {"spec.training.epochs": 2.5}, "spec.training.epochs"),
+    Case("a number in quotes for a fraction", {"spec.training.learningRate": "2e-5"}, "spec.training.learningRate"),
+    Case("a number for a word", {"spec.dataset.columns.label": 3}, "spec.dataset.columns.label"),
+    Case("a number for a switch", {"spec.dataset.stratify": 1}, "spec.dataset.stratify"),
+    Case("a word for a switch", {"spec.dataset.stratify": "true"}, "spec.dataset.stratify"),
+    Case("a switch for a label", {"spec.task.labels": [True, False]}, "spec.task.labels[0]"),
+    Case("a word for a list", {"spec.task.labels": "fresh"}, "spec.task.labels"),
+    Case("a list for a group", {"spec.training": []}, "spec.training"),
+    Case("a word for a group", {"spec.model": "minilm"}, "spec.model"),
+    Case("no epochs", {"spec.training.epochs": 0}, "spec.training.epochs"),
+    Case("a negative seed", {"spec.training.seed": -1}, "spec.training.seed"),
+    Case("a seed beyond 32 bits", {"spec.training.seed": 4294967296}, "spec.training.seed"),
+    Case("a count beyond 64 bits", {"spec.training.maxSteps": 10**20}, "spec.training.maxSteps"),
+    Case("a learning rate of nothing", {"spec.training.learningRate": 0}, "spec.training.learningRate"),
+    Case("a learning rate above 1", {"spec.training.learningRate": 1.5}, "spec.training.learningRate"),
+    Case("a decay of the mean of 1", {"spec.training.adamBeta1": 1.0}, "spec.training.adamBeta1"),
+    Case("too large a share", {"spec.dataset.validationFraction": 0.91}, "spec.dataset.validationFraction"),
+    Case("too short a length", {"spec.task.maxLength": 7}, "spec.task.maxLength"),
+    Case("a single label", {"spec.task.labels": ["fresh"]}, "spec.task.labels"),
+    Case("a label twice", {"spec.task.labels": ["a", "b", "a"]}, "spec.task.labels"),
+    Case("an empty label", {"spec.task.labels": ["fresh", ""]}, "spec.task.labels[1]"),
+    Case("an empty column", {"spec.dataset.columns.text": ""}, "spec.dataset.columns.text"),
+    Case("too long a URI", {"spec.output.uri": "file:///" + "a" * 1017}, "spec.output.uri"),
+    Case(
+        "too many requirements",
+        {"spec.evaluation.require": [{"metric": "test/loss", "max": 1}] * 17},
+        "spec.evaluation.require",
+    ),
+    Case("a task that is not there", {"spec.task.type": "Regression"}, "spec.task.type"),
+    Case("a task in small letters", {"spec.task.type": "causallm"}, "spec.task.type"),
+    Case("a schedule that is not there", {"spec.training.schedule.type": "Step"}, "spec.training.schedule.type"),
+    Case("a precision that is not there", {"spec.training.precision": "FP16"}, "spec.training.precision"),
+    Case("a ZeRO stage that is not there", {"spec.zero.stage": 4}, "spec.zero.stage"),
+    Case("a store that is not there", {"spec.model.uri": "ftp://host/model"}, "spec.model.uri"),
+    Case("a path that is no URI", {"spec.dataset.uri": "/data/reviews.csv"}, "spec.dataset.uri"),
+    Case("a result in the hub", {"spec.output.uri": "hf://owner/name"}, "spec.output.uri"),
+    Case("a profile's name with capitals", {"spec.resources.profile": "Big_One"}, "spec.resources.profile"),
+    Case("a profile's name that ends in a hyphen", {"spec.resources.profile": "big-"}, "spec.resources.profile"),
+    Case("a branch for a commit", {"spec.model.revision": "main"}, "spec.model.revision"),
+    Case("a commit cut short", {"spec.model.revision": COMMIT[:8]}, "spec.model.revision"),
+    Case(
+        "a metric that is not there",
+        {"spec.evaluation.require": [{"metric": "test/f1", "min": 0.5}]},
+        "spec.evaluation.require[0].metric",
+    ),
+)
+
+NAMES_WRONG = (
+    Case("a name of 38 characters", {"metadata.name": "a" * 38}, "metadata.name"),
+    Case("a name with a dot", {"metadata.name": "film.reviews"}, "metadata.name"),
+    Case("a name that begins with a digit", {"metadata.name": "2nd-reviews"}, "metadata.name"),
+)
+
+PROFILES_RIGHT = (
+    ProfileCase("the fewest fields of a profile", {}),
+    ProfileCase("the least shared memory", {"spec.sharedMemory": "100Mi"}),
+    ProfileCase("the least shared memory in bytes", {"spec.sharedMemory": "104857600"}),
+    ProfileCase("a fraction of a GiB of shared memory", {"spec.sharedMemory": "0.1Gi"}),
+)
+
+PROFILE_RULES_BROKEN = (
+    ProfileCase("too little shared memory", {"spec.sharedMemory": "99Mi"}, "spec.sharedMemory"),
+    ProfileCase("shared memory of 100 million bytes", {"spec.sharedMemory": "100M"}, "spec.sharedMemory"),
+    ProfileCase("shared memory without a unit", {"spec.sharedMemory": "100"}, "spec.sharedMemory"),
+)

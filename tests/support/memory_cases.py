@@ -1,0 +1,148 @@
+"""Trainings whose memory is measured: real steps of DeepSpeed on CPUs, and what they took of the machine's memory."""
+
+import ctypes
+import gc
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    PretrainedConfig,
+)
+
+from kubetune_api.families import FAMILIES
+from kubetune_api.job import FineTuneJobSpec, Freeze
+from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.model.freeze import freeze
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.device import Device
+from kubetune_trainer.training.engine import build_engine
+from kubetune_trainer.training.loop import Loop
+from support.tiny_models import PAD, spec_for
+
+STEPS = 2
+"""AdamW's states come to be in the first step; the second has them beside everything else."""
+_MMAP_THRESHOLD = -3
+"""glibc's `M_MMAP_THRESHOLD`: from this size on, memory that is freed goes back to the system at once."""
+
+
+@dataclass(frozen=True)
+class MemoryCase:
+    """A training, and how it is spread."""
+
+    family: str = "bert"
+    layers: int = 2
+    vocabulary: int = 2000
+    rows: int = 1
+    """Of a micro-batch."""
+    passes: int = 1
+    """Of a step."""
+    length: int = 8
+    stage: int = 0
+    bf16: bool = False
+    frozen: bool = False
+    """The embeddings and all layers but one."""
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """A model of layers with 3 million parameters each."""
+        sizes = {
+            "vocab_size": self.vocabulary,
+            "hidden_size": 512,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": 8,
+        }
+        if self.family == "llama":
+            return LlamaConfig(**sizes, intermediate_size=1408, max_position_embeddings=512, use_cache=False)
+        return BertConfig(
+            **sizes, intermediate_size=2048, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=PAD
+        )
+
+    def spec(self, workers: int) -> FineTuneJobSpec:
+        """The job, as the planner reads it."""
+        spec = spec_for(
+            "CausalLM" if self.family == "llama" else "SequenceClassification",
+            training={
+                "globalBatchSize": self.rows * self.passes * workers,
+                "microBatchSize": self.rows,
+                "precision": "BF16" if self.bf16 else "FP32",
+                "maxSteps": STEPS,
+            },
+            method={"freeze": {"embeddings": self.frozen, "bottomLayers": self.layers - 1 if self.frozen else 0}},
+        )
+        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})})
+
+    def split(self, workers: int) -> EncodedSplit:
+        """Rows for every step, as long as the job allows, but for some that are padded."""
+        lengths = np.full(self.rows * self.passes * workers * STEPS, self.length)
+        lengths[::4] = self.length // 2
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        tokens = np.random.default_rng(0).integers(1, self.vocabulary, offsets[-1]).astype(np.int32)
+        if self.family == "llama":
+            return EncodedSplit(tokens, None, offsets, target_from=np.ones_like(lengths, dtype=np.int32))
+        return EncodedSplit(tokens, None, offsets, labels=(np.arange(len(lengths)) % 2).astype(np.int32))
+
+
+def peaks_of(cases: list[MemoryCase]) -> dict[MemoryCase, int]:
+    """Trains one case after the other; the bytes that each took at its peak. Every rank of a group calls it."""
+    ctypes.CDLL("libc.so.6").mallopt(_MMAP_THRESHOLD, 1 << 16)
+    for kind in dict.fromkeys(replace(case, layers=1, rows=1, passes=1, length=8) for case in cases):
+        _peak_of(kind)  # what is loaded at the first training of a kind is no case's
+    return {case: _peak_of(case) for case in cases}
+
+
+def _peak_of(case: MemoryCase) -> int:
+    _let_go()
+    before = _resident("VmRSS")
+    engine = _trained(case)
+    peak = _resident("VmHWM")
+    engine.destroy()
+    return peak - before
+
+
+def _let_go() -> None:
+    """Frees what is left of the case before, so that it does not go in the middle of this one."""
+    for _ in range(4):
+        dist.barrier()  # gloo's threads hold the tensors of their last work until they get another
+        gc.collect()
+
+
+def _trained(case: MemoryCase) -> Any:
+    workers = dist.get_world_size()
+    spec, split = case.spec(workers), case.split(workers)
+    training = spec.training
+    torch.manual_seed(0)
+    loader = AutoModelForCausalLM if case.family == "llama" else AutoModelForSequenceClassification
+    model = loader.from_config(case.config)
+    wanted: Freeze = spec.method.freeze
+    freeze(model, getattr(model, model.base_model_prefix), FAMILIES[case.family], wanted)
+    plan = BatchPlan(
+        rows=split.rows,
+        global_batch_size=training.global_batch_size,
+        micro_batch_size=case.rows,
+        workers=workers,
+        epochs=STEPS,
+        max_steps=STEPS,
+    )
+    engine = build_engine(model, training, plan, stage=case.stage, device=Device("cpu", has_bf16=True))
+    # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.
+    Path("/proc/self/clear_refs").write_text("5")
+    Loop(engine, {"train": split}, () if case.family == "llama" else ("a", "b"), training, plan, PAD, _ignore).run()
+    return engine
+
+
+def _ignore(_: Any) -> None:
+    """No one reads the records."""
+
+
+def _resident(field: str) -> int:
+    """Bytes of this process in memory: `VmRSS` now, `VmHWM` at the peak since it was last reset."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

@@ -1,0 +1,199 @@
+"""Ray: starting it (or joining the one that is there), running the workers, and reading what became of them."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError, is_out_of_memory, storage_is_full
+from kubetune_trainer.handoff import Board, TrainedModel, WorkerTask, train, without_idle_warnings
+
+_POLL_SECONDS = 0.3
+_NODES_POLL_SECONDS = 1.0
+_LONGEST_SOCKET_PATH = 103
+"""Bytes: macOS' limit; Linux has 107."""
+_log = logging.getLogger(__name__)
+_WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause", "__cause__")
+
+
+@contextmanager
+def ray_cluster(workers: int | None) -> Iterator[None]:
+    """Joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine for the time of the block."""
+    if os.environ.get("RAY_ADDRESS"):
+        with _own_signals():
+            ray.init(log_to_driver=True)
+        try:
+            _await_slots(workers or 1)
+            yield
+        finally:
+            ray.shutdown()
+        return
+    # Ray's processes may still write to their logs while the folder goes.
+    place = folder_for_sockets(gettempdir())
+    with TemporaryDirectory(prefix="kt-", dir=place, ignore_cleanup_errors=True) as folder:
+        # More workers than cores share the cores: Ray's CPUs are slots, not cores.
+        cpus = max(workers or 1, os.cpu_count() or 1)
+        with _own_signals():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=True,
+                runtime_env={"worker_process_setup_hook": without_idle_warnings},
+                _temp_dir=folder,
+            )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps our handler of SIGTERM, which `ray.init` replaces by its own."""
+    held = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, held)
+
+
+def _await_slots(workers: int) -> None:
+    """Returns once every worker has its place: nodes may join late, and what they have decides what is computed on.
+
+    Without a limit, as Ray waits for its resources; whoever started the run knows why nodes do not come.
+    """
+    told = -1
+    while (there := slots(ray.cluster_resources())) < workers:
+        if there != told:
+            _log.warning("Waiting for nodes: there is a place for %d of %d workers", there, workers)
+            told = there
+        time.sleep(_NODES_POLL_SECONDS)
+
+
+def slots(resources: Mapping[str, float]) -> int:
+    """For how many workers a cluster has a place: one GPU each, or one CPU each where there are no GPUs."""
+    return int(resources.get("GPU", 0) or resources.get("CPU", 0))
+
+
+def folder_for_sockets(temporary: str) -> str:
+    """Where Ray's folder is made: `temporary`, unless the paths of the sockets in it would be too long."""
+    longest = f"{temporary}/kt-12345678/session_2026-12-31_23-59-59_123456_1234567/sockets/plasma_store"
+    return temporary if len(os.fsencode(longest)) <= _LONGEST_SOCKET_PATH else "/tmp"  # noqa: S108
+
+
+def accelerators() -> int:
+    """The GPUs of the whole Ray cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def new_board() -> Any:
+    """The handle of a new board."""
+    return ray.remote(num_cpus=0)(Board).remote()
+
+
+class BoardReader:
+    """Reads a board from a thread, for as long as the block lasts."""
+
+    def __init__(self, board: Any, tell: Any) -> None:
+        self._board, self._tell = board, tell
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while True:
+            last = self._stop.wait(_POLL_SECONDS)
+            try:
+                records = ray.get(self._board.take.remote(), timeout=30)
+            except ray.exceptions.GetTimeoutError:
+                records = []  # a busy machine; what was taken without us is lost to the view, not to the result
+            except ray.exceptions.RayError:
+                return
+            if records:
+                self._tell(records)
+            if last:
+                return
+
+
+def run_workers(task: WorkerTask, *, workers: int, gpus: bool, scratch: str) -> TrainedModel:
+    """Trains on `workers` ranks, one GPU each where there are any; every layer's own retries are off."""
+    none = ray.train.FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0)
+    trainer = TorchTrainer(
+        train,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=gpus),
+        run_config=ray.train.RunConfig(name=task.run.run_id, storage_path=scratch, failure_config=none),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as failure:
+        raise explain(failure) from failure
+    assert result.return_value is not None, "rank 0 returned nothing"
+    trained: TrainedModel = result.return_value
+    return trained
+
+
+def explain(failure: TrainingFailedError) -> RunError:
+    """What a failed group of workers means for the user."""
+    causes = list(_causes(failure))
+    for cause in causes:
+        if isinstance(cause, RunError):
+            return cause
+    for cause in causes:
+        if is_out_of_memory(cause):
+            return RunError(
+                Reason.OUT_OF_MEMORY,
+                "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
+                " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
+            )
+        if storage_is_full(cause):
+            where = getattr(cause, "filename", None) or "a temporary file"
+            return RunError(
+                Reason.STORAGE_FAILED,
+                f"the disk of a worker is full ({where}); free some space, or set TMPDIR to a folder on a larger disk",
+            )
+    for cause in causes:
+        if isinstance(cause, RayActorError):
+            return RunError(
+                Reason.UNKNOWN, "a worker process died; the end of the log says more (out of memory is the usual cause)"
+            )
+    deepest = causes[-1]
+    said = str(deepest).strip().splitlines() or ["without a word"]
+    return RunError(
+        Reason.UNKNOWN, f"a worker failed: {type(deepest).__name__}: {said[-1]}; the log holds the whole of it"
+    )
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure's own causes, those of each worker first and the deepest last."""
+    seen: set[int] = set()
+    waiting: list[object] = [failure]
+    while waiting:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        if isinstance(cause, WorkerGroupError):
+            waiting.extend(cause.worker_failures.values())
+        waiting.extend(getattr(cause, name, None) for name in _WHERE_RAY_KEEPS_CAUSES)

@@ -1,0 +1,162 @@
+"""What went wrong in a store, as a sentence that names the object and the remedy.
+
+The store's own words are searched for their kind and never passed on whole: they hold access keys, signatures and
+signed URLs.
+"""
+
+import errno
+import re
+from dataclasses import dataclass
+
+import obstore.exceptions
+
+from kubetune_api.status import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
+from kubetune_trainer.storage.locations import Location
+
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing", "OpenCredentials")
+"""Without any in the environment, obstore asks the metadata server of a cloud's machine."""
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
+_NO_OBJECT = ("NoSuchKey", "BlobNotFound")
+_UNKNOWN_KEY = "the access key is unknown there"
+_REFUSALS = {
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "XAdminUserNotFound": _UNKNOWN_KEY,  # versitygw's word for it
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the temporary credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong by minutes",
+    "AccessDenied": "they lack the permission",
+}
+_HINTS = {
+    "AuthorizationHeaderMalformed": "it is in another region; set AWS_REGION to it",
+    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
+}
+_LOCAL = {
+    errno.ENOSPC: "no space is left on the device; free some, or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space, or choose another place",
+    errno.EFBIG: "the file is larger than this system's limit for a file (see ulimit -f)",
+    errno.EACCES: "this user lacks the permission; correct the owner or the mode, or choose another place",
+    errno.EPERM: "this user lacks the permission; correct the owner or the mode, or choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; correct the path",
+    errno.EISDIR: "a folder of that name is there; remove it, or choose another place",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What was tried, for the sentence."""
+
+    verb: str
+    """`read`, `written`, `listed`, `deleted`."""
+    place: Location
+    seconds: float
+    """How long the store was given to answer."""
+
+
+def explain(error: Exception, attempt: Attempt) -> RunError:
+    """The error as a RunError. Whether an object is merely missing is for the caller to ask first."""
+    words = str(error)
+    number = _errno(error, attempt)
+    if number in _LOCAL:
+        return _failed(attempt, _LOCAL[number])
+    if attempt.place.scheme == "file":
+        return _failed(attempt, "it is not there" if isinstance(error, FileNotFoundError) else _first_line(words))
+    return _explain_remote(error, words, attempt)
+
+
+def explain_local(error: OSError, path: str, verb: str) -> RunError:
+    """An error of this machine's own disk."""
+    why = _LOCAL.get(error.errno or 0, error.strerror or "of an unknown error")
+    return RunError(Reason.STORAGE_FAILED, f"{path} could not be {verb}: {why}.")
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an object, not its bucket or the user, is what the store did not find."""
+    return isinstance(error, FileNotFoundError) and _code(str(error)) in (None, *_NO_OBJECT)
+
+
+def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
+    place, host, code = attempt.place, server(attempt.place), _code(words)
+    if any(mark in words for mark in _NO_BUCKET):
+        return _misnamed(attempt, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
+    if any(mark in words for mark in _NO_CREDENTIALS):
+        return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
+    denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
+    if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
+        meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
+        return _refused(attempt, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+    if code == "InvalidBucketName":
+        return _misnamed(attempt, f"{host} takes no bucket of that name; correct the URI")
+    if is_missing(error):
+        return _failed(attempt, "it is not there; correct the URI")
+    return _failed(attempt, _hint(code, host) or _connection_error(words, attempt) or _first_line(words))
+
+
+def _hint(code: str | None, host: str) -> str | None:
+    return f"{host} says that {_HINTS[code]}" if code in _HINTS else None
+
+
+def _connection_error(words: str, attempt: Attempt) -> str | None:
+    host = server(attempt.place)
+    if "kind: Connect" in words:
+        return f"{host} cannot be reached; {_endpoint_remedy(attempt.place)}"
+    if "kind: Timeout" in words or "timed out" in words:
+        return (
+            f"{host} did not answer within {attempt.seconds:g} seconds; check the server and the network, or raise"
+            " KUBETUNE_STORAGE_TIMEOUT_SECONDS"
+        )
+    if found := re.search(r"status: (\d{3})", words):
+        code = f" ({code})" if (code := _code(words)) else ""
+        return f"{host} answered with HTTP status {found[1]}{code}; look into its log, or try again later"
+    if "kind: Request" in words or "kind: Interrupted" in words:
+        return f"{host} broke the connection; check whether the server still runs"
+    return None
+
+
+def _endpoint_remedy(place: Location) -> str:
+    if endpoint_variable(place):
+        return "check the endpoint, and whether the server runs"
+    if (variable := usual_variable(place)) is None:
+        return "check the network"
+    return f"check the network, or name a server of your own in {variable}, in a cluster in the profile's endpoints"
+
+
+def _failed(attempt: Attempt, why: str, reason: str = Reason.STORAGE_FAILED) -> RunError:
+    return RunError(reason, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+
+
+def _misnamed(attempt: Attempt, why: str) -> RunError:
+    """Not the store's error, and no better at another attempt."""
+    return _failed(attempt, why, Reason.INVALID_MANIFEST)
+
+
+def _refused(attempt: Attempt, why: str) -> RunError:
+    return _failed(attempt, why, Reason.CREDENTIALS_REFUSED)
+
+
+def _errno(error: Exception, attempt: Attempt) -> int | None:
+    """The number of an error of this machine's own disk."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error)) if attempt.place.scheme == "file" else None
+    return int(found[1]) if found else None
+
+
+def _code(words: str) -> str | None:
+    """The store's own code for the error, from the body of its answer."""
+    found = re.search(r"<Code>(\w{1,64})</Code>", words)
+    return found[1] if found else None
+
+
+def _first_line(words: str) -> str:
+    line = next(iter(words.splitlines()), "").strip().rstrip(".")
+    return re.sub(r"\?\S*", "", line)[:300] or "of an unknown error"
