@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Metric, Progress
+from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress
 from kubetune_cli.jobs import Job
 from kubetune_cli.text import age, elide, paragraphs, printable
 
@@ -60,7 +60,7 @@ def whole(job: Job, now: datetime) -> RenderableType:
     if status.progress is not None:
         parts.append(_bar(status.progress, ended=job.ended))
     parts.append(_indent(_facts(job, now)))
-    parts += _section("conditions", [_conditions(status.conditions, now)] if status.conditions else [])
+    parts += _section("conditions", [_conditions(status, now)] if status.conditions else [])
     parts += _section("attempts", [line for attempt in status.attempts for line in _attempt(attempt, now)])
     values = [(metric.name, f"{metric.value:.4f}") for metric in status.metrics]
     parts += _section("metrics", [_pairs(values)] if values else [])
@@ -117,14 +117,18 @@ def _speed(progress: Progress, *, ended: bool = False) -> str:
     return "  ".join(words)
 
 
-def _conditions(conditions: Sequence[Condition], now: datetime) -> RenderableType:
+def _conditions(status: FineTuneJobStatus, now: datetime) -> RenderableType:
+    """A table; a sentence that several conditions have, or the status itself, is there once."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("type", "status", "reason", "since"):
         table.add_column(title, no_wrap=True)
     table.add_column("message")
-    for found in conditions:
+    shown = {status.message}
+    for found in status.conditions:
+        message = "" if found.message in shown else found.message
+        shown.add(found.message)
         since = _age(found.last_transition_time, now)
-        table.add_row(*map(_text, (found.type, found.status, found.reason, since, found.message)))
+        table.add_row(*map(_text, (found.type, found.status, found.reason, since, message)))
     return table
 
 

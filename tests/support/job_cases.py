@@ -140,6 +140,8 @@ RIGHT = (
         {"spec.dataset.uri": "s3://bucket/.a/..b/.../c.d./*.csv", "spec.output.uri": "gs://bucket/a/"},
     ),
     Case("a relative path of this machine", {"spec.dataset.uri": "file://../data//x:y@z.csv"}),
+    Case("a pattern for all files of a folder", {"spec.dataset.uri": "s3://bucket/data/*"}),
+    Case("a pattern for all parts of a dataset", {"spec.dataset.uri": "s3://bucket/data/part-*"}),
     Case("a bucket alone", {"spec.output.uri": "s3://bucket"}),
     Case("labels in any script", {"spec.task.labels": ["好", "плохо", "😀"]}),
     Case(
@@ -189,6 +191,16 @@ RULES_BROKEN = (
     Case("a priority outside of a queue", {"spec.priorityClass": "high"}, "spec.priorityClass"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
+    Case(
+        "a model's address in place of a dataset's",
+        {"spec.dataset.uri": "hf://owner/name/data.csv", "spec.dataset.revision": COMMIT},
+        "spec.dataset.uri",
+    ),
+    *(
+        Case(f"a dataset that ends in {end}", {"spec.dataset.uri": f"s3://bucket/data{end}"}, "spec.dataset.uri")
+        for end in (".txt", ".tsv", ".json", ".csv.zip", "/*.tsv", "", "/")
+    ),
+    Case("a test set of another format", {"spec.dataset.test.uri": "s3://bucket/test.json"}, "spec.dataset.test.uri"),
     Case("a commit of data that is in no hub", {"spec.dataset.revision": COMMIT}, "spec.dataset.revision"),
     Case(
         "validation rows from two places",

@@ -97,6 +97,19 @@ def test_conditions_metrics_and_the_result_are_all_there() -> None:
     assert "rejected: it missed a requirement" in text
 
 
+def test_one_sentence_is_shown_once_however_many_conditions_have_it() -> None:
+    said = "spec.training.epoch is not a field; did you mean epochs?"
+    conditions = [
+        {"type": name, "status": "True", "reason": "InvalidManifest", "message": said, "lastTransitionTime": ENDED}
+        for name in ("Failed", "Stalled")
+    ]
+    other = {**conditions[0], "type": "Ready", "message": "The job has failed."}
+    found = job(phase="Failed", reason="InvalidManifest", message=said, conditions=[*conditions, other])
+    text = shown(show_one, FakeCluster([found]), "reviews", as_json=False)
+    assert text.count(said) == 1
+    assert "The job has failed." in text
+
+
 def test_a_job_that_no_operator_saw_says_so() -> None:
     assert "check that kubetune's operator runs" in shown(show_one, FakeCluster([job()]), "reviews", as_json=False)
 
