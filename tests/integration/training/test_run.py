@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
-from support.disk import disk_of
+from support.small_disk import disk_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
 
