@@ -130,9 +130,9 @@ _ROWS: dict[str, Alias] = {
     "dataloader_num_workers preprocessing_num_workers dataset_num_proc": Never("the data is prepared once, in memory"),
     "group_by_length": Never("the order of the examples depends on the seed only"),
 }
+_TASK = "task.type"
 _VALUES: dict[str, dict[str, ValueAlias]] = {
-    "task.type": {
-        **{other: Means(name) for name, row in TASKS.items() for other in row.also},
+    _TASK: {
         "dpo kto orpo rm preference reward": NotYet("Preference", "training on preferences"),
         "token_cls token_classification ner": NotYet("TokenClassification", "token classification"),
         "seq_2_seq_lm seq2seq": NotYet("Seq2Seq", "training encoder-decoder models"),
@@ -161,8 +161,10 @@ def field_alias(name: str) -> Alias | None:
 
 def value_alias(path: str, value: str) -> ValueAlias | None:
     """What a word means that the field at `path` (below `spec`) does not know."""
-    words = _VALUES.get(path, {})
-    return next((alias for names, alias in words.items() if _plain(value) in map(_plain, names.split())), None)
+    wanted = _plain(value)
+    return next(
+        (alias for at, names, alias in value_rows() if at == path and wanted in map(_plain, names.split())), None
+    )
 
 
 def rows() -> Iterator[tuple[str, Alias]]:
@@ -172,6 +174,7 @@ def rows() -> Iterator[tuple[str, Alias]]:
 
 def value_rows() -> Iterator[tuple[str, str, ValueAlias]]:
     """Every row of the values: the path of the field, the names, and what they mean."""
+    yield from ((_TASK, " ".join(row.also), Means(name)) for name, row in TASKS.items())
     yield from ((path, names, alias) for path, words in _VALUES.items() for names, alias in words.items())
 
 
