@@ -129,7 +129,7 @@ class RequirementResult:
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class PretrainedRecord:
     """The pretrained model."""
 
     uri: str
@@ -154,7 +154,7 @@ class RunRecord:
     precision: str
     started_at: str
     finished_at: str
-    base: BaseModel
+    base: PretrainedRecord
     data: DataReport
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
