@@ -167,8 +167,8 @@ class _Search:
         usable, memory = gib(self.accelerator.usable_bytes), gib(self.accelerator.memory_bytes)
         return (
             f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision} on"
-            f" {_workers(self.workers)} needs {gib(candidate.memory.total)} on each, of the {usable} that a plan may fill"
-            f" of {self.accelerator.name} ({memory})"
+            f" {_workers(self.workers)} needs {gib(candidate.memory.total)} on each, of the {usable} that a plan may"
+            f" fill of {self.accelerator.name} ({memory})"
         )
 
     def _proposal(self) -> str:

@@ -128,7 +128,7 @@ def _count(number: int, what: str) -> str:
 def _verify(store: Store, run: Run, base: PretrainedModel, trained: WorkerResult) -> None:
     verify(
         store,
-        f"{run.folder(rejected=not trained.accepted)}/model",
+        f"{run.folder}/model",
         trained.files,
         Expectation(
             shapes=trained.shapes,
@@ -179,17 +179,14 @@ def _record(
 
 def _publish(store: Store, run: Run, record: RunRecord, trained: WorkerResult, listener: Listener) -> Published:
     """Uploads what people read, then the manifest, which names it all; where another execution was first, it counts."""
-    rejected = not trained.accepted
-    folder = run.folder(rejected=rejected)
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         here = Path(scratch)
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
-        (here / "README.md").write_text(render_card(record, store.uri(f"{folder}/model")), encoding="utf-8")
+        (here / "README.md").write_text(render_card(record, store.uri(f"{run.folder}/model")), encoding="utf-8")
         write_metrics(record, here / "metrics.jsonl")
-        files = [*trained.files, *upload_folder(here, store, folder)]
-    content = manifest(record, files, folder=folder, rejected=rejected)
-    if committed := commit(run, store, content, rejected=rejected):
-        return read_published(run, store, committed, rejected=rejected)
+        files = [*trained.files, *upload_folder(here, store, run.folder)]
+    if committed := commit(store, manifest(record, files, folder=run.folder)):
+        return read_published(run, store, committed)
     first = find_published(run, store)
     assert first is not None, "a manifest is there and cannot be found"
     listener.note(f"execution {first.execution} published this run first: its model counts")

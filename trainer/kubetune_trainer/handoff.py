@@ -1,7 +1,7 @@
 """What goes to the workers of a run and comes back from them.
 
-Ray opens these objects in helper processes of its own as well (the controller, the queue of records), so this module imports
-neither torch nor transformers: each such process would spend ten seconds and a gigabyte on them.
+Ray opens these objects in helper processes of its own as well (the controller, the queue of records), so this module
+imports neither torch nor transformers: each such process would spend ten seconds and a gigabyte on them.
 """
 
 import logging
@@ -52,11 +52,6 @@ class WorkerResult:
     evaluations: tuple[EvaluationRecord, ...]
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the model meets every requirement."""
-        return all(requirement.met for requirement in self.requirements)
 
 
 def train(config: dict[str, Any]) -> WorkerResult | None:

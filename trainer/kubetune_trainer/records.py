@@ -161,6 +161,11 @@ class RunRecord:
     requirements: tuple[RequirementResult, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def rejected(self) -> bool:
+        """Whether the model missed a requirement."""
+        return not all(requirement.met for requirement in self.requirements)
+
     def final_metrics(self) -> dict[str, float]:
         """The last evaluation of each split, by full name: `test/accuracy`."""
         return {

@@ -66,8 +66,7 @@ def train_rank(task: WorkerInput) -> WorkerResult | None:
         spec.evaluation.require,
         {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()},
     )
-    rejected = not all(requirement.met for requirement in requirements)
-    shapes, files = _upload(loaded, tokenizer, state, task, rejected=rejected)
+    shapes, files = _upload(loaded, tokenizer, state, task)
     return WorkerResult(
         family=loaded.model.config.model_type,
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
@@ -86,7 +85,7 @@ def train_rank(task: WorkerInput) -> WorkerResult | None:
 
 
 def _upload(
-    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerInput, *, rejected: bool
+    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerInput
 ) -> tuple[dict[str, tuple[int, ...]], tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; returns the shapes it must have there and its files."""
     shapes = stored_shapes(loaded.model, state)
@@ -95,5 +94,5 @@ def _upload(
         tokenizer.save_pretrained(scratch)
         root = task.run.root
         store = Store.open(root, secret=StoreCredentials.of(task.run).opening(root))
-        files = upload_folder(Path(scratch), store, f"{task.run.folder(rejected=rejected)}/model")
+        files = upload_folder(Path(scratch), store, f"{task.run.folder}/model")
     return shapes, tuple(files)
