@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune_api.base import ApiModel
+from kubetune_api.base import ApiModel, rules_of
 from kubetune_api.crd import FOLDER, KINDS
 from kubetune_api.errors import FieldError
 from kubetune_api.job import FineTuneJob
@@ -118,7 +118,7 @@ def test_every_rule_has_a_case_that_breaks_it() -> None:
 
 def rules_below(model: type[ApiModel], path: str = "") -> Iterator[tuple[str, str]]:
     """Where each rule of the model and of the models in it is reported, and its sentence."""
-    for rule in model.rules:
+    for rule in rules_of(model):
         yield f"{path}.{rule.field}".strip("."), rule.message
     for field in model.model_fields.values():
         for below in models_in(field.annotation):
