@@ -25,16 +25,16 @@ class Policy:
     """What follows from a reason."""
 
     retry: bool
-    free: bool = False
+    exempt: bool = False
     """A retry that costs none of the attempts."""
 
 
-_NEVER, _COUNTED, _FREE = Policy(retry=False), Policy(retry=True), Policy(retry=True, free=True)
+_NEVER, _COUNTED, _EXEMPT = Policy(retry=False), Policy(retry=True), Policy(retry=True, exempt=True)
 POLICIES = {
-    Reason.PREEMPTED: _FREE,
-    Reason.NODE_LOST: _FREE,
-    Reason.SUSPENDED: _FREE,
-    Reason.REPORT_LOST: _FREE,
+    Reason.PREEMPTED: _EXEMPT,
+    Reason.NODE_LOST: _EXEMPT,
+    Reason.SUSPENDED: _EXEMPT,
+    Reason.REPORT_LOST: _EXEMPT,
     Reason.EVICTED: _COUNTED,
     Reason.POD_STUCK: _COUNTED,
     Reason.ATTEMPT_DELETED: _COUNTED,
@@ -43,7 +43,7 @@ POLICIES = {
     Reason.UNKNOWN: _COUNTED,
 }
 """Whatever is not named here would fail again in the same way: it is never retried."""
-_FREE_ONCE = frozenset({Reason.REPORT_LOST})
+_EXEMPT_ONCE = frozenset({Reason.REPORT_LOST})
 """What the next attempt cures at once, or no attempt does."""
 # From the weakest word on an attempt's end to the strongest.
 _STRENGTH = (
@@ -79,7 +79,7 @@ _SENTENCES = {
 
 def policy(reason: str, earlier: Iterable[str | None] = ()) -> Policy:
     """What follows from a reason, after attempts that ended for the earlier ones."""
-    again = reason in _FREE_ONCE and reason in earlier
+    again = reason in _EXEMPT_ONCE and reason in earlier
     return _COUNTED if again else POLICIES.get(reason, _NEVER)
 
 
