@@ -9,13 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kubetune_api.metrics import SPLITS
 from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Metric, Progress
+from kubetune_api.tasks import TASKS
 from kubetune_cli.jobs import Job
 from kubetune_cli.text import age, elide, paragraphs, printable
 
 _STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Running": "bold cyan"}
-_HEADLINES = ("test/accuracy", "test/perplexity", "validation/accuracy", "validation/perplexity")
-"""The metric that the table shows: the first of these that there is."""
 _MESSAGE = 80
 """Characters of a message that the table shows."""
 
@@ -48,8 +48,10 @@ def _cells(job: Job, now: datetime) -> list[Text]:
 
 
 def _headline(metrics: Sequence[Metric]) -> str:
+    """What a task's model is judged by, on the test split or else on the validation split."""
     values = {metric.name: metric.value for metric in metrics}
-    name = next((name for name in _HEADLINES if name in values), None)
+    names = (f"{split}/{task.headline[0]}" for split in reversed(SPLITS) for task in TASKS.values())
+    name = next((name for name in names if name in values), None)
     return f"{name.partition('/')[2]} {values[name]:.4f}" if name else ""
 
 

@@ -35,6 +35,8 @@ class TaskRow:
     """Those that it may use as well."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
+    output: Literal["Labels", "Vocabulary"] = "Labels"
+    """What the model's last layer has an output for: each label, or each token that the model knows."""
 
 
 TASKS: dict[str, TaskRow] = {
@@ -59,6 +61,12 @@ TASKS: dict[str, TaskRow] = {
         model="Decoder",
         max_length=512,
         pipeline=("text-generation", "Text Generation"),
+        output="Vocabulary",
     ),
 }
 """By the name that `task.type` has."""
+
+
+def tasks_with_labels() -> list[str]:
+    """The names of the tasks whose targets are the labels of `task.labels`."""
+    return [name for name, task in TASKS.items() if task.has_labels]

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.tasks import TASKS
 from kubetune_planner.activations import Passes
 from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.shape import ModelShape
@@ -92,7 +93,7 @@ def need(
 
 def labels_of(spec: FineTuneJobSpec) -> int | None:
     """How many labels the head has; None for a language model."""
-    if spec.task.type == "CausalLM":
+    if TASKS[spec.task.type].output == "Vocabulary":
         return None
     return UNKNOWN_LABELS if spec.task.labels is None else len(spec.task.labels)
 

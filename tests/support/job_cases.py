@@ -348,14 +348,17 @@ PROFILES_RIGHT = (
     ),
 )
 
-_SELECTOR = "spec.namespaceSelector.matchExpressions"
-PROFILE_RULES_BROKEN = (
+KEYS_WRONG = (
     ProfileCase("a label's key with a space", {"spec.nodeSelector": {"gpu product": "A100"}}, "spec.nodeSelector"),
     ProfileCase("a label's key of two slashes", {"spec.nodeSelector": {"a/b/c": "A100"}}, "spec.nodeSelector"),
     ProfileCase("a label's key that is too long", {"spec.nodeSelector": {"k" * 64: "A100"}}, "spec.nodeSelector"),
     ProfileCase(
         "a label without a key", {"spec.namespaceSelector.matchLabels": {"": "x"}}, "spec.namespaceSelector.matchLabels"
     ),
+)
+"""The API server names the map, the models name the key in it as well."""
+_SELECTOR = "spec.namespaceSelector.matchExpressions"
+PROFILE_RULES_BROKEN = (
     ProfileCase("In without values", {_SELECTOR: [{"key": "tier", "operator": "In"}]}, f"{_SELECTOR}[0].values"),
     ProfileCase(
         "Exists with values",

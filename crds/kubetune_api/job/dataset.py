@@ -3,12 +3,24 @@
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import ApiModel, ColumnName, Rule
 from kubetune_api.job.names import REVISION_OF_DATA, URI_RULES, DatasetUri, GitRevision, is_hub
+from kubetune_api.tables import filled, listed
+from kubetune_api.tasks import TASKS, TaskRow
 
 DEFAULT_HELD_OUT = 0.1
 """The share of the rows that each held-out split gets when the manifest does not say."""
+
+
+def _of_each_task() -> str:
+    return ", ".join(f"{_columns_of(task)} for {name}" for name, task in TASKS.items())
+
+
+def _columns_of(task: TaskRow) -> str:
+    optional = listed(map(to_camel, task.optional_columns), code=True)
+    return listed(map(to_camel, task.columns), code=True) + (f" (and {optional})" if optional else "")
 
 
 class Columns(ApiModel):
@@ -35,9 +47,9 @@ class Cleaning(ApiModel):
     drop_empty: bool = True
     """Drops rows whose text (or prompt, completion, label) is missing or blank. False: such a row is an error."""
     drop_duplicates: bool = True
-    """Keeps the first of the rows with the same text (for CausalLM: the same prompt and completion)."""
+    """Keeps the first of the rows with the same text, or with the same prompt and completion."""
     min_characters: Annotated[int, Field(ge=0, le=100000)] = 0
-    """Drops rows whose text (for CausalLM: completion) is shorter than this, in characters."""
+    """Drops rows whose text (or completion) is shorter than this, in characters."""
     drop_other_labels: bool = False
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
 
@@ -73,9 +85,8 @@ class Dataset(ApiModel):
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
     revision: GitRevision | None = None
     """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
-    columns: Columns
-    """Which column holds what: `text` and `label` (and `textPair`) for SequenceClassification, `prompt` and
-    `completion` for CausalLM."""
+    columns: Annotated[Columns, Field(json_schema_extra=filled(tasks=_of_each_task))]
+    """Which column holds what: {tasks}."""
     cleaning: Cleaning = Cleaning()
     """What is cleaned before the split."""
     validation: DataSource | None = None
@@ -87,7 +98,7 @@ class Dataset(ApiModel):
     test_fraction: Fraction | None = None
     """The share of the rows, 0 to 0.9, held out for the final judgement. Unset: 0.1, or 0 beside `test`."""
     stratify: bool = True
-    """Gives every split the same shares of the labels (SequenceClassification)."""
+    """Gives every split the same shares of the labels, for a task that has labels."""
     split_seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the split. Rows with the same text fall into the same split whatever the seed."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from support.cli import SECONDS, command
+from support.cli_on_api_server import SECONDS, command
 from support.job_cases import edited
 
 

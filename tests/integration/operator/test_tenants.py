@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from servers.control_plane import ControlPlane
-from support.operator_process import GROUP, RAY, Operator, PlayedJob, job_body, make_profile, settled
+from support.operator_process import GROUP, RAY, Operator, SimulatedJob, job_body, make_profile, settled
 
-NewJob = Callable[[], PlayedJob]
+NewJob = Callable[[], SimulatedJob]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_api_server_refuses_the_manifest(
     ],
 )
 def test_the_profile_refuses_the_job_in_its_own_words(
-    plane: ControlPlane, job: PlayedJob, spec: dict[str, Any], word: str
+    plane: ControlPlane, job: SimulatedJob, spec: dict[str, Any], word: str
 ) -> None:
     make_profile(plane, "small", limits={"maxWorkers": 8}, requiresQueue=True)
     make_profile(plane, "others", namespaceSelector={"matchLabels": {"team": "research"}})
@@ -103,7 +103,7 @@ def test_the_profile_refuses_the_job_in_its_own_words(
     assert not job.ray_jobs()
 
 
-def test_labels_and_annotations_of_a_job_do_not_reach_its_objects(plane: ControlPlane, job: PlayedJob) -> None:
+def test_labels_and_annotations_of_a_job_do_not_reach_its_objects(plane: ControlPlane, job: SimulatedJob) -> None:
     body = job_body(job.name)
     body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "stolen", "app": "x"}
     body["metadata"]["annotations"] = {"ray.io/external-storage-namespace": "x"}
@@ -144,7 +144,7 @@ def test_garbage_in_the_report_harms_nobody(new_job: NewJob, operator: Operator,
     job.wait_for(reason="Training")
 
 
-def test_a_report_cannot_claim_the_model_of_another(job: PlayedJob) -> None:
+def test_a_report_cannot_claim_the_model_of_another(job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     result = job.success()
@@ -155,7 +155,7 @@ def test_a_report_cannot_claim_the_model_of_another(job: PlayedJob) -> None:
     assert "does not lie below" in job.status["attempts"][0]["message"]
 
 
-def test_a_head_may_write_its_report_and_nothing_else(plane: ControlPlane, job: PlayedJob) -> None:
+def test_a_head_may_write_its_report_and_nothing_else(plane: ControlPlane, job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     head = plane.as_service_account(job.namespace, "kubetune-head")

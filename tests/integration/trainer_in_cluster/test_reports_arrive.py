@@ -13,7 +13,7 @@ from kubetune_api.status import Progress
 from kubetune_trainer.config_map import ConfigMap, ReportError
 from kubetune_trainer.status_reporter import Reporter, Schedule
 from servers.kube import ApiServer
-from support.head_account import CONFIG_MAP, HeadAccount
+from support.head_service_account import CONFIG_MAP, HeadAccount
 
 
 @pytest.fixture

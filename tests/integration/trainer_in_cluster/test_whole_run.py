@@ -18,7 +18,7 @@ from kubetune_api.status import Reason
 from kubetune_api.uris import resolve_relative_uris
 from servers.kube import ApiServer
 from servers.ray_nodes import RayNodes
-from support.head_account import CONFIG_MAP, HeadAccount
+from support.head_service_account import CONFIG_MAP, HeadAccount
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import hard_rows, manifest, write_csv
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from kubetune_api.status import FineTuneJobStatus, Reason
-from support.disk import disk_of
+from support.small_disk import disk_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
 

@@ -393,18 +393,18 @@ RULES = [
         "the columns of another task are refused",
         COLUMNS,
         "columns: {text: body, label: verdict, prompt: question}",
-        "12: spec.dataset.columns: the columns `prompt` and `completion` belong to CausalLM; remove them, or change"
-        " task.type",
+        "12: spec.dataset.columns: SequenceClassification reads the columns `text`, `label` and `textPair` only; remove"
+        " the others, or change task.type",
     ),
     case(
         "a CausalLM job over labelled texts is told all three things at once",
         TASK,
         "type: CausalLM",
         "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`; name both",
-        "12: spec.dataset.columns: the columns `text`, `textPair` and `label` belong to SequenceClassification; remove"
-        " them, or change task.type",
-        "17: spec.evaluation.require: a required metric does not exist for this task: SequenceClassification has loss,"
-        " accuracy, precision_macro, recall_macro and f1_macro, CausalLM has loss and perplexity",
+        "12: spec.dataset.columns: CausalLM reads the columns `prompt` and `completion` only; remove the others, or"
+        " change task.type",
+        "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss and perplexity;"
+        " require one of these",
     ),
     case(
         "validation rows come from one place only",

@@ -7,7 +7,7 @@ import pytest
 
 from kubetune_cli.jobs import Job, NothingToShowError, Pod, UnreachableError
 from kubetune_cli.logs import Reader, Wanted
-from support.fake_cluster import (
+from support.fake_cli_cluster import (
     ENDED,
     FakeCluster,
     artifact,

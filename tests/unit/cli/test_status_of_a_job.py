@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kubetune_cli.jobs import ClusterError, Job, NoSuchJobError, UnreachableError
 from kubetune_cli.status import follow, show_all, show_one
-from support.fake_cluster import ENDED, FakeCluster, artifact, attempt, failed, job, running, succeeded
+from support.fake_cli_cluster import ENDED, FakeCluster, artifact, attempt, failed, job, running, succeeded
 
 HOSTILE = "\x1b]0;pwned\x07\x1b[31m[bold]red[/nothing] row"
 OUTAGE = UnreachableError("The cluster does not answer.")

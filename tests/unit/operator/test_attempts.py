@@ -21,8 +21,8 @@ from support.observed_jobs import (
     report,
     started,
 )
-from support.played_cluster import (
-    Play,
+from support.simulated_cluster import (
+    SimulatedCluster,
     node_is_lost,
     pods_end,
     pods_run,
@@ -142,21 +142,21 @@ def test_a_error_that_would_come_again_is_never_retried(reason: str) -> None:
 
 
 def test_suspending_ends_the_attempt_for_free_and_resuming_begins_the_next_without_a_wait() -> None:
-    play = Play(retry={"maxAttempts": 1}).after(pods_run, spec(suspend=True))
-    assert (play.phase, play.of("RayJob")) == ("Suspended", [])
-    assert "2 of its pods are still ending" in play.status["message"]
-    play.after(spec(suspend=False))
-    assert play.status["reason"] == Reason.CLEANING_UP, "the pods of the first attempt are still there"
-    play.after(pods_end)
-    assert play.created == [name_of(1), name_of(2)]
-    first = play.status["attempts"][0]
+    cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, spec(suspend=True))
+    assert (cluster.phase, cluster.of("RayJob")) == ("Suspended", [])
+    assert "2 of its pods are still ending" in cluster.status["message"]
+    cluster.after(spec(suspend=False))
+    assert cluster.status["reason"] == Reason.CLEANING_UP, "the pods of the first attempt are still there"
+    cluster.after(pods_end)
+    assert cluster.created == [name_of(1), name_of(2)]
+    first = cluster.status["attempts"][0]
     assert (first["reason"], first["exempt"]) == ("Suspended", True)
 
 
 def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
-    play = Play().after(pods_run, spec(suspend=True), pods_end)
-    assert play.status["message"] == "suspended; spec.suspend: false goes on"
-    assert play.again_after is None
+    cluster = SimulatedCluster().after(pods_run, spec(suspend=True), pods_end)
+    assert cluster.status["message"] == "suspended; spec.suspend: false goes on"
+    assert cluster.again_after is None
 
 
 def test_a_job_that_is_suspended_before_its_ray_job_is_there_makes_none() -> None:
@@ -173,35 +173,37 @@ def test_a_run_that_ended_right_before_the_suspension_has_ended() -> None:
 
 
 def test_suspending_while_it_waits_to_retry_does_not_shorten_the_wait() -> None:
-    play = Play().after(*SILENT, spec(suspend=True), spec(suspend=False))
-    assert (play.status["reason"], len(play.created)) == (Reason.WAITING_TO_RETRY, 1)
-    play.after(seconds(10))
-    assert len(play.created) == 2
+    cluster = SimulatedCluster().after(*SILENT, spec(suspend=True), spec(suspend=False))
+    assert (cluster.status["reason"], len(cluster.created)) == (Reason.WAITING_TO_RETRY, 1)
+    cluster.after(seconds(10))
+    assert len(cluster.created) == 2
 
 
 def test_the_running_time_counts_over_all_attempts_against_the_deadline() -> None:
-    play = Play(activeDeadlineSeconds=100, retry={"maxAttempts": 9, "backoffSeconds": 0})
-    play.after(pods_run, seconds(50), ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(1000), pods_run)
-    assert play.again_after == 40, "100 less the 60 of the first attempt"
-    play.after(seconds(39))
-    assert play.phase == "Running"
-    play.after(seconds(1))
-    assert (play.phase, play.status["reason"]) == ("Failed", Reason.DEADLINE_EXCEEDED)
-    assert play.of("RayJob") == []
+    cluster = SimulatedCluster(activeDeadlineSeconds=100, retry={"maxAttempts": 9, "backoffSeconds": 0})
+    cluster.after(
+        pods_run, seconds(50), ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(1000), pods_run
+    )
+    assert cluster.again_after == 40, "100 less the 60 of the first attempt"
+    cluster.after(seconds(39))
+    assert cluster.phase == "Running"
+    cluster.after(seconds(1))
+    assert (cluster.phase, cluster.status["reason"]) == ("Failed", Reason.DEADLINE_EXCEEDED)
+    assert cluster.of("RayJob") == []
 
 
 def test_the_time_in_a_queue_does_not_count_against_the_deadline() -> None:
-    play = Play(activeDeadlineSeconds=100, queueName="team-a").after(
+    cluster = SimulatedCluster(activeDeadlineSeconds=100, queueName="team-a").after(
         seconds(1000), queue_admits, seconds(1000), pods_run
     )
-    assert play.phase == "Running"
-    play.after(seconds(60), queue_takes_back, seconds(1000))
-    assert play.status["attempts"][0]["ranSeconds"] == 60
-    assert (play.phase, play.again_after) == ("Pending", None)
-    play.after(queue_admits, pods_run, seconds(39))
-    assert play.phase == "Running"
-    play.after(seconds(1))
-    assert play.status["reason"] == Reason.DEADLINE_EXCEEDED
+    assert cluster.phase == "Running"
+    cluster.after(seconds(60), queue_takes_back, seconds(1000))
+    assert cluster.status["attempts"][0]["ranSeconds"] == 60
+    assert (cluster.phase, cluster.again_after) == ("Pending", None)
+    cluster.after(queue_admits, pods_run, seconds(39))
+    assert cluster.phase == "Running"
+    cluster.after(seconds(1))
+    assert cluster.status["reason"] == Reason.DEADLINE_EXCEEDED
 
 
 def test_the_deadline_is_that_of_the_attempts_start_whatever_becomes_of_the_profile() -> None:
@@ -214,21 +216,21 @@ def test_the_deadline_is_that_of_the_attempts_start_whatever_becomes_of_the_prof
 
 
 def test_of_more_attempts_than_a_status_takes_the_oldest_exempt_one_goes_and_nothing_is_forgotten() -> None:
-    play = Play(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
-    play.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+    cluster = SimulatedCluster(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
+    cluster.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
     for _ in range(MOST_ATTEMPTS_KEPT):
-        play.after(pods_run, node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
-    attempts = [Attempt.model_validate(one) for one in play.status["attempts"]]
+        cluster.after(pods_run, node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+    attempts = [Attempt.model_validate(one) for one in cluster.status["attempts"]]
     assert len(attempts) == MOST_ATTEMPTS_KEPT
     assert [one.number for one in attempts] == [1, *range(MOST_ATTEMPTS_KEPT + 3 - 62, MOST_ATTEMPTS_KEPT + 4)]
-    assert running_seconds(attempts, after(play.now)) == 10 + 17 + 10 * MOST_ATTEMPTS_KEPT
-    play.after(*SILENT)
-    assert play.phase != "Failed", "it was the second of three"
-    play.after(*SILENT)
-    assert (play.phase, play.created[-1]) == ("Failed", name_of(len(play.created)))
+    assert running_seconds(attempts, after(cluster.now)) == 10 + 17 + 10 * MOST_ATTEMPTS_KEPT
+    cluster.after(*SILENT)
+    assert cluster.phase != "Failed", "it was the second of three"
+    cluster.after(*SILENT)
+    assert (cluster.phase, cluster.created[-1]) == ("Failed", name_of(len(cluster.created)))
 
 
 def test_an_attempt_counts_as_running_from_the_first_time_that_it_was_seen_to_run() -> None:
-    play = Play().after(seconds(10), pods_run, seconds(10), trainer_says(doing="reads the data"))
-    assert play.status["attempts"][0]["runningTime"] == at(10)
-    assert play.status["message"] == "reads the data"
+    cluster = SimulatedCluster().after(seconds(10), pods_run, seconds(10), trainer_says(doing="reads the data"))
+    assert cluster.status["attempts"][0]["runningTime"] == at(10)
+    assert cluster.status["message"] == "reads the data"

@@ -24,7 +24,7 @@ from support.observed_jobs import (
     terminated,
     waiting,
 )
-from support.played_cluster import Play, node_is_lost, pods_run, somebody_deletes_the_ray_job
+from support.simulated_cluster import SimulatedCluster, node_is_lost, pods_run, somebody_deletes_the_ray_job
 
 WORKER, HEAD = f"{name_of(1)}-worker-0", f"{name_of(1)}-head-0"
 OUT_OF_MEMORY = terminated(137, "OOMKilled")
@@ -344,8 +344,8 @@ def test_a_ray_job_that_kuberay_refuses_fails_at_once_and_for_good() -> None:
 
 
 def test_a_ray_job_that_somebody_deletes_costs_an_attempt() -> None:
-    play = Play(retry={"maxAttempts": 1}).after(pods_run, somebody_deletes_the_ray_job)
-    assert (play.phase, play.status["reason"]) == ("Failed", Reason.ATTEMPT_DELETED)
+    cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, somebody_deletes_the_ray_job)
+    assert (cluster.phase, cluster.status["reason"]) == ("Failed", Reason.ATTEMPT_DELETED)
 
 
 def test_a_ray_job_that_is_being_deleted_counts_as_deleted() -> None:
@@ -355,8 +355,8 @@ def test_a_ray_job_that_is_being_deleted_counts_as_deleted() -> None:
 
 
 def test_a_ray_job_that_went_with_its_node_lost_its_node() -> None:
-    play = Play(retry={"maxAttempts": 1}).after(pods_run, node_is_lost, somebody_deletes_the_ray_job)
-    assert (play.status["attempts"][0]["reason"], play.status["attempts"][0]["exempt"]) == ("NodeLost", True)
+    cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, node_is_lost, somebody_deletes_the_ray_job)
+    assert (cluster.status["attempts"][0]["reason"], cluster.status["attempts"][0]["exempt"]) == ("NodeLost", True)
 
 
 STUCK = {

@@ -31,10 +31,10 @@ from support.observed_jobs import (
     succeeded,
     waiting,
 )
-from support.played_cluster import (
+from support.simulated_cluster import (
     Act,
     DiedError,
-    Play,
+    SimulatedCluster,
     node_is_lost,
     pods_end,
     pods_run,
@@ -128,8 +128,8 @@ LIVES: dict[str, tuple[dict[str, Any], tuple[Act, ...], str, int]] = {
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
 def test_a_life_ends_as_it_should(life: tuple[dict[str, Any], tuple[Act, ...], str, int]) -> None:
     fields, acts, phase, ray_jobs = life
-    play = Play(**fields).after(*acts)
-    assert (play.phase, play.created) == (phase, [name_of(number) for number in range(1, ray_jobs + 1)])
+    cluster = SimulatedCluster(**fields).after(*acts)
+    assert (cluster.phase, cluster.created) == (phase, [name_of(number) for number in range(1, ray_jobs + 1)])
 
 
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
@@ -137,11 +137,11 @@ def test_an_operator_that_dies_after_any_of_its_writes_changes_nothing_of_a_life
     life: tuple[dict[str, Any], tuple[Act, ...], str, int],
 ) -> None:
     fields, acts, _, _ = life
-    undisturbed = Play(**fields).after(*acts)
+    undisturbed = SimulatedCluster(**fields).after(*acts)
     for write in range(1, undisturbed.writes + 1):
-        play = Play(dies_after=write, **fields).after(*acts)
-        assert (play.status, play.names) == (undisturbed.status, undisturbed.names), f"after write {write}"
-        assert play.created == undisturbed.created, f"after write {write}"
+        cluster = SimulatedCluster(dies_after=write, **fields).after(*acts)
+        assert (cluster.status, cluster.names) == (undisturbed.status, undisturbed.names), f"after write {write}"
+        assert cluster.created == undisturbed.created, f"after write {write}"
 
 
 ACTS: dict[str, Act] = {
@@ -171,19 +171,19 @@ ACTS: dict[str, Act] = {
 def test_whatever_happens_no_two_attempts_meet_and_the_job_comes_to_its_end(
     queue: str | None, steps: list[tuple[str, int]]
 ) -> None:
-    play = Play(queueName=queue, retry={"maxAttempts": 3, "backoffSeconds": 10})
+    cluster = SimulatedCluster(queueName=queue, retry={"maxAttempts": 3, "backoffSeconds": 10})
     for act, writes in steps:
-        before = FineTuneJobStatus.model_validate(play.status)
+        before = FineTuneJobStatus.model_validate(cluster.status)
         if writes:
-            play.dies_within(writes)
-        _follows(before, FineTuneJobStatus.model_validate(play.status))
-        ACTS[act](play)
-    spec(suspend=False)(play)
+            cluster.dies_within(writes)
+        _follows(before, FineTuneJobStatus.model_validate(cluster.status))
+        ACTS[act](cluster)
+    spec(suspend=False)(cluster)
     for _ in range(6):
-        if play.phase not in ("Succeeded", "Failed"):
-            play.after(pods_end, seconds(3600), queue_admits, *SUCCEEDS)
-    assert play.phase in ("Succeeded", "Failed")
-    assert sum(not one["exempt"] for one in play.status["attempts"] if one["reason"] != "ModelPublished") <= 3
+        if cluster.phase not in ("Succeeded", "Failed"):
+            cluster.after(pods_end, seconds(3600), queue_admits, *SUCCEEDS)
+    assert cluster.phase in ("Succeeded", "Failed")
+    assert sum(not one["exempt"] for one in cluster.status["attempts"] if one["reason"] != "ModelPublished") <= 3
 
 
 def _follows(before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
@@ -316,33 +316,33 @@ def test_while_the_api_server_knows_no_ray_jobs_none_counts_as_deleted() -> None
 
 
 def test_a_profile_that_changed_before_the_ray_job_was_there_makes_the_run_anew() -> None:
-    play = Play(dies_after=9)
+    cluster = SimulatedCluster(dies_after=9)
     with pytest.raises(DiedError):
-        play.look()
-    assert ("ConfigMap", name_of(1)) in play.names
-    assert not play.created
-    before = play.things["ConfigMap", name_of(1)]["data"]
-    play.put(profile(credentials=[{"prefix": "s3://", "secretName": "keys"}]))
-    play.settle()
-    assert play.created == [name_of(1)]
-    assert play.things["ConfigMap", name_of(1)]["data"] != before
+        cluster.look()
+    assert ("ConfigMap", name_of(1)) in cluster.names
+    assert not cluster.created
+    before = cluster.things["ConfigMap", name_of(1)]["data"]
+    cluster.put(profile(credentials=[{"prefix": "s3://", "secretName": "keys"}]))
+    cluster.settle()
+    assert cluster.created == [name_of(1)]
+    assert cluster.things["ConfigMap", name_of(1)]["data"] != before
 
 
 def test_the_plan_of_a_job_that_goes_on_repairs_what_somebody_took_away() -> None:
-    play = Play().after(pods_run)
-    play.remove("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
-    play.settle()
-    assert {"Role", "RoleBinding", "ServiceAccount", "NetworkPolicy"} <= {kind for kind, _ in play.names}
+    cluster = SimulatedCluster().after(pods_run)
+    cluster.remove("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
+    cluster.settle()
+    assert {"Role", "RoleBinding", "ServiceAccount", "NetworkPolicy"} <= {kind for kind, _ in cluster.names}
 
 
 def test_a_profile_that_names_another_account_takes_no_right_from_the_head_that_runs() -> None:
-    play = Play(retry={"backoffSeconds": 0}).after(pods_run)
-    (before,) = play.of("RoleBinding")
-    play.put(profile(serviceAccountName="cloud"))
-    play.settle()
-    assert play.of("RoleBinding") == [before]
-    play.after(ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(10))
-    assert [subject["name"] for binding in play.of("RoleBinding") for subject in binding["subjects"]] == ["cloud"]
+    cluster = SimulatedCluster(retry={"backoffSeconds": 0}).after(pods_run)
+    (before,) = cluster.of("RoleBinding")
+    cluster.put(profile(serviceAccountName="cloud"))
+    cluster.settle()
+    assert cluster.of("RoleBinding") == [before]
+    cluster.after(ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(10))
+    assert [subject["name"] for binding in cluster.of("RoleBinding") for subject in binding["subjects"]] == ["cloud"]
 
 
 def test_another_ray_job_of_the_same_job_goes_whatever_its_name() -> None:
@@ -491,14 +491,14 @@ def test_a_cluster_that_ended_by_itself_stays_for_its_logs(kind: str) -> None:
 
 
 def test_after_its_time_all_that_the_job_made_goes_and_the_job_and_what_others_use_stay() -> None:
-    play = Play(ttlSecondsAfterFinished=500)
+    cluster = SimulatedCluster(ttlSecondsAfterFinished=500)
     shared = report_text("")
     shared["metadata"] |= {"name": "shared", "uid": "shared", "labels": dict(names.MANAGED)}
-    play.put(shared)
-    play.after(*SUCCEEDS)
-    kinds = {kind for kind, _ in play.names}
+    cluster.put(shared)
+    cluster.after(*SUCCEEDS)
+    kinds = {kind for kind, _ in cluster.names}
     assert kinds == {"FineTuneJob", "FineTuneProfile", "ServiceAccount", "NetworkPolicy", "ConfigMap"}
-    assert [thing["metadata"]["name"] for thing in play.of("ConfigMap")] == ["shared"]
+    assert [thing["metadata"]["name"] for thing in cluster.of("ConfigMap")] == ["shared"]
 
 
 def test_the_time_to_live_may_come_after_the_end() -> None:

@@ -18,7 +18,7 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.model import gguf
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.model.load import load_config, load_tokenizer
-from support.disk import disk_of
+from support.small_disk import disk_of
 from support.tiny_models import spec_for
 
 DIGEST = "0" * 64
