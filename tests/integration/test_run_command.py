@@ -18,7 +18,8 @@ import torch
 import yaml
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import FineTuneJobStatus
 from servers.s3 import S3Server
 from support.tiny_tokenizers import bert_like
 

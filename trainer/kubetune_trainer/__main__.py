@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import timestamp
 from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.errors import RunError, storage_is_full

@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError, is_out_of_memory, storage_is_full
 from kubetune_trainer.handoff import Board, TrainedModel, WorkerTask, train, without_idle_warnings
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.job import Credentials, FineTuneJob
 from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_api.uris import lies_below
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings

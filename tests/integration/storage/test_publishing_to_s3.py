@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import claim, commit, upload_folder
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import Store

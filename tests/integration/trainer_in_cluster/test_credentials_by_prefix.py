@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret
-from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import preflight
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.credentials import Credentials

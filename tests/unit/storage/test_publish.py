@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kubetune_api.job import FineTuneJob
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, preflight, upload_folder
 from kubetune_trainer.errors import RunError

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.status import FineTuneJobStatus
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, upload_folder
 from kubetune_trainer.artifact.published import find_published, read_published

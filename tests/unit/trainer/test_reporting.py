@@ -9,8 +9,9 @@ from math import inf
 import pytest
 
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
 from kubetune_trainer.status_reporter import Reporter, Schedule

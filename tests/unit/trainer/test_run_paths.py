@@ -5,8 +5,8 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from support.run_records import job
 

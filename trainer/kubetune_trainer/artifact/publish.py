@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.endpoints import LOOPBACK, endpoint_url, endpoint_variable

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
-from kubetune_api.status import Reason
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
 
