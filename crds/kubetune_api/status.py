@@ -80,7 +80,7 @@ class Artifact(ApiModel):
     size_bytes: Annotated[int, Field(ge=0, le=_MOST)]
     """The size of all files together, in bytes."""
     rejected: bool = False
-    """Whether the model missed a requirement; it then lies under `rejected/`."""
+    """Whether the model missed a requirement; the manifest says so too."""
 
 
 class Attempt(ApiModel):
