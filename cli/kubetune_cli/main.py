@@ -151,7 +151,7 @@ def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob 
     if error := _why_not_one(manifest, validation.name_of(file)):
         errors.print(error, highlight=False, markup=False)
         return error
-    profile = manifest.jobs[0].spec.resources.profile
+    profile = manifest.jobs[0].spec.profile_ref.name
     if profile is not None and profile not in [known.metadata.name for known in manifest.profiles]:
         console.print(
             f"note: profile {profile} is not in this manifest, so it sets no limits here", highlight=False, markup=False

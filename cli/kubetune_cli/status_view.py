@@ -88,8 +88,8 @@ def _facts(job: Job, now: datetime) -> RenderableType:
         (name, value)
         for name, value in (
             ("workers", status.workers),
-            ("started", _moment(status.started_at, now)),
-            ("ended", _moment(status.finished_at, now)),
+            ("started", _moment(status.start_time, now)),
+            ("ended", _moment(status.completion_time, now)),
             ("run", status.run),
         )
         if value
@@ -135,10 +135,10 @@ def _conditions(status: FineTuneJobStatus, now: datetime) -> RenderableType:
 
 
 def _attempt(attempt: Attempt, now: datetime) -> list[RenderableType]:
-    began, free = _moment(attempt.started_at, now), ", which costs no attempt" if attempt.free else ""
-    if attempt.finished_at is None:
+    began, exempt = _moment(attempt.start_time, now), ", which costs no attempt" if attempt.exempt else ""
+    if attempt.completion_time is None:
         return [_text(f"{attempt.number}  began {began}")]
-    ended = f"ended {_moment(attempt.finished_at, now)}: {attempt.reason or 'for an unknown reason'}{free}"
+    ended = f"ended {_moment(attempt.completion_time, now)}: {attempt.reason or 'for an unknown reason'}{exempt}"
     lines: list[RenderableType] = [_text(f"{attempt.number}  began {began}, {ended}")]
     lines += _indented(attempt.message or "")
     return lines + [_indent(_text(f"- {seen}")) for seen in attempt.evidence]

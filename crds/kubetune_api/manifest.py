@@ -15,7 +15,7 @@ from kubetune_api.foreign import answer, trainer_of
 from kubetune_api.job import MAX_NAME_LENGTH, FineTuneJob
 from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
 from kubetune_api.profile import FineTuneProfile, violations
-from kubetune_api.schema import Schema, structural_schema
+from kubetune_api.schema import KEY, Schema, structural_schema
 from kubetune_api.sentences import not_a_text, not_one_of, sentence
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_api.yaml_tree import Document, read_documents
@@ -134,7 +134,9 @@ def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | N
     except ValidationError as error:
         for each in error.errors(include_url=False):
             path: FieldPath = each["loc"]
-            written = document.place(path).written if path in document.places else None
+            if path[-1] == KEY:  # ("matchLabels", "the key itself", "[key]")
+                path, each["loc"] = path[:-1], (*path[:-2], KEY)
+            written = document.place(path).written if path in document.places and each["loc"] == path else None
             errors.append(document.error(path, each["input"], sentence(each, schema, written)))
         return None, errors
     return (None, errors) if errors else (_Read(document, item, generated), [])
@@ -227,7 +229,7 @@ def _violations(read: Sequence[_Read], file: str) -> list[FieldError]:
     for each in read:
         if not isinstance(each.item, FineTuneJob):
             continue
-        profile = profiles.get(each.item.spec.resources.profile or "")
+        profile = profiles.get(each.item.spec.profile_ref.name or "")
         if profile is not None:
             job = resolve_relative_uris(each.item, Path(file).parent)
             errors += [

@@ -155,6 +155,10 @@ def _no_list(case: _Case) -> str:
     return f"{case.shown} is not a list; put it into one: [{case.shown}]"
 
 
+def _no_map(case: _Case) -> str:
+    return f"{case.shown or 'nothing'} is not a map; indent lines like `key: value` below it"
+
+
 def _no_group(case: _Case) -> str:
     known = ", ".join(case.schema.get("properties", {}))
     return f"{case.shown or 'nothing'} is not a group of fields; indent its fields below it: {known}"
@@ -190,8 +194,9 @@ def _short_list(case: _Case) -> str:
 
 
 def _long_list(case: _Case) -> str:
+    what, items = ("map", "entries") if isinstance(case.value, dict) else ("list", "items")
     length, most = len(case.value), case.context["max_length"]
-    return f"the list has {length} items and may have {most}; shorten it"
+    return f"the {what} has {length} {items} and may have {most}; shorten it"
 
 
 def _out_of_range(relation: str, bound: str) -> Callable[[_Case], str]:
@@ -245,6 +250,7 @@ _SENTENCES: dict[str, Callable[[_Case], str]] = {
     "float_type": _no_number,
     "bool_type": _no_boolean,
     "list_type": _no_list,
+    "dict_type": _no_map,
     "model_type": _no_group,
     "literal_error": _no_choice,
     "string_pattern_mismatch": _no_match,

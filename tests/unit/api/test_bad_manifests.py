@@ -298,8 +298,8 @@ VALUES = [
     case(
         "a profile's name with capitals is refused with the letters that it may have",
         "  training:",
-        "  resources: {profile: Big_One}\n  training:",
-        '13: spec.resources.profile: "Big_One" does not fit; give the name of a FineTuneProfile: at most 63 lowercase'
+        "  profileRef: {name: Big_One}\n  training:",
+        '13: spec.profileRef.name: "Big_One" does not fit; give the name of a FineTuneProfile: at most 63 lowercase'
         " letters, digits and `-`, which starts and ends no name",
     ),
     case(
@@ -531,9 +531,9 @@ DOCUMENTS = [
     case(
         "a profile's ceilings and prefixes bind the job beside it",
         "  training:",
-        "  resources: {profile: small, workers: 8}\n  training:",
-        "13: spec.resources.workers: 8: profile small (limits.maxWorkers) allows 4 workers at most; ask for 4 or fewer",
-        '21: spec.output.uri: "s3://models/team-a": profile small (allowedUriPrefixes) allows only URIs under'
+        "  profileRef: {name: small}\n  resources: {workers: 8}\n  training:",
+        "14: spec.resources.workers: 8: profile small (limits.maxWorkers) allows 4 workers at most; ask for 4 or fewer",
+        '22: spec.output.uri: "s3://models/team-a": profile small (allowedUriPrefixes) allows only URIs under'
         " s3://data/, file:///models/",
     ),
 ]
@@ -664,7 +664,7 @@ def test_the_manifest_that_the_cases_start_from_is_right() -> None:
 @pytest.mark.parametrize("case", [pytest.param(each, id=each.what) for each in ALL])
 def test_a_bad_manifest_is_told_exactly_what_is_wrong(case: Case) -> None:
     text = GOOD.replace(case.old, case.new, 1)
-    if "profile: small" in text:
+    if "profileRef: {name: small}" in text:
         text += PROFILE
     assert [str(error) for error in read_manifest(text, "job.yaml").errors] == list(case.errors)
 

@@ -114,7 +114,7 @@ kind: FineTuneProfile
 metadata: {name: small}
 spec: {allowedUriPrefixes: ["file:///jobs/", "file:///out/", "s3://"]}
 """
-    named = TEXT.replace("spec:\n", "spec:\n  resources: {profile: small}\n")
+    named = TEXT.replace("spec:\n", "spec:\n  profileRef: {name: small}\n")
     errors = read_manifest(named + profile, "/jobs/job.yaml").errors
     assert [(error.path, error.line, error.value) for error in errors] == [
         ("spec.dataset.uri", 9, "file:///data/*.jsonl")

@@ -122,9 +122,9 @@ def test_no_text_of_a_tenant_reaches_the_terminal_as_more_than_text() -> None:
         "message": HOSTILE,
         "lastTransitionTime": HOSTILE,
     }
-    hostile = attempt(1, finishedAt=HOSTILE, reason=HOSTILE, message=HOSTILE, evidence=[HOSTILE])
+    hostile = attempt(1, completionTime=HOSTILE, reason=HOSTILE, message=HOSTILE, evidence=[HOSTILE])
     found = job(
-        phase="Failed", reason=HOSTILE, message=HOSTILE, workers=HOSTILE[:16], run=HOSTILE, startedAt=HOSTILE,
+        phase="Failed", reason=HOSTILE, message=HOSTILE, workers=HOSTILE[:16], run=HOSTILE, startTime=HOSTILE,
         attempts=[hostile], conditions=[condition], metrics=[{"name": HOSTILE, "value": 1.0}],
         artifact=artifact(uri=HOSTILE, reportUri=HOSTILE, manifestUri=HOSTILE),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from kubetune_cli.trainer_process import why_not_installed
 from support.job_cases import edited
 from support.tiny_models import job_for
 
-ENDING = Ending("run-1", started_at="2026-01-01T00:00:00Z", finished_at="2026-01-01T00:01:00Z")
+ENDING = Ending("run-1", start_time="2026-01-01T00:00:00Z", completion_time="2026-01-01T00:01:00Z")
 STATE = {"step": 3, "totalSteps": 9, "epoch": 0.5, "loss": 0.25, "tokensPerSecond": 1234.5, "secondsLeft": 75.4}
 
 
@@ -75,8 +75,8 @@ def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> 
     )
     ending = Ending(
         "run-1",
-        started_at="t",
-        finished_at="t",
+        start_time="t",
+        completion_time="t",
         metrics={"validation/accuracy": 0.75, "test/accuracy": 0.5},
         artifact=artifact,
     )
