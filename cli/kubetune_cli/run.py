@@ -80,17 +80,14 @@ def run_job(job: FineTuneJob, *, console: Console) -> Finished:
 
 
 def cluster_note(spec: FineTuneJobSpec) -> str | None:
-    """What the manifest says to a cluster's operator, and to nobody here."""
+    """The note on fields of the manifest that have no effect in a local run."""
     # What was written counts, even where it says the default.
     names = [str(FineTuneJobSpec.model_fields[name].alias) for name in CLUSTER_FIELDS if name in spec.model_fields_set]
     if not names:
         return None
-    if len(names) == 1:
-        speak, them = f"the field {names[0]} speaks", "it"
-    else:
-        speak, them = f"{', '.join(names[:-1])} and {names[-1]} speak", "them"
-    goes_on = ", so this one goes on though suspend is true" if spec.suspend else ""
-    return f"  note: {speak} to the cluster's operator; a local run ignores {them}{goes_on}"
+    listed_names = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    trains = "; it trains although suspend is true" if spec.suspend else ""
+    return f"  note: a local run ignores {listed_names}, which only the operator uses{trains}"
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
