@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import ApiModel, ColumnName, Rule
-from kubetune_api.job.names import REVISION_OF_DATA, URI_RULES, DatasetUri, GitRevision, is_hub
+from kubetune_api.job.names import PINNED_DATA, URI_RULES, GitRevision, SourceUri
 from kubetune_api.tables import filled, listed
 from kubetune_api.tasks import TASKS, TaskRow
 
@@ -57,20 +57,12 @@ class Cleaning(ApiModel):
 class DataSource(ApiModel):
     """A separate dataset for one split."""
 
-    uri: DatasetUri
+    uri: SourceUri
     """As `dataset.uri`; the columns are the same."""
     revision: GitRevision | None = None
     """As `dataset.revision`."""
 
-    rules: ClassVar = (
-        *URI_RULES,
-        Rule(
-            cel="self.uri.startsWith('hf://') == has(self.revision)",
-            message=REVISION_OF_DATA,
-            holds=lambda source: is_hub(source.uri) == (source.revision is not None),
-            field="revision",
-        ),
-    )
+    rules: ClassVar = (*URI_RULES, PINNED_DATA)
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -79,7 +71,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
 class Dataset(ApiModel):
     """The labelled data, and how it is cleaned and split."""
 
-    uri: DatasetUri
+    uri: SourceUri
     """Where the data is: one file, or a pattern with `*` (`s3://bucket/reviews/*.parquet`). The names tell the format:
     `.csv`, `.jsonl` (each also `.gz` or `.bz2`), `.parquet`. For the hub, `hf://datasets/owner/name/path/*.parquet`.
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
@@ -104,12 +96,7 @@ class Dataset(ApiModel):
 
     rules: ClassVar = (
         *URI_RULES,
-        Rule(
-            cel="self.uri.startsWith('hf://') == has(self.revision)",
-            message=REVISION_OF_DATA,
-            holds=lambda dataset: is_hub(dataset.uri) == (dataset.revision is not None),
-            field="revision",
-        ),
+        PINNED_DATA,
         Rule(
             cel="!(has(self.validation) && has(self.validationFraction))",
             message="validation rows come either from `validation` or from a share of `uri`; remove one of the two",

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 
 import obstore.exceptions
 
+from kubetune_api.schemes import FILE, SCHEMES
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.credentials import Secret, wanted
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing", "OpenCredentials")
 """Without any in the environment, obstore asks the metadata server of a cloud's machine."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
@@ -35,8 +32,8 @@ _REFUSALS = {
     "AccessDenied": "they lack the permission",
 }
 _HINTS = {
-    "AuthorizationHeaderMalformed": "it is in another region; set AWS_REGION to it",
-    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
+    "AuthorizationHeaderMalformed": "it is in another region",
+    "PermanentRedirect": "the bucket is in another region",
 }
 _LOCAL = {
     errno.ENOSPC: "no space is left on the device; free some, or choose another place",
@@ -60,6 +57,13 @@ class Attempt:
     place: Location
     seconds: float
     """How long the store was given to answer."""
+    secret: Secret | None = None
+    """What opened the store; None: the environment."""
+
+    @property
+    def credentials(self) -> str:
+        """What to look at if the store refuses."""
+        return wanted(self.place.uri, self.secret)
 
 
 def explain(error: Exception, attempt: Attempt) -> RunError:
@@ -68,7 +72,7 @@ def explain(error: Exception, attempt: Attempt) -> RunError:
     number = _errno(error, attempt)
     if number in _LOCAL:
         return _failed(attempt, _LOCAL[number])
-    if attempt.place.scheme == "file":
+    if attempt.place.scheme == FILE:
         return _failed(attempt, "it is not there" if isinstance(error, FileNotFoundError) else _first_line(words))
     return _explain_remote(error, words, attempt)
 
@@ -89,20 +93,21 @@ def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
     if any(mark in words for mark in _NO_BUCKET):
         return _misnamed(attempt, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
-        return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
+        return _refused(attempt, f"no credentials were found; set {attempt.credentials}")
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
-        return _refused(attempt, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+        return _refused(attempt, f"{host} refused the credentials{meaning}; check {attempt.credentials}")
     if code == "InvalidBucketName":
         return _misnamed(attempt, f"{host} takes no bucket of that name; correct the URI")
     if is_missing(error):
         return _failed(attempt, "it is not there; correct the URI")
-    return _failed(attempt, _hint(code, host) or _connection_error(words, attempt) or _first_line(words))
+    return _failed(attempt, _hint(code, attempt) or _connection_error(words, attempt) or _first_line(words))
 
 
-def _hint(code: str | None, host: str) -> str | None:
-    return f"{host} says that {_HINTS[code]}" if code in _HINTS else None
+def _hint(code: str | None, attempt: Attempt) -> str | None:
+    variable = SCHEMES[attempt.place.scheme].region_variable
+    return f"{server(attempt.place)} says that {_HINTS[code]}; set {variable} to it" if code in _HINTS else None
 
 
 def _connection_error(words: str, attempt: Attempt) -> str | None:
@@ -147,7 +152,7 @@ def _errno(error: Exception, attempt: Attempt) -> int | None:
     """The number of an error of this machine's own disk."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error)) if attempt.place.scheme == "file" else None
+    found = re.search(r"\(os error (\d+)\)", str(error)) if attempt.place.scheme == FILE else None
     return int(found[1]) if found else None
 
 
