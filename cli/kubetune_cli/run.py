@@ -14,8 +14,9 @@ from rich.console import Console
 
 from kubetune_api.job import CLUSTER_FIELDS, FineTuneJob, FineTuneJobSpec
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
-from kubetune_api.status import USER_REASONS, Condition, FineTuneJobStatus, Reason
+from kubetune_api.status import Condition, FineTuneJobStatus
 from kubetune_api.times import timestamp
 from kubetune_cli.places import log_file
 from kubetune_cli.progress import view_for
@@ -38,7 +39,7 @@ class Finished:
         """0 succeeded, 1 failed or missed a requirement, 2 the manifest or its data is wrong."""
         if self.status.phase == "Succeeded":
             return SUCCEEDED
-        return INVALID if failure_of(self.status).reason in USER_REASONS else FAILED
+        return INVALID if failure_of(self.status).reason in INPUT_REASONS else FAILED
 
 
 def failure_of(status: FineTuneJobStatus) -> Condition:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
 
-from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress
 
 _LONGEST_MESSAGE = 4000
 

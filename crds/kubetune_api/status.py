@@ -17,61 +17,6 @@ Phase = Literal["Pending", "Admitted", "Running", "Suspended", "Succeeded", "Fai
 ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeeded", "Failed", "Ready", "Stalled"]
 
 
-class Reason:
-    """Why a condition is as it is. Constants, so that alerts and scripts can rely on them."""
-
-    # How a run ended, as the trainer knows it.
-
-    PUBLISHED = "ModelPublished"
-    REQUIREMENT_MISSED = "RequirementMissed"
-    INVALID_MANIFEST = "InvalidManifest"
-    INVALID_MODEL = "InvalidModel"
-    INVALID_DATA = "InvalidData"
-    STORAGE_FAILED = "StorageFailed"
-    CREDENTIALS_REFUSED = "CredentialsRefused"
-    NOT_FINITE = "LossNotFinite"
-    VERIFICATION_FAILED = "VerificationFailed"
-    OUT_OF_MEMORY = "OutOfMemory"
-    INTERRUPTED = "Interrupted"
-    UNKNOWN = "Unknown"
-
-    # How an attempt ended, as the cluster shows it.
-    PREEMPTED = "Preempted"
-    NODE_LOST = "NodeLost"
-    EVICTED = "Evicted"
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    IMAGE_REFUSED = "ImageRefused"
-    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
-    POD_STUCK = "PodStuck"
-    KUBERAY_REFUSED = "KubeRayRefused"
-    REPORT_LOST = "ReportLost"
-    ATTEMPT_DELETED = "AttemptDeleted"
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    SUSPENDED = "Suspended"
-
-    # What a job is refused for before it runs.
-    PROFILE_NOT_FOUND = "ProfileNotFound"
-    PROFILE_FORBIDS = "ProfileForbids"
-    DOES_NOT_FIT = "DoesNotFit"
-
-    # What a job waits for, or that it waits for nothing any more.
-    ACCEPTED = "Accepted"
-    KUBERAY_MISSING = "KubeRayMissing"
-    CREATION_REFUSED = "CreationRefused"
-    WAITING_FOR_QUOTA = "WaitingForQuota"
-    WAITING_FOR_NODES = "WaitingForNodes"
-    WAITING_FOR_PODS = "WaitingForPods"
-    WAITING_TO_RETRY = "WaitingToRetry"
-    CLEANING_UP = "CleaningUp"
-    STARTING = "Starting"
-    TRAINING = "Training"
-    RESUMED = "Resumed"
-
-
-USER_REASONS = frozenset({Reason.INVALID_MANIFEST, Reason.INVALID_MODEL, Reason.INVALID_DATA})
-"""The reasons that the author of the manifest or of its data must act on: `kubetune run` exits with 2."""
-
-
 class Condition(ApiModel):
     """One truth about the run, in the form of Kubernetes' conditions."""
 
@@ -135,7 +80,7 @@ class Artifact(ApiModel):
     size_bytes: Annotated[int, Field(ge=0, le=_MOST)]
     """The size of all files together, in bytes."""
     rejected: bool = False
-    """Whether the model missed a requirement; it then lies under `rejected/`."""
+    """Whether the model missed a requirement; the manifest says so too."""
 
 
 class Attempt(ApiModel):

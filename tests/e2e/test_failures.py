@@ -85,4 +85,4 @@ def test_a_job_that_cannot_succeed_says_why_and_leaves_nothing(
     assert case.says in described
     job.wait_until_gone(job.running_pods)
     manifests = [path for path in job.published() if path.endswith("manifest.json")]
-    assert manifests == (["rejected/manifest.json"] if case.reason == "RequirementMissed" else [])
+    assert manifests == (["manifest.json"] if case.reason == "RequirementMissed" else [])

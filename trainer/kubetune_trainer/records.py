@@ -129,7 +129,7 @@ class RequirementResult:
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class PretrainedRecord:
     """The pretrained model."""
 
     uri: str
@@ -154,12 +154,17 @@ class RunRecord:
     precision: str
     started_at: str
     finished_at: str
-    base: BaseModel
+    base: PretrainedRecord
     data: DataReport
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     requirements: tuple[RequirementResult, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the model missed a requirement."""
+        return not all(requirement.met for requirement in self.requirements)
 
     def final_metrics(self) -> dict[str, float]:
         """The last evaluation of each split, by full name: `test/accuracy`."""

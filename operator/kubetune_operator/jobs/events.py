@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from kubetune_api.base import GROUP
-from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobStatus
 from kubetune_operator.machinery.kinds import EVENT, FINE_TUNE_JOB, Object
 from kubetune_operator.machinery.logs import one_line
 

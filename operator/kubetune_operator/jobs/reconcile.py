@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, Phase, Reason, six_digits
+from kubetune_api.reasons import TRAINER_FAILURES, Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, Phase, six_digits
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.failures import Failure, evidence_in, policy
@@ -21,7 +22,6 @@ from kubetune_operator.jobs.state import Standing, finished, holds, with_standin
 from kubetune_operator.jobs.verdict import (
     GRACE,
     HEAD_GRACE,
-    SAID_BY_TRAINERS,
     Verdict,
     provisional_failure,
     running_seconds,
@@ -372,7 +372,7 @@ def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tupl
     """The RayJobs of a finished job that still hold hardware. A trainer that said its last word is about to end, and
     its log is read meanwhile; what would not end by itself goes at once."""
     last = status.attempts[-1] if status.attempts else None
-    ends = last is not None and last.reason in SAID_BY_TRAINERS and last.head_gone_at is None
+    ends = last is not None and last.reason in TRAINER_FAILURES and last.head_gone_at is None
     patience = _LINGERING if holds(status, "Succeeded") or ends else timedelta(0)
     if now < _end_of(status, now) + patience:
         return ()

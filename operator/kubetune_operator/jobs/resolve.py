@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.job import Credentials, FineTuneJob
 from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
+from kubetune_api.reasons import Reason
 from kubetune_api.schemes import REMOTE, WRITABLE, scheme_of, scheme_texts
-from kubetune_api.status import Reason
 from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase
 from kubetune_api.times import timestamp
 
 _LONGEST = 4096

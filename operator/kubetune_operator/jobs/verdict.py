@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from kubetune_api.reasons import TRAINER_FAILURES, Reason
 from kubetune_api.run import MANIFEST, run_root
-from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
 from kubetune_api.uris import lies_below
 from kubetune_operator.jobs.failures import Failure, head_ended, seen_in, stronger, stuck
@@ -17,21 +18,6 @@ GRACE = timedelta(seconds=10)
 """How long after its RayJob's end the last word of an attempt may still be on its way to us."""
 HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
-SAID_BY_TRAINERS = frozenset(
-    {
-        Reason.REQUIREMENT_MISSED,
-        Reason.INVALID_MANIFEST,
-        Reason.INVALID_MODEL,
-        Reason.INVALID_DATA,
-        Reason.STORAGE_FAILED,
-        Reason.CREDENTIALS_REFUSED,
-        Reason.NOT_FINITE,
-        Reason.VERIFICATION_FAILED,
-        Reason.OUT_OF_MEMORY,
-        Reason.INTERRUPTED,
-        Reason.UNKNOWN,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -132,7 +118,7 @@ def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure |
     failed = ends.get("Failed")
     if failed is None:
         return Verdict(Failure(Reason.UNKNOWN, "the trainer's report says neither that it succeeded nor why it failed"))
-    reason = failed.reason if failed.reason in SAID_BY_TRAINERS else Reason.UNKNOWN
+    reason = failed.reason if failed.reason in TRAINER_FAILURES else Reason.UNKNOWN
     return Verdict(stronger(Failure(reason, failed.message), provisional), result)
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from kubetune_api.status import Attempt, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.views import PodView, RayJobView
 

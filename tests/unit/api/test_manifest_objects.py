@@ -6,7 +6,7 @@ import pytest
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
-from kubetune_api.uris import lies_below, resolve_relative_uris
+from kubetune_api.uris import lies_below, resolve_relative_uris, uri_fields
 
 TEXT = """\
 apiVersion: kubetune.dev/v1alpha1

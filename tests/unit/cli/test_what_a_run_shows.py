@@ -10,7 +10,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from kubetune_api.outcome import Ending
-from kubetune_api.status import Artifact, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact
 from kubetune_cli.main import app
 from kubetune_cli.progress import PlainView, detail, line_for
 from kubetune_cli.results import print_results

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Attempt, Reason
-from kubetune_operator.jobs.failures import POLICIES
+from kubetune_api.reasons import REASONS, Reason
+from kubetune_api.status import Attempt
 from kubetune_operator.jobs.reconcile import MOST_ATTEMPTS_KEPT
 from kubetune_operator.jobs.verdict import running_seconds
 from support.observed_jobs import (
@@ -103,7 +103,7 @@ def test_the_sentence_about_the_next_attempt_says_the_same_at_once_and_later() -
 
 
 @pytest.mark.parametrize(
-    "reason", [reason for reason, value in POLICIES.items() if not value.free and reason != "AttemptDeleted"]
+    "reason", [reason for reason, row in REASONS.items() if row.retry == "Counted" and reason != "AttemptDeleted"]
 )
 def test_a_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
     for earlier, phase in ((0, "Pending"), (1, "Pending"), (2, "Failed")):

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus
 from kubetune_operator.jobs.events import MAX_NOTE_BYTES, JobRef, events_of
 from kubetune_operator.machinery.kinds import Object
 

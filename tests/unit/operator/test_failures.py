@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.failures import Failure, policy, stronger
 from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
 from support.observed_jobs import (

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_operator.machinery.kinds import KINDS
 from kubetune_operator.metrics import OTHER, JobView, Metrics, waiting_since
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune_api.status import ConditionType, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import ConditionType, FineTuneJobStatus
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.state import holds
 from support.observed_jobs import (

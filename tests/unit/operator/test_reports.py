@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Reason
 from kubetune_operator.jobs.reports import report_in
 from support.observed_jobs import (
     ROOT,
@@ -176,7 +176,7 @@ def test_a_success_that_is_none_is_a_failure(finished: dict[str, Any]) -> None:
 
 
 def test_a_missed_requirement_fails_the_job_and_keeps_the_rejected_model() -> None:
-    rejected = artifact(uri=f"{ROOT}/rejected/executions/1/model", rejected=True)
+    rejected = artifact(uri=f"{ROOT}/executions/1/model", rejected=True)
     told = failed(Reason.REQUIREMENT_MISSED, "test/accuracy is 0.5, less than 0.8.", artifact=rejected)
     ended = plan(job(started(attempt())), ray_job(1, "Running"), report(finished=told)).status
     assert (ended.phase, ended.reason) == ("Failed", Reason.REQUIREMENT_MISSED)

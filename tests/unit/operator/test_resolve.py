@@ -4,7 +4,7 @@ import pytest
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve
 from kubetune_operator.settings import Settings
 from support.observed_jobs import NAMESPACE, SETTINGS, Object, job, plan, profile

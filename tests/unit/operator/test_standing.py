@@ -1,6 +1,7 @@
 import pytest
 
-from kubetune_api.status import Condition, FineTuneJobStatus, Phase, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Condition, FineTuneJobStatus, Phase
 from kubetune_operator.jobs.state import Standing, finished, holds, with_standing
 from support.observed_jobs import after, at
 

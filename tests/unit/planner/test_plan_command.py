@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from kubetune_cli.plan import CannotPlanError, plan_file, print_plan
-from kubetune_planner.plan import Plan, Refusal
+from kubetune_planner.plan import Refusal, TrainingPlan
 
 PAGE = Path(__file__).parents[3] / "docs" / "planning.md"
 JOB = """
@@ -58,7 +58,7 @@ def planned(job: Path, profile: Path | None = None, memory: str | None = None, c
     return plan_file(job, profile, accelerator_memory=memory, config=config)
 
 
-def shown(found: Plan | Refusal, width: int = 80) -> list[str]:
+def shown(found: TrainingPlan | Refusal, width: int = 80) -> list[str]:
     out = StringIO()
     print_plan(found, Console(file=out, width=width))
     return out.getvalue().splitlines()
@@ -128,13 +128,13 @@ def test_the_shape_comes_from_the_models_folder(tmp_path: Path) -> None:
     folder.mkdir()
     written(folder, json.dumps(CONFIG), "config.json")
     job = written(tmp_path, CLASSIFICATION.replace("MODEL", '"file://./a%20model"'))
-    assert planned(job, memory="16").need.weights == 2 * WEIGHTS
+    assert planned(job, memory="16").memory.weights == 2 * WEIGHTS
 
 
 def test_or_from_a_file_that_is_named(tmp_path: Path) -> None:
     config = written(tmp_path, json.dumps(CONFIG | {"num_hidden_layers": 3}), "other.json")
     job = written(tmp_path, CLASSIFICATION.replace("MODEL", '"s3://models/mine"'))
-    assert planned(job, memory="16", config=config).need.weights == 2 * (WEIGHTS + OF_A_LAYER)
+    assert planned(job, memory="16", config=config).memory.weights == 2 * (WEIGHTS + OF_A_LAYER)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import pytest
 
 from kubetune_api.schemes import FILE, HUB, SCHEMES, WRITABLE
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.clients import CLIENTS, Patience
+from kubetune_trainer.storage.clients import CLIENTS, RetryPolicy
 from kubetune_trainer.storage.credentials import KEYS, Secret
 from kubetune_trainer.storage.store import Store
 from servers.scripted import ScriptedServer
 
-QUICK = Patience(connect=1, response=0.3, retries=1, retry_window=0.2)
+QUICK = RetryPolicy(connect=1, response=0.3, retries=1, retry_window=0.2)
 DENIED = "<Error><Code>AccessDenied</Code></Error>"
 
 

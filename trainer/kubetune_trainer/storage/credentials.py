@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
 from kubetune_api.schemes import HUB, SCHEMES, scheme_of
-from kubetune_api.status import Reason
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
 
@@ -91,13 +91,13 @@ KEYS: dict[str, Callable[[Secret], dict[str, Any]]] = {"s3": Secret.s3, "gs": Se
 
 
 @dataclass(frozen=True)
-class Credentials:
+class StoreCredentials:
     """All Secrets of a run."""
 
     secrets: tuple[MountedSecret, ...] = ()
 
     @classmethod
-    def of(cls, run: Run) -> "Credentials":
+    def of(cls, run: Run) -> "StoreCredentials":
         """Those that the run came with."""
         return cls(tuple(run.credentials))
 
@@ -117,5 +117,5 @@ def wanted(uri: str, secret: Secret | None) -> str:
     return f"{scheme.keys} in the Secret for {secret.prefix}" if secret else scheme.variables
 
 
-ENVIRONMENT = Credentials()
+ENVIRONMENT = StoreCredentials()
 """No Secret: the standard environment variables count everywhere."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
+from kubetune_api.reasons import Reason
 from kubetune_api.schemes import FILE, SCHEMES, WRITABLE, scheme_of
-from kubetune_api.status import Reason
 from kubetune_api.tables import listed
 from kubetune_trainer.errors import RunError
 
