@@ -34,7 +34,7 @@ from kubetune_trainer.training.zero import stage_for
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
 
-def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Published:
+def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: Callable[[], str]) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
@@ -62,7 +62,7 @@ def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: 
             trained = run_workers(task, workers=workers, gpus=accelerators() > 0, scratch=scratch)
     listener.stage("Verifying the model")
     _verify(store, run, base, trained)
-    record = _record(run, task, base, data, trained, started_at=started_at, finished_at=now())
+    record = _record(run, task, base, data, trained, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
     return _publish(store, run, record, trained, listener)
 
@@ -147,8 +147,8 @@ def _record(
     data: PreparedData,
     trained: WorkerResult,
     *,
-    started_at: str,
-    finished_at: str,
+    start_time: str,
+    completion_time: str,
 ) -> RunRecord:
     model = run.job.spec.model
     return RunRecord(
@@ -159,8 +159,8 @@ def _record(
         zero_stage=task.stage,
         device=trained.device,
         precision=trained.precision,
-        started_at=started_at,
-        finished_at=finished_at,
+        start_time=start_time,
+        completion_time=completion_time,
         base=PretrainedRecord(
             uri=model.uri,
             revision=model.revision,

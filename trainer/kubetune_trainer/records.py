@@ -152,8 +152,8 @@ class RunRecord:
     zero_stage: int
     device: str
     precision: str
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
     base: PretrainedRecord
     data: DataReport
     steps: tuple[StepRecord, ...]

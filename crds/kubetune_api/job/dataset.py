@@ -1,5 +1,6 @@
 """`spec.dataset`: the data, its columns, cleaning and splits."""
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import ApiModel, ColumnName, Rule
 from kubetune_api.job.names import PINNED_DATA, URI_RULES, GitRevision, SourceUri
+from kubetune_api.schemes import HUB, scheme_of
 from kubetune_api.tables import filled, listed
 from kubetune_api.tasks import TASKS, TaskRow
 
@@ -54,6 +56,29 @@ class Cleaning(ApiModel):
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
 
 
+# A name that ends in `*` may become anything, and is judged when the files are found.
+_FORMATS = "([.](csv|jsonl)([.](gz|bz2))?|[.]parquet|[*][^./]*)$"
+"""How the name of a file ends that the trainer reads, in what RE2 and Python read alike."""
+DATA_RULES = (
+    *URI_RULES,
+    Rule(
+        cel=f"!self.uri.startsWith('{HUB}://') || self.uri.startsWith('{HUB}://datasets/')",
+        message=f"this is a model of the hub; a dataset is {HUB}://datasets/owner/name/path, so add `datasets/`",
+        holds=lambda data: scheme_of(data.uri) != HUB or data.uri.startswith(f"{HUB}://datasets/"),
+        field="uri",
+    ),
+    Rule(
+        cel=f"self.uri.matches('{_FORMATS}')",
+        message="the end of the name must tell the format: .csv, .jsonl (each also .gz or .bz2) or .parquet; convert"
+        " .tsv and .txt to .csv, and .json to .jsonl, with one object on each line; for a folder add a pattern, as"
+        " /*.parquet",
+        holds=lambda data: re.search(_FORMATS, data.uri) is not None,
+        field="uri",
+    ),
+    PINNED_DATA,
+)
+
+
 class DataSource(ApiModel):
     """A separate dataset for one split."""
 
@@ -62,7 +87,7 @@ class DataSource(ApiModel):
     revision: GitRevision | None = None
     """As `dataset.revision`."""
 
-    rules: ClassVar = (*URI_RULES, PINNED_DATA)
+    rules: ClassVar = DATA_RULES
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -95,8 +120,7 @@ class Dataset(ApiModel):
     """The seed of the split. Rows with the same text fall into the same split whatever the seed."""
 
     rules: ClassVar = (
-        *URI_RULES,
-        PINNED_DATA,
+        *DATA_RULES,
         Rule(
             cel="!(has(self.validation) && has(self.validationFraction))",
             message="validation rows come either from `validation` or from a share of `uri`; remove one of the two",

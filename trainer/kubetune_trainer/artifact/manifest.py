@@ -56,8 +56,8 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         "precision": record.precision,
         "steps": len(record.steps),
         "versions": record.versions,
-        "startedAt": record.started_at,
-        "finishedAt": record.finished_at,
+        "startTime": record.start_time,
+        "completionTime": record.completion_time,
     }
 
 
