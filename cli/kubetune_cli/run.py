@@ -17,6 +17,7 @@ from kubetune_api.outcome import Ending
 from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
 from kubetune_api.status import Condition, FineTuneJobStatus
+from kubetune_api.tables import listed
 from kubetune_api.times import timestamp
 from kubetune_cli.places import log_file
 from kubetune_cli.progress import view_for
@@ -85,9 +86,8 @@ def cluster_note(spec: FineTuneJobSpec) -> str | None:
     names = [str(FineTuneJobSpec.model_fields[name].alias) for name in CLUSTER_FIELDS if name in spec.model_fields_set]
     if not names:
         return None
-    listed_names = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     trains = "; it trains although suspend is true" if spec.suspend else ""
-    return f"  note: a local run ignores {listed_names}, which only the operator uses{trains}"
+    return f"  note: a local run ignores {listed(names)}, which only the operator uses{trains}"
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:

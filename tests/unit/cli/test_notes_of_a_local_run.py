@@ -30,9 +30,7 @@ def test_one_field_is_named_alone() -> None:
 
 def test_one_note_names_all_fields_as_the_manifest_does() -> None:
     said = note({"spec.queueName": "team-a", "spec.priorityClassName": "low", "spec.retry": {"maxAttempts": 2}})
-    assert said == (
-        "  note: queueName, priorityClassName and retry speak to the cluster's operator; a local run ignores them"
-    )
+    assert said == "  note: a local run ignores queueName, priorityClassName and retry, which only the operator uses"
 
 
 @pytest.mark.parametrize(
