@@ -28,7 +28,7 @@ _OBJECT_NAME = Annotated[
 _CIDR = Annotated[
     str,
     StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"),
-    Field(json_schema_extra=words("a range of addresses, as 10.0.0.0/8")),
+    Field(json_schema_extra=words("a range of addresses, such as 10.0.0.0/8")),
 ]
 
 
@@ -47,7 +47,7 @@ class Accelerator(ApiModel):
     resource_name: Annotated[
         str,
         StringConstraints(min_length=3, max_length=317, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$"),
-        Field(json_schema_extra=words("the name of an extended resource, as nvidia.com/gpu")),
+        Field(json_schema_extra=words("the name of an extended resource, such as nvidia.com/gpu")),
     ] = "nvidia.com/gpu"
     """The name under which the nodes offer it."""
     memory: Quantity
@@ -86,7 +86,7 @@ class Endpoint(ApiModel):
     url: Annotated[
         str,
         StringConstraints(min_length=8, max_length=1024, pattern=r"^https?://[^@\s]+$"),
-        Field(json_schema_extra=words("a URL without credentials, as https://minio.storage.svc:9000")),
+        Field(json_schema_extra=words("a URL without credentials, such as https://minio.storage.svc:9000")),
     ]
     """The server's URL; `http://` sends data and signatures unencrypted."""
     region: LabelValue | None = None
@@ -126,7 +126,7 @@ class FineTuneProfileSpec(ApiModel):
     image_pull_secrets: Annotated[list[_OBJECT_NAME], Field(max_length=8)] = Field([])
     """Secrets of the job's namespace that open the image's registry."""
     accelerator: Accelerator | None = None
-    """What each worker gets one of. Unset: the workers compute on the CPU."""
+    """The resource of which each worker gets one. Unset: the workers compute on the CPU."""
     workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
     """How many workers share a pod, and so a node and its fast links between accelerators. A job's pods have this many
     but for the last, which may have fewer."""

@@ -39,7 +39,7 @@ class Progress(ApiModel):
     step: Annotated[int, Field(ge=0, le=_MOST)]
     """Optimizer steps done."""
     total_steps: Annotated[int, Field(ge=0, le=_MOST)]
-    """Optimizer steps in all."""
+    """All optimizer steps of the run."""
     epoch: float
     """Epochs done, with their fraction."""
     loss: float | None = None

@@ -58,15 +58,17 @@ class Metrics:
         )
         self._attempts = self._counter("attempts", "Attempts that ended, by their reason.", "namespace", "reason")
         self._reconcile_seconds = self._histogram(
-            "reconcile_seconds", "Time of one look at a job, with all its requests.", _RECONCILE_BUCKETS
+            "reconcile_seconds", "Time of one reconciliation of a job, with all its requests.", _RECONCILE_BUCKETS
         )
-        self._reconcile_errors = self._counter("reconcile_errors", "Looks at a job that ended in an error.")
+        self._reconcile_errors = self._counter("reconcile_errors", "Reconciliations of a job that ended in an error.")
         self._api_requests = self._counter("api_requests", "Requests to the API server.", "verb", "resource", "code")
-        self._planner_refusals = self._counter("planner_refusals", "Times that the planner found no room for a job.")
+        self._planner_refusals = self._counter(
+            "planner_refusals", "Jobs that the planner refused, because they do not fit."
+        )
         self._leader = self._gauge("leader", "1 if this replica is the one that writes, else 0.")
-        self._queue_length = self._gauge("work_queue_length", "Jobs that wait to be looked at.")
+        self._queue_length = self._gauge("work_queue_length", "Jobs that wait to be reconciled.")
         self._synced = self._gauge(
-            "informer_synced", "1 if the cache of the resource is complete and kept so, else 0.", "resource"
+            "informer_synced", "1 if the cache of the resource is complete and up to date, else 0.", "resource"
         )
 
     def collect_jobs(self, jobs: Callable[[], Iterable[JobView]], now: Callable[[], datetime]) -> None:

@@ -115,7 +115,7 @@ def _workers(run: Run, gpus: int, listener: Listener) -> int:
         return max(1, gpus)
     if 0 < gpus < asked:
         listener.note(
-            f"{asked} workers are asked for and {gpus} GPUs are there: {gpus} workers train, to the same result"
+            f"{asked} workers were requested and there are {gpus} GPUs: {gpus} workers train, with the same result"
         )
         return gpus
     return asked
@@ -189,5 +189,5 @@ def _publish(store: Store, run: Run, record: RunRecord, trained: WorkerResult, l
         return read_published(run, store, committed)
     first = find_published(run, store)
     assert first is not None, "a manifest is there and cannot be found"
-    listener.note(f"execution {first.execution} published this run first: its model counts")
+    listener.note(f"execution {first.execution} published this run first: its model is the result")
     return first

@@ -64,7 +64,7 @@ def _format_rule() -> Iterator[Rule]:
     yield Rule(
         cel=f"self.uri.matches('{name}')",
         message=f"the end of the name must tell the format: {endings_in_words()}; convert .tsv and .txt to .csv, and"
-        " .json to .jsonl, with one object on each line; for a folder add a pattern, as /*.parquet",
+        " .json to .jsonl, with one object on each line; for a folder add a pattern, such as /*.parquet",
         holds=lambda data: re.search(name, data.uri) is not None,
         field="uri",
     )

@@ -396,7 +396,9 @@ def _leftovers(seen: Observed) -> tuple[Ref, ...]:
 def _suspended(seen: Observed, now: datetime, status: FineTuneJobStatus | None = None) -> Plan:
     status = status or seen.job.status
     left = len([pod for pod in seen.pods if pod.role != "submitter"])
-    message = f"suspended; {left} of its pods are still ending" if left else "suspended; spec.suspend: false goes on"
+    message = (
+        f"suspended; {left} of its pods are still ending" if left else "suspended; set spec.suspend: false to resume"
+    )
     return _stands(seen, Standing("Suspended", Reason.SUSPENDED, message), now, again_after=None, status=status)
 
 
@@ -420,7 +422,7 @@ def _before_the_next(seen: Observed, last: Attempt, now: datetime) -> Plan | Non
 def _will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> Standing:
     at = _next_at(seen, last, status)
     most = seen.job.job.spec.retry.max_attempts
-    cost = "which costs none of its attempts" if last.exempt else f"failed attempt {_counted(status)} of {most}"
+    cost = "which does not count as a failed attempt" if last.exempt else f"failed attempt {_counted(status)} of {most}"
     found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
     return Standing(
         "Pending",
@@ -456,7 +458,8 @@ def _without_kuberay() -> Standing:
     return Standing(
         "Pending",
         Reason.KUBERAY_MISSING,
-        "the cluster does not know RayJobs; the platform team installs KubeRay 1.6 or newer, and the job goes on then",
+        "the cluster does not know RayJobs; the platform team must install KubeRay 1.6 or newer; the job then"
+        " continues",
     )
 
 

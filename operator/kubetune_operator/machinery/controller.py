@@ -96,7 +96,7 @@ class Controller:
             failed = error.status != 409
             self._again_after_failure(key, error)
         except Exception:
-            self._log(key).exception("the job could not be looked at")
+            self._log(key).exception("the job could not be reconciled")
             self._queue.add_after(key, self._queue.failures(key))
         self._metrics.reconciled(time.monotonic() - started, failed)
 
@@ -225,7 +225,8 @@ class Controller:
         standing = Standing(
             "Pending",
             Reason.CREATION_REFUSED,
-            f"{error}; the platform team mends this (quota, rights, KubeRay 1.6 or newer), and the job goes on then",
+            f"{error}; the platform team must fix this (quota, permissions, KubeRay 1.6 or newer); the job then"
+            " continues",
         )
         status = with_standing(seen.job.status, standing, seen.job.generation, self._now())
         await self._write_status(key, seen.job, status)

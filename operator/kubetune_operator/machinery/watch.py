@@ -51,7 +51,7 @@ async def run_watch(connection: Connection, on_change: Change, stop: asyncio.Eve
                 failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
                 longest = min(BACKOFF_SECONDS * 2.0 ** min(failures, 20), LONGEST_BACKOFF_SECONDS)
                 seconds = longest * random.uniform(0.5, 1.0)
-                logger.warning("The watch of the FineTuneJobs ended; it goes on in %.1f s: %s", seconds, error)
+                logger.warning("The watch of the FineTuneJobs ended; it resumes in %.1f s: %s", seconds, error)
                 await _pause(stop, seconds)
 
 

@@ -155,7 +155,7 @@ def test_suspending_ends_the_attempt_for_free_and_resuming_begins_the_next_witho
 
 def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
     cluster = SimulatedCluster().after(pods_run, spec(suspend=True), pods_end)
-    assert cluster.status["message"] == "suspended; spec.suspend: false goes on"
+    assert cluster.status["message"] == "suspended; set spec.suspend: false to resume"
     assert cluster.again_after is None
 
 

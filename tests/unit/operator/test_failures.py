@@ -285,7 +285,7 @@ def test_a_trainer_that_ends_without_a_report_is_waited_for_and_then_given_up() 
     shown = [job(started(attempt())), ray_job(1, "Failed", ended=20, reason="AppFailed", message="exit 1")]
     waits = plan(*shown, now=25)
     assert (waits.again_after, waits.status.attempts[0].completion_time) == (5, None)
-    assert waits.status.message == "the run has ended; waits for its last word"
+    assert waits.status.message == "the run has ended; waits for its final report"
     ended = plan(*shown, now=30).status.attempts[0]
     assert (ended.reason, ended.completion_time) == ("Unknown", at(30))
     assert "KubeRay says: AppFailed: exit 1." in (ended.message or "")
@@ -402,7 +402,7 @@ NODES_FAULT = {
             "container": waiting("ContainerCreating"),
             "conditions": (condition("PodReadyToStartContainers", "False"),),
         },
-        ["no volumes or no network; the platform team mends the node", f"involvedObject.name={WORKER}"],
+        ["no volumes or no network; the platform team must fix the node", f"involvedObject.name={WORKER}"],
     ),
     "a network that is not set up, or a volume of a Secret that is missing": (
         {
@@ -410,7 +410,7 @@ NODES_FAULT = {
             "conditions": (condition("PodReadyToStartContainers", "False"),),
             "secrets": ("keys", "token"),
         },
-        ["create the Secrets keys, token", "where they are there, the platform team mends the node"],
+        ["create the Secrets keys, token", "where they are there, the platform team must fix the node"],
     ),
 }
 

@@ -41,7 +41,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             id="the queue",
         ),
         pytest.param(
-            [ray_job()], "Admitted", "WaitingForPods", "waits until KubeRay has made the pods", id="no pod yet"
+            [ray_job()], "Admitted", "WaitingForPods", "waits for KubeRay to create the pods", id="no pod yet"
         ),
         pytest.param(
             [ray_job(), pod("head", ready=True), pod(conditions=(UNSCHEDULED,)), pod(number=1)],
@@ -116,7 +116,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             [ray_job(), pod("head", ready=True), pod(ready=True, workers=4)],
             "Admitted",
             "Starting",
-            "all workers are ready; waits until Ray has taken the run",
+            "all workers are ready; waits for Ray to accept the run",
             id="all pods, and Ray not yet",
         ),
         pytest.param(
@@ -158,14 +158,14 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             [ray_job(1, "Complete", ended=-5, jobStatus="SUCCEEDED"), pod("head", ready=True)],
             "Running",
             "CleaningUp",
-            "the run has ended; waits for its last word",
+            "the run has ended; waits for its final report",
             id="a run that has ended",
         ),
         pytest.param(
             [ray_job(1, "Failed", ended=-5)],
             "Admitted",
             "CleaningUp",
-            "the run has ended; waits for its last word",
+            "the run has ended; waits for its final report",
             id="a run that never came to Ray",
         ),
     ],

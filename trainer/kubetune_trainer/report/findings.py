@@ -107,7 +107,7 @@ def _of_baseline(record: RunRecord) -> Iterator[str]:
     accuracy = judged.metrics.get("accuracy", math.nan)
     if accuracy <= reached:
         yield (
-            f"Always answering {_listed([label])} would reach {text.percent(reached)} on the {judged.split} split;"
+            f"Always predicting {_listed([label])} would reach {text.percent(reached)} on the {judged.split} split;"
             f" the model's {text.percent(accuracy)} is no better."
         )
 
@@ -119,7 +119,7 @@ def _of_labels(record: RunRecord) -> Iterator[str]:
         yield f"{_named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {_listed(rare)}."
     silent = confusion.never_predicted(record.data.labels, judged) if judged and judged.confusion else ()
     if silent and judged:
-        yield f"The model never answered {_listed(list(silent))} on the {judged.split} split, though it has such rows."
+        yield f"The model never predicted {_listed(list(silent))} on the {judged.split} split, though it has such rows."
 
 
 def _of_rows(record: RunRecord) -> Iterator[str]:

@@ -51,7 +51,7 @@ def _notes_of_accuracy(record: RunRecord, judged: EvaluationRecord) -> list[str]
         notes.append(f"{interval.low:.3f} to {interval.high:.3f} with 95 % confidence, on {rows}")
     if (baseline := findings.baseline_accuracy(record, judged.split)) is not None:
         label = text.elide(text.printable(baseline[0]), 20)
-        notes.append(f"{baseline[1]:.3f} by always answering “{label}”")
+        notes.append(f"{baseline[1]:.3f} by always predicting “{label}”")
     return notes
 
 
