@@ -64,5 +64,5 @@ class Evaluation(ApiModel):
     """How the model is judged."""
 
     require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
-    """What the final model must reach for the run to succeed. A model that misses any of them is kept under
-    `rejected/`, and the run ends Failed."""
+    """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
+    manifest says `rejected`, and the run ends Failed."""

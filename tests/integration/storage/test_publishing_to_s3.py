@@ -47,8 +47,8 @@ def publish(model: Path) -> bool:
     """Whether the manifest is this execution's."""
     store = Store.open("s3://models/run")
     run = claim(Run(job=classification().job, run_id="run-1", workers=1), store, NOW)
-    files = upload_folder(model, store, f"{run.folder(rejected=False)}/model")
-    return commit(run, store, {"files": [file.name for file in files]}, rejected=False) is not None
+    files = upload_folder(model, store, f"{run.folder}/model")
+    return commit(store, {"files": [file.name for file in files]}) is not None
 
 
 def manifest_of(server: S3Server) -> Path:
