@@ -14,9 +14,10 @@ from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB, RAY_JOB
 from kubetune_operator.jobs.metrics import JobMetrics, sample_of
 from kubetune_operator.machinery.api_server import ApiClient, ApiError
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.connection import Connection
 from kubetune_operator.machinery.controller import Controller
-from kubetune_operator.machinery.entries import Key
+from kubetune_operator.machinery.entries import ObjectKey
 from kubetune_operator.machinery.http import serve
 from kubetune_operator.machinery.informer import Informer
 from kubetune_operator.machinery.kinds import EVENT, LEASE, Kind
@@ -25,7 +26,6 @@ from kubetune_operator.machinery.leader import Leader, new_identity
 from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.queue import WorkQueue
 from kubetune_operator.machinery.reconciler import Reconciler
-from kubetune_operator.machinery.store import Store
 from kubetune_operator.machinery.watch import missing, run_watch
 from kubetune_operator.settings import Settings
 
@@ -49,13 +49,13 @@ class Application:
         registry = CollectorRegistry()
         self._reconcilers = self._our_kinds(registry)
         self._metrics = Metrics(registry, kinds_of(self._reconcilers))
-        self._store, self._queue = Store(self._reconcilers), WorkQueue[Key]()
+        self._cache, self._queue = Cache(self._reconcilers), WorkQueue[ObjectKey]()
         self._leader: Leader | None = None
 
     def _our_kinds(self, registry: CollectorRegistry) -> list[Reconciler[Any, Any]]:
         """Every kind that is reconciled, with its metrics."""
         jobs = JobMetrics(registry)
-        jobs.collect_jobs(lambda: map(sample_of, self._store.subjects(FINE_TUNE_JOB.name)), _now)
+        jobs.collect_jobs(lambda: map(sample_of, self._cache.subjects(FINE_TUNE_JOB.name)), _now)
         return [FineTuneJobs(jobs, kuberay=lambda: not self._informers[RAY_JOB].absent)]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -66,7 +66,7 @@ class Application:
             )
             controller = Controller(
                 api,
-                self._store,
+                self._cache,
                 self._queue,
                 self._reconcilers,
                 self._settings,
@@ -148,10 +148,11 @@ class Application:
 
     async def _forget_missing(self, api: ApiClient, kind: Kind) -> None:
         known = {
-            subject.uid: Key(kind.name, subject.namespace, subject.name) for subject in self._store.subjects(kind.name)
+            subject.uid: ObjectKey(kind.name, subject.namespace, subject.name)
+            for subject in self._cache.subjects(kind.name)
         }
         for uid in await missing(api, kind, set(known)):
-            self._store.forget(known[uid], uid)
+            self._cache.forget(known[uid], uid)
 
     def _may_write(self) -> bool:
         return self._leader is not None and self._leader.may_write()

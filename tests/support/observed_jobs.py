@@ -1,4 +1,4 @@
-"""What the operator sees of a cluster, as a test says it: objects as the API server gives them, read by the real store.
+"""What the operator sees of a cluster, as a test says it: objects as the API server gives them, read by the real cache.
 
 `see(job(), profile(), ray_job(deployment="Running"))` is a sight; `plan(…)` is what follows from it. Times are seconds
 after `START`.
@@ -22,9 +22,9 @@ from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
 from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.reconcile import JobPlan, reconcile
-from kubetune_operator.machinery.entries import Key
+from kubetune_operator.machinery.cache import Cache
+from kubetune_operator.machinery.entries import ObjectKey
 from kubetune_operator.machinery.events import Regarding, event_of
-from kubetune_operator.machinery.store import Store
 from kubetune_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -213,29 +213,29 @@ def jobs_kind(*, kuberay: bool = True) -> FineTuneJobs:
     return FineTuneJobs(JobMetrics(CollectorRegistry()), kuberay=lambda: kuberay)
 
 
-def job_key(name: str = JOB) -> Key:
-    """The name of a job in the store."""
-    return Key(FINE_TUNE_JOB.name, NAMESPACE, name)
+def job_key(name: str = JOB) -> ObjectKey:
+    """The name of a job in the cache."""
+    return ObjectKey(FINE_TUNE_JOB.name, NAMESPACE, name)
 
 
-def observed(store: Store, name: str = JOB, *, kuberay: bool = True) -> Observed:
-    """The sight of a job in a store."""
-    seen = jobs_kind(kuberay=kuberay).observe(store, job_key(name))
+def observed(cache: Cache, name: str = JOB, *, kuberay: bool = True) -> Observed:
+    """The sight of a job in a cache."""
+    seen = jobs_kind(kuberay=kuberay).observe(cache, job_key(name))
     assert seen is not None, "the test shows no job"
     return seen
 
 
-def store_of(*objects: Object) -> Store:
-    """A store that heard of these objects."""
-    store = Store([jobs_kind()])
+def cache_of(*objects: Object) -> Cache:
+    """A cache that heard of these objects."""
+    cache = Cache([jobs_kind()])
     for thing in objects:
-        store.put(copy.deepcopy(thing))
-    return store
+        cache.put(copy.deepcopy(thing))
+    return cache
 
 
 def see(*objects: Object, kuberay: bool = True, name: str = JOB) -> Observed:
     """The sight of a job among these objects."""
-    return observed(store_of(*objects), name, kuberay=kuberay)
+    return observed(cache_of(*objects), name, kuberay=kuberay)
 
 
 def plan(*objects: Object, now: float = 0, kuberay: bool = True, settings: Settings = SETTINGS) -> JobPlan:

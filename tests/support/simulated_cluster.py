@@ -16,6 +16,7 @@ from support.observed_jobs import (
     SETTINGS,
     after,
     at,
+    cache_of,
     condition,
     job,
     observed,
@@ -23,7 +24,6 @@ from support.observed_jobs import (
     profile,
     ray_cluster,
     report,
-    store_of,
 )
 
 _RUNNING_KINDS = ("RayJob", "RayCluster", "Pod")
@@ -46,7 +46,7 @@ class SimulatedCluster:
         """Every RayJob that was ever created, in order."""
         self.again_after: float | None = None
         self._versions = 0
-        self._store = store_of()
+        self._cache = cache_of()
         for thing in (profile(), job(**spec)):
             self._put(thing)
 
@@ -120,10 +120,10 @@ class SimulatedCluster:
 
     def _start_anew(self) -> None:
         """Another process takes over, which knows nothing but what is there now."""
-        self.dies_after, self._store = None, store_of(*self.things.values())
+        self.dies_after, self._cache = None, cache_of(*self.things.values())
 
     def _plan(self) -> JobPlan:
-        return reconcile(observed(self._store), SETTINGS, after(self.now))
+        return reconcile(observed(self._cache), SETTINGS, after(self.now))
 
     def _carry_out(self, plan: JobPlan) -> None:
         thing = self.things["FineTuneJob", JOB]
@@ -168,10 +168,10 @@ class SimulatedCluster:
         self._versions += 1
         thing = {**thing, "metadata": {**thing["metadata"], "resourceVersion": str(self._versions)}}
         self.things[thing["kind"], thing["metadata"]["name"]] = thing
-        self._store.put(thing)
+        self._cache.put(thing)
 
     def _drop(self, key: tuple[str, str]) -> None:
-        self._store.gone(self.things.pop(key))
+        self._cache.gone(self.things.pop(key))
 
 
 Act = Callable[[SimulatedCluster], None]

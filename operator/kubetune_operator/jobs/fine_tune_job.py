@@ -15,7 +15,8 @@ from kubetune_operator.jobs.reconcile import reconcile, refused_creation
 from kubetune_operator.jobs.reports import report_in
 from kubetune_operator.jobs.state import finished
 from kubetune_operator.jobs.views import namespace_labels, pod_view, ray_cluster_view, ray_job_view
-from kubetune_operator.machinery.entries import Entry, Key, Watched
+from kubetune_operator.machinery.cache import Cache
+from kubetune_operator.machinery.entries import Entry, ObjectKey, Watched
 from kubetune_operator.machinery.events import Transition
 from kubetune_operator.machinery.kinds import (
     CONFIG_MAP,
@@ -30,7 +31,6 @@ from kubetune_operator.machinery.kinds import (
 from kubetune_operator.machinery.labels import OwnerLabels
 from kubetune_operator.machinery.logs import object_log
 from kubetune_operator.machinery.plan import Plan
-from kubetune_operator.machinery.store import Store
 from kubetune_operator.settings import Settings
 
 
@@ -67,16 +67,16 @@ class FineTuneJobs:
             return subject.parsed is not None and profile_name(subject.parsed) == entry.name
         return subject.namespace == (entry.name if entry.kind == NAMESPACE.name else entry.namespace)
 
-    def observe(self, store: Store, key: Key) -> Observed | None:
+    def observe(self, cache: Cache, key: ObjectKey) -> Observed | None:
         """The job and all that was heard of it."""
-        job: JobView | None = store.subject(key)
+        job: JobView | None = cache.subject(key)
         if job is None:
             return None
-        own = store.owned(job)
+        own = cache.owned(job)
         reports = (CONFIG_MAP.name, names.reports(job.name, job.uid))
         wanted = profile_name(job.parsed) if job.parsed else ""
-        profile = store.find(FINE_TUNE_PROFILE.name, "", wanted)
-        namespace = store.find(NAMESPACE.name, "", job.namespace)
+        profile = cache.find(FINE_TUNE_PROFILE.name, "", wanted)
+        namespace = cache.find(NAMESPACE.name, "", job.namespace)
         used: ProfileView = profile.view if profile else ProfileView()
         return Observed(
             job=job,
@@ -89,7 +89,7 @@ class FineTuneJobs:
             report=next((entry.view for entry in own if (entry.kind, entry.name) == reports), None),
             existing={
                 (entry.kind, entry.name): entry.object
-                for entry in (*own, *store.shared(job.namespace))
+                for entry in (*own, *cache.shared(job.namespace))
                 if entry.object is not None
             },
             kuberay=self._kuberay(),

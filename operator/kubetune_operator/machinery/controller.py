@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from kubetune_operator.machinery.api_server import ApiClient, ApiError, NotLeaderError
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch
-from kubetune_operator.machinery.entries import Key, Subject
+from kubetune_operator.machinery.entries import ObjectKey, Subject
 from kubetune_operator.machinery.events import Regarding, event_of
 from kubetune_operator.machinery.kinds import EVENT, ROLE_BINDING, Kind, Object
 from kubetune_operator.machinery.logs import object_log
@@ -23,7 +24,6 @@ from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.plan import Guard, Plan, Status
 from kubetune_operator.machinery.queue import WorkQueue
 from kubetune_operator.machinery.reconciler import Reconciler
-from kubetune_operator.machinery.store import Store
 from kubetune_operator.settings import Settings
 
 _REFUSALS = (400, 403, 422)
@@ -34,7 +34,7 @@ _REFUSALS = (400, 403, 422)
 class _Look:
     """One look at an object."""
 
-    key: Key
+    key: ObjectKey
     reconciler: Reconciler[Any, Any]
     subject: Subject
     seen: Any
@@ -54,8 +54,8 @@ class Controller:
     def __init__(
         self,
         api: ApiClient,
-        store: Store,
-        queue: WorkQueue[Key],
+        cache: Cache,
+        queue: WorkQueue[ObjectKey],
         reconcilers: Iterable[Reconciler[Any, Any]],
         settings: Settings,
         metrics: Metrics,
@@ -63,27 +63,27 @@ class Controller:
         may_write: Callable[[], bool],
         now: Callable[[], datetime],
     ) -> None:
-        self._api, self._store, self._queue, self._settings = api, store, queue, settings
+        self._api, self._cache, self._queue, self._settings = api, cache, queue, settings
         self._reconcilers = {reconciler.kind.name: reconciler for reconciler in reconcilers}
         self._metrics, self._may_write, self._now = metrics, may_write, now
-        self._written: dict[Key, float] = {}
+        self._written: dict[ObjectKey, float] = {}
         """When each status was last written, by the monotonic clock."""
         self._namespace_locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._telling: set[asyncio.Task[None]] = set()
 
     def on_event(self, what: str, obj: Object) -> None:
         """Takes in a change (`put` or `gone`) and has looked at what it matters to."""
-        for key in self._store.put(obj) if what == "put" else self._store.gone(obj):
+        for key in self._cache.put(obj) if what == "put" else self._cache.gone(obj):
             self._queue.add(key)
 
     def on_list(self, kind: str, uids: set[str], version: int) -> None:
         """Takes in what there is of a kind, and has looked at what had more."""
-        for key in self._store.on_list(kind, uids, version):
+        for key in self._cache.on_list(kind, uids, version):
             self._queue.add(key)
 
     def look_at_all(self) -> None:
         """Has everything looked at."""
-        for key in self._store.all_keys():
+        for key in self._cache.all_keys():
             self._queue.add(key)
 
     async def work(self) -> None:
@@ -95,7 +95,7 @@ class Controller:
             finally:
                 self._queue.done(key)
 
-    async def _look_at(self, key: Key) -> None:
+    async def _look_at(self, key: ObjectKey) -> None:
         if not self._may_write():
             return  # who is elected looks at everything
         started = time.monotonic()
@@ -114,11 +114,11 @@ class Controller:
             self._queue.add_after(key, self._queue.failures(key))
         self._metrics.reconciled(time.monotonic() - started, failed)
 
-    def _again_after_failure(self, key: Key, error: ApiError) -> None:
+    def _again_after_failure(self, key: ObjectKey, error: ApiError) -> None:
         self._log(key).log(logging.DEBUG if error.status == 409 else logging.WARNING, "%s", error)
         self._queue.add_after(key, error.retry_after or self._queue.failures(key))
 
-    async def _reconcile(self, key: Key) -> None:
+    async def _reconcile(self, key: ObjectKey) -> None:
         look = self._look(key)
         if look is None:
             self._written.pop(key, None)
@@ -134,10 +134,10 @@ class Controller:
         if plan.again_after is not None:
             self._queue.add_after(key, plan.again_after)
 
-    def _look(self, key: Key) -> _Look | None:
+    def _look(self, key: ObjectKey) -> _Look | None:
         """The object as it is now; None if it is gone."""
-        reconciler, subject = self._reconcilers[key.kind], self._store.subject(key)
-        seen = reconciler.observe(self._store, key) if subject is not None else None
+        reconciler, subject = self._reconcilers[key.kind], self._cache.subject(key)
+        seen = reconciler.observe(self._cache, key) if subject is not None else None
         return None if seen is None else _Look(key, reconciler, subject, seen)
 
     async def _carry_out(self, look: _Look, plan: Plan[Any]) -> None:
@@ -151,7 +151,7 @@ class Controller:
             await self._api.delete(ref.kind, look.subject.namespace, ref.name, uid=ref.uid)
 
     async def _be_sure(self, subject: Subject, guard: Guard) -> None:
-        """A watch may be silent for long: here the API server is asked, not the store."""
+        """A watch may be silent for long: here the API server is asked, not the cache."""
         found, _ = await self._api.list(guard.kind, selector=guard.selector, metadata_only=guard.forbids is None)
         for obj in found:
             metadata = obj["metadata"]
@@ -173,14 +173,14 @@ class Controller:
             )
         except ApiError as error:
             if error.status == 404:
-                self._store.forget(look.key, subject.uid)
+                self._cache.forget(look.key, subject.uid)
             raise
         self._written[look.key] = time.monotonic()
         # The watch has nothing new to tell of an answer that was quicker, and so would have nobody look at the object.
         self.on_event("put", answer)
         self._tell(look, status)
 
-    def _must_wait(self, key: Key) -> bool:
+    def _must_wait(self, key: ObjectKey) -> bool:
         """Progress is written now and then; what has become of the object at once."""
         left = self._written.get(key, 0.0) + self._settings.progress_seconds - time.monotonic()
         if left > 0:
@@ -202,11 +202,11 @@ class Controller:
 
     async def _apply_one(self, look: _Look, obj: Object) -> None:
         if not self._is_there(look, obj):
-            self._store.put(await self._api.apply(look.kind_of(obj), obj))
+            self._cache.put(await self._api.apply(look.kind_of(obj), obj))
 
     def _is_there(self, look: _Look, obj: Object) -> bool:
         owner = look.subject.uid if look.is_own(obj) else None
-        entry = self._store.find(obj["kind"], look.subject.namespace, obj["metadata"]["name"], owner)
+        entry = self._cache.find(obj["kind"], look.subject.namespace, obj["metadata"]["name"], owner)
         return entry is not None and is_as_wanted(entry.object, obj)
 
     async def _create(self, look: _Look, obj: Object) -> None:
@@ -221,7 +221,7 @@ class Controller:
         self._log(look.key).info("%s %s is there", kind.name, name)
         self.on_event("put", created)
 
-    async def _say_refusal(self, key: Key, error: ApiError) -> None:
+    async def _say_refusal(self, key: ObjectKey, error: ApiError) -> None:
         """The object itself says what the API server would not make for it, and why."""
         look = self._look(key)
         if look is None:
@@ -241,12 +241,12 @@ class Controller:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    async def _create_event(self, key: Key, event: Object) -> None:
+    async def _create_event(self, key: ObjectKey, event: Object) -> None:
         try:
             await self._api.create(EVENT, event)
         except (ApiError, NotLeaderError) as error:
             if not (isinstance(error, ApiError) and error.status == 409):
                 self._log(key).debug("%s", error)
 
-    def _log(self, key: Key) -> logging.LoggerAdapter[logging.Logger]:
+    def _log(self, key: ObjectKey) -> logging.LoggerAdapter[logging.Logger]:
         return object_log(self._reconcilers[key.kind].noun, key.namespace, key.name)

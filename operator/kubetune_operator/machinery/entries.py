@@ -1,4 +1,4 @@
-"""How objects are kept: what a kind of our own says of it, and what the store gives back."""
+"""How objects are kept: what a kind of our own says of it, and what the cache gives back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from kubetune_operator.machinery.kinds import Kind, Object
 from kubetune_operator.machinery.labels import OwnerLabels
 
 
-class Key(NamedTuple):
+class ObjectKey(NamedTuple):
     """Names an object of a kind that is reconciled."""
 
     kind: str
@@ -19,7 +19,7 @@ class Key(NamedTuple):
 class Owner(NamedTuple):
     """Whose an object is, as its labels say it."""
 
-    key: Key
+    key: ObjectKey
     uid: str
 
 
@@ -77,7 +77,7 @@ class Entry:
 
 
 class Registration(Protocol):
-    """A kind of our own, as far as the store has to know it."""
+    """A kind of our own, as far as the cache has to know it."""
 
     @property
     def kind(self) -> Kind:

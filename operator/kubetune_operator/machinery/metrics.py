@@ -45,7 +45,7 @@ class Metrics:
         self._queue_length.set_function(length)
 
     def collect_synced(self, resource: str, synced: Callable[[], bool]) -> None:
-        """Reads whether the store of a resource (`pods`) is complete whenever Prometheus asks."""
+        """Reads whether the cache of a resource (`pods`) is complete whenever Prometheus asks."""
         self._synced.labels(known(resource, self._resources)).set_function(synced)
 
     def reconciled(self, seconds: float, error: bool) -> None:

@@ -29,7 +29,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Guard:
-    """What must not be there, whatever the store says: the API server is asked before anything of the plan is written.
+    """What must not be there, whatever the cache says: the API server is asked before anything of the plan is written.
 
     Where it finds such an object, nothing is written, and the plan is made again in a moment.
     """

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from kubetune_operator.machinery.entries import Key, Registration
+from kubetune_operator.machinery.cache import Cache
+from kubetune_operator.machinery.entries import ObjectKey, Registration
 from kubetune_operator.machinery.events import Transition
 from kubetune_operator.machinery.plan import Plan, StatusT
-from kubetune_operator.machinery.store import Store
 from kubetune_operator.settings import Settings
 
 Seen = TypeVar("Seen")
@@ -25,7 +25,7 @@ class Reconciler(Registration, Protocol[Seen, StatusT]):
     def throttled(self) -> frozenset[str]:
         """The fields of a status that change all the time, and are written now and then."""
 
-    def observe(self, store: Store, key: Key) -> Seen | None:
+    def observe(self, cache: Cache, key: ObjectKey) -> Seen | None:
         """All that a decision may look at; None if there is no such object."""
 
     def reconcile(self, seen: Seen, settings: Settings, now: datetime) -> Plan[StatusT]:

@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry
 
 from kubetune_operator.application import kinds_of
 from kubetune_operator.machinery.api_server import ApiClient
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.controller import Controller
 from kubetune_operator.machinery.kinds import Kind
 from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.queue import WorkQueue
-from kubetune_operator.machinery.store import Store
 from support.observed_jobs import (
     SETTINGS,
     START,
@@ -72,7 +72,7 @@ async def look_after_the_job_of(server: QuickServer, *heard: Object) -> None:
     kinds = [jobs_kind()]
     controller = Controller(
         cast("ApiClient", server),
-        Store(kinds),
+        Cache(kinds),
         WorkQueue(),
         kinds,
         SETTINGS,

@@ -9,17 +9,17 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from kubetune_operator.machinery.differences import trimmed
-from kubetune_operator.machinery.entries import Entry, Key, Owner, Registration, Subject, Watched
+from kubetune_operator.machinery.entries import Entry, ObjectKey, Owner, Registration, Subject, Watched
 from kubetune_operator.machinery.kinds import Object
 
 
-class Store:
+class Cache:
     """The cluster, as last heard of."""
 
     def __init__(self, kinds: Iterable[Registration]) -> None:
         self._kinds = {registration.kind.name: registration for registration in kinds}
         self._watched = _table(self._kinds.values())
-        self._subjects: dict[Key, Any] = {}
+        self._subjects: dict[ObjectKey, Any] = {}
         """The objects that are reconciled, as their kinds view them."""
         self._entries: dict[str, Entry] = {}
         """Everything else, by UID."""
@@ -28,23 +28,23 @@ class Store:
         self._shared: dict[str, dict[tuple[str, str], Entry]] = defaultdict(dict)
         """What belongs to none, by namespace, then by kind and name."""
 
-    def put(self, obj: Object) -> Set[Key]:
+    def put(self, obj: Object) -> Set[ObjectKey]:
         """Takes in an object; returns the subjects that it matters to."""
-        touched = set[Key]()
+        touched = set[ObjectKey]()
         if obj["kind"] in self._kinds:
             touched |= self._put_subject(obj)
         if obj["kind"] in self._watched:
             touched |= self._put_entry(obj)
         return touched
 
-    def gone(self, obj: Object) -> Set[Key]:
+    def gone(self, obj: Object) -> Set[ObjectKey]:
         """Forgets an object; returns the subjects that it mattered to."""
-        metadata, touched = obj["metadata"], set[Key]()
+        metadata, touched = obj["metadata"], set[ObjectKey]()
         if obj["kind"] in self._kinds:
             touched |= self.forget(_key(obj), metadata["uid"])
         return touched | self._drop(metadata["uid"])
 
-    def on_list(self, kind: str, uids: Set[str], version: int) -> Set[Key]:
+    def on_list(self, kind: str, uids: Set[str], version: int) -> Set[ObjectKey]:
         """Forgets what a list of all objects of the kind does not have; returns the subjects that it mattered to.
 
         Of an object that came and went while the watch was cut, the answer to our own write is all that is ever heard.
@@ -56,7 +56,7 @@ class Store:
         ]
         return {key for uid in lost for key in self._drop(uid)}
 
-    def forget(self, key: Key, uid: str) -> Set[Key]:
+    def forget(self, key: ObjectKey, uid: str) -> Set[ObjectKey]:
         """Forgets a subject; another one may have its name by now."""
         subject = self._subjects.get(key)
         if subject is None or subject.uid != uid:
@@ -64,11 +64,11 @@ class Store:
         del self._subjects[key]
         return {key}
 
-    def all_keys(self) -> list[Key]:
+    def all_keys(self) -> list[ObjectKey]:
         """Every subject's name."""
         return list(self._subjects)
 
-    def subject(self, key: Key) -> Any:
+    def subject(self, key: ObjectKey) -> Any:
         """The subject as its kind views it; None if there is none of that name."""
         return self._subjects.get(key)
 
@@ -92,7 +92,7 @@ class Store:
         among = self._owned.get(owner_uid, {}).values()
         return next((entry for entry in among if (entry.kind, entry.namespace, entry.name) == wanted), None)
 
-    def _put_subject(self, obj: Object) -> Set[Key]:
+    def _put_subject(self, obj: Object) -> Set[ObjectKey]:
         key, metadata = _key(obj), obj["metadata"]
         before = self._subjects.get(key)
         # One of the same name that was made anew has a higher version too.
@@ -101,7 +101,7 @@ class Store:
         self._subjects[key] = self._kinds[key.kind].view(obj)
         return {key}
 
-    def _put_entry(self, obj: Object) -> Set[Key]:
+    def _put_entry(self, obj: Object) -> Set[ObjectKey]:
         entry = self._entry(obj)
         before = self._entries.get(entry.uid)
         if before is not None and before.version >= entry.version:
@@ -138,10 +138,10 @@ class Store:
             uid = labels.get(registration.labels.uid)
             if uid is not None and any(watched.kind.name == obj["kind"] for watched in registration.owns):
                 name = labels.get(registration.labels.name, "")
-                return Owner(Key(registration.kind.name, metadata.get("namespace", ""), name), uid)
+                return Owner(ObjectKey(registration.kind.name, metadata.get("namespace", ""), name), uid)
         return None
 
-    def _drop(self, uid: str) -> Set[Key]:
+    def _drop(self, uid: str) -> Set[ObjectKey]:
         entry = self._entries.pop(uid, None)
         if entry is None:
             return set()
@@ -151,7 +151,7 @@ class Store:
             _remove(self._shared, entry.namespace, (entry.kind, entry.name))
         return self._touched_by(entry)
 
-    def _touched_by(self, entry: Entry) -> Set[Key]:
+    def _touched_by(self, entry: Entry) -> Set[ObjectKey]:
         if entry.owner is not None:
             return {entry.owner.key}
         return {key for key, subject in self._subjects.items() if self._kinds[key.kind].concerns(subject, entry)}
@@ -173,6 +173,6 @@ def _remove(among: dict[str, dict[Any, Entry]], key: str, name: object) -> None:
         among.pop(key, None)
 
 
-def _key(obj: Object) -> Key:
+def _key(obj: Object) -> ObjectKey:
     metadata = obj["metadata"]
-    return Key(obj["kind"], metadata.get("namespace", ""), metadata["name"])
+    return ObjectKey(obj["kind"], metadata.get("namespace", ""), metadata["name"])

@@ -19,6 +19,7 @@ from support.observed_jobs import (
     Object,
     artifact,
     attempt,
+    cache_of,
     finished,
     job,
     job_key,
@@ -34,7 +35,6 @@ from support.observed_jobs import (
     report,
     see,
     started,
-    store_of,
     succeeded,
 )
 
@@ -67,7 +67,7 @@ def test_a_job_is_seen_with_everything_of_it_and_nothing_of_others() -> None:
 
 
 def test_there_is_nothing_to_see_of_a_job_that_is_not_there() -> None:
-    assert jobs_kind().observe(store_of(), KEY) is None
+    assert jobs_kind().observe(cache_of(), KEY) is None
 
 
 def test_the_report_is_the_config_maps_whatever_else_has_its_name() -> None:
@@ -83,7 +83,7 @@ def test_what_another_namespace_labels_as_a_jobs_own_is_not_seen(thing: Object) 
     forged = newer(thing, namespace="team-b", uid="forged")
     seen = see(job(started(attempt())), forged)
     assert (seen.ray_jobs, seen.ray_clusters, seen.pods, seen.report, dict(seen.existing)) == ((), (), (), None, {})
-    assert store_of(forged).find(thing["kind"], NAMESPACE, thing["metadata"]["name"], UID) is None
+    assert cache_of(forged).find(thing["kind"], NAMESPACE, thing["metadata"]["name"], UID) is None
 
 
 @pytest.mark.parametrize(
@@ -99,128 +99,128 @@ def test_what_another_namespace_labels_as_a_jobs_own_is_not_seen(thing: Object) 
     ],
 )
 def test_a_change_matters_to_the_jobs_that_may_decide_otherwise(thing: Object, touched: set[str]) -> None:
-    assert store_of(job()).put(newer(thing)) == touched
+    assert cache_of(job()).put(newer(thing)) == touched
 
 
 def test_what_the_jobs_of_a_namespace_share_matters_to_all_of_them() -> None:
     shared = {**pod(), "kind": "ServiceAccount"}
     shared["metadata"] = {**shared["metadata"], "labels": dict(MANAGED)}
-    store = store_of(job(), job(metadata={"name": "other", "uid": OTHER_UID}))
-    assert store.put(shared) == store.gone(shared) == {KEY, OTHER_KEY}
+    cache = cache_of(job(), job(metadata={"name": "other", "uid": OTHER_UID}))
+    assert cache.put(shared) == cache.gone(shared) == {KEY, OTHER_KEY}
 
 
 def test_profiles_and_namespaces_do_not_matter_to_a_job_that_is_over() -> None:
     end = {"type": "Failed", "status": "True", "reason": "So", "message": "So.", "lastTransitionTime": "2026-05-01"}
-    store = store_of(job({"conditions": [end]}))
-    assert store.put(profile()) == store.put(namespace()) == set()
+    cache = cache_of(job({"conditions": [end]}))
+    assert cache.put(profile()) == cache.put(namespace()) == set()
 
 
 def test_labels_of_a_namespace_that_did_not_change_matter_to_nobody() -> None:
-    assert store_of(job(), namespace(team="a")).put(newer(namespace(team="a"))) == set()
+    assert cache_of(job(), namespace(team="a")).put(newer(namespace(team="a"))) == set()
 
 
 @pytest.mark.parametrize("thing", [pod(), ray_job(), report()], ids=lambda thing: thing["kind"])
 def test_an_older_word_never_replaces_a_newer_one(thing: Object) -> None:
     later = newer(thing, deletionTimestamp="2026-05-01T12:00:00Z")
     mine = job()
-    store = store_of(mine, later)
-    assert store.put(thing) == set()
-    assert observed(store) == observed(store_of(mine, later))
+    cache = cache_of(mine, later)
+    assert cache.put(thing) == set()
+    assert observed(cache) == observed(cache_of(mine, later))
 
 
 def test_an_older_word_of_the_job_never_replaces_a_newer_one() -> None:
     old = job()
-    store = store_of(newer(old, generation=2))
-    assert store.put(old) == set()
-    assert observed(store).job.generation == 2
+    cache = cache_of(newer(old, generation=2))
+    assert cache.put(old) == set()
+    assert observed(cache).job.generation == 2
 
 
 def test_a_job_that_was_created_anew_is_another_one_whatever_is_still_heard_of_the_old_one() -> None:
     old = job()
-    store = store_of(old, pod())
-    assert store.put(newer(old, uid=OTHER_UID)) == {KEY}
-    assert (observed(store).job.uid, observed(store).pods) == (OTHER_UID, ())
-    assert store.put(old) == store.gone(old) == set()
-    store.forget(KEY, UID)
-    assert observed(store).job.uid == OTHER_UID
+    cache = cache_of(old, pod())
+    assert cache.put(newer(old, uid=OTHER_UID)) == {KEY}
+    assert (observed(cache).job.uid, observed(cache).pods) == (OTHER_UID, ())
+    assert cache.put(old) == cache.gone(old) == set()
+    cache.forget(KEY, UID)
+    assert observed(cache).job.uid == OTHER_UID
 
 
 @pytest.mark.parametrize("thing", [pod(), ray_job(), ray_cluster(), report()], ids=lambda thing: thing["kind"])
 def test_what_is_gone_is_seen_no_more(thing: Object) -> None:
     mine = job()
-    store = store_of(mine, thing)
-    assert store.gone({"kind": thing["kind"], "metadata": {"uid": thing["metadata"]["uid"]}}) == {KEY}
-    assert observed(store) == observed(store_of(mine))
-    assert store.gone(thing) == set()
+    cache = cache_of(mine, thing)
+    assert cache.gone({"kind": thing["kind"], "metadata": {"uid": thing["metadata"]["uid"]}}) == {KEY}
+    assert observed(cache) == observed(cache_of(mine))
+    assert cache.gone(thing) == set()
 
 
 def test_what_only_our_own_write_told_of_is_gone_with_the_first_list_that_does_not_have_it() -> None:
     """It was deleted while the watch was cut: no informer ever knew of it."""
     mine, thing = job(), ray_job()
-    store, version = store_of(mine, thing), int(thing["metadata"]["resourceVersion"])
+    cache, version = cache_of(mine, thing), int(thing["metadata"]["resourceVersion"])
     there = {thing["metadata"]["uid"]}
-    assert store.on_list("RayJob", there, version + 1) == store.on_list("Pod", set(), version + 1) == set()
-    assert store.on_list("RayJob", set(), version - 1) == set(), "a list that is older than the object"
-    assert observed(store).ray_jobs
-    assert store.on_list("RayJob", set(), version) == {KEY}
-    assert observed(store) == observed(store_of(mine))
+    assert cache.on_list("RayJob", there, version + 1) == cache.on_list("Pod", set(), version + 1) == set()
+    assert cache.on_list("RayJob", set(), version - 1) == set(), "a list that is older than the object"
+    assert observed(cache).ray_jobs
+    assert cache.on_list("RayJob", set(), version) == {KEY}
+    assert observed(cache) == observed(cache_of(mine))
 
 
 def test_a_pod_that_takes_another_jobs_label_is_that_jobs_alone() -> None:
     mine, other = pod(), job(metadata={"name": "other", "uid": OTHER_UID})
-    store = store_of(job(), other, mine)
+    cache = cache_of(job(), other, mine)
     taken = relabelled(mine, **{names.JOB_UID: OTHER_UID, names.JOB: "other"})
-    assert store.put(taken) == {KEY, OTHER_KEY}
-    assert observed(store).pods == ()
-    store.gone(taken)
-    assert observed(store, "other").pods == ()
+    assert cache.put(taken) == {KEY, OTHER_KEY}
+    assert observed(cache).pods == ()
+    cache.gone(taken)
+    assert observed(cache, "other").pods == ()
 
 
 def test_the_profile_that_counts_is_the_one_that_the_job_names() -> None:
-    store = store_of(job(profileRef__name="a100"), profile(), profile("a100"))
-    found = observed(store).profile
+    cache = cache_of(job(profileRef__name="a100"), profile(), profile("a100"))
+    found = observed(cache).profile
     assert found is not None
     assert found.metadata.name == "a100"
-    store.gone(profile("a100"))
-    assert observed(store).profile is None
+    cache.gone(profile("a100"))
+    assert observed(cache).profile is None
 
 
 def test_a_profile_that_cannot_be_read_says_why_until_it_can() -> None:
-    store = store_of(job(), profile(scratchSize="much"))
-    assert observed(store).profile is None
-    assert observed(store).profile_error.startswith("spec.scratchSize: ")
-    assert store.put(profile()) == {KEY}
-    assert (observed(store).profile is not None, observed(store).profile_error) == (True, "")
+    cache = cache_of(job(), profile(scratchSize="much"))
+    assert observed(cache).profile is None
+    assert observed(cache).profile_error.startswith("spec.scratchSize: ")
+    assert cache.put(profile()) == {KEY}
+    assert (observed(cache).profile is not None, observed(cache).profile_error) == (True, "")
 
 
 def test_a_job_that_cannot_be_read_says_why() -> None:
-    seen = observed(store_of(job(training__epochs="three")))
+    seen = observed(cache_of(job(training__epochs="three")))
     assert (seen.job.parsed, seen.profile) == (None, None)
     assert seen.job.error.startswith("spec.training.epochs: ")
 
 
 def test_the_texts_of_config_maps_are_not_kept() -> None:
-    store = store_of(job(), report(doing="fetches the model"))
-    kept = store.find("ConfigMap", NAMESPACE, REPORTS, UID)
+    cache = cache_of(job(), report(doing="fetches the model"))
+    kept = cache.find("ConfigMap", NAMESPACE, REPORTS, UID)
     assert kept is not None
     assert "fetches" not in repr(kept.object)
 
 
 def test_the_answer_to_our_own_write_counts_at_once() -> None:
     before = job()
-    store = store_of(before)
+    cache = cache_of(before)
     answer = newer({**before, "status": started(attempt())})
-    store.put(answer)
-    assert observed(store).job.status == FineTuneJobStatus.model_validate(started(attempt()))
-    assert observed(store).job.stored_status == started(attempt())
+    cache.put(answer)
+    assert observed(cache).job.status == FineTuneJobStatus.model_validate(started(attempt()))
+    assert observed(cache).job.stored_status == started(attempt())
 
 
 def test_a_job_that_was_found_to_be_gone_is_forgotten() -> None:
-    store = store_of(job())
-    assert (store.all_keys(), [one.uid for one in store.subjects(KEY.kind)]) == ([KEY], [UID])
-    store.forget(KEY, UID)
-    store.forget(KEY, UID)
-    assert (store.all_keys(), list(store.subjects(KEY.kind))) == ([], [])
+    cache = cache_of(job())
+    assert (cache.all_keys(), [one.uid for one in cache.subjects(KEY.kind)]) == ([KEY], [UID])
+    cache.forget(KEY, UID)
+    cache.forget(KEY, UID)
+    assert (cache.all_keys(), list(cache.subjects(KEY.kind))) == ([], [])
 
 
 @pytest.mark.parametrize(
