@@ -109,7 +109,7 @@ class Leader:
             async with asyncio.timeout(self._poll_seconds):
                 await self._step()
         except (ApiError, TimeoutError) as error:
-            logger.warning("The Lease %s could not be looked after: %s", NAME, _why(error))
+            logger.warning("The Lease %s could not be renewed: %s", NAME, _why(error))
         self._notice_the_end()
 
     async def _step(self) -> None:
