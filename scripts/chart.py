@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kubetune_api.crd import FOLDER, KINDS, write_or_check
+from kubetune_api.crd import FOLDER, write_or_check
+from kubetune_api.kinds import KINDS
 from kubetune_api.profile import FineTuneProfileSpec
 from kubetune_api.schema import Schema, structural_schema
 
@@ -22,7 +23,9 @@ _LEFT_OUT = ("default", "format")
 
 def texts() -> dict[Path, str]:
     """What each file should be."""
-    definitions = {CHART / "files" / "crds" / kind.file: (FOLDER / kind.file).read_text("utf-8") for kind in KINDS}
+    definitions = {
+        CHART / "files" / "crds" / kind.file: (FOLDER / kind.file).read_text("utf-8") for kind in KINDS.values()
+    }
     values: dict[str, Any] = json.loads(VALUES_SCHEMA.read_text("utf-8"))
     values["definitions"]["profileSpec"] = closed(structural_schema(FineTuneProfileSpec))
     return {**definitions, VALUES_SCHEMA: json.dumps(values, indent=2, ensure_ascii=False) + "\n"}
@@ -34,8 +37,9 @@ def closed(schema: Schema) -> Schema:
     if "properties" in kept:
         below = {name: closed(part) for name, part in kept["properties"].items()}
         kept |= {"properties": below, "additionalProperties": False}
-    if "items" in kept:
-        kept["items"] = closed(kept["items"])
+    for part in ("items", "additionalProperties"):
+        if isinstance(kept.get(part), dict):
+            kept[part] = closed(kept[part])
     return kept
 
 

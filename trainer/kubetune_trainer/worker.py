@@ -12,13 +12,13 @@ from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.reopen import stored_shapes
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
-from kubetune_trainer.handoff import TrainedModel, WorkerTask
-from kubetune_trainer.model.freeze import may_stay
+from kubetune_trainer.handoff import WorkerInput, WorkerResult
+from kubetune_trainer.model.freeze import may_be_unchanged
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
-from kubetune_trainer.storage.credentials import Credentials
+from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine, whole_state
@@ -26,7 +26,7 @@ from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.metrics import judge
 
 
-def train_rank(task: WorkerTask) -> TrainedModel | None:
+def train_rank(task: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
     spec = task.run.job.spec
     first = dist.get_rank() == 0
@@ -34,7 +34,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
     context = ray.train.get_context()
     torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
     data: PreparedData = ray.get(task.data)
-    credentials = Credentials.of(task.run)
+    credentials = StoreCredentials.of(task.run)
     folder = pretrained_model(spec.model, Path(task.cache), task.model_files, credentials).folder
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
@@ -55,7 +55,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         if isinstance(record, StepRecord):
             show(record)
         if first:
-            task.board.post.remote(record)
+            task.records.put.remote(record)
 
     Loop(engine, data.splits, data.labels, spec.training, task.plan, tokenizer.pad_token_id, report).run()
     state = whole_state(engine)
@@ -66,15 +66,14 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         spec.evaluation.require,
         {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()},
     )
-    rejected = not all(requirement.met for requirement in requirements)
-    shapes, files = _upload(loaded, tokenizer, state, task, rejected=rejected)
-    return TrainedModel(
+    shapes, files = _upload(loaded, tokenizer, state, task)
+    return WorkerResult(
         family=loaded.model.config.model_type,
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
         precision="BF16" if device.bf16(spec.training.precision) else "FP32",
         shapes=shapes,
         frozen=loaded.frozen - loaded.model.all_tied_weights_keys.keys(),
-        may_stay=may_stay(loaded.model, bf16=device.bf16(spec.training.precision)),
+        may_be_unchanged=may_be_unchanged(loaded.model, bf16=device.bf16(spec.training.precision)),
         base_names=loaded.base_names,
         parameters=parameters,
         trained_parameters=trained,
@@ -86,7 +85,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
 
 
 def _upload(
-    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerTask, *, rejected: bool
+    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerInput
 ) -> tuple[dict[str, tuple[int, ...]], tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; returns the shapes it must have there and its files."""
     shapes = stored_shapes(loaded.model, state)
@@ -94,6 +93,6 @@ def _upload(
         loaded.save(Path(scratch), state)
         tokenizer.save_pretrained(scratch)
         root = task.run.root
-        store = Store.open(root, secret=Credentials.of(task.run).opening(root))
-        files = upload_folder(Path(scratch), store, f"{task.run.folder(rejected=rejected)}/model")
+        store = Store.open(root, secret=StoreCredentials.of(task.run).opening(root))
+        files = upload_folder(Path(scratch), store, f"{task.run.folder}/model")
     return shapes, tuple(files)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from kubetune_api.manifest import read_manifest
+from kubetune_api.reasons import Reason
 from kubetune_api.run import ReportTo, Run
 from kubetune_api.run_report import RunReport
-from kubetune_api.status import Reason
 from kubetune_api.uris import resolve_relative_uris
 from servers.kube import ApiServer
 from servers.ray_nodes import RayNodes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store, part_size
 from support.small_disk import files_of_at_most

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.reopen import opening_errors, stored_shapes
 from kubetune_trainer.artifact.verify import Expectation, Verification, verify
@@ -295,7 +295,7 @@ def test_a_model_damaged_in_the_store_is_refused(
 
 def test_a_tensor_without_gradient_may_stay_where_the_caller_says_so(tmp_path: Path) -> None:
     uploaded = upload(tmp_path, retrained({BIAS: PRETRAINED[BIAS]}))
-    allowed = replace(uploaded.expected, may_stay=frozenset({BIAS}))
+    allowed = replace(uploaded.expected, may_be_unchanged=frozenset({BIAS}))
     assert replace(uploaded, expected=allowed).verify().changed == CHANGED - 1
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.tensors import Expectation, TensorCheck

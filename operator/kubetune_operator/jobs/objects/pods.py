@@ -1,7 +1,8 @@
 """The pods of a Ray cluster, within Pod Security's `restricted`."""
 
-from kubetune_api.profile import Endpoint, NodeLabel, PodResources, Toleration
+from kubetune_api.profile import Endpoint, PodResources, Toleration
 from kubetune_api.quantity import amount
+from kubetune_api.schemes import SCHEMES
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.access import head_account, worker_account
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
@@ -19,11 +20,6 @@ _RAY = {
     "RAY_JOB_STOP_WAIT_TIME_S": "10",
     # The pod is the workers' own: they need not stand back behind anybody.
     "RAY_worker_niceness": "0",
-}
-_ENDPOINT_VARIABLES = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ALLOW_HTTP"),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ALLOW_HTTP"),
-    "hf": ("HF_ENDPOINT", None),
 }
 
 
@@ -46,7 +42,7 @@ def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> 
     container = _ray_container(resolved, "worker", resources)
     container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
     spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
-    spec |= _placement(profile.node_labels, profile.tolerations)
+    spec |= _placement(profile.node_selector, profile.tolerations)
     return _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
 
 
@@ -74,8 +70,8 @@ def _volumes(job: JobView, resolved: Resolved, attempt: int) -> list[Object]:
     profile = resolved.profile.spec
     return [
         {"name": "run", "configMap": {"name": names.ray_job(job.name, job.uid, attempt)}},
-        {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch_size}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory_size}},
         *({"name": mount.volume, "secret": {"secretName": mount.secret}} for mount in secret_mounts(resolved)),
     ]
 
@@ -121,12 +117,12 @@ def _container(resolved: Resolved, role: str, resources: Object) -> Object:
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, str]:
-    url, permission = _ENDPOINT_VARIABLES[endpoint.scheme]
-    variables = {url: endpoint.url}
-    if permission and endpoint.url.startswith("http://"):
-        variables[permission] = "true"
-    if endpoint.region:
-        variables["AWS_REGION"] = endpoint.region
+    scheme = SCHEMES[endpoint.scheme]
+    variables = {scheme.endpoint_variables[0]: endpoint.url}
+    if scheme.allow_http_variable and endpoint.url.startswith("http://"):
+        variables[scheme.allow_http_variable] = "true"
+    if scheme.region_variable and endpoint.region:
+        variables[scheme.region_variable] = endpoint.region
     return variables
 
 
@@ -142,10 +138,10 @@ def _times(quantity: str, times: int) -> str:
     return str(int(whole)) if whole == int(whole) else f"{int(whole * 1000)}m"
 
 
-def _placement(labels: list[NodeLabel], tolerations: list[Toleration]) -> Object:
+def _placement(node_selector: dict[str, str], tolerations: list[Toleration]) -> Object:
     placement: Object = {}
-    if labels:
-        placement["nodeSelector"] = {label.key: label.value for label in labels}
+    if node_selector:
+        placement["nodeSelector"] = dict(node_selector)
     if tolerations:
         placement["tolerations"] = [toleration.to_dict() for toleration in tolerations]
     return placement
