@@ -47,8 +47,8 @@ def case(what: str, old: str, new: str, *errors: str) -> Case:
 
 
 TRAINING_FIELDS = (
-    "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, weightDecay, adamBeta1, adamBeta2,"
-    " adamEpsilon, maxGradientNorm, precision, seed"
+    "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, optimizer,"
+    " maxGradientNorm, precision, seed"
 )
 COLUMNS = "columns: {text: body, label: verdict}"
 TASK = "type: SequenceClassification"
@@ -241,8 +241,8 @@ VALUES = [
     case(
         "a decay of one is refused",
         "learningRate: 2e-5",
-        "adamBeta2: 1",
-        "15: spec.training.adamBeta2: 1 is not less than 1; give at least 0 and less than 1",
+        "optimizer: {beta2: 1}",
+        "15: spec.training.optimizer.beta2: 1 is not less than 1; give at least 0 and less than 1",
     ),
     case(
         "a whole number too large for any machine is refused, not wrapped",
@@ -292,8 +292,8 @@ VALUES = [
         "a name with capitals is refused with the letters that it may have",
         "name: reviews",
         "name: Film_Reviews",
-        '4: metadata.name: "Film_Reviews" does not fit; give at most 37 lowercase letters, digits and `-`; it must start'
-        " with a letter and must not end with `-`",
+        '4: metadata.name: "Film_Reviews" does not fit; give at most 37 lowercase letters, digits and `-`; it must'
+        " start with a letter and must not end with `-`",
     ),
     case(
         "a profile's name with capitals is refused with the letters that it may have",

@@ -110,8 +110,7 @@ FILES = [
         "a column that stands twice in the header",
         "r.csv",
         "text,label,text\na,b,c\n",
-        "spec.dataset.columns.text: the column 'text' is 2 times in the header of s3://data/r.csv; rename all but"
-        " one",
+        "spec.dataset.columns.text: the column 'text' is 2 times in the header of s3://data/r.csv; rename all but one",
     ),
     Case(
         "a byte of another encoding",

@@ -287,7 +287,8 @@ def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> No
     assert run.report_to is not None
     assert (run.report_to.namespace, run.report_to.name) == (NAMESPACE, REPORTS)
     wanted = job(resources__workers=3)
-    assert run.job == FineTuneJob.model_validate({**wanted, "metadata": {"name": "reviews", "namespace": NAMESPACE}})
+    as_wanted = FineTuneJob.model_validate({**wanted, "metadata": {"name": "reviews", "namespace": NAMESPACE}})
+    assert run.job == as_wanted.resolved
     assert "status" not in json.loads(config["data"]["run.json"])["job"]
 
 
@@ -367,7 +368,7 @@ def test_a_name_that_the_api_server_would_refuse_makes_no_object(spec: dict[str,
 
 @pytest.mark.parametrize("name", ["Reviews", "1st", "a.b", "-a", "a-", "a" * 38, "a\n", "a b", "$(id)"])
 def test_a_job_with_a_name_that_the_api_server_would_refuse_makes_no_object(name: str) -> None:
-    seen = see(profile(), job(metadata={"name": name}), key=f"{NAMESPACE}/{name}")
+    seen = see(profile(), job(metadata={"name": name}), name=name)
     refused = reconcile(seen, SETTINGS, START)
     assert (refused.apply, refused.create, refused.status.reason) == ((), None, "InvalidManifest")
 

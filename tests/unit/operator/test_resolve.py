@@ -159,7 +159,7 @@ def test_without_an_image_the_operators_counts_and_without_both_the_job_is_refus
         pytest.param(
             [job(), profile(scratchSize="much")],
             Reason.PROFILE_FORBIDS,
-            ["profile default cannot be read: spec.scratchSize", "the platform team mends it"],
+            ["profile default cannot be read: spec.scratchSize", "the platform team must fix it"],
             id="a profile of another version",
         ),
     ],

@@ -137,12 +137,8 @@ def test_a_file_of_another_size_is_told(run: Run, store: Store, root: Path, tmp_
     ("changes", "why"),
     [
         pytest.param({"run": "run-2"}, "it is that of another run", id="of another run"),
-        pytest.param(
-            {"files": "none"}, "it is not a manifest of kubetune (files is wrong)", id="without files"
-        ),
-        pytest.param(
-            {"execution": 0}, "it is not a manifest of kubetune (execution is wrong)", id="of no execution"
-        ),
+        pytest.param({"files": "none"}, "it is not a manifest of kubetune (files is wrong)", id="without files"),
+        pytest.param({"execution": 0}, "it is not a manifest of kubetune (execution is wrong)", id="of no execution"),
     ],
 )
 def test_a_manifest_that_cannot_be_this_runs_is_told(
