@@ -121,7 +121,7 @@ def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
     status = started(attempt(1, reason=Reason.NODE_LOST, message="The node went."))
     ended = plan(job(status, retry={"maxAttempts": 1}), ray_job(1, "Failed", ended=0), now=100)
     assert (ended.status.reason, ended.status.attempts[0].exempt) == (Reason.WAITING_TO_RETRY, True)
-    assert "costs none" in (ended.status.message or "")
+    assert "does not count" in (ended.status.message or "")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"limits": {"maxActiveDeadlineSeconds": 3600}},
         ["spec.activeDeadlineSeconds", "limits.maxActiveDeadlineSeconds", "3600"],
     ),
-    "no queue": ({}, {"requiresQueue": True}, ["spec.queueName: profile default (requiresQueue) wants a queue"]),
+    "no queue": ({}, {"requiresQueue": True}, ["spec.queueName: profile default (requiresQueue) requires a queue"]),
     "the pod's own disk": (
         {"model__uri": "file:///models/minilm", "output__uri": "file:///out"},
         {},
@@ -159,7 +159,7 @@ def test_without_an_image_the_operators_counts_and_without_both_the_job_is_refus
         pytest.param(
             [job(), profile(scratchSize="much")],
             Reason.PROFILE_FORBIDS,
-            ["profile default cannot be read: spec.scratchSize", "the platform team must fix it"],
+            ["profile default cannot be read: spec.scratchSize", "the platform team must correct it"],
             id="a profile of another version",
         ),
     ],

@@ -151,7 +151,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             [ray_job(1, "Running"), pod(ready=True, workers=4), report(progress=progress())],
             "Running",
             "Training",
-            f"the head is not seen since {at(0)}; KubeRay has a minute to end the run",
+            f"the head has been missing since {at(0)}; KubeRay has a minute to end the run",
             id="a training whose head is gone",
         ),
         pytest.param(
@@ -181,7 +181,7 @@ def test_what_a_job_waits_for(objects: list[Object], phase: str, reason: str, me
 def test_a_ray_job_that_is_suspended_without_a_queue_waits_for_whoever_did_it() -> None:
     status = plan(job(started(attempt())), ray_job(suspended=True)).status
     assert (
-        status.message == f"somebody suspended the RayJob {name_of(1)}; it goes on when its spec.suspend is false again"
+        status.message == f"somebody suspended the RayJob {name_of(1)}; it continues when its spec.suspend is false again"
     )
 
 
