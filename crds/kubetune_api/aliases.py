@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kubetune_api.metrics import METRICS
+from kubetune_api.schemes import FILE, HUB
 from kubetune_api.tasks import TASKS
 
 
@@ -60,10 +62,10 @@ _ROWS: dict[str, Alias] = {
     "lr": Means("training.learningRate"),
     "lr_scheduler lr_scheduler_type scheduler": Means("training.schedule.type"),
     "warmup": Means("training.schedule.warmupRatio"),
-    "optim": NotYet("training.optimizer.type", "a choice of the optimizer"),
-    "beta1": Means("training.adamBeta1"),
-    "beta2": Means("training.adamBeta2"),
-    "epsilon eps": Means("training.adamEpsilon"),
+    "optim": Means("training.optimizer.type"),
+    "beta1 adam_beta1": Means("training.optimizer.beta1"),
+    "beta2 adam_beta2": Means("training.optimizer.beta2"),
+    "epsilon eps adam_epsilon": Means("training.optimizer.epsilon"),
     "max_grad_norm gradient_clipping": Means("training.maxGradientNorm"),
     "label_smoothing label_smoothing_factor": NotYet("training.labelSmoothing", "label smoothing"),
     # model and task
@@ -188,17 +190,17 @@ def fitting(value: str, pattern: str, *, dataset: bool) -> str | None:
 
 def _rewritten(value: str, *, dataset: bool) -> Iterator[str]:
     if value.startswith(("/", "./", "../")):
-        yield f"file://{value}"
+        yield f"{FILE}://{value}"
     elif _FILE_NAME.fullmatch(value):
-        yield f"file://./{value}"
+        yield f"{FILE}://./{value}"
     elif _HUB_NAME.fullmatch(value):
-        yield f"hf://datasets/{value}/*.parquet" if dataset else f"hf://{value}"
+        yield f"{HUB}://datasets/{value}/*.parquet" if dataset else f"{HUB}://{value}"
     if size := _SIZE.fullmatch(value):
         yield f"{size[1]}{size[2].upper()}i"
     if value.startswith("eval_"):
         yield f"validation/{value.removeprefix('eval_')}"
-    if value.endswith("/f1"):
-        yield f"{value}_macro"
+    split, _, other = value.rpartition("/")
+    yield from (f"{split}/{name}" for name, metric in METRICS.items() if other in metric.also)
 
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
