@@ -8,7 +8,7 @@ from kubetune_api.tasks import TASKS
 from kubetune_planner.activations import Passes
 from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.shape import ModelShape
-from kubetune_planner.states import Precision, bytes_per_parameter, model_states
+from kubetune_planner.states import Precision, bytes_per_parameter, model_states, stage_that_runs
 
 CUDA_CONTEXT = 1 << 30
 """What is gone before the first tensor: CUDA's context and kernels, cuBLAS' workspace, NCCL's channels. They take some
@@ -62,8 +62,7 @@ def estimate(
     Buffers: `buffers.py` (DeepSpeed's sources).
     """
     number = 4 if precision == "FP32" else 2
-    if precision == "BF16":
-        stage = max(stage, 1)  # as the trainer does: DeepSpeed has no stage 0 that sums gradients in 32 bits
+    stage = stage_that_runs(precision, stage)
     labels = labels_of(job_spec)
     parameters, trained = shape.parameters_for(labels), trained_parameters(shape, job_spec)
     states = model_states(

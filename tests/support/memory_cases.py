@@ -19,8 +19,10 @@ from transformers import (
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze
+from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.model.freeze import freeze
+from kubetune_trainer.methods.freeze import freeze
+from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
@@ -131,7 +133,10 @@ def _trained(case: MemoryCase) -> Any:
         epochs=STEPS,
         max_steps=STEPS,
     )
-    engine = build_engine(model, training, plan, stage=case.stage, device=Device("cpu", has_bf16=True))
+    precision: Precision = "BF16" if training.precision == "BF16" else "FP32"
+    stage = stage_that_runs(precision, case.stage)
+    resolved = ResolvedTraining(stage, precision, case.rows, workers, training.learning_rate, max_length=case.length)
+    engine = build_engine(model, training, plan, resolved, Device("cpu"))
     # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.
     Path("/proc/self/clear_refs").write_text("5")
     Loop(engine, {"train": split}, () if case.family == "llama" else ("a", "b"), training, plan, PAD, _ignore).run()
