@@ -107,11 +107,11 @@ def _accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory
 def _why_no_accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...]) -> str:
     name, known = profile_name(job), [profile.metadata.name for profile in profiles]
     if name in known:
-        return f"spec.resources.profile: profile {name} has no accelerator"
+        return f"spec.profileRef.name: profile {name} has no accelerator"
     others = f" (only {', '.join(known)})" if known else ""
-    if job.spec.resources.profile is None:
-        return f"spec.resources.profile: the job names no profile, and there is none named {name} here{others}"
-    return f"spec.resources.profile: there is no FineTuneProfile named {name} here{others}"
+    if job.spec.profile_ref.name is None:
+        return f"spec.profileRef.name: the job names no profile, and there is none named {name} here{others}"
+    return f"spec.profileRef.name: there is no FineTuneProfile named {name} here{others}"
 
 
 def _bytes(memory: str) -> int:

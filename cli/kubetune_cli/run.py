@@ -94,7 +94,7 @@ def cluster_note(spec: FineTuneJobSpec) -> str | None:
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
-    started_at = _now()
+    start_time = _now()
     try:
         with trainer(run_file, log, run_file.parent) as events, view_for(console) as view:
             for event in events:
@@ -102,12 +102,12 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTun
                     return FineTuneJobStatus.model_validate(event["status"])
                 view.show(event)
     except KeyboardInterrupt:
-        return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, started_at)
-    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", started_at)
+        return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, start_time)
+    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", start_time)
 
 
-def _ended(run_id: str, reason: str, message: str, started_at: str) -> FineTuneJobStatus:
-    return Ending(run_id, started_at=started_at, finished_at=_now()).failed(reason, message)
+def _ended(run_id: str, reason: str, message: str, start_time: str) -> FineTuneJobStatus:
+    return Ending(run_id, start_time=start_time, completion_time=_now()).failed(reason, message)
 
 
 def _now() -> str:

@@ -46,6 +46,7 @@ def words(what: str) -> dict[str, Any]:
 
 
 WORDS_KEY = "x-kubetune-words"
+KEYS_KEY = "x-kubetune-keys"
 RULES_KEY = "x-kubernetes-validations"
 
 

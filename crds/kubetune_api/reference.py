@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kubetune_api.base import API_VERSION, RULES_KEY, WORDS_KEY
+from kubetune_api.base import API_VERSION, KEYS_KEY, RULES_KEY, WORDS_KEY
 from kubetune_api.crd import KINDS, Kind, write_or_check
 from kubetune_api.errors import path_text
 from kubetune_api.reasons import REASONS
@@ -59,6 +59,9 @@ def _type(field: Schema) -> str:
         return " or ".join(f"`{choice}`" for choice in field["enum"])
     if field["type"] == "array":
         return f"list of {_type(field['items'])}, {_between(field, 'minItems', 'maxItems', 'items')}"
+    if "additionalProperties" in field:
+        keys, values = field[KEYS_KEY][WORDS_KEY], _type(field["additionalProperties"]).removeprefix("string: ")
+        return f"map of {keys}, to {values}; up to {field['maxProperties']} entries"
     if field["type"] == "object":
         return "group"
     if WORDS_KEY in field:

@@ -96,18 +96,18 @@ class Attempt(ApiModel):
     """The UID of the last RayCluster that was seen; each time a queue admits the attempt, it gets a new one."""
     execution: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """Which of the run's executions it claimed: the number in the path of its files."""
-    started_at: Timestamp
+    start_time: Timestamp
     """When the attempt was begun."""
     deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
-    running_at: Timestamp | None = None
+    running_time: Timestamp | None = None
     """When the training of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
     """How long it ran before a queue took its hardware for another job, and how long the attempts before it ran that
-    are no longer listed, in seconds; `runningAt` counts from then on."""
-    head_gone_at: Timestamp | None = None
+    are no longer listed, in seconds; `runningTime` counts from then on."""
+    head_gone_time: Timestamp | None = None
     """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
-    finished_at: Timestamp | None = None
+    completion_time: Timestamp | None = None
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Why it ended, as a constant."""
@@ -115,7 +115,7 @@ class Attempt(ApiModel):
     """Why it ended, as a sentence."""
     evidence: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=8)] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
-    free: bool = False
+    exempt: bool = False
     """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, or was
     suspended."""
 
@@ -134,15 +134,15 @@ class FineTuneJobStatus(ApiModel):
     """One word for people; derived from the conditions and never read back."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Why it is in this phase, as a constant."""
-    reason_since: Timestamp | None = None
+    reason_since_time: Timestamp | None = None
     """Since when that has been the reason. A local run does not say it."""
     message: Sentence | None = None
     """Why it is in this phase and what it waits for, as a sentence."""
     workers: Annotated[str, StringConstraints(max_length=16)] | None = None
     """The workers that are ready, of those that the run needs: `3/4`."""
-    started_at: Timestamp | None = None
+    start_time: Timestamp | None = None
     """When the run started; from then on the spec is fixed."""
-    finished_at: Timestamp | None = None
+    completion_time: Timestamp | None = None
     """When the run ended."""
     run: Annotated[str, StringConstraints(max_length=64)] | None = None
     """The id of the run: the last folder of the output's path."""

@@ -83,12 +83,12 @@ class Metrics:
 
     def observe_transition(self, namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
         """Counts all that a change of a job's status implies."""
-        if any(attempt.finished_at is None for attempt in after.attempts):
+        if any(attempt.completion_time is None for attempt in after.attempts):
             self._begin(namespace)
         changes = attempt_changes(before, after)
-        if changes.running and after.started_at and not any(map(_has_trained, before.attempts)):
-            began = min(moment(attempt.running_at) for attempt in changes.running if attempt.running_at)
-            self._queue_seconds.labels(namespace).observe(_seconds(moment(after.started_at), began))
+        if changes.running and after.start_time and not any(map(_has_trained, before.attempts)):
+            began = min(moment(attempt.running_time) for attempt in changes.running if attempt.running_time)
+            self._queue_seconds.labels(namespace).observe(_seconds(moment(after.start_time), began))
         for attempt in changes.ended:
             self._attempts.labels(namespace, _known(attempt.reason, REASONS.keys())).inc()
             if _has_trained(attempt):
@@ -161,18 +161,18 @@ class _Jobs(Collector):
 
 def waiting_since(status: FineTuneJobStatus, created_at: datetime) -> datetime:
     """Since when a job has waited for what it waits for now; whatever it waited for before does not count."""
-    return moment(status.reason_since) if status.reason_since else created_at
+    return moment(status.reason_since_time) if status.reason_since_time else created_at
 
 
 def _has_trained(attempt: Attempt) -> bool:
-    return attempt.running_at is not None or attempt.ran_seconds > 0
+    return attempt.running_time is not None or attempt.ran_seconds > 0
 
 
 def _trained_seconds(attempt: Attempt) -> float:
     """The training time of an attempt that has ended."""
-    if attempt.running_at is None or attempt.finished_at is None:
+    if attempt.running_time is None or attempt.completion_time is None:
         return attempt.ran_seconds
-    return attempt.ran_seconds + _seconds(moment(attempt.running_at), moment(attempt.finished_at))
+    return attempt.ran_seconds + _seconds(moment(attempt.running_time), moment(attempt.completion_time))
 
 
 def _longest_waits(views: list[JobView], now: datetime) -> dict[tuple[str, str], float]:

@@ -54,8 +54,8 @@ class JobScenario:
     def go_on(self, ray_ids: dict[str, str]) -> None:
         """Lets the next thing happen, if it is time for it; `ray_ids` are those of all RayJobs that Ray has taken."""
         status = self.status
-        attempts = status.get("attempts") or [{"finishedAt": "there is none yet"}]
-        if self.over or "finishedAt" in attempts[-1] or attempts[-1]["rayJob"] not in ray_ids:
+        attempts = status.get("attempts") or [{"completionTime": "there is none yet"}]
+        if self.over or "completionTime" in attempts[-1] or attempts[-1]["rayJob"] not in ray_ids:
             return
         number, ray_id = attempts[-1]["number"], ray_ids[attempts[-1]["rayJob"]]
         self._once(number, "runs", lambda: self.job.plane.heads.report(ray_id, "RUNNING"))

@@ -110,7 +110,7 @@ def make_profile(client: KubeClient, name: str, **spec: Any) -> None:
         "image": "kubetune-trainer:test",
         "worker": {"cpu": "500m", "memory": "1Gi"},
         "head": {"cpu": "500m", "memory": "1Gi"},
-        "sharedMemory": "128Mi",
+        "sharedMemorySize": "128Mi",
     }
     body = {
         "apiVersion": "kubetune.dev/v1alpha1",

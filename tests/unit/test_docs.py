@@ -179,7 +179,7 @@ def test_every_reason_has_one_row() -> None:
 
 
 def test_the_row_of_a_failure_says_whether_another_attempt_follows() -> None:
-    words = {"Never": "never", "Counted": "counted", "Exempt": "free", "ExemptOnce": "free"}
+    words = {"Never": "never", "Counted": "counted", "Exempt": "exempt", "ExemptOnce": "exempt"}
     said = {row[0].strip("`"): row[-1] for row in rows_of_reasons() if row[-1] in words.values()}
     assert said == {reason: words[row.retry] for reason, row in REASONS.items() if row.retry}
 

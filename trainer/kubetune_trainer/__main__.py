@@ -66,10 +66,10 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusReporter]) -> FineTuneJobStatus:
-    started_at = _now()
+    start_time = _now()
 
     def failed(reason: str, message: str) -> FineTuneJobStatus:
-        ending = Ending(run.run_id, started_at=started_at, finished_at=_now(), progress=listener.last)
+        ending = Ending(run.run_id, start_time=start_time, completion_time=_now(), progress=listener.last)
         return ending.failed(reason, RunError(reason, message).message)
 
     def interrupted(*_: object) -> NoReturn:
@@ -83,7 +83,7 @@ def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusRe
         # Imported here: torch and Ray take seconds, and an error in them must reach the user as an event too.
         from kubetune_trainer.driver import execute
 
-        published = execute(run, listener=listener, cache=cache, started_at=started_at, now=_now)
+        published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now)
     except RunError as error:
         traceback.print_exc()
         return failed(error.reason, error.message)

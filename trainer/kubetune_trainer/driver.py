@@ -38,7 +38,7 @@ from kubetune_trainer.worker_entry import train
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
 
-def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Published:
+def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: Callable[[], str]) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
@@ -69,7 +69,7 @@ def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: 
         listener.note(journal.gap)
     listener.stage("Verifying the model")
     verify(store, f"{run.folder}/model", trained.files, trained.expected, base.folder)
-    record = _record(run, given, base, data, trained, started_at=started_at, finished_at=now())
+    record = _record(run, given, base, data, trained, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
     return _publish(store, run, record, [*trained.files, *journal.files], listener)
 
@@ -139,8 +139,8 @@ def _record(
     data: PreparedData,
     trained: WorkerResult,
     *,
-    started_at: str,
-    finished_at: str,
+    start_time: str,
+    completion_time: str,
 ) -> RunRecord:
     model = run.job.spec.model
     return RunRecord(
@@ -149,8 +149,8 @@ def _record(
         execution=run.claimed,
         resolved=given.resolved,
         device=trained.device,
-        started_at=started_at,
-        finished_at=finished_at,
+        start_time=start_time,
+        completion_time=completion_time,
         base=PretrainedRecord(
             uri=model.uri,
             revision=model.revision,

@@ -185,8 +185,8 @@ class RunRecord:
     execution: int
     resolved: ResolvedTraining
     device: str
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
     base: PretrainedRecord
     data: DataReport
     steps: tuple[StepRecord, ...]

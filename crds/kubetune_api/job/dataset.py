@@ -1,5 +1,6 @@
 """`spec.dataset`: the data, its columns, cleaning and splits."""
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -54,6 +55,34 @@ class Cleaning(ApiModel):
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
 
 
+# A name that ends in `*` may become anything, and is judged when the files are found.
+_FORMATS = "([.](csv|jsonl)([.](gz|bz2))?|[.]parquet|[*][^./]*)$"
+"""How the name of a file ends that the trainer reads, in what RE2 and Python read alike."""
+DATA_RULES = (
+    *URI_RULES,
+    Rule(
+        cel="!self.uri.startsWith('hf://') || self.uri.startsWith('hf://datasets/')",
+        message="this is a model of the hub; a dataset is hf://datasets/owner/name/path, so add `datasets/`",
+        holds=lambda data: not is_hub(data.uri) or data.uri.startswith("hf://datasets/"),
+        field="uri",
+    ),
+    Rule(
+        cel=f"self.uri.matches('{_FORMATS}')",
+        message="the end of the name must tell the format: .csv, .jsonl (each also .gz or .bz2) or .parquet; convert"
+        " .tsv and .txt to .csv, and .json to .jsonl, with one object on each line; for a folder add a pattern, as"
+        " /*.parquet",
+        holds=lambda data: re.search(_FORMATS, data.uri) is not None,
+        field="uri",
+    ),
+    Rule(
+        cel="self.uri.startsWith('hf://') == has(self.revision)",
+        message=REVISION_OF_DATA,
+        holds=lambda data: is_hub(data.uri) == (data.revision is not None),
+        field="revision",
+    ),
+)
+
+
 class DataSource(ApiModel):
     """A separate dataset for one split."""
 
@@ -62,15 +91,7 @@ class DataSource(ApiModel):
     revision: GitRevision | None = None
     """As `dataset.revision`."""
 
-    rules: ClassVar = (
-        *URI_RULES,
-        Rule(
-            cel="self.uri.startsWith('hf://') == has(self.revision)",
-            message=REVISION_OF_DATA,
-            holds=lambda source: is_hub(source.uri) == (source.revision is not None),
-            field="revision",
-        ),
-    )
+    rules: ClassVar = DATA_RULES
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -103,13 +124,7 @@ class Dataset(ApiModel):
     """The seed of the split. Rows with the same text fall into the same split whatever the seed."""
 
     rules: ClassVar = (
-        *URI_RULES,
-        Rule(
-            cel="self.uri.startsWith('hf://') == has(self.revision)",
-            message=REVISION_OF_DATA,
-            holds=lambda dataset: is_hub(dataset.uri) == (dataset.revision is not None),
-            field="revision",
-        ),
+        *DATA_RULES,
         Rule(
             cel="!(has(self.validation) && has(self.validationFraction))",
             message="validation rows come either from `validation` or from a share of `uri`; remove one of the two",

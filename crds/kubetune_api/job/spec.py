@@ -11,7 +11,7 @@ from kubetune_api.job.method import Method
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import QueueName
 from kubetune_api.job.output import Output
-from kubetune_api.job.resources import Credentials, Resources, Retry, Zero
+from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.task import Task
 from kubetune_api.job.task_rules import column_rules, metric_rules
 from kubetune_api.job.training import Training
@@ -30,6 +30,8 @@ class FineTuneJobSpec(ApiModel):
     """Which weights are trained."""
     training: Training = Training()
     """How they are trained."""
+    profile_ref: ProfileRef = ProfileRef()
+    """The `FineTuneProfile` that says what the job may use."""
     resources: Resources = Resources()
     """What the run may use."""
     zero: Zero = Zero()
@@ -41,9 +43,9 @@ class FineTuneJobSpec(ApiModel):
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """The Secrets for model, data and output, in a cluster; those of the profile count where none of these fits. A
     local run takes the standard environment variables instead, and says so."""
-    queue: QueueName | None = None
+    queue_name: QueueName | None = None
     """The Kueue LocalQueue that the job waits in, in a cluster. Unset: it starts at once."""
-    priority_class: QueueName | None = None
+    priority_class_name: QueueName | None = None
     """The Kueue WorkloadPriorityClass: who goes first in the queue, and who makes room."""
     retry: Retry = Retry()
     """How often a failed attempt is followed by another, in a cluster."""
@@ -58,10 +60,10 @@ class FineTuneJobSpec(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            cel="!has(self.priorityClass) || has(self.queue)",
-            message="a priority class counts in a queue only; set `queue`, or remove `priorityClass`",
-            holds=lambda spec: spec.priority_class is None or spec.queue is not None,
-            field="priorityClass",
+            cel="!has(self.priorityClassName) || has(self.queueName)",
+            message="a priority class counts in a queue only; set `queueName`, or remove `priorityClassName`",
+            holds=lambda spec: spec.priority_class_name is None or spec.queue_name is not None,
+            field="priorityClassName",
         ),
         column_rules,
         Rule(
@@ -92,8 +94,8 @@ class FineTuneJobSpec(ApiModel):
 
 CLUSTER_FIELDS = (
     "credentials",
-    "queue",
-    "priority_class",
+    "queue_name",
+    "priority_class_name",
     "retry",
     "suspend",
     "active_deadline_seconds",

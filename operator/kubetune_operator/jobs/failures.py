@@ -25,7 +25,7 @@ class Policy:
     """What follows from a reason."""
 
     retry: bool
-    free: bool = False
+    exempt: bool = False
     """A retry that costs none of the attempts."""
 
 
@@ -56,7 +56,7 @@ def policy(reason: str, earlier: Iterable[str | None] = ()) -> Policy:
     retry = REASONS[reason].retry if reason in REASONS else "Never"
     if retry == "ExemptOnce":  # the next attempt cures it at once, or no attempt does
         retry = "Counted" if reason in earlier else "Exempt"
-    return Policy(retry=retry in ("Counted", "Exempt"), free=retry == "Exempt")
+    return Policy(retry=retry in ("Counted", "Exempt"), exempt=retry == "Exempt")
 
 
 def seen_in(pods: Iterable[PodView]) -> Failure | None:

@@ -27,13 +27,13 @@ class Standing:
 def with_standing(status: FineTuneJobStatus, standing: Standing, generation: int, now: datetime) -> FineTuneJobStatus:
     """The status that says where the job stands."""
     message = standing.message[:_LONGEST]
-    since = status.reason_since if status.reason == standing.reason else timestamp(now)
+    since = status.reason_since_time if status.reason == standing.reason else timestamp(now)
     return status.model_copy(
         update={
             "observed_generation": generation,
             "phase": standing.phase,
             "reason": standing.reason,
-            "reason_since": since,
+            "reason_since_time": since,
             "message": message,
             "conditions": _conditions(status, standing, message, timestamp(now)),
         }

@@ -4,9 +4,9 @@ from support.cli_on_api_server import ENDED, Team
 from support.fake_cli_cluster import artifact, attempt
 
 RUNNING = {"phase": "Running", "message": "Training.", "attempts": [attempt(1)]}
-FIRST = attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.", free=True)
+FIRST = attempt(1, completionTime=ENDED, reason="NodeLost", message="The node was lost.", exempt=True)
 RETRYING = {"phase": "Pending", "message": "Attempt 2 begins in 10 s.", "attempts": [FIRST]}
-SECOND = attempt(2, finishedAt=ENDED, reason="ModelPublished", message="The model was published.")
+SECOND = attempt(2, completionTime=ENDED, reason="ModelPublished", message="The model was published.")
 SUCCEEDED = {"phase": "Succeeded", "message": "Published.", "attempts": [FIRST, SECOND], "artifact": artifact()}
 
 

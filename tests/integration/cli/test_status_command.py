@@ -15,10 +15,12 @@ RUNNING = {
     "reason": "Training",
     "message": "Training on 10,834 rows with 2 workers.",
     "workers": "2/2",
-    "startedAt": STARTED,
+    "startTime": STARTED,
     "progress": {"step": 120, "totalSteps": 339, "epoch": 0.354, "loss": 0.4831, "secondsLeft": 731},
     "attempts": [
-        attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.", evidence=["node-7"], free=True),
+        attempt(
+            1, completionTime=ENDED, reason="NodeLost", message="The node was lost.", evidence=["node-7"], exempt=True
+        ),
         attempt(2),
     ],
 }
@@ -27,7 +29,7 @@ SUCCEEDED = {
     "phase": "Succeeded",
     "reason": "ModelPublished",
     "message": "The model was published.",
-    "finishedAt": ENDED,
+    "completionTime": ENDED,
     "metrics": [{"name": "test/accuracy", "value": 0.8141}],
     "artifact": artifact(),
 }

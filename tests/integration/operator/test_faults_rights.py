@@ -69,7 +69,7 @@ def test_withdrawn_rights_stop_the_operator_and_it_catches_up_when_they_are_back
     assert plane.delete(deleted.job.path).accepted
     new = begin(plane, node, tenant)
     plane.wait_for("/readyz", lambda _: operator_of_user.metric("kubetune_leader") == 0)
-    assert "startedAt" not in new.job.status
+    assert "startTime" not in new.job.status
     grant(plane)
     run_scenarios([finished, goes_on, new])
     assert all(scenario.status["phase"] == "Succeeded" for scenario in (finished, goes_on, new))
@@ -96,7 +96,7 @@ def test_a_job_waits_for_kuberay_and_runs_when_it_is_installed(without_kuberay: 
         waiting = scenario.job.wait_for(reason="KubeRayMissing")
         assert waiting["phase"] == "Pending"
         assert "installs KubeRay" in waiting["message"]
-        assert "startedAt" not in waiting
+        assert "startTime" not in waiting
         assert settled(3, lambda: operator.metric("kubetune_api_requests_total", verb="patch")) == 0
         plane.install_kuberay()
         run_scenarios([scenario])

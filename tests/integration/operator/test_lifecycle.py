@@ -17,7 +17,7 @@ def test_a_job_runs_through_every_phase_to_its_model(job: SimulatedJob, operator
     job.apply(resources={"workers": 3})
     ray_id = job.run_until_training()
     started = job.status
-    assert started["startedAt"]
+    assert started["startTime"]
     assert (condition(started, "Accepted"), condition(started, "Admitted"), condition(started, "Ready")) == (
         "True",
         "True",
@@ -116,7 +116,7 @@ def test_a_preempted_attempt_costs_nothing(job: SimulatedJob) -> None:
     job.wait_until(lambda status: status["attempts"][0].get("reason") == "Preempted")
     job.end_ray(ray_id, "FAILED")
     job.run_until_training(attempt=2)
-    assert job.status["attempts"][0]["free"] is True
+    assert job.status["attempts"][0]["exempt"] is True
 
 
 def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(plane: ControlPlane, job: SimulatedJob) -> None:
@@ -148,7 +148,7 @@ def test_suspend_ends_the_attempt_and_resume_begins_the_next(job: SimulatedJob) 
 def test_a_job_that_is_created_suspended_starts_when_it_is_resumed_and_may_be_mended_before(job: SimulatedJob) -> None:
     job.apply(suspend=True)
     job.wait_for(phase="Suspended")
-    assert "startedAt" not in job.status
+    assert "startTime" not in job.status
     job.change(training={"epochs": 7})
     job.change(suspend=False)
     job.run_until_training()
@@ -213,7 +213,7 @@ def test_a_job_of_the_same_name_starts_anew(job: SimulatedJob) -> None:
 def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhile(
     job: SimulatedJob, operator: Operator
 ) -> None:
-    job.apply(queue="team-a", priorityClass="high")
+    job.apply(queueName="team-a", priorityClassName="high")
     waiting = job.wait_for(reason="WaitingForQuota")
     assert waiting["phase"] == "Pending"
     assert "queue team-a" in waiting["message"]
@@ -229,7 +229,7 @@ def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhil
 
 def test_a_changed_profile_leaves_what_runs_alone(plane: ControlPlane, job: SimulatedJob) -> None:
     make_profile(plane, "changing", image="first:1")
-    job.apply(resources={"profile": "changing"})
+    job.apply(profileRef={"name": "changing"})
     job.run_until_training()
     before = job.ray_jobs()[0]
     make_profile(plane, "changing", image="second:1")
@@ -240,7 +240,7 @@ def test_a_changed_profile_leaves_what_runs_alone(plane: ControlPlane, job: Simu
 
 
 def test_a_job_without_its_profile_waits_and_starts_when_it_comes(plane: ControlPlane, job: SimulatedJob) -> None:
-    job.apply(resources={"profile": f"later-{job.name}"})
+    job.apply(profileRef={"name": f"later-{job.name}"})
     refused = job.wait_for(reason="ProfileNotFound")
     assert (refused["phase"], condition(refused, "Stalled")) == ("Pending", "True")
     make_profile(plane, f"later-{job.name}")
@@ -249,7 +249,7 @@ def test_a_job_without_its_profile_waits_and_starts_when_it_comes(plane: Control
 
 def test_a_job_waits_for_a_node_with_the_schedulers_words(plane: ControlPlane, job: SimulatedJob) -> None:
     make_profile(plane, "gpus", accelerator={"resourceName": "nvidia.com/gpu", "memory": "80Gi"}, workersPerPod=8)
-    job.apply(resources={"profile": "gpus", "workers": 800})
+    job.apply(profileRef={"name": "gpus"}, resources={"workers": 800})
     waiting = job.wait_for(reason="WaitingForNodes")
     assert "Insufficient" in waiting["message"]
 

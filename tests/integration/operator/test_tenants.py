@@ -24,7 +24,7 @@ def own(namespace: str, **more: Any) -> dict[str, Any]:
         "model": {"uri": "s3://shared/minilm"},
         "dataset": {"uri": f"s3://tenants/{namespace}/reviews.csv", "columns": {"text": "body", "label": "verdict"}},
         "output": {"uri": f"s3://tenants/{namespace}/models"},
-        "resources": {"profile": "walled"},
+        "profileRef": {"name": "walled"},
         **more,
     }
 
@@ -52,8 +52,8 @@ def test_a_tenant_reaches_its_own_data_and_no_other(new_job: NewJob, walled: str
         pytest.param("model", {"uri": "s3:///etc/passwd"}, "spec.model.uri", id="a URI without a bucket"),
         pytest.param("output", {"uri": "s3://out/../other"}, "spec.output.uri", id="a path that climbs"),
         pytest.param("output", {"uri": "s3://key:secret@host/x"}, "spec.output.uri", id="credentials in a URI"),
-        pytest.param("queue", "a\nb: c", "spec.queue", id="a label that breaks out of its line"),
-        pytest.param("queue", "x" * 64, "spec.queue", id="a label that is too long"),
+        pytest.param("queueName", "a\nb: c", "spec.queueName", id="a label that breaks out of its line"),
+        pytest.param("queueName", "x" * 64, "spec.queueName", id="a label that is too long"),
         pytest.param(
             "credentials",
             [{"prefix": "s3://", "secretName": "other/secret"}],
@@ -75,13 +75,17 @@ def test_the_api_server_refuses_the_manifest(
 @pytest.mark.parametrize(
     ("spec", "word"),
     [
-        pytest.param({"resources": {"workers": 9, "profile": "small"}}, "limits.maxWorkers", id="too many workers"),
-        pytest.param({"resources": {"profile": "small"}}, "requiresQueue", id="a way past the quota"),
         pytest.param(
-            {"resources": {"profile": "others"}, "queue": "q"}, "(namespaces)", id="the profile of other namespaces"
+            {"resources": {"workers": 9}, "profileRef": {"name": "small"}}, "limits.maxWorkers", id="too many workers"
+        ),
+        pytest.param({"profileRef": {"name": "small"}}, "requiresQueue", id="a way past the quota"),
+        pytest.param(
+            {"profileRef": {"name": "others"}, "queueName": "q"},
+            "(namespaceSelector)",
+            id="the profile of other namespaces",
         ),
         pytest.param(
-            {"dataset": {"uri": "file:///etc/passwd", "columns": {"text": "a", "label": "b"}}},
+            {"dataset": {"uri": "file:///etc/pass*", "columns": {"text": "a", "label": "b"}}},
             "file://",
             id="the pod's own disk",
         ),
@@ -91,11 +95,11 @@ def test_the_profile_refuses_the_job_in_its_own_words(
     plane: ControlPlane, job: SimulatedJob, spec: dict[str, Any], word: str
 ) -> None:
     make_profile(plane, "small", limits={"maxWorkers": 8}, requiresQueue=True)
-    make_profile(plane, "others", namespaces=[{"label": "team", "values": ["research"]}])
+    make_profile(plane, "others", namespaceSelector={"matchLabels": {"team": "research"}})
     job.apply(**spec)
     refused = job.wait_for(reason="ProfileForbids")
     assert word in refused["message"]
-    assert "startedAt" not in refused
+    assert "startTime" not in refused
     assert not job.ray_jobs()
 
 
@@ -146,7 +150,7 @@ def test_a_report_cannot_claim_the_model_of_another(job: SimulatedJob) -> None:
     result = job.success()
     result["artifact"]["uri"] = "s3://results/out/team-b/stolen/1/model"
     job.say(finished=result)
-    job.wait_until(lambda status: status["attempts"][0].get("finishedAt"))
+    job.wait_until(lambda status: status["attempts"][0].get("completionTime"))
     assert "artifact" not in job.status
     assert "does not lie below" in job.status["attempts"][0]["message"]
 

@@ -41,7 +41,7 @@ def test_reports_replace_each_other_and_nothing_else(head: HeadAccount) -> None:
         head.wait_for(lambda report: report.doing == "Reading the data")
         reporter.claimed(4)
         reporter.progress(progress(7))
-        ending = Ending("run-1", started_at="2026-03-02T09:14:07Z", finished_at="2026-03-02T09:15:07Z")
+        ending = Ending("run-1", start_time="2026-03-02T09:14:07Z", completion_time="2026-03-02T09:15:07Z")
         reporter.finished(ending.succeeded())
     after = head.config_map()
     assert after["data"].keys() == {"other", "report.json"}

@@ -55,8 +55,8 @@ def test_a_job_may_name_a_new_task_and_require_its_metric() -> None:
     ("edits", "error"),
     [
         pytest.param(
-            {"spec.task.type": "Grades"},
-            'spec.task.type: "Grades" is not known; did you mean `Grading`?',
+            {"spec.task.type": "Gradings"},
+            'spec.task.type: "Gradings" is not known; did you mean `Grading`?',
             id="a misspelt name",
         ),
         pytest.param(

@@ -35,7 +35,7 @@ from support.simulated_cluster import (
 )
 
 ENDED = attempt(1, ended=0)
-FREE: dict[str, Any] = {"reason": Reason.PREEMPTED, "free": True}
+EXEMPT: dict[str, Any] = {"reason": Reason.PREEMPTED, "exempt": True}
 SILENT = (pods_run, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
 """An attempt that ends without a word."""
 
@@ -68,7 +68,7 @@ def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_resul
     assert begun.create["metadata"]["name"] == name_of(2)
     assert (begun.status.progress, begun.status.metrics, begun.status.artifact) == (None, [], None)
     assert begun.status.attempts[0] == Attempt.model_validate(ENDED)
-    assert begun.status.started_at == at(0)
+    assert begun.status.start_time == at(0)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_resul
         pytest.param([ENDED, attempt(2, ended=0)], 20, id="the second twice"),
         pytest.param([attempt(number, ended=0) for number in range(1, 4)], 40, id="the third four times"),
         pytest.param([attempt(number, ended=0) for number in range(1, 20)], 3600, id="none longer than an hour"),
-        pytest.param([attempt(1, ended=0, **FREE)], 10, id="a free one once"),
-        pytest.param([ENDED, attempt(2, ended=0, **FREE)], 10, id="a free one after a failure once"),
-        pytest.param([attempt(1, ended=0, **FREE), attempt(2, ended=0)], 10, id="a free one doubles nothing"),
-        pytest.param([attempt(1, ended=0, reason="Suspended", free=True)], 0, id="a suspended one never"),
+        pytest.param([attempt(1, ended=0, **EXEMPT)], 10, id="an exempt one once"),
+        pytest.param([ENDED, attempt(2, ended=0, **EXEMPT)], 10, id="an exempt one after a failure once"),
+        pytest.param([attempt(1, ended=0, **EXEMPT), attempt(2, ended=0)], 10, id="an exempt one doubles nothing"),
+        pytest.param([attempt(1, ended=0, reason="Suspended", exempt=True)], 0, id="a suspended one never"),
     ],
 )
 def test_the_wait_before_the_next_attempt(attempts: list[Any], wait: int) -> None:
@@ -111,14 +111,14 @@ def test_a_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) 
         status = started(*attempts, attempt(earlier + 1, reason=reason, message="It ended."))
         ended = plan(job(status), ray_job(earlier + 1, "Failed", ended=0), now=100)
         assert (ended.status.phase, ended.status.attempts[-1].reason) == (phase, reason)
-        assert not ended.status.attempts[-1].free
+        assert not ended.status.attempts[-1].exempt
     assert (ended.status.message or "").endswith(" (after 3 failed attempts)")
 
 
 def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
     status = started(attempt(1, reason=Reason.NODE_LOST, message="The node went."))
     ended = plan(job(status, retry={"maxAttempts": 1}), ray_job(1, "Failed", ended=0), now=100)
-    assert (ended.status.reason, ended.status.attempts[0].free) == (Reason.WAITING_TO_RETRY, True)
+    assert (ended.status.reason, ended.status.attempts[0].exempt) == (Reason.WAITING_TO_RETRY, True)
     assert "costs none" in (ended.status.message or "")
 
 
@@ -150,7 +150,7 @@ def test_suspending_ends_the_attempt_for_free_and_resuming_begins_the_next_witho
     cluster.after(pods_end)
     assert cluster.created == [name_of(1), name_of(2)]
     first = cluster.status["attempts"][0]
-    assert (first["reason"], first["free"]) == ("Suspended", True)
+    assert (first["reason"], first["exempt"]) == ("Suspended", True)
 
 
 def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
@@ -162,7 +162,7 @@ def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
 def test_a_job_that_is_suspended_before_its_ray_job_is_there_makes_none() -> None:
     ended = plan(job(started(attempt(seen=False)), suspend=True))
     assert (ended.create, ended.status.phase) == (None, "Suspended")
-    assert (ended.status.attempts[0].reason, ended.status.attempts[0].free) == (Reason.SUSPENDED, True)
+    assert (ended.status.attempts[0].reason, ended.status.attempts[0].exempt) == (Reason.SUSPENDED, True)
 
 
 def test_a_run_that_ended_right_before_the_suspension_has_ended() -> None:
@@ -193,7 +193,7 @@ def test_the_running_time_counts_over_all_attempts_against_the_deadline() -> Non
 
 
 def test_the_time_in_a_queue_does_not_count_against_the_deadline() -> None:
-    cluster = SimulatedCluster(activeDeadlineSeconds=100, queue="team-a").after(
+    cluster = SimulatedCluster(activeDeadlineSeconds=100, queueName="team-a").after(
         seconds(1000), queue_admits, seconds(1000), pods_run
     )
     assert cluster.phase == "Running"
@@ -207,15 +207,15 @@ def test_the_time_in_a_queue_does_not_count_against_the_deadline() -> None:
 
 
 def test_the_deadline_is_that_of_the_attempts_start_whatever_becomes_of_the_profile() -> None:
-    status = started(attempt(runningAt=at(0), deadlineSeconds=100))
-    running = job(status, activeDeadlineSeconds=100, resources__profile="gone")
+    status = started(attempt(runningTime=at(0), deadlineSeconds=100))
+    running = job(status, activeDeadlineSeconds=100, profileRef__name="gone")
     assert plan(running, ray_job(1, "Running"), now=40).again_after == 60
     assert plan(running, ray_job(1, "Running"), now=100).status.reason == Reason.DEADLINE_EXCEEDED
     stricter = profile(limits={"maxActiveDeadlineSeconds": 10})
     assert plan(job(status), stricter, ray_job(1, "Running"), now=40).status.reason != Reason.DEADLINE_EXCEEDED
 
 
-def test_of_more_attempts_than_a_status_takes_the_oldest_free_one_goes_and_nothing_is_forgotten() -> None:
+def test_of_more_attempts_than_a_status_takes_the_oldest_exempt_one_goes_and_nothing_is_forgotten() -> None:
     cluster = SimulatedCluster(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
     cluster.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
     for _ in range(MOST_ATTEMPTS_KEPT):
@@ -232,5 +232,5 @@ def test_of_more_attempts_than_a_status_takes_the_oldest_free_one_goes_and_nothi
 
 def test_an_attempt_counts_as_running_from_the_first_time_that_it_was_seen_to_run() -> None:
     cluster = SimulatedCluster().after(seconds(10), pods_run, seconds(10), trainer_says(doing="reads the data"))
-    assert cluster.status["attempts"][0]["runningAt"] == at(10)
+    assert cluster.status["attempts"][0]["runningTime"] == at(10)
     assert cluster.status["message"] == "reads the data"

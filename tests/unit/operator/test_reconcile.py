@@ -62,7 +62,7 @@ LIVES: dict[str, tuple[dict[str, Any], tuple[Act, ...], str, int]] = {
     "a success": ({}, SUCCEEDS, "Succeeded", 1),
     "a success of which nothing is kept": ({"ttlSecondsAfterFinished": 500}, SUCCEEDS, "Succeeded", 1),
     "a success through a queue that takes the hardware back once": (
-        {"queue": "team-a"},
+        {"queueName": "team-a"},
         (queue_admits, pods_run, seconds(30), queue_takes_back, seconds(500), queue_admits, *SUCCEEDS),
         "Succeeded",
         1,
@@ -172,7 +172,7 @@ ACTS: dict[str, Act] = {
 def test_whatever_happens_no_two_attempts_meet_and_the_job_comes_to_its_end(
     queue: str | None, steps: list[tuple[str, int]]
 ) -> None:
-    cluster = SimulatedCluster(queue=queue, retry={"maxAttempts": 3, "backoffSeconds": 10})
+    cluster = SimulatedCluster(queueName=queue, retry={"maxAttempts": 3, "backoffSeconds": 10})
     for act, writes in steps:
         before = FineTuneJobStatus.model_validate(cluster.status)
         if writes:
@@ -184,24 +184,24 @@ def test_whatever_happens_no_two_attempts_meet_and_the_job_comes_to_its_end(
         if cluster.phase not in ("Succeeded", "Failed"):
             cluster.after(pods_end, seconds(3600), queue_admits, *SUCCEEDS)
     assert cluster.phase in ("Succeeded", "Failed")
-    assert sum(not one["free"] for one in cluster.status["attempts"] if one["reason"] != "ModelPublished") <= 3
+    assert sum(not one["exempt"] for one in cluster.status["attempts"] if one["reason"] != "ModelPublished") <= 3
 
 
 def _follows(before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
-    assert before.started_at in (None, after.started_at), "a start is never moved"
+    assert before.start_time in (None, after.start_time), "a start is never moved"
     assert [one.number for one in after.attempts] == list(range(1, len(after.attempts) + 1))
     assert 0 <= len(after.attempts) - len(before.attempts) <= 1
     for old, new in zip(before.attempts, after.attempts, strict=False):
-        assert old.finished_at in (None, new.finished_at), "an end is never moved"
-        assert old.finished_at is None or old.reason == new.reason
-    assert before.finished_at in (None, after.finished_at)
+        assert old.completion_time in (None, new.completion_time), "an end is never moved"
+        assert old.completion_time is None or old.reason == new.reason
+    assert before.completion_time in (None, after.completion_time)
 
 
 def test_a_new_job_begins_with_its_start_its_first_attempt_and_all_objects_in_one_plan() -> None:
     begun = plan(job(), now=5)
     assert begun.begins
-    assert begun.status.started_at == "2026-05-01T12:00:05Z"
-    assert [(one.number, one.ray_job, one.finished_at) for one in begun.status.attempts] == [(1, name_of(1), None)]
+    assert begun.status.start_time == "2026-05-01T12:00:05Z"
+    assert [(one.number, one.ray_job, one.completion_time) for one in begun.status.attempts] == [(1, name_of(1), None)]
     assert begun.status.run == UID
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == name_of(1)
@@ -222,10 +222,13 @@ def test_a_new_job_begins_with_its_start_its_first_attempt_and_all_objects_in_on
     [
         pytest.param([job()], False, Reason.KUBERAY_MISSING, id="without KubeRay"),
         pytest.param([job(suspend=True)], True, Reason.SUSPENDED, id="created suspended"),
-        pytest.param([job(resources__profile="gone")], True, Reason.PROFILE_NOT_FOUND, id="without its profile"),
+        pytest.param([job(profileRef__name="gone")], True, Reason.PROFILE_NOT_FOUND, id="without its profile"),
         pytest.param([job(spec__unknown=1)], True, Reason.INVALID_MANIFEST, id="a job of another version"),
         pytest.param(
-            [job(), profile(namespaces=[{"label": "gpus"}])], True, Reason.PROFILE_FORBIDS, id="in the wrong namespace"
+            [job(), profile(namespaceSelector={"matchLabels": {"gpus": "yes"}})],
+            True,
+            Reason.PROFILE_FORBIDS,
+            id="in the wrong namespace",
         ),
     ],
 )
@@ -234,21 +237,21 @@ def test_what_may_not_run_yet_has_not_started_and_may_still_be_changed(
 ) -> None:
     waits = plan(*shown, kuberay=kuberay)
     assert (waits.apply, waits.create, waits.delete, waits.begins) == ((), None, (), False)
-    assert (waits.status.started_at, waits.status.attempts, waits.status.reason) == (None, [], reason)
+    assert (waits.status.start_time, waits.status.attempts, waits.status.reason) == (None, [], reason)
     assert (waits.again_after is not None) == (reason == Reason.KUBERAY_MISSING), "the rest is told by an event"
 
 
 def test_a_namespace_that_gets_its_label_may_use_the_profile() -> None:
-    rule = profile(namespaces=[{"label": "gpus", "values": ["yes"]}])
+    rule = profile(namespaceSelector={"matchLabels": {"gpus": "yes"}})
     assert plan(job(), rule, namespace(gpus="no")).create is None
     assert plan(job(), rule, namespace(gpus="yes")).create is not None
 
 
 RESTORED = {
     "an attempt that had begun": [attempt(seen=False)],
-    "an attempt that ran": [attempt(runningAt=at(-10))],
+    "an attempt that ran": [attempt(runningTime=at(-10))],
     "an attempt that waited to retry": [attempt(1, ended=0), attempt(2, ended=0)],
-    "a job that was suspended": [attempt(ended=0, reason="Suspended", free=True)],
+    "a job that was suspended": [attempt(ended=0, reason="Suspended", exempt=True)],
 }
 
 
@@ -262,8 +265,8 @@ def test_a_job_that_was_restored_under_another_uid_begins_its_own_run_from_its_f
     assert begun.begins
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == names.ray_job(JOB, uid, 1)
-    assert (begun.status.run, begun.status.started_at) == (uid, at(20))
-    assert [(one.number, one.finished_at) for one in begun.status.attempts] == [(1, None)]
+    assert (begun.status.run, begun.status.start_time) == (uid, at(20))
+    assert [(one.number, one.completion_time) for one in begun.status.attempts] == [(1, None)]
     assert begun.delete == ()
 
 
@@ -308,7 +311,7 @@ def test_a_run_that_reported_and_has_no_ray_job_any_more_lost_it() -> None:
 def test_while_the_api_server_knows_no_ray_jobs_none_counts_as_deleted() -> None:
     stands = plan(job(started(attempt())), kuberay=False)
     assert stands.status.reason == Reason.KUBERAY_MISSING
-    assert stands.status.attempts[0].finished_at is None
+    assert stands.status.attempts[0].completion_time is None
     assert stands.again_after is not None
     assert plan(job(started(attempt())), kuberay=True).status.attempts[0].reason == Reason.ATTEMPT_DELETED
 
@@ -381,9 +384,9 @@ SIGHTS = {
     "an attempt that ended": [job(started(attempt())), report(finished=failed(Reason.STORAGE_FAILED))],
     "a job that waits to retry": [job(started(attempt(ended=0)))],
     "a job that waits for pods that end": [job(started(attempt(ended=-100))), pod()],
-    "a suspended job": [job(started(attempt(ended=0, reason="Suspended", free=True)), suspend=True), pod()],
+    "a suspended job": [job(started(attempt(ended=0, reason="Suspended", exempt=True)), suspend=True), pod()],
     "a finished job": [job(finished("Succeeded", attempt(ended=100), ended=0)), ray_job(deployment="Complete")],
-    "a refused job": [job(resources__profile="gone")],
+    "a refused job": [job(profileRef__name="gone")],
 }
 
 
@@ -415,9 +418,9 @@ WAITS = SIGHTS | {
         ray_job(),
         pod(container=waiting("ContainerCreating")),
     ],
-    "a deadline": [job(started(attempt(runningAt=at(-7))), activeDeadlineSeconds=100), ray_job(deployment="Running")],
+    "a deadline": [job(started(attempt(runningTime=at(-7))), activeDeadlineSeconds=100), ray_job(deployment="Running")],
     "a deadline without its profile": [
-        job(started(attempt(runningAt=at(-7))), activeDeadlineSeconds=100, resources__profile="gone"),
+        job(started(attempt(runningTime=at(-7))), activeDeadlineSeconds=100, profileRef__name="gone"),
         ray_job(deployment="Running"),
     ],
     "a success that keeps nothing": [
@@ -440,7 +443,7 @@ WAITS = SIGHTS | {
 
 def _decides(shown: list[Any], now: float) -> tuple[Any, ...]:
     decided = plan(*shown, now=now)
-    ended = [one.finished_at is not None for one in decided.status.attempts]
+    ended = [one.completion_time is not None for one in decided.status.attempts]
     return decided.status.phase, decided.status.reason, ended, decided.delete, decided.create is None
 
 

@@ -21,7 +21,8 @@ spec:
   model: {uri: "hf://meta-llama/Llama-3.1-8B", revision: "0000000000000000000000000000000000000000"}
   task: {type: CausalLM}
   dataset: {uri: "s3://datasets/dialogues.jsonl", columns: {prompt: prompt, completion: completion}}
-  resources: {profile: large, workers: 8}
+  profileRef: {name: large}
+  resources: {workers: 8}
   output: {uri: "s3://models/team-a"}
 """
 PROFILE = """
@@ -166,7 +167,7 @@ def test_a_shape_that_is_not_known_is_said(model: str, words: str, tmp_path: Pat
             JOB + "---" + PROFILE.replace("large", "small"), r"named large here \(only small\)", id="another profile"
         ),
         pytest.param(
-            JOB.replace("profile: large, ", ""),
+            JOB.replace("profileRef: {name: large}", "profileRef: {}"),
             "the job names no profile, and there is none named default here",
             id="a job that names no profile",
         ),

@@ -57,7 +57,11 @@ def test_where_nothing_is_published_nothing_is_found(run: Run, store: Store) -> 
 def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
     told = publish(run, store, RECORD, tmp_path / "scratch")
     assert found(run.model_copy(update={"attempt": 2}), store) == told
-    assert (told.phase, told.started_at, told.finished_at) == ("Succeeded", RECORD.started_at, RECORD.finished_at)
+    assert (told.phase, told.start_time, told.completion_time) == (
+        "Succeeded",
+        RECORD.start_time,
+        RECORD.completion_time,
+    )
     assert [(metric.name, metric.value) for metric in told.metrics] == [*RECORD.final_metrics().items()]
     assert told.artifact is not None
     assert told.artifact.uri == f"{root.as_uri()}/executions/1/model"

@@ -25,7 +25,7 @@ def progress(step: int) -> Progress:
 
 
 def ended(reason: str | None = None) -> FineTuneJobStatus:
-    ending = Ending("run-1", started_at="2026-03-02T09:14:07Z", finished_at="2026-03-02T09:15:07Z")
+    ending = Ending("run-1", start_time="2026-03-02T09:14:07Z", completion_time="2026-03-02T09:15:07Z")
     return ending.failed(reason, "it failed") if reason else ending.succeeded()
 
 
@@ -230,8 +230,8 @@ def test_the_longest_report_is_within_the_bound() -> None:
     long = "file:///" + "ä" * 2040
     ending = Ending(
         "r" * 63,
-        started_at="2026-03-02T09:14:07Z",
-        finished_at="2026-03-02T09:15:07Z",
+        start_time="2026-03-02T09:14:07Z",
+        completion_time="2026-03-02T09:15:07Z",
         progress=progress(99),
         metrics={f"{number:064}": -1.2345678901234567e-300 for number in range(256)},
         artifact=Artifact(

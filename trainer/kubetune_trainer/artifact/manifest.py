@@ -59,8 +59,8 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         "maxLength": record.resolved.max_length,
         "steps": len(record.steps),
         "versions": record.versions,
-        "startedAt": record.started_at,
-        "finishedAt": record.finished_at,
+        "startTime": record.start_time,
+        "completionTime": record.completion_time,
     }
 
 

@@ -48,8 +48,8 @@ class _Requirement(_Part):
 
 
 class _Provenance(_Part):
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
 
 
 class _Manifest(_Part):
@@ -70,8 +70,8 @@ class Published:
     execution: int
     folder: str
     """Relative to the run's."""
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
     metrics: dict[str, float]
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
@@ -81,8 +81,8 @@ class Published:
         """The status of the job: a model that misses a requirement is kept, and the run has failed."""
         ending = Ending(
             run=self.run_id,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
+            start_time=self.start_time,
+            completion_time=self.completion_time,
             progress=progress,
             metrics=self.metrics,
             artifact=self.artifact,
@@ -119,8 +119,8 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         run_id=run.run_id,
         execution=content.execution,
         folder=folder,
-        started_at=content.provenance.started_at,
-        finished_at=content.provenance.finished_at,
+        start_time=content.provenance.start_time,
+        completion_time=content.provenance.completion_time,
         metrics={
             name: value for name in sorted(content.metrics, key=_rank) if (value := content.metrics[name]) is not None
         },
