@@ -61,8 +61,7 @@ def estimate(
     Model states: `states.py` (ZeRO, arXiv:1910.02054). Activations: `activations.py` (arXiv:2205.05198).
     Buffers: `buffers.py` (DeepSpeed's sources).
     """
-    number = 4 if precision == "FP32" else 2
-    stage = stage_that_runs(precision, stage)
+    number, stage = 4 if precision == "FP32" else 2, stage_that_runs(precision, stage)
     labels = labels_of(job_spec)
     parameters, trained = shape.parameters_for(labels), trained_parameters(shape, job_spec)
     states = model_states(
@@ -70,15 +69,14 @@ def estimate(
     )
     passes = Passes(shape, micro_batch_size, sequence_length(shape, job_spec), number)
     activations = passes.peak_bytes(kept_layers=kept_layers(shape, job_spec), language_model=labels is None)
-    reduction = Reduction(
+    buffers = Reduction(
         trained=trained,
         largest=_largest_trained(shape, job_spec),
         precision=precision,
         workers=workers,
         accumulates=job_spec.training.global_batch_size > workers * micro_batch_size,
         on_gpu=device == "cuda",
-    )
-    buffers = reduction.buffers(stage)
+    ).buffers(stage)
     whole = number * gathered(parameters, shape.embedding_matrix) if stage == 3 else 0
     return MemoryEstimate(
         weights=states.weights + whole,

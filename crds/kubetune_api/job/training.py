@@ -42,8 +42,8 @@ class Training(ApiModel):
     it: but for the random numbers of dropout, the result does not depend on how many workers share a batch."""
     micro_batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
     """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster;
-    but for the random numbers of dropout, the result is the same. Unset: in a cluster what fits the accelerator's
-    memory, where kubetune knows the model's shape; elsewhere 8."""
+    but for the random numbers of dropout, the result is the same. Unset: the largest that fits the
+    accelerator's memory; 8 on CPUs."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
     """The highest learning rate of the schedule, per optimizer step."""
     schedule: Schedule = Schedule()
