@@ -7,7 +7,8 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import ApiModel, ColumnName, Rule
-from kubetune_api.job.names import REVISION_OF_DATA, URI_RULES, DatasetUri, GitRevision, is_hub
+from kubetune_api.job.names import PINNED_DATA, URI_RULES, GitRevision, SourceUri
+from kubetune_api.schemes import HUB, scheme_of
 from kubetune_api.tables import filled, listed
 from kubetune_api.tasks import TASKS, TaskRow
 
@@ -61,9 +62,9 @@ _FORMATS = "([.](csv|jsonl)([.](gz|bz2))?|[.]parquet|[*][^./]*)$"
 DATA_RULES = (
     *URI_RULES,
     Rule(
-        cel="!self.uri.startsWith('hf://') || self.uri.startsWith('hf://datasets/')",
-        message="this is a model of the hub; a dataset is hf://datasets/owner/name/path, so add `datasets/`",
-        holds=lambda data: not is_hub(data.uri) or data.uri.startswith("hf://datasets/"),
+        cel=f"!self.uri.startsWith('{HUB}://') || self.uri.startsWith('{HUB}://datasets/')",
+        message=f"this is a model of the hub; a dataset is {HUB}://datasets/owner/name/path, so add `datasets/`",
+        holds=lambda data: scheme_of(data.uri) != HUB or data.uri.startswith(f"{HUB}://datasets/"),
         field="uri",
     ),
     Rule(
@@ -74,19 +75,14 @@ DATA_RULES = (
         holds=lambda data: re.search(_FORMATS, data.uri) is not None,
         field="uri",
     ),
-    Rule(
-        cel="self.uri.startsWith('hf://') == has(self.revision)",
-        message=REVISION_OF_DATA,
-        holds=lambda data: is_hub(data.uri) == (data.revision is not None),
-        field="revision",
-    ),
+    PINNED_DATA,
 )
 
 
 class DataSource(ApiModel):
     """A separate dataset for one split."""
 
-    uri: DatasetUri
+    uri: SourceUri
     """As `dataset.uri`; the columns are the same."""
     revision: GitRevision | None = None
     """As `dataset.revision`."""
@@ -100,7 +96,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
 class Dataset(ApiModel):
     """The labelled data, and how it is cleaned and split."""
 
-    uri: DatasetUri
+    uri: SourceUri
     """Where the data is: one file, or a pattern with `*` (`s3://bucket/reviews/*.parquet`). The names tell the format:
     `.csv`, `.jsonl` (each also `.gz` or `.bz2`), `.parquet`. For the hub, `hf://datasets/owner/name/path/*.parquet`.
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""

@@ -4,6 +4,7 @@ import math
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from kubetune_api.schemes import HUB, scheme_of
 from kubetune_trainer.records import RunRecord
 from kubetune_trainer.report import findings, text
 from kubetune_trainer.report.classes import MOST_ROWS
@@ -98,10 +99,10 @@ def _results(record: RunRecord) -> list[EvalResult]:
 
 
 def _hub_name(uri: str) -> str | None:
-    """`owner/name` of a `hf://` URI; nothing else has a name that the hub knows."""
-    if not uri.startswith("hf://"):
+    """`owner/name` of a URI of the hub; nothing else has a name that it knows."""
+    if scheme_of(uri) != HUB:
         return None
-    path = uri.removeprefix("hf://").removeprefix("datasets/").removeprefix("models/")
+    path = uri.removeprefix(f"{HUB}://").removeprefix("datasets/").removeprefix("models/")
     return "/".join(path.split("/")[:2])
 
 
