@@ -96,3 +96,8 @@ def scheme_of(uri: str) -> str:
 def scheme_texts(names: tuple[str, ...], conjunction: str = "or") -> str:
     """The schemes as URIs begin with them: "file://, s3:// or gs://"."""
     return listed((f"{name}://" for name in names), conjunction)
+
+
+def folder_forms() -> str:
+    """How a folder is named in each scheme to which a result may go: "`file:///path`, `s3://bucket/path`"."""
+    return ", ".join(f"`{name}://{SCHEMES[name].first_part or ''}/path`" for name in WRITABLE)

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from kubetune_api.base import Rule, words
 from kubetune_api.schemes import PINNED, REMOTE, SCHEMES, WRITABLE, scheme_of, scheme_texts
+from kubetune_api.tables import Matches
 from kubetune_api.uris import Use
 
 MAX_NAME_LENGTH = 37
@@ -16,19 +17,18 @@ GitRevision = Annotated[
     StringConstraints(pattern=r"^[0-9a-f]{40}$", max_length=40),
     Field(json_schema_extra=words("the full commit, 40 hexadecimal digits in lower case")),
 ]
-SourceUri = Annotated[
-    str,
-    Use.READ,
-    StringConstraints(pattern=f"^({'|'.join(SCHEMES)})://.+$", min_length=1, max_length=1024),
-    Field(json_schema_extra=words(f"a URI that starts with {scheme_texts(tuple(SCHEMES))}, then the path")),
-]
+
+
+def _uri_of(schemes: tuple[str, ...]) -> Matches:
+    return Matches(
+        lambda: f"^({'|'.join(schemes)})://.+$",
+        lambda: f"a URI that starts with {scheme_texts(schemes)}, then the path",
+    )
+
+
+SourceUri = Annotated[str, Use.READ, StringConstraints(min_length=1, max_length=1024), _uri_of(tuple(SCHEMES))]
 """Of what a run reads."""
-OutputUri = Annotated[
-    str,
-    Use.WRITE,
-    StringConstraints(pattern=f"^({'|'.join(WRITABLE)})://.+$", min_length=1, max_length=1024),
-    Field(json_schema_extra=words(f"a URI that starts with {scheme_texts(WRITABLE)}, then the path")),
-]
+OutputUri = Annotated[str, Use.WRITE, StringConstraints(min_length=1, max_length=1024), _uri_of(WRITABLE)]
 """Of what a run writes."""
 NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+from kubetune_api.formats import all_endings, format_of
 from kubetune_trainer.data.formats.csv import csv_records
 from kubetune_trainer.data.formats.jsonl import jsonl_records
 from kubetune_trainer.data.formats.parquet import parquet_records
@@ -15,15 +16,8 @@ from kubetune_trainer.records import LocalFile
 
 Records = Callable[[LocalFile, Sequence[Column]], Generator[tuple[int, Sequence[Any]]]]
 
-FORMATS: dict[str, Records] = {
-    ".csv": csv_records,
-    ".csv.gz": csv_records,
-    ".csv.bz2": csv_records,
-    ".jsonl": jsonl_records,
-    ".jsonl.gz": jsonl_records,
-    ".jsonl.bz2": jsonl_records,
-    ".parquet": parquet_records,
-}
+READERS: dict[str, Records] = {"CSV": csv_records, "JSONL": jsonl_records, "Parquet": parquet_records}
+"""By the format's name in the API's table."""
 
 
 def read(files: Iterable[LocalFile], columns: ColumnMap, field: str) -> list[Row]:
@@ -40,10 +34,11 @@ def read(files: Iterable[LocalFile], columns: ColumnMap, field: str) -> list[Row
 
 
 def _rows(file: LocalFile, columns: ColumnMap) -> Iterator[Row]:
-    records = next((reader for ending, reader in FORMATS.items() if file.uri.endswith(ending)), None)
-    if records is None:
-        raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {', '.join(FORMATS)}")
-    with closing(records(file, columns.wanted)) as found:
+    name = format_of(file.uri)
+    if name is None:
+        endings = ", ".join(all_endings())
+        raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {endings}")
+    with closing(READERS[name](file, columns.wanted)) as found:
         for line, values in found:
             yield _row(file, line, values, columns)
 
