@@ -79,7 +79,7 @@ class MemoryCase:
             },
             method={"freeze": {"embeddings": self.frozen, "bottomLayers": self.layers - 1 if self.frozen else 0}},
         )
-        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})})
+        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})}).resolved
 
     def split(self, workers: int) -> EncodedSplit:
         """Rows for every step, as long as the job allows, but for some that are padded."""
@@ -135,7 +135,9 @@ def _trained(case: MemoryCase) -> Any:
     )
     precision: Precision = "BF16" if training.precision == "BF16" else "FP32"
     stage = stage_that_runs(precision, case.stage)
-    resolved = ResolvedTraining(stage, precision, case.rows, workers, training.learning_rate, max_length=case.length)
+    resolved = ResolvedTraining(
+        stage, precision, case.rows, workers, training.peak_learning_rate, max_length=case.length
+    )
     engine = build_engine(model, training, plan, resolved, Device("cpu"))
     # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.
     Path("/proc/self/clear_refs").write_text("5")

@@ -53,7 +53,7 @@ class Case:
                 "globalBatchSize": BATCH,
                 "microBatchSize": self.micro,
                 "learningRate": 2e-2,
-                "weightDecay": 0.1,
+                "optimizer": {"weightDecay": 0.1},
                 "epochs": 1000,
                 "maxSteps": self.steps,
                 "schedule": {"type": "Linear", "warmupSteps": 2},
@@ -82,7 +82,7 @@ class Case:
             precision,
             self.micro,
             workers,
-            self.training.learning_rate,
+            self.training.peak_learning_rate,
             max_length=32,
         )
 

@@ -43,6 +43,7 @@ def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: 
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
     """
+    run = run.model_copy(update={"job": run.job.resolved})
     spec = run.job.spec
     listener.stage("Checking the output")
     credentials = StoreCredentials.of(run)
@@ -86,7 +87,7 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreC
         for name, source in sources.items()
         if source is not None
     }
-    max_length = longest_sequence(config, spec.task.max_length)
+    max_length = longest_sequence(config, spec.max_length)
     return prepare(spec, files, tokenizer, max_length), max_length
 
 

@@ -24,8 +24,8 @@ def resolve(
 ) -> tuple[ResolvedTraining, tuple[str, ...]]:
     """How the run trains, and what its author should know of that, in sentences.
 
-    `workers` are those that are asked for. `shape` is the model's, None where it cannot be told; `max_length` is the
-    longest sequence that job and model allow, in tokens.
+    The defaults of `spec` are filled in. `workers` are those that are asked for. `shape` is the model's, None where it
+    cannot be told; `max_length` is the longest sequence that job and model allow, in tokens.
     """
     count, notes = _workers(workers, hardware.gpus)
     precision = _precision(spec, hardware)
@@ -35,7 +35,7 @@ def resolve(
         precision=precision,
         micro_batch_size=spec.training.micro_batch,
         workers=count,
-        learning_rate=spec.training.learning_rate,
+        learning_rate=spec.training.peak_learning_rate,
         max_length=max_length,
     )
     is_open = asked is None or spec.training.micro_batch_size is None

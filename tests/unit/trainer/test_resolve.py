@@ -22,7 +22,7 @@ def gpus(count: int, memory: int = 80 * GIB, *, has_bf16: bool = True) -> Hardwa
 
 def spec(stage: int | None = None, **training: Any) -> FineTuneJobSpec:
     zero = {} if stage is None else {"stage": stage}
-    return spec_for("SequenceClassification", training={"globalBatchSize": 32, **training}, zero=zero)
+    return spec_for("SequenceClassification", training={"globalBatchSize": 32, **training}, zero=zero).resolved
 
 
 def resolved(job: FineTuneJobSpec, hardware: Hardware = CPU, workers: int | None = None) -> ResolvedTraining:

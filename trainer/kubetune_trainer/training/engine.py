@@ -24,7 +24,7 @@ def build_engine(
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=device.backend)
     optimizer, config = (
-        adamw(model, training, resolved.learning_rate),
+        adamw(model, training),
         deepspeed_config(
             plan,
             stage=resolved.stage,
