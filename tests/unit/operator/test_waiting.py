@@ -181,7 +181,8 @@ def test_what_a_job_waits_for(objects: list[Object], phase: str, reason: str, me
 def test_a_ray_job_that_is_suspended_without_a_queue_waits_for_whoever_did_it() -> None:
     status = plan(job(started(attempt())), ray_job(suspended=True)).status
     assert (
-        status.message == f"somebody suspended the RayJob {name_of(1)}; it continues when its spec.suspend is false again"
+        status.message
+        == f"somebody suspended the RayJob {name_of(1)}; it continues when its spec.suspend is false again"
     )
 
 
