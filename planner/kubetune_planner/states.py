@@ -36,10 +36,10 @@ class ModelStates:
 def bytes_per_parameter(precision: Precision, stage: int, state_bytes: int) -> BytesPerParameter:
     """What DeepSpeed keeps for each parameter under the trainer's configuration, which sums gradients in 32 bits.
 
-    `state_bytes` is what the optimizer keeps for it. FP32: at stage 0 torch's optimizer works on the weights themselves;
-    from stage 1 on DeepSpeed keeps a 32-bit copy of them even where they have 32 bits already. BF16: at stages 0 and 1
-    (the same there) gradients stand in both precisions; from stage 2 on those of 16 bits live in the reduction's
-    buckets only.
+    `state_bytes` is what the optimizer keeps for it. FP32: at stage 0 torch's optimizer works on the weights
+    themselves; from stage 1 on DeepSpeed keeps a 32-bit copy of them even where they have 32 bits already. BF16: at
+    stages 0 and 1 (the same there) gradients stand in both precisions; from stage 2 on those of 16 bits live in the
+    reduction's buckets only.
     """
     if precision == "FP32":
         return BytesPerParameter(weight=4, gradient=4, optimizer=state_bytes + (4 if stage else 0))
