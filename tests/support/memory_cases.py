@@ -19,8 +19,10 @@ from transformers import (
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze
+from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.model.freeze import freeze
+from kubetune_trainer.methods.freeze import freeze
+from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
@@ -77,7 +79,7 @@ class MemoryCase:
             },
             method={"freeze": {"embeddings": self.frozen, "bottomLayers": self.layers - 1 if self.frozen else 0}},
         )
-        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})})
+        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})}).resolved
 
     def split(self, workers: int) -> EncodedSplit:
         """Rows for every step, as long as the job allows, but for some that are padded."""
@@ -131,7 +133,12 @@ def _trained(case: MemoryCase) -> Any:
         epochs=STEPS,
         max_steps=STEPS,
     )
-    engine = build_engine(model, training, plan, stage=case.stage, device=Device("cpu", has_bf16=True))
+    precision: Precision = "BF16" if training.precision == "BF16" else "FP32"
+    stage = stage_that_runs(precision, case.stage)
+    resolved = ResolvedTraining(
+        stage, precision, case.rows, workers, training.peak_learning_rate, max_length=case.length
+    )
+    engine = build_engine(model, training, plan, resolved, Device("cpu"))
     # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.
     Path("/proc/self/clear_refs").write_text("5")
     Loop(engine, {"train": split}, () if case.family == "llama" else ("a", "b"), training, plan, PAD, _ignore).run()
