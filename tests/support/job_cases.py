@@ -120,7 +120,10 @@ RIGHT = (
             "spec.profileRef": {"name": "laptop"},
             "spec.resources": {"workers": 2},
             "spec.zero": {"stage": 3},
-            "spec.evaluation": {"primaryMetric": "test/f1_macro", "require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}]},
+            "spec.evaluation": {
+                "primaryMetric": "test/f1_macro",
+                "require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}],
+            },
             "spec.output": {"uri": "s3://models/team-a"},
             "spec.credentials": [{"prefix": "s3://models/", "secretName": "s3-credentials"}],
             "spec.queueName": "team-a",

@@ -76,11 +76,13 @@ def test_what_the_manifest_says_stays() -> None:
     ("edits", "metric"),
     [
         pytest.param({}, "test/accuracy", id="of the test split"),
-        pytest.param({"spec.dataset.testFraction": 0}, "validation/accuracy", id="without one, of the validation split"),
+        pytest.param({"spec.dataset.testFraction": 0}, "validation/accuracy", id="else of the validation split"),
         pytest.param(CAUSAL, "test/perplexity", id="by the task"),
-        pytest.param({"spec.evaluation.primaryMetric": "validation/loss"}, "validation/loss", id="as the manifest says"),
+        pytest.param({"spec.evaluation.primaryMetric": "validation/loss"}, "validation/loss", id="as it is said"),
         pytest.param(
-            {"spec.dataset.testFraction": 0, "spec.dataset.validationFraction": 0}, None, id="none where all is trained on"
+            {"spec.dataset.testFraction": 0, "spec.dataset.validationFraction": 0},
+            None,
+            id="none without splits",
         ),
     ],
 )
