@@ -1,5 +1,5 @@
-"""Labels and annotations for the objects of a job, beside kubetune's own: those of its profile, and those of the job that
-the profile allows.
+"""Labels and annotations for the objects of a job, beside kubetune's own: those of its profile, and those of the job
+that the profile allows.
 """
 
 from typing import Annotated, ClassVar
@@ -33,7 +33,8 @@ def is_reserved(key: str) -> bool:
 
 def _unreserved(field: str) -> Rule:
     return Rule(
-        cel=f"self.{field}.all(key, !key.matches('{_RESERVED_PATTERN}'))",
+        # An empty group is judged as a default before its own defaults are filled in.
+        cel=f"!has(self.{field}) || self.{field}.all(key, !key.matches('{_RESERVED_PATTERN}'))",
         message=f"keys of {', '.join(RESERVED)} are not passed on, for others act on them; choose a key of your own"
         " domain",
         holds=lambda group: not any(is_reserved(key) for key in getattr(group, field)),

@@ -430,26 +430,6 @@ PROFILE_RULES_BROKEN = (
         {"spec.inheritedMetadata.annotations": {"kubetune.dev/job": "a"}},
         "spec.inheritedMetadata.annotations",
     ),
-    Case(
-        "a primary metric of another task",
-        {"spec.evaluation.primaryMetric": "test/perplexity"},
-        "spec.evaluation.primaryMetric",
-    ),
-    Case(
-        "a primary metric of another task than CausalLM",
-        {**CAUSAL, "spec.evaluation.primaryMetric": "validation/accuracy"},
-        "spec.evaluation.primaryMetric",
-    ),
-    Case(
-        "a primary metric of a test split that is not there",
-        {"spec.dataset.testFraction": 0, "spec.evaluation.primaryMetric": "test/loss"},
-        "spec.evaluation.primaryMetric",
-    ),
-    Case(
-        "a primary metric of a validation split that is not there",
-        {"spec.dataset.validationFraction": 0, "spec.evaluation.primaryMetric": "validation/loss"},
-        "spec.evaluation.primaryMetric",
-    ),
     ProfileCase("In without values", {_SELECTOR: [{"key": "tier", "operator": "In"}]}, f"{_SELECTOR}[0].values"),
     ProfileCase(
         "Exists with values",
