@@ -5,7 +5,7 @@ import pytest
 from kubetune_api.reasons import REASONS, Reason
 from kubetune_api.status import Attempt
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.reconcile import MOST_ATTEMPTS_KEPT
+from kubetune_operator.jobs.attempts import MOST_ATTEMPTS_KEPT
 from kubetune_operator.jobs.verdict import running_seconds
 from support.observed_jobs import (
     UID,
