@@ -1,13 +1,22 @@
-"""The attempts of a job: how one begins, what is kept of it, what it costs, and when the next one may begin."""
+"""An attempt: how it begins, what is kept of it, how it ends, and when the next one may begin. Pure."""
 
 from datetime import datetime, timedelta
-from itertools import takewhile
+from typing import Any
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, six_digits
+from kubetune_api.status import (
+    LONGEST_EVIDENCE,
+    LONGEST_OF_ATTEMPT,
+    MOST_EVIDENCE,
+    Attempt,
+    FineTuneJobStatus,
+    Metric,
+    six_digits,
+)
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.failures import evidence_in
+from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
 from kubetune_operator.jobs.observed import JobView, Observed
 from kubetune_operator.jobs.state import JobState
 from kubetune_operator.jobs.verdict import (
@@ -23,7 +32,6 @@ from kubetune_operator.jobs.views import RayJobView
 from kubetune_operator.jobs.waiting import AttemptState
 from kubetune_operator.settings import Settings
 
-MOST_ATTEMPTS_KEPT = 64
 _LONGEST_BACKOFF = 3600
 
 
@@ -32,16 +40,6 @@ def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
     number = 1 if job.attempt is None else job.attempt.number + 1
     name = names.ray_job(job.name, job.uid, number)
     return Attempt(number=number, ray_job=name, start_time=timestamp(now), deadline_seconds=deadline)
-
-
-def kept(attempts: list[Attempt], now: datetime) -> list[Attempt]:
-    """As many as a status takes. The oldest that cost nothing goes, and leaves the time that it ran to the next one."""
-    if len(attempts) <= MOST_ATTEMPTS_KEPT:
-        return attempts
-    oldest = next(place for place, attempt in enumerate(attempts) if attempt.exempt)
-    gone, heir = attempts[oldest : oldest + 2]
-    ran = heir.ran_seconds + int(running_seconds([gone], now))
-    return [*attempts[:oldest], heir.model_copy(update={"ran_seconds": ran}), *attempts[oldest + 2 :]]
 
 
 def ray_job_of(seen: Observed, attempt: Attempt) -> RayJobView | None:
@@ -56,7 +54,7 @@ def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, 
     clusters = [cluster.uid for cluster in seen.ray_clusters if cluster.attempt == attempt.number]
     failure = provisional_failure(attempt, pods)
     headless = ray_job is not None and runs_without_head(ray_job, pods)
-    lines = dict.fromkeys([*attempt.evidence, *(line[:512] for line in evidence_in(pods))])
+    lines = dict.fromkeys([*attempt.evidence, *(line[:LONGEST_EVIDENCE] for line in evidence_in(pods))])
     return attempt.model_copy(
         update={
             "ray_job_uid": ray_job.uid if ray_job else attempt.ray_job_uid,
@@ -64,8 +62,8 @@ def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, 
             "head_gone_time": (attempt.head_gone_time or timestamp(now)) if headless else None,
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
-            "message": failure.message[:4096] if failure else None,
-            "evidence": list(lines)[:8],
+            "message": failure.message[:LONGEST_OF_ATTEMPT] if failure else None,
+            "evidence": list(lines)[:MOST_EVIDENCE],
         }
     )
 
@@ -87,22 +85,36 @@ def ended(attempt: Attempt, verdict: Verdict, now: datetime, *, exempt: bool) ->
             "head_gone_time": attempt.head_gone_time if verdict.headless else None,
             "completion_time": timestamp(now),
             "reason": verdict.reason,
-            "message": verdict.message[:4096],
+            "message": verdict.message[:LONGEST_OF_ATTEMPT],
             "exempt": exempt,
         }
     )
 
 
-def with_end(status: FineTuneJobStatus, last: Attempt, result: FineTuneJobStatus | None) -> FineTuneJobStatus:
+def with_end(job: JobView, last: Attempt, result: FineTuneJobStatus | None) -> FineTuneJobStatus:
     """The status of a job whose attempt has ended, with what its trainer said at its end."""
+    status = job.status
     return status.model_copy(
         update={
             "attempts": [*status.attempts[:-1], last],
             "progress": (result.progress if result else None) or status.progress,
             "workers": None,
-            **({"metrics": _for_people(result.metrics), "artifact": result.artifact} if result else {}),
+            "ready_workers": None,
+            **(_results(job, result) if result else {}),
         }
     )
+
+
+def _results(job: JobView, result: FineTuneJobStatus) -> dict[str, Any]:
+    """What the trainer reported of its model, as a status shows it."""
+    metrics, name = _for_people(result.metrics), job.job.spec.primary_metric
+    primary = next((metric for metric in metrics if metric.name == name), None)
+    return {
+        "metrics": metrics,
+        "primary_metric": primary,
+        "artifact": result.artifact,
+        "resolved": result.resolved or job.status.resolved,
+    }
 
 
 def _for_people(metrics: list[Metric]) -> list[Metric]:
@@ -128,16 +140,6 @@ def when_to_look(
         left = attempt.deadline_seconds - running_seconds([*seen.job.status.attempts[:-1], attempt], now)
         moments.append(now + timedelta(seconds=left))
     return min((max(1.0, (at - now).total_seconds()) for at in moments), default=None)
-
-
-def failed_attempts(status: FineTuneJobStatus) -> int:
-    """How many attempts ended and count."""
-    return sum(not attempt.exempt for attempt in status.attempts if attempt.completion_time)
-
-
-def exempt_in_a_row(status: FineTuneJobStatus) -> int:
-    """How often the last attempts lost their hardware, one after the other."""
-    return len(list(takewhile(lambda attempt: attempt.exempt, reversed(status.attempts))))
 
 
 def next_at(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> datetime:

@@ -11,9 +11,7 @@ from kubetune_api.status import Attempt, FineTuneJobStatus, Phase
 from kubetune_api.times import timestamp
 from kubetune_operator.jobs.attempts import (
     ended,
-    failed_attempts,
     final_message,
-    kept,
     new_attempt,
     next_at,
     ray_job_of,
@@ -26,13 +24,14 @@ from kubetune_operator.jobs.attempts import (
 from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
+from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
 from kubetune_operator.jobs.objects.access import accounts, reporting
 from kubetune_operator.jobs.objects.network import network_policies
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
 from kubetune_operator.jobs.objects.run import run_config
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, in_state, ray_jobs, ref_of
-from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve
+from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import JobState, finished, with_state
 from kubetune_operator.jobs.verdict import Verdict, verdict_on
 from kubetune_operator.jobs.views import RayJobView
@@ -74,13 +73,13 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
 
 def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime) -> JobPlan:
     status, attempt = seen.job.status, new_attempt(seen.job, resolved.deadline, now)
-    begun = status.model_copy(
+    begun = with_attempt(status, attempt, now).model_copy(
         update={
             "start_time": status.start_time or timestamp(now),
             "run": seen.job.uid,
-            "attempts": kept([*status.attempts, attempt], now),
             "progress": None,
             "metrics": [],
+            "primary_metric": None,
             "artifact": None,
         }
     )
@@ -94,7 +93,8 @@ def _create(
     state = JobState("Pending", Reason.STARTING, f"attempt {attempt.number} is being created")
     if status.reason == Reason.CREATION_REFUSED:  # until it is no longer refused
         state = JobState("Pending", Reason.CREATION_REFUSED, status.message or "")
-    status = status.model_copy(update={"workers": f"0/{resolved.workers}"})
+    chosen = {"workers": resolved.workers, "ready_workers": 0, "resolved": settings_of(resolved)}
+    status = status.model_copy(update=chosen)
     return Plan(
         with_state(status, state, seen.job.generation, now),
         apply=(*_support(seen, resolved, settings), run_config(seen.job, resolved, attempt.number)),
@@ -195,7 +195,8 @@ def _goes_on(
         update={
             "attempts": [*seen.job.status.attempts[:-1], attempt],
             "progress": report.progress if report else None,
-            "workers": f"{min(workers_ready(seen.pods_of(attempt.number)), workers)}/{workers}",
+            "workers": workers,
+            "ready_workers": min(workers_ready(seen.pods_of(attempt.number)), workers),
         }
     )
     job_state = JobState(_phase(state), state.reason, state.message, admitted=state.admitted)
@@ -214,9 +215,9 @@ def _phase(state: AttemptState) -> Phase:
 def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime) -> JobPlan:
     """The attempt is over: the job too, or another attempt follows."""
     reason, message = verdict.reason, verdict.message
-    follows = policy(reason, [earlier.reason for earlier in seen.job.status.attempts[:-1]])
+    follows = policy(reason, earlier_reasons(seen.job.status))
     last = ended(attempt, verdict, now, exempt=follows.exempt and verdict.failure is not None)
-    status = with_end(seen.job.status, last, verdict.result)
+    status = with_end(seen.job, last, verdict.result)
     if verdict.failure is None:
         return over(seen, status, JobState("Succeeded", reason, message), now)
     if reason == Reason.SUSPENDED:
