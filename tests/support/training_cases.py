@@ -10,10 +10,13 @@ import torch.distributed as dist
 from safetensors import safe_open
 
 from kubetune_api.families import FAMILIES
-from kubetune_api.job import Freeze, Training
+from kubetune_api.job import FineTuneJobSpec, Freeze, Training
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.model.freeze import freeze
 from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.causal import Vocabulary
+from kubetune_trainer.tasks.classification import Labels
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine, whole_state
@@ -43,7 +46,7 @@ class Case:
         return not FAMILIES[self.family].decoder
 
     @property
-    def training(self) -> Training:
+    def spec(self) -> FineTuneJobSpec:
         """The settings, without any that would hide a difference."""
         return spec_for(
             "SequenceClassification" if self.classifies else "CausalLM",
@@ -58,7 +61,12 @@ class Case:
                 "maxGradientNorm": 0.3,
                 "precision": "BF16" if self.bf16 else "FP32",
             },
-        ).training
+        )
+
+    @property
+    def training(self) -> Training:
+        """How it is trained."""
+        return self.spec.training
 
     @property
     def splits(self) -> dict[str, EncodedSplit]:
@@ -125,7 +133,9 @@ def _train(case: Case) -> Trained:
     freeze(model, base, FAMILIES[case.family], Freeze(embeddings=case.freeze_embeddings))
     engine = build_engine(model, training, plan, stage=case.stage, device=Device("cpu", has_bf16=True))
     records: list[StepRecord | EvaluationRecord] = []
-    Loop(engine, splits, LABELS if case.classifies else (), training, plan, PAD, records.append).run()
+    task = task_of(case.spec)
+    space = Labels(LABELS) if case.classifies else Vocabulary()
+    Loop(engine, task, splits, space, training, plan, PAD, records.append).run()
     state = whole_state(engine)
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state else frozenset()

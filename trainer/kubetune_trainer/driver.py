@@ -27,6 +27,7 @@ from kubetune_trainer.report import render_card, render_report, write_metrics
 from kubetune_trainer.storage.credentials import Credentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
 from kubetune_trainer.training.zero import stage_for
@@ -78,7 +79,7 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: Creden
         for name, source in sources.items()
         if source is not None
     }
-    return prepare(spec, files, tokenizer, longest_sequence(config, spec.task.max_length))
+    return prepare(task_of(spec), spec, files, tokenizer, longest_sequence(config, spec.task.max_length))
 
 
 def _task(
@@ -135,8 +136,9 @@ def _verify(store: Store, run: Run, base: PretrainedModel, trained: TrainedModel
             base=base.folder,
             base_names=trained.base_names,
             frozen=trained.frozen,
-            may_stay=trained.may_stay,
+            may_be_unchanged=trained.may_be_unchanged,
         ),
+        task_of(run.job.spec).model_class(),
     )
 
 

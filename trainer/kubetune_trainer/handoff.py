@@ -43,7 +43,7 @@ class TrainedModel:
     shapes: dict[str, tuple[int, ...]]
     """Every tensor that was uploaded."""
     frozen: frozenset[str]
-    may_stay: frozenset[str]
+    may_be_unchanged: frozenset[str]
     """Trained tensors that may yet equal the base model's."""
     base_names: dict[str, str]
     parameters: int

@@ -13,22 +13,24 @@ from kubetune_trainer.artifact.reopen import stored_shapes
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import TrainedModel, WorkerTask
-from kubetune_trainer.model.freeze import may_stay
+from kubetune_trainer.model.freeze import may_be_unchanged
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
 from kubetune_trainer.storage.credentials import Credentials
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine, whole_state
 from kubetune_trainer.training.loop import Loop
-from kubetune_trainer.training.metrics import judge
+from kubetune_trainer.training.requirements import check_requirements
 
 
 def train_rank(task: WorkerTask) -> TrainedModel | None:
     """Trains this rank's share. Rank 0 returns the result."""
     spec = task.run.job.spec
+    learned = task_of(spec)
     first = dist.get_rank() == 0
     device = detect()
     context = ray.train.get_context()
@@ -39,7 +41,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
-    loaded = load_model(folder, spec, data.labels, tokenizer)
+    loaded = load_model(folder, spec, learned, data.space, tokenizer)
     torch.manual_seed(spec.training.seed + dist.get_rank())
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     trained = sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
@@ -50,19 +52,19 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         namespace=metadata.namespace, name=metadata.name, attempt=task.run.attempt, worker=dist.get_rank()
     )
 
-    def report(record: StepRecord | EvaluationRecord) -> None:
+    def keep(record: StepRecord | EvaluationRecord) -> None:
         records.append(record)
         if isinstance(record, StepRecord):
             show(record)
         if first:
             task.board.post.remote(record)
 
-    Loop(engine, data.splits, data.labels, spec.training, task.plan, tokenizer.pad_token_id, report).run()
+    Loop(engine, learned, data.splits, data.space, spec.training, task.plan, tokenizer.pad_token_id, keep).run()
     state = whole_state(engine)
     if not first:
         return None
     evaluations = tuple(record for record in records if isinstance(record, EvaluationRecord))
-    requirements = judge(
+    requirements = check_requirements(
         spec.evaluation.require,
         {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()},
     )
@@ -74,7 +76,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         precision="BF16" if device.bf16(spec.training.precision) else "FP32",
         shapes=shapes,
         frozen=loaded.frozen - loaded.model.all_tied_weights_keys.keys(),
-        may_stay=may_stay(loaded.model, bf16=device.bf16(spec.training.precision)),
+        may_be_unchanged=may_be_unchanged(loaded.model, bf16=device.bf16(spec.training.precision)),
         base_names=loaded.base_names,
         parameters=parameters,
         trained_parameters=trained,

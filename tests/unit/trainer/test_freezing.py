@@ -9,7 +9,7 @@ from kubetune_api.job import Freeze
 from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.freeze import freeze, may_stay
+from kubetune_trainer.model.freeze import freeze, may_be_unchanged
 from support.tiny_models import CONFIGS, tiny_model
 
 # The names of the parameters below the first layer, in each family's own words.
@@ -111,10 +111,10 @@ def test_a_model_that_cannot_learn_the_task_is_refused(model_type: str, task: st
     assert str(caught.value) == message
 
 
-def test_biases_of_keys_may_stay_and_in_bfloat16_every_vector_may() -> None:
+def test_biases_of_keys_may_be_unchanged_and_in_bfloat16_every_vector_may() -> None:
     model = tiny_model("bert", labels=2)
     frozen_of(model, "bert", bottom_layers=1)
     keys = {f"bert.encoder.layer.{layer}.attention.self.key.bias" for layer in (1, 2)}
-    assert may_stay(model, bf16=False) == keys
+    assert may_be_unchanged(model, bf16=False) == keys
     vectors = {name for name, parameter in model.named_parameters() if parameter.ndim == 1 and parameter.requires_grad}
-    assert may_stay(model, bf16=True) == vectors
+    assert may_be_unchanged(model, bf16=True) == vectors

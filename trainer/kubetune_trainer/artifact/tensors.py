@@ -22,7 +22,7 @@ class Expectation:
     """The base model's name for each tensor that came from it; a tensor without one is new."""
     frozen: frozenset[str] = frozenset()
     """Tensors that must be there and be the base model's, bit for bit; of tied ones, the one that is stored."""
-    may_stay: frozenset[str] = frozenset()
+    may_be_unchanged: frozenset[str] = frozenset()
     """Trained tensors that no gradient may have reached, so that they may equal the base model's."""
 
 
@@ -99,7 +99,7 @@ class TensorCheck:
                 yield f"the frozen tensor {name} differs from the base model's"
         elif not same:
             self.changed += 1
-        elif name not in self.expected.may_stay:
+        elif name not in self.expected.may_be_unchanged:
             self.unchanged.append(name)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from kubetune_api.status import Reason
 from kubetune_trainer.artifact.listing import walk
@@ -35,10 +36,13 @@ class Verification:
     size_bytes: int
 
 
-def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation) -> Verification:
+def verify(
+    store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation, model_class: Any
+) -> Verification:
     """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
 
-    `files` are all that was uploaded there, their names relative to the store. One file is on this machine's disk and
+    `files` are all that was uploaded there, their names relative to the store; `model_class` is the auto class of
+    transformers that opens it. One file is on this machine's disk and
     one tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every error.
     """
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected) as tensors:
@@ -46,7 +50,7 @@ def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Exp
         for file in files:
             errors += _file_errors(store, file, Path(scratch), tensors)
         errors += tensors.finish()
-        errors += _format_errors(Path(scratch), files, expected)
+        errors += _format_errors(Path(scratch), files, expected, model_class)
     if errors:
         raise _failed(store.uri(folder), errors)
     return Verification(
@@ -82,7 +86,9 @@ def _file_errors(store: Store, file: StoredFile, scratch: Path, tensors: TensorC
     return errors
 
 
-def _format_errors(scratch: Path, files: Sequence[StoredFile], expected: Expectation) -> Iterator[str]:
+def _format_errors(
+    scratch: Path, files: Sequence[StoredFile], expected: Expectation, model_class: Any
+) -> Iterator[str]:
     """Whether what lies beside the weights is there and lets others load them."""
     names = {file.name.rpartition("/")[2] for file in files}
     config, tokenizer = "config.json" in names, bool(names & set(_TOKENIZER_FILES))
@@ -91,7 +97,7 @@ def _format_errors(scratch: Path, files: Sequence[StoredFile], expected: Expecta
     if not tokenizer:
         yield "no tokenizer was written"
     if config and tokenizer and (scratch / "config.json").exists():
-        yield from opening_errors(scratch, expected.shapes)
+        yield from opening_errors(scratch, expected.shapes, model_class)
 
 
 def _failed(uri: str, errors: list[str]) -> RunError:

@@ -27,7 +27,7 @@ def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) ->
     return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
 
 
-def may_stay(model: nn.Module, *, bf16: bool) -> frozenset[str]:
+def may_be_unchanged(model: nn.Module, *, bf16: bool) -> frozenset[str]:
     """The trained parameters that a short run may leave bit for bit as they were.
 
     A bias of the keys moves no softmax, so its gradient is zero but for rounding. In bfloat16 a norm's weight of 1.0
