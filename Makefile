@@ -50,7 +50,7 @@ test-cluster: setup ## Those of them that ask Kubernetes
 servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
 	@python tests/servers/build.py
 
-cluster-control-plane: setup ## Keeps a control plane with KubeRay and our CRDs, and a node that is played, until Ctrl-C
+cluster-control-plane: setup ## Keeps a control plane with KubeRay and our CRDs, and a simulated node, until Ctrl-C
 	@PYTHONPATH=tests python tests/servers/control_plane.py
 
 cluster-build: setup ## Builds ahead of time what that cluster needs besides the servers: images, programs of a node

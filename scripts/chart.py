@@ -34,8 +34,9 @@ def closed(schema: Schema) -> Schema:
     if "properties" in kept:
         below = {name: closed(part) for name, part in kept["properties"].items()}
         kept |= {"properties": below, "additionalProperties": False}
-    if "items" in kept:
-        kept["items"] = closed(kept["items"])
+    for part in ("items", "additionalProperties"):
+        if isinstance(kept.get(part), dict):
+            kept[part] = closed(kept[part])
     return kept
 
 

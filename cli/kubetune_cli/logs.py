@@ -121,7 +121,7 @@ class Reader:
         """Whether no further pod is to come."""
         attempts = {attempt.number: attempt for attempt in job.status.attempts}
         asked_for = attempts.get(self.wanted.attempt or 0)
-        return job.ended or (asked_for is not None and asked_for.finished_at is not None)
+        return job.ended or (asked_for is not None and asked_for.completion_time is not None)
 
     def _follow_pod(self, pod: Pod, job: Job) -> None:
         """Writes the log of a pod to its end, taking up a connection that breaks where it broke."""
@@ -163,12 +163,12 @@ def absence(job: Job, pods: Sequence[Pod], wanted: Wanted) -> str:
     record = next((attempt for attempt in job.status.attempts if attempt.number == number), None)
     if record is None and not there:
         return f"{job.name} has no attempt {number}; the last one is {newest}."
-    if record is None or record.finished_at is None:
+    if record is None or record.completion_time is None:
         return f"Attempt {number} of {job.name} has no {wanted.role} pod now; -f waits for it. {job.state}"
     gone = f"its {wanted.role} pod is gone" if there else "its pods are gone"
     why = f"{record.reason or 'unknown'}: {(record.message or 'nobody saw why').rstrip('.')}"
     report = f"the report is at {job.status.artifact.report_uri}" if job.status.artifact else "there is no report"
-    return f"Attempt {number} of {job.name} ended at {record.finished_at}: {why}; {gone}; {report}."
+    return f"Attempt {number} of {job.name} ended at {record.completion_time}: {why}; {gone}; {report}."
 
 
 def _title(pod: Pod) -> str:

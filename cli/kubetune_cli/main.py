@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kubetune_api.job import FineTuneJob
+from kubetune_api.manifest import Manifest
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli import validate as validation
 from kubetune_cli.cluster_commands import logs, report, status
@@ -147,20 +148,30 @@ def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob 
     if manifest.errors:
         validation.print_errors(manifest.errors, errors)
         return "\n".join(str(error) for error in manifest.errors)
-    if len(manifest.jobs) != 1:
-        error = (
-            f"{validation.name_of(file)}: a run takes one FineTuneJob, and there are {len(manifest.jobs)};"
-            " put each into a file of its own"
-        )
+    if error := _why_not_one(manifest, validation.name_of(file)):
         errors.print(error, highlight=False, markup=False)
         return error
-    profile = manifest.jobs[0].spec.resources.profile
+    profile = manifest.jobs[0].spec.profile_ref.name
     if profile is not None and profile not in [known.metadata.name for known in manifest.profiles]:
         console.print(
             f"note: profile {profile} is not in this manifest, so it sets no limits here", highlight=False, markup=False
         )
     folder = Path.cwd() if file == validation.STANDARD_INPUT else file.resolve().parent
     return resolve_relative_uris(manifest.jobs[0], folder)
+
+
+def _why_not_one(manifest: Manifest, file: str) -> str | None:
+    """Why a manifest without errors cannot be run; None if it can."""
+    if len(manifest.jobs) != 1:
+        return (
+            f"{file}: a run takes one FineTuneJob, and there are {len(manifest.jobs)}; put each into a file of its own"
+        )
+    if manifest.jobs[0].metadata.name in manifest.generated_names:
+        return (
+            f"{file}: metadata.generateName: only an API server makes a name of it; give the job a name, as"
+            " --set metadata.name=reviews-1"
+        )
+    return None
 
 
 def main() -> None:

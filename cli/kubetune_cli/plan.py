@@ -15,7 +15,7 @@ from kubetune_api.quantity import amount, is_quantity
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli.validate import STANDARD_INPUT, load, name_of
 from kubetune_planner.catalogue import shape_of
-from kubetune_planner.plan import Accelerator, Plan, Refusal, gib, plan
+from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
 from kubetune_planner.shape import ModelShape
 
 _CONFIG = "config.json"
@@ -40,7 +40,7 @@ class CannotPlanError(Exception):
 
 def plan_file(
     file: Path, profile_file: Path | None, *, accelerator_memory: str | None, config: Path | None
-) -> Plan | Refusal:
+) -> TrainingPlan | Refusal:
     """Plans the one job of a manifest. CannotPlanError says what is missing.
 
     The accelerator is the profile's, from `profile_file` or the manifest itself, or one of `accelerator_memory`: a
@@ -59,16 +59,16 @@ def plan_file(
     return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
 
 
-def print_plan(planned: Plan | Refusal, console: Console) -> None:
+def print_plan(planned: TrainingPlan | Refusal, console: Console) -> None:
     """A line for every stage that was considered, and the verdict in a sentence."""
-    chosen = planned.stage if isinstance(planned, Plan) else None
+    chosen = planned.stage if isinstance(planned, TrainingPlan) else None
     table = Table(title="GiB on each worker", title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("ZeRO", no_wrap=True)
     for title in ("batch", *_PARTS.values(), "total"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("fits", no_wrap=True)
     for row in planned.candidates:
-        sizes = [*(getattr(row.need, part) for part in _PARTS), row.need.total]
+        sizes = [*(getattr(row.memory, part) for part in _PARTS), row.memory.total]
         verdict = "chosen" if row.stage == chosen else "yes" if row.fits else "no"
         table.add_row(
             str(row.stage),
@@ -90,28 +90,28 @@ def _read(file: Path) -> Manifest:
     return manifest
 
 
-def _accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory: str | None) -> Accelerator:
+def _accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory: str | None) -> AcceleratorSpec:
     name = profile_name(job)
     profile = next((profile for profile in profiles if profile.metadata.name == name), None)
     described = profile.spec.accelerator if profile else None
     if memory is not None:
-        return Accelerator("the accelerator", _bytes(memory), has_bf16=described.bf16 if described else True)
+        return AcceleratorSpec("the accelerator", _bytes(memory), has_bf16=described.bf16 if described else True)
     if described is None:
         raise CannotPlanError(
             f"{_why_no_accelerator(job, profiles)}, so the memory to plan for is not known; give the memory of one"
             " accelerator, as --memory 80Gi, or by --profile the file of a profile with spec.accelerator.memory"
         )
-    return Accelerator(f"the accelerator of profile {name}", int(amount(described.memory)), has_bf16=described.bf16)
+    return AcceleratorSpec(f"the accelerator of profile {name}", int(amount(described.memory)), has_bf16=described.bf16)
 
 
 def _why_no_accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...]) -> str:
     name, known = profile_name(job), [profile.metadata.name for profile in profiles]
     if name in known:
-        return f"spec.resources.profile: profile {name} has no accelerator"
+        return f"spec.profileRef.name: profile {name} has no accelerator"
     others = f" (only {', '.join(known)})" if known else ""
-    if job.spec.resources.profile is None:
-        return f"spec.resources.profile: the job names no profile, and there is none named {name} here{others}"
-    return f"spec.resources.profile: there is no FineTuneProfile named {name} here{others}"
+    if job.spec.profile_ref.name is None:
+        return f"spec.profileRef.name: the job names no profile, and there is none named {name} here{others}"
+    return f"spec.profileRef.name: there is no FineTuneProfile named {name} here{others}"
 
 
 def _bytes(memory: str) -> int:

@@ -106,7 +106,7 @@ def detail(state: dict[str, Any]) -> str:
 def line_for(event: dict[str, Any]) -> str | None:
     """The line of an event that deserves one."""
     match event["event"]:
-        case "phase":
+        case "stage":
             return f"• {event['text']}"
         case "note":
             return f"  note: {event['text']}"

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from kubetune_api.job import CLUSTER_FIELDS, FineTuneJob, FineTuneJobSpec
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
-from kubetune_api.status import USER_REASONS, Condition, FineTuneJobStatus, Reason
+from kubetune_api.status import Condition, FineTuneJobStatus
 from kubetune_api.times import timestamp
 from kubetune_cli.places import log_file
 from kubetune_cli.progress import view_for
@@ -38,7 +39,7 @@ class Finished:
         """0 succeeded, 1 failed or missed a requirement, 2 the manifest or its data is wrong."""
         if self.status.phase == "Succeeded":
             return SUCCEEDED
-        return INVALID if failure_of(self.status).reason in USER_REASONS else FAILED
+        return INVALID if failure_of(self.status).reason in INPUT_REASONS else FAILED
 
 
 def failure_of(status: FineTuneJobStatus) -> Condition:
@@ -93,7 +94,7 @@ def cluster_note(spec: FineTuneJobSpec) -> str | None:
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
-    started_at = _now()
+    start_time = _now()
     try:
         with trainer(run_file, log, run_file.parent) as events, view_for(console) as view:
             for event in events:
@@ -101,12 +102,12 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTun
                     return FineTuneJobStatus.model_validate(event["status"])
                 view.show(event)
     except KeyboardInterrupt:
-        return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, started_at)
-    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", started_at)
+        return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, start_time)
+    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", start_time)
 
 
-def _ended(run_id: str, reason: str, message: str, started_at: str) -> FineTuneJobStatus:
-    return Ending(run_id, started_at=started_at, finished_at=_now()).failed(reason, message)
+def _ended(run_id: str, reason: str, message: str, start_time: str) -> FineTuneJobStatus:
+    return Ending(run_id, start_time=start_time, completion_time=_now()).failed(reason, message)
 
 
 def _now() -> str:

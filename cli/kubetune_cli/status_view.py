@@ -9,13 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Metric, Progress
+from kubetune_api.metrics import SPLITS
+from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress
+from kubetune_api.tasks import TASKS
 from kubetune_cli.jobs import Job
 from kubetune_cli.text import age, elide, paragraphs, printable
 
 _STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Running": "bold cyan"}
-_HEADLINES = ("test/accuracy", "test/perplexity", "validation/accuracy", "validation/perplexity")
-"""The metric that the table shows: the first of these that there is."""
 _MESSAGE = 80
 """Characters of a message that the table shows."""
 
@@ -48,8 +48,10 @@ def _cells(job: Job, now: datetime) -> list[Text]:
 
 
 def _headline(metrics: Sequence[Metric]) -> str:
+    """What a task's model is judged by, on the test split or else on the validation split."""
     values = {metric.name: metric.value for metric in metrics}
-    name = next((name for name in _HEADLINES if name in values), None)
+    names = (f"{split}/{task.headline[0]}" for split in reversed(SPLITS) for task in TASKS.values())
+    name = next((name for name in names if name in values), None)
     return f"{name.partition('/')[2]} {values[name]:.4f}" if name else ""
 
 
@@ -60,7 +62,7 @@ def whole(job: Job, now: datetime) -> RenderableType:
     if status.progress is not None:
         parts.append(_bar(status.progress, ended=job.ended))
     parts.append(_indent(_facts(job, now)))
-    parts += _section("conditions", [_conditions(status.conditions, now)] if status.conditions else [])
+    parts += _section("conditions", [_conditions(status, now)] if status.conditions else [])
     parts += _section("attempts", [line for attempt in status.attempts for line in _attempt(attempt, now)])
     values = [(metric.name, f"{metric.value:.4f}") for metric in status.metrics]
     parts += _section("metrics", [_pairs(values)] if values else [])
@@ -86,8 +88,8 @@ def _facts(job: Job, now: datetime) -> RenderableType:
         (name, value)
         for name, value in (
             ("workers", status.workers),
-            ("started", _moment(status.started_at, now)),
-            ("ended", _moment(status.finished_at, now)),
+            ("started", _moment(status.start_time, now)),
+            ("ended", _moment(status.completion_time, now)),
             ("run", status.run),
         )
         if value
@@ -117,22 +119,26 @@ def _speed(progress: Progress, *, ended: bool = False) -> str:
     return "  ".join(words)
 
 
-def _conditions(conditions: Sequence[Condition], now: datetime) -> RenderableType:
+def _conditions(status: FineTuneJobStatus, now: datetime) -> RenderableType:
+    """A table; a sentence that several conditions have, or the status itself, is there once."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("type", "status", "reason", "since"):
         table.add_column(title, no_wrap=True)
     table.add_column("message")
-    for found in conditions:
+    shown = {status.message}
+    for found in status.conditions:
+        message = "" if found.message in shown else found.message
+        shown.add(found.message)
         since = _age(found.last_transition_time, now)
-        table.add_row(*map(_text, (found.type, found.status, found.reason, since, found.message)))
+        table.add_row(*map(_text, (found.type, found.status, found.reason, since, message)))
     return table
 
 
 def _attempt(attempt: Attempt, now: datetime) -> list[RenderableType]:
-    began, free = _moment(attempt.started_at, now), ", which costs no attempt" if attempt.free else ""
-    if attempt.finished_at is None:
+    began, exempt = _moment(attempt.start_time, now), ", which costs no attempt" if attempt.exempt else ""
+    if attempt.completion_time is None:
         return [_text(f"{attempt.number}  began {began}")]
-    ended = f"ended {_moment(attempt.finished_at, now)}: {attempt.reason or 'for an unknown reason'}{free}"
+    ended = f"ended {_moment(attempt.completion_time, now)}: {attempt.reason or 'for an unknown reason'}{exempt}"
     lines: list[RenderableType] = [_text(f"{attempt.number}  began {began}, {ended}")]
     lines += _indented(attempt.message or "")
     return lines + [_indent(_text(f"- {seen}")) for seen in attempt.evidence]

@@ -4,7 +4,7 @@ A cross-field rule is stated once, as a `Rule`: its CEL expression goes into the
 judges the same thing here, so `kubetune validate` and `kubectl apply` cannot disagree by neglect.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Annotated, Any, ClassVar, Self
@@ -46,14 +46,24 @@ def words(what: str) -> dict[str, Any]:
 
 
 WORDS_KEY = "x-kubetune-words"
+KEYS_KEY = "x-kubetune-keys"
 RULES_KEY = "x-kubernetes-validations"
+
+
+def rules_of(model: type["ApiModel"]) -> Iterator[Rule]:
+    """The rules of a model, those included that follow from the rows of a table as it is now."""
+    for each in model.rules:
+        if isinstance(each, Rule):
+            yield each
+        else:
+            yield from each()
 
 
 def _with_rules(schema: dict[str, Any], model: type["ApiModel"]) -> None:
     """Puts the rules of a model into its JSON schema, in the form that a CRD wants."""
     rules = [
         {"rule": rule.cel, "message": rule.message} | ({"fieldPath": f".{rule.field}"} if rule.field else {})
-        for rule in model.rules
+        for rule in rules_of(model)
         if rule.cel is not None
     ]
     if rules:
@@ -74,11 +84,12 @@ class ApiModel(BaseModel):
         json_schema_extra=_with_rules,
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    rules: ClassVar[tuple[Rule | Callable[[], Iterable[Rule]], ...]] = ()
+    """Rules, and functions that make rules from a table's rows."""
 
     @model_validator(mode="after")
     def _judge_rules(self) -> Self:
-        broken = [rule for rule in self.rules if not rule.holds(self)]
+        broken = [rule for rule in rules_of(type(self)) if not rule.holds(self)]
         if broken:
             raise ValidationError.from_exception_data(
                 type(self).__name__,

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from kubetune_api.base import GROUP, RULES_KEY, VERSION, WORDS_KEY, ApiModel
+from kubetune_api.base import GROUP, KEYS_KEY, RULES_KEY, VERSION, WORDS_KEY, ApiModel
 from kubetune_api.job import CHANGEABLE_FIELDS, MAX_NAME_LENGTH, FineTuneJob, FineTuneJobSpec
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.schema import Schema, structural_schema
@@ -73,7 +73,7 @@ def _stays(field: FieldInfo) -> str:
 
 
 FIXED_ONCE_STARTED = {
-    "rule": "!has(oldSelf.status) || !has(oldSelf.status.startedAt) || ("
+    "rule": "!has(oldSelf.status) || !has(oldSelf.status.startTime) || ("
     + " && ".join(
         _stays(field) for name, field in FineTuneJobSpec.model_fields.items() if name not in CHANGEABLE_FIELDS
     )
@@ -186,11 +186,12 @@ def _column(column: Column) -> dict[str, Any]:
 
 def _for_server(schema: Schema) -> Schema:
     """A copy without what only our own sentences need."""
-    copy = {key: value for key, value in schema.items() if key != WORDS_KEY}
+    copy = {key: value for key, value in schema.items() if key not in (WORDS_KEY, KEYS_KEY)}
     if "properties" in schema:
         copy["properties"] = {name: _for_server(below) for name, below in schema["properties"].items()}
-    if "items" in schema:
-        copy["items"] = _for_server(schema["items"])
+    for part in ("items", "additionalProperties"):
+        if part in schema:
+            copy[part] = _for_server(schema[part])
     return copy
 
 

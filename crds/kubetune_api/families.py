@@ -13,7 +13,7 @@ class Family:
     """One architecture, by transformers' model type."""
 
     names: dict[str, str]
-    """What config.json calls a size of ours."""
+    """What config.json calls a size of ours; `embedding` where the embeddings may be narrower than the layers."""
     embeddings: tuple[str, ...]
     """The modules of the base model that turn tokens into vectors; not every size of the family has all of them."""
     layers: str
@@ -36,6 +36,8 @@ class Family:
     """The head of a classifier: one matrix without a bias, or a dense layer and then one with a bias."""
     dropouts: int = 2
     """Dropouts of one layer that keep a mask."""
+    widening: int | None = None
+    """How many times wider the feed-forward part is than the layers, where config.json does not say."""
 
 
 _BERT_NAMES = {
@@ -65,6 +67,7 @@ _GPT2_NAMES = _BERT_NAMES | {
     "activation": "activation_function",
     "dropout": "resid_pdrop",
 }
+_ELECTRA_NAMES = _BERT_NAMES | {"embedding": "embedding_size"}
 # RoBERTa counts positions from the padding token's index plus one.
 _ROBERTA = Family(_BERT_NAMES, ("embeddings",), "encoder.layer", position_offset=2, token_types=2, pooler=True)
 _LLAMA = Family(
@@ -82,11 +85,11 @@ _LLAMA = Family(
 FAMILIES = {
     "bert": Family(_BERT_NAMES, ("embeddings",), "encoder.layer", token_types=2, pooler=True),
     # The smaller sizes widen their embeddings to the width of the layers.
-    "electra": Family(_BERT_NAMES, ("embeddings", "embeddings_project"), "encoder.layer", token_types=2),
+    "electra": Family(_ELECTRA_NAMES, ("embeddings", "embeddings_project"), "encoder.layer", token_types=2),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "distilbert": Family(_DISTILBERT_NAMES, ("embeddings",), "transformer.layer", dropouts=1),
-    "gpt2": Family(_GPT2_NAMES, ("wte", "wpe"), "h", decoder=True, head="linear"),
+    "gpt2": Family(_GPT2_NAMES, ("wte", "wpe"), "h", decoder=True, head="linear", widening=4),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": Family(

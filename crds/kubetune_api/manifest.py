@@ -1,6 +1,7 @@
 """From the text of a manifest to its jobs and profiles, or to all its errors at once."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from pydantic import ValidationError
 from kubetune_api.base import API_VERSION
 from kubetune_api.errors import FieldError, show
 from kubetune_api.errors import Path as FieldPath
-from kubetune_api.job import FineTuneJob
+from kubetune_api.foreign import answer, trainer_of
+from kubetune_api.job import MAX_NAME_LENGTH, FineTuneJob
 from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
 from kubetune_api.profile import FineTuneProfile, violations
-from kubetune_api.schema import Schema, structural_schema
+from kubetune_api.schema import KEY, Schema, structural_schema
 from kubetune_api.sentences import not_a_text, not_one_of, sentence
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_api.yaml_tree import Document, read_documents
@@ -24,6 +26,9 @@ _KINDS: dict[str, type[FineTuneJob] | type[FineTuneProfile]] = {
     "FineTuneJob": FineTuneJob,
     "FineTuneProfile": FineTuneProfile,
 }
+_LISTS = ("List", *(f"{kind}List" for kind in _KINDS))
+GENERATED = "xxxxx"
+"""Stands for the five characters that the API server adds to a `generateName`."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,16 @@ class Manifest:
     jobs: tuple[FineTuneJob, ...] = ()
     profiles: tuple[FineTuneProfile, ...] = ()
     errors: tuple[FieldError, ...] = ()
+    generated_names: frozenset[str] = frozenset()
+    """The names of objects that leave theirs to the API server (`generateName`), as `reviews-xxxxx`."""
 
 
 @dataclass(frozen=True)
 class _Read:
     document: Document
     item: FineTuneJob | FineTuneProfile
+    generated: bool
+    """Whether the API server completes the name."""
 
 
 def read_manifest(text: str | bytes, file: str, *, overrides: Sequence[str] = ()) -> Manifest:
@@ -55,11 +64,12 @@ def read_manifest(text: str | bytes, file: str, *, overrides: Sequence[str] = ()
     parsed = [parse_override(override) for override in overrides]
     good = [override for override in parsed if isinstance(override, Override)]
     documents, errors = read_documents(text, file)
-    if not documents and not errors:
+    items = list(_items(documents, errors))
+    if not items and not errors:
         errors.append(FieldError("", None, "the file holds no object; write a FineTuneJob into it", None, file))
     errors += [error for error in parsed if isinstance(error, FieldError)]
     read: list[_Read] = []
-    for document in documents:
+    for document in items:
         item, found = _judge(document, good)
         errors += [error for error in found if not any(error.path and _same(error, known) for known in errors)]
         if item is not None:
@@ -69,7 +79,23 @@ def read_manifest(text: str | bytes, file: str, *, overrides: Sequence[str] = ()
         jobs=tuple(each.item for each in read if isinstance(each.item, FineTuneJob)),
         profiles=tuple(each.item for each in read if isinstance(each.item, FineTuneProfile)),
         errors=tuple(sorted(errors, key=lambda error: (error.line is None, error.line))),
+        generated_names=frozenset(each.item.metadata.name for each in read if each.generated),
     )
+
+
+def _items(documents: Sequence[Document], errors: list[FieldError]) -> Iterator[Document]:
+    """The documents, with each `kind: List` replaced by its items as kubectl does; adds to `errors`."""
+    for document in documents:
+        value = document.value
+        if not isinstance(value, dict) or value.get("kind") not in _LISTS:
+            yield document
+            continue
+        items = value.get("items", [])
+        if isinstance(items, list):
+            yield from _items([document.below(("items", index)) for index in range(len(items))], errors)
+        else:
+            message = f"{show(items)} is not a list; put `- ` before each object"
+            errors.append(document.error(("items",), items, message))
 
 
 def _decoded(data: bytes, file: str) -> str | FieldError:
@@ -88,6 +114,8 @@ def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | N
     if not isinstance(value, dict):
         message = f"{show(value)} is not an object; start with `apiVersion: {API_VERSION}`"
         return None, [document.error((), value, message)]
+    if trainer := trainer_of(value):
+        return None, [document.error((), None, answer(trainer))]
     model = _KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
     if model is None:
         return None, [_unknown_kind(document)]
@@ -96,16 +124,43 @@ def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | N
         document, errors = apply_overrides(document, overrides)
     schema = structural_schema(model)
     given = _without_nulls({name: part for name, part in document.value.items() if name != "status"}, schema)
+    generated = _has_generated_name(given.get("metadata"))
+    if generated:
+        given["metadata"], found = _named(document, given["metadata"])
+        errors += found
     errors += _labels_that_are_no_text(document)
     try:
         item = model.model_validate(given, by_alias=True, by_name=False)
     except ValidationError as error:
         for each in error.errors(include_url=False):
             path: FieldPath = each["loc"]
-            written = document.place(path).written if path in document.places else None
+            if path[-1] == KEY:  # ("matchLabels", "the key itself", "[key]")
+                path, each["loc"] = path[:-1], (*path[:-2], KEY)
+            written = document.place(path).written if path in document.places and each["loc"] == path else None
             errors.append(document.error(path, each["input"], sentence(each, schema, written)))
         return None, errors
-    return (None, errors) if errors else (_Read(document, item), [])
+    return (None, errors) if errors else (_Read(document, item, generated), [])
+
+
+def _has_generated_name(metadata: Any) -> bool:
+    """Beside a name, the API server ignores `generateName`."""
+    return isinstance(metadata, dict) and bool(metadata.get("generateName")) and not metadata.get("name")
+
+
+def _named(document: Document, metadata: dict[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The metadata with such a name as the API server would make, and what is wrong with its beginning."""
+    path, start = ("metadata", "generateName"), metadata["generateName"]
+    most = MAX_NAME_LENGTH - len(GENERATED)
+    if not isinstance(start, str):
+        message = not_a_text(show(start), start, document.place(path).written)
+    elif len(start) > most or not re.fullmatch("[a-z][-a-z0-9]*", start):
+        message = (
+            f"{show(start)} does not fit; give at most {most} lowercase letters, digits and `-`, the first a letter, to"
+            f" which the API server adds {len(GENERATED)} more"
+        )
+    else:
+        return metadata | {"name": start + GENERATED}, []
+    return metadata | {"name": GENERATED}, [document.error(path, start, message)]
 
 
 def _unknown_kind(document: Document) -> FieldError:
@@ -159,7 +214,7 @@ def _twins(read: Sequence[_Read]) -> list[FieldError]:
         metadata = each.item.metadata
         place = each.document.place(("metadata", "name"))
         key = (each.item.kind, metadata.namespace, metadata.name)
-        if key in seen:
+        if key in seen and not each.generated:
             message = (
                 f"{show(metadata.name)} stands here and on line {seen[key]}; the later replaces the earlier; rename one"
             )
@@ -174,7 +229,7 @@ def _violations(read: Sequence[_Read], file: str) -> list[FieldError]:
     for each in read:
         if not isinstance(each.item, FineTuneJob):
             continue
-        profile = profiles.get(each.item.spec.resources.profile or "")
+        profile = profiles.get(each.item.spec.profile_ref.name or "")
         if profile is not None:
             job = resolve_relative_uris(each.item, Path(file).parent)
             errors += [

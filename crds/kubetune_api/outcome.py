@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
 
-from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress
 
 _LONGEST_MESSAGE = 4000
 
@@ -15,8 +16,8 @@ class Ending:
 
     run: str
     """The id of the run."""
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
     progress: Progress | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     """By full name, `test/accuracy`."""
@@ -33,15 +34,15 @@ class Ending:
 
     def _status(self, phase: Literal["Succeeded", "Failed"], reason: str, message: str) -> FineTuneJobStatus:
         condition = Condition(
-            type=phase, status="True", reason=reason, message=message, last_transition_time=self.finished_at
+            type=phase, status="True", reason=reason, message=message, last_transition_time=self.completion_time
         )
         # JSON has no word for a perplexity beyond all numbers.
         metrics = [Metric(name=name, value=value) for name, value in self.metrics.items() if isfinite(value)]
         return FineTuneJobStatus(
             phase=phase,
             run=self.run,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
+            start_time=self.start_time,
+            completion_time=self.completion_time,
             conditions=[condition],
             progress=self.progress,
             metrics=metrics,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubetune_api.errors import FieldError, Path, Step, path_text, show
@@ -70,7 +70,7 @@ def apply_overrides(document: Document, overrides: Sequence[Override]) -> tuple[
         places = {path: place for path, place in places.items() if path[: len(override.path)] != override.path}
         places |= dict.fromkeys(made, Place(SOURCE))
         places |= {(*override.path, *below): Place(SOURCE, None, text) for below, text in override.written.items()}
-    return Document(value, places), errors
+    return replace(document, value=value, places=places), errors
 
 
 def _put(root: Any, override: Override) -> FieldError | None:

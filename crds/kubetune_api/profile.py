@@ -1,5 +1,6 @@
 """`FineTuneProfile`: what the platform team lets a job use. Cluster-scoped."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -7,6 +8,7 @@ from pydantic import Field, StringConstraints
 from kubetune_api.base import ApiModel, Rule, Uri, words
 from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
 from kubetune_api.quantity import Quantity, amount
+from kubetune_api.selector import LabelKey, Labels, LabelSelector, LabelValue
 from kubetune_api.uris import lies_below
 
 DEFAULT_PROFILE = "default"
@@ -16,18 +18,6 @@ NAMESPACE = "{namespace}"
 LEAST_SHARED_MEMORY = "100Mi"
 """Ray's object store gets four fifths of the shared memory, and Ray does not start with less than 75 MiB of it."""
 
-_LABEL_KEY = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=317, pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
-    ),
-    Field(json_schema_extra=words("the key of a label: `name` or `domain/name`")),
-]
-_LABEL_VALUE = Annotated[
-    str,
-    StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"),
-    Field(json_schema_extra=words("the value of a label: at most 63 letters, digits, `-`, `_` and `.`")),
-]
 _OBJECT_NAME = Annotated[
     str,
     StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
@@ -73,35 +63,17 @@ class PodResources(ApiModel):
     """Memory, in bytes."""
 
 
-class NodeLabel(ApiModel):
-    """A label that a node must have."""
-
-    key: _LABEL_KEY
-    """The label's key."""
-    value: _LABEL_VALUE
-    """The label's value."""
-
-
 class Toleration(ApiModel):
     """A taint that the pods put up with, as in a pod's spec."""
 
-    key: _LABEL_KEY | None = None
+    key: LabelKey | None = None
     """The taint's key. Unset: every taint."""
     operator: Literal["Equal", "Exists"] = "Equal"
     """`Exists` looks at the key alone."""
-    value: _LABEL_VALUE | None = None
+    value: LabelValue | None = None
     """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """The taint's effect. Unset: every one."""
-
-
-class NamespaceRule(ApiModel):
-    """A label that a namespace must have."""
-
-    label: _LABEL_KEY
-    """The label's key; every namespace has its name under `kubernetes.io/metadata.name`."""
-    values: Annotated[list[_LABEL_VALUE], Field(max_length=256)] = Field([])
-    """The values that will do. Empty: any."""
 
 
 class Endpoint(ApiModel):
@@ -115,7 +87,7 @@ class Endpoint(ApiModel):
         Field(json_schema_extra=words("a URL without credentials, as https://minio.storage.svc:9000")),
     ]
     """The server's URL; `http://` sends data and signatures unencrypted."""
-    region: _LABEL_VALUE | None = None
+    region: LabelValue | None = None
     """The region that requests are signed for (`s3`)."""
 
 
@@ -133,8 +105,9 @@ class FineTuneProfileSpec(ApiModel):
 
     description: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What the profile is for, as its users would say it."""
-    namespaces: Annotated[list[NamespaceRule], Field(max_length=16)] = Field([])
-    """Which namespaces may use the profile: those that meet every rule. Empty: all."""
+    namespace_selector: LabelSelector = LabelSelector()
+    """Which namespaces may use the profile, by their labels; each has its name under `kubernetes.io/metadata.name`.
+    Empty: all."""
     allowed_uri_prefixes: Annotated[list[Uri], Field(max_length=64)] = Field([])
     """Where a job's model, datasets and output may lie: each URI is one of these or lies below one, after a `/`, so
     that `s3://team-a` (the same as `s3://team-a/`) admits `s3://team-a/x` and not `s3://team-b` or `s3://team-a-old`.
@@ -159,11 +132,11 @@ class FineTuneProfileSpec(ApiModel):
     """What one worker gets; a pod gets it once for each of its workers."""
     head: PodResources = PodResources(cpu="1", memory="4Gi")
     """What the head gets, which reads the data and writes the report and trains nothing."""
-    shared_memory: Quantity = "1Gi"
+    shared_memory_size: Quantity = "1Gi"
     """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there. At least `100Mi`."""
-    scratch: Quantity = "50Gi"
+    scratch_size: Quantity = "50Gi"
     """The disk that each pod may fill, in bytes: the fetched model, and the trained one before it is uploaded."""
-    node_labels: Annotated[list[NodeLabel], Field(max_length=16)] = Field([])
+    node_selector: Labels = Field({})
     """The labels of the nodes that the workers go to."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field([])
     """The taints that the workers put up with."""
@@ -184,12 +157,12 @@ class FineTuneProfileSpec(ApiModel):
     rules: ClassVar = (
         Rule(
             # A text that is no quantity is the pattern's to refuse.
-            cel=f"!isQuantity(self.sharedMemory) ||"
-            f" quantity(self.sharedMemory).compareTo(quantity('{LEAST_SHARED_MEMORY}')) >= 0",
+            cel=f"!isQuantity(self.sharedMemorySize) ||"
+            f" quantity(self.sharedMemorySize).compareTo(quantity('{LEAST_SHARED_MEMORY}')) >= 0",
             message="this is too little for Ray's object store, which does not start with less than 75 MiB of its own;"
             f" give {LEAST_SHARED_MEMORY} or more",
-            holds=lambda spec: amount(spec.shared_memory) >= amount(LEAST_SHARED_MEMORY),
-            field="sharedMemory",
+            holds=lambda spec: amount(spec.shared_memory_size) >= amount(LEAST_SHARED_MEMORY),
+            field="sharedMemorySize",
         ),
     )
 
@@ -206,17 +179,14 @@ class FineTuneProfile(ApiModel):
     spec: FineTuneProfileSpec
     """What a job of this profile may use."""
 
-    def admits(self, namespace_labels: dict[str, str]) -> bool:
+    def admits(self, namespace_labels: Mapping[str, str]) -> bool:
         """Whether a namespace with these labels may use the profile."""
-        return all(
-            rule.label in namespace_labels and (not rule.values or namespace_labels[rule.label] in rule.values)
-            for rule in self.spec.namespaces
-        )
+        return self.spec.namespace_selector.matches(namespace_labels)
 
 
 def profile_name(job: FineTuneJob) -> str:
     """The profile that a job runs with in a cluster."""
-    return job.spec.resources.profile or DEFAULT_PROFILE
+    return job.spec.profile_ref.name or DEFAULT_PROFILE
 
 
 Violation = tuple[str, object, str]

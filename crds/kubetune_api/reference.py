@@ -4,9 +4,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kubetune_api.base import API_VERSION, RULES_KEY, WORDS_KEY
+from kubetune_api.base import API_VERSION, KEYS_KEY, RULES_KEY, WORDS_KEY
 from kubetune_api.crd import KINDS, Kind, write_or_check
 from kubetune_api.errors import path_text
+from kubetune_api.reasons import REASONS
 from kubetune_api.schema import Schema, default_text, fields, structural_schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -21,7 +22,7 @@ A field in **bold** is required where its group is given. Fields that are not li
 
 def page() -> str:
     """The whole page, in Markdown."""
-    return "\n".join([_HEADER, *(line for kind in KINDS for line in _kind(kind))]) + "\n"
+    return "\n".join([_HEADER, *(line for kind in KINDS for line in _kind(kind)), *_reasons()]) + "\n"
 
 
 def _kind(kind: Kind) -> Iterator[str]:
@@ -58,6 +59,9 @@ def _type(field: Schema) -> str:
         return " or ".join(f"`{choice}`" for choice in field["enum"])
     if field["type"] == "array":
         return f"list of {_type(field['items'])}, {_between(field, 'minItems', 'maxItems', 'items')}"
+    if "additionalProperties" in field:
+        keys, values = field[KEYS_KEY][WORDS_KEY], _type(field["additionalProperties"]).removeprefix("string: ")
+        return f"map of {keys}, to {values}; up to {field['maxProperties']} entries"
     if field["type"] == "object":
         return "group"
     if WORDS_KEY in field:
@@ -90,6 +94,18 @@ def _rules(schema: Schema, part: str) -> Iterator[str]:
         yield "Rules over several fields:\n"
         yield from found
         yield ""
+
+
+def _reasons() -> Iterator[str]:
+    again = {"Never": "never", "Counted": "counted", "Exempt": "exempt", "ExemptOnce": "exempt once", None: ""}
+    turns = {"User": "the author", "Platform": "the platform team", "Nobody": "nobody"}
+    yield "## Reasons\n"
+    yield "Each is explained in [Troubleshooting](troubleshooting.md#reasons).\n"
+    yield "| reason | what it says | said by | who acts first | another attempt |"
+    yield "|---|---|---|---|---|"
+    for name, row in REASONS.items():
+        said_by = ", ".join(speaker.lower() for speaker in row.said_by)
+        yield f"| `{name}` | {_cell(row.meaning)} | {said_by} | {turns[row.turn]} | {again[row.retry]} |"
 
 
 def _cell(text: str) -> str:

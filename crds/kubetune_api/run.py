@@ -8,7 +8,8 @@ from kubetune_api.base import ApiModel, Uri
 from kubetune_api.job import FineTuneJob
 
 MANIFEST = "manifest.json"
-"""Written last, and only if it is not there yet: readers take it as the commit."""
+"""The manifest that commits a run, relative to its root: written last, and only if it is not there yet. It says itself
+whether the model was rejected, so that of two executions only one ends the run, whatever each has found."""
 
 
 def run_root(job: FineTuneJob, run_id: str) -> str:
@@ -66,10 +67,7 @@ class Run(ApiModel):
         assert self.execution is not None, "the execution was not claimed yet"
         return self.execution
 
-    def folder(self, *, rejected: bool) -> str:
+    @property
+    def folder(self) -> str:
         """The folder of this execution's files, relative to `root`."""
-        return f"{'rejected/' if rejected else ''}executions/{self.claimed}"
-
-    def manifest_path(self, *, rejected: bool) -> str:
-        """The manifest that commits the run, relative to `root`."""
-        return f"{'rejected/' if rejected else ''}{MANIFEST}"
+        return f"executions/{self.claimed}"

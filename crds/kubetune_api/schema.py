@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from kubetune_api.base import RULES_KEY, WORDS_KEY, ApiModel
-from kubetune_api.errors import Path
+from kubetune_api.base import KEYS_KEY, RULES_KEY, WORDS_KEY, ApiModel
+from kubetune_api.errors import Path, Step
 
 Schema = dict[str, Any]
+KEY = "[key]"
+"""As the last step of a path: the keys of a map."""
 
 _KEPT = (
     "type",
@@ -22,6 +24,7 @@ _KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "maxProperties",
     "minimum",
     "maximum",
     "required",
@@ -55,6 +58,8 @@ def _structural(raw: Schema, definitions: dict[str, Schema]) -> Schema:
     if "items" in raw:
         schema.setdefault("x-kubernetes-list-type", "atomic")
         schema["items"] = _structural(raw["items"], definitions)
+    if "patternProperties" in raw:
+        schema |= _map(raw, definitions)
     if raw["type"] == "integer":
         schema["format"] = "int64"
     return schema
@@ -69,6 +74,18 @@ def _resolved(raw: Schema, definitions: dict[str, Schema]) -> Schema:
     if "$ref" in raw:
         return _resolved(definitions[raw["$ref"].removeprefix("#/$defs/")], definitions) | own
     return own
+
+
+def _map(raw: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The values of a map; and the rule by which the API server judges its keys, for which its schemas have no word."""
+    ((pattern, value),) = raw["patternProperties"].items()
+    keys = {**raw["propertyNames"], "pattern": pattern}
+    rule = f"self.all(key, key.size() <= {keys['maxLength']} && key.matches('{pattern}'))"
+    return {
+        "additionalProperties": _structural(value, definitions),
+        KEYS_KEY: keys,
+        RULES_KEY: [{"rule": rule, "message": f"each key must be {keys[WORDS_KEY]}"}],
+    }
 
 
 def _exclusive_bounds(raw: Schema) -> Schema:
@@ -99,11 +116,24 @@ def default_text(default: object) -> str:
 def at(schema: Schema, path: Path) -> Schema | None:
     """The schema of the value at a path; None if there is none."""
     for step in path:
-        below = schema.get("items") if isinstance(step, int) else schema.get("properties", {}).get(step)
+        below = _below(schema, step)
         if below is None:
             return None
         schema = below
     return schema
+
+
+def _below(schema: Schema, step: Step) -> Schema | None:
+    found: Schema | None
+    if isinstance(step, int):
+        found = schema.get("items")
+    elif step == KEY:
+        found = schema.get(KEYS_KEY)
+    elif "additionalProperties" in schema:
+        found = schema["additionalProperties"]
+    else:
+        found = schema.get("properties", {}).get(step)
+    return found
 
 
 def fields(schema: Schema, path: Path = ()) -> Iterator[tuple[Path, Schema]]:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from kubetune_api.aliases import Alias, Means, NotYet, ValueAlias, field_alias, fitting, value_alias
 from kubetune_api.base import WORDS_KEY
 from kubetune_api.errors import Path, path_text, show
 from kubetune_api.schema import Schema, at, default_text, fields
@@ -41,12 +42,19 @@ def sentence(error: ErrorDetails, root: Schema, written: str | None) -> str:
     return say(case) if say else f"{case.shown}: {error['msg']}"
 
 
+_ALIKE = 0.8
+"""How much alike two names are, 0 to 1, where one is taken for a slip of the other."""
+
+
 def closest(name: str, known: Sequence[str]) -> str | None:
     """The known name that a misspelt one probably means."""
-    wanted = to_camel(name) if "_" in name else name
     lower = {candidate.lower(): candidate for candidate in known}
-    found = get_close_matches(wanted.lower(), lower, n=1)
+    found = get_close_matches(_camel(name).lower(), lower, n=1, cutoff=_ALIKE)
     return lower[found[0]] if found else None
+
+
+def _camel(name: str) -> str:
+    return to_camel(name) if "_" in name else name
 
 
 def not_one_of(shown: str, value: object, known: Sequence[str]) -> str:
@@ -54,8 +62,11 @@ def not_one_of(shown: str, value: object, known: Sequence[str]) -> str:
     meant = closest(value, known) if isinstance(value, str) else None
     if meant:
         return f"{shown} is not known; did you mean `{meant}`?"
-    choice = known[0] if len(known) == 1 else f"one of {', '.join(known)}"
-    return f"{shown} is not known; give {choice}"
+    return f"{shown} is not known; give {_choice(known)}"
+
+
+def _choice(known: Sequence[str]) -> str:
+    return known[0] if len(known) == 1 else f"one of {', '.join(known)}"
 
 
 def not_a_text(shown: str, value: object, written: str | None) -> str:
@@ -77,14 +88,46 @@ def _missing(case: _Case) -> str:
 
 
 def _unknown(case: _Case) -> str:
+    """What a field probably means: by the table of aliases, then by its exact name, then by a guess."""
     name = str(case.path[-1])
     here = list((at(case.root, case.path[:-1]) or {}).get("properties", {}))
-    if meant := closest(name, here):
-        return f"unknown field; did you mean `{meant}`?"
-    elsewhere = [path for path, _ in fields(case.root) if path[-1] in (name, to_camel(name)) and path[0] != "status"]
+    if _camel(name) in here:
+        return f"unknown field; did you mean `{_camel(name)}`?"
+    alias = field_alias(name) if _is_job(case.root) else None
+    if alias is not None:
+        return _other_name(alias, case)
+    elsewhere = [path for path, _ in fields(case.root) if path[-1] == _camel(name) and path[0] != "status"]
     if len(elsewhere) == 1:
         return f"unknown field here; did you mean `{path_text(elsewhere[0])}`?"
+    if meant := closest(name, here):
+        return f"unknown field; did you mean `{meant}`?"
     return f"unknown field; the fields here are {', '.join(here)}"
+
+
+def _is_job(root: Schema) -> bool:
+    return at(root, ("spec", "task")) is not None
+
+
+def _other_name(alias: Alias, case: _Case) -> str:
+    """The sentence for a field that has another trainer's name."""
+    if isinstance(alias, NotYet):
+        return f"{alias.what} is not supported yet; remove the field"
+    if not isinstance(alias, Means):
+        return f"not supported, because {alias.because}; remove the field"
+    path = f"spec.{alias.path}"
+    group, _, name = path.rpartition(".")
+    note = f" ({alias.note})" if alias.note else ""
+    if group == path_text(case.path[:-1]):
+        return f"unknown field; did you mean `{name}`?{note}"
+    return f"unknown field here; did you mean `{path}`?{note}"
+
+
+def _other_value(alias: ValueAlias, case: _Case) -> str:
+    """The sentence for a value that is another trainer's word."""
+    if isinstance(alias, NotYet):
+        return f"{case.shown}: {alias.what} is not supported yet; give {_choice(case.schema['enum'])}"
+    note = f" ({alias.note})" if alias.note else ""
+    return f"{case.shown} is not known; did you mean `{alias.path}`?{note}"
 
 
 def _no_text(case: _Case) -> str:
@@ -112,16 +155,26 @@ def _no_list(case: _Case) -> str:
     return f"{case.shown} is not a list; put it into one: [{case.shown}]"
 
 
+def _no_map(case: _Case) -> str:
+    return f"{case.shown or 'nothing'} is not a map; indent lines like `key: value` below it"
+
+
 def _no_group(case: _Case) -> str:
     known = ", ".join(case.schema.get("properties", {}))
     return f"{case.shown or 'nothing'} is not a group of fields; indent its fields below it: {known}"
 
 
 def _no_choice(case: _Case) -> str:
+    alias = value_alias(path_text(case.path[1:]), case.value) if isinstance(case.value, str) else None
+    if alias is not None and _is_job(case.root):
+        return _other_value(alias, case)
     return not_one_of(case.shown, case.value, case.schema["enum"])
 
 
 def _no_match(case: _Case) -> str:
+    meant = fitting(case.value, case.context["pattern"], dataset="dataset" in case.path)
+    if meant is not None:
+        return f"{case.shown} does not fit; did you mean `{meant}`?"
     return f"{case.shown} does not fit; give {case.schema.get(WORDS_KEY, 'what matches ' + case.context['pattern'])}"
 
 
@@ -141,8 +194,9 @@ def _short_list(case: _Case) -> str:
 
 
 def _long_list(case: _Case) -> str:
+    what, items = ("map", "entries") if isinstance(case.value, dict) else ("list", "items")
     length, most = len(case.value), case.context["max_length"]
-    return f"the list has {length} items and may have {most}; shorten it"
+    return f"the {what} has {length} {items} and may have {most}; shorten it"
 
 
 def _out_of_range(relation: str, bound: str) -> Callable[[_Case], str]:
@@ -196,6 +250,7 @@ _SENTENCES: dict[str, Callable[[_Case], str]] = {
     "float_type": _no_number,
     "bool_type": _no_boolean,
     "list_type": _no_list,
+    "dict_type": _no_map,
     "model_type": _no_group,
     "literal_error": _no_choice,
     "string_pattern_mismatch": _no_match,

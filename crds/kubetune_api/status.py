@@ -17,61 +17,6 @@ Phase = Literal["Pending", "Admitted", "Running", "Suspended", "Succeeded", "Fai
 ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeeded", "Failed", "Ready", "Stalled"]
 
 
-class Reason:
-    """Why a condition is as it is. Constants, so that alerts and scripts can rely on them."""
-
-    # How a run ended, as the trainer knows it.
-
-    PUBLISHED = "ModelPublished"
-    REQUIREMENT_MISSED = "RequirementMissed"
-    INVALID_MANIFEST = "InvalidManifest"
-    INVALID_MODEL = "InvalidModel"
-    INVALID_DATA = "InvalidData"
-    STORAGE_FAILED = "StorageFailed"
-    CREDENTIALS_REFUSED = "CredentialsRefused"
-    NOT_FINITE = "LossNotFinite"
-    VERIFICATION_FAILED = "VerificationFailed"
-    OUT_OF_MEMORY = "OutOfMemory"
-    INTERRUPTED = "Interrupted"
-    UNKNOWN = "Unknown"
-
-    # How an attempt ended, as the cluster shows it.
-    PREEMPTED = "Preempted"
-    NODE_LOST = "NodeLost"
-    EVICTED = "Evicted"
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    IMAGE_REFUSED = "ImageRefused"
-    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
-    POD_STUCK = "PodStuck"
-    KUBERAY_REFUSED = "KubeRayRefused"
-    REPORT_LOST = "ReportLost"
-    ATTEMPT_DELETED = "AttemptDeleted"
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    SUSPENDED = "Suspended"
-
-    # What a job is refused for before it runs.
-    PROFILE_NOT_FOUND = "ProfileNotFound"
-    PROFILE_FORBIDS = "ProfileForbids"
-    DOES_NOT_FIT = "DoesNotFit"
-
-    # What a job waits for, or that it waits for nothing any more.
-    ACCEPTED = "Accepted"
-    KUBERAY_MISSING = "KubeRayMissing"
-    CREATION_REFUSED = "CreationRefused"
-    WAITING_FOR_QUOTA = "WaitingForQuota"
-    WAITING_FOR_NODES = "WaitingForNodes"
-    WAITING_FOR_PODS = "WaitingForPods"
-    WAITING_TO_RETRY = "WaitingToRetry"
-    CLEANING_UP = "CleaningUp"
-    STARTING = "Starting"
-    TRAINING = "Training"
-    RESUMED = "Resumed"
-
-
-USER_REASONS = frozenset({Reason.INVALID_MANIFEST, Reason.INVALID_MODEL, Reason.INVALID_DATA})
-"""The reasons that the author of the manifest or of its data must act on: `kubetune run` exits with 2."""
-
-
 class Condition(ApiModel):
     """One truth about the run, in the form of Kubernetes' conditions."""
 
@@ -135,7 +80,7 @@ class Artifact(ApiModel):
     size_bytes: Annotated[int, Field(ge=0, le=_MOST)]
     """The size of all files together, in bytes."""
     rejected: bool = False
-    """Whether the model missed a requirement; it then lies under `rejected/`."""
+    """Whether the model missed a requirement; the manifest says so too."""
 
 
 class Attempt(ApiModel):
@@ -151,18 +96,18 @@ class Attempt(ApiModel):
     """The UID of the last RayCluster that was seen; each time a queue admits the attempt, it gets a new one."""
     execution: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """Which of the run's executions it claimed: the number in the path of its files."""
-    started_at: Timestamp
+    start_time: Timestamp
     """When the attempt was begun."""
     deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
-    running_at: Timestamp | None = None
+    running_time: Timestamp | None = None
     """When the training of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
     """How long it ran before a queue took its hardware for another job, and how long the attempts before it ran that
-    are no longer listed, in seconds; `runningAt` counts from then on."""
-    head_gone_at: Timestamp | None = None
+    are no longer listed, in seconds; `runningTime` counts from then on."""
+    head_gone_time: Timestamp | None = None
     """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
-    finished_at: Timestamp | None = None
+    completion_time: Timestamp | None = None
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Why it ended, as a constant."""
@@ -170,7 +115,7 @@ class Attempt(ApiModel):
     """Why it ended, as a sentence."""
     evidence: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=8)] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
-    free: bool = False
+    exempt: bool = False
     """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, or was
     suspended."""
 
@@ -189,15 +134,15 @@ class FineTuneJobStatus(ApiModel):
     """One word for people; derived from the conditions and never read back."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Why it is in this phase, as a constant."""
-    reason_since: Timestamp | None = None
+    reason_since_time: Timestamp | None = None
     """Since when that has been the reason. A local run does not say it."""
     message: Sentence | None = None
     """Why it is in this phase and what it waits for, as a sentence."""
     workers: Annotated[str, StringConstraints(max_length=16)] | None = None
     """The workers that are ready, of those that the run needs: `3/4`."""
-    started_at: Timestamp | None = None
+    start_time: Timestamp | None = None
     """When the run started; from then on the spec is fixed."""
-    finished_at: Timestamp | None = None
+    completion_time: Timestamp | None = None
     """When the run ended."""
     run: Annotated[str, StringConstraints(max_length=64)] | None = None
     """The id of the run: the last folder of the output's path."""

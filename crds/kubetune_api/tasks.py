@@ -31,10 +31,14 @@ class TaskRow:
     """The longest sequence in tokens, where the manifest does not say."""
     pipeline: tuple[str, str]
     """The Hugging Face hub's name of the task, and the same for people."""
+    also: tuple[str, ...] = ()
+    """What other trainers call the task; whoever types such a name is told ours."""
     optional_columns: tuple[str, ...] = ()
     """Those that it may use as well."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
+    output: Literal["Labels", "Vocabulary"] = "Labels"
+    """What the model's last layer has an output for: each label, or each token that the model knows."""
 
 
 TASKS: dict[str, TaskRow] = {
@@ -42,6 +46,7 @@ TASKS: dict[str, TaskRow] = {
         does="puts a new softmax head on the model and trains it with cross-entropy on labelled texts",
         noun="a classifier of texts",
         columns=("text", "label"),
+        also=("SEQ_CLS", "classification", "text-classification", "sequence_cls"),
         optional_columns=("text_pair",),
         metrics=(LOSS, "accuracy", "precision_macro", "recall_macro", "f1_macro"),
         headline=("accuracy", "f1_macro", LOSS),
@@ -59,6 +64,13 @@ TASKS: dict[str, TaskRow] = {
         model="Decoder",
         max_length=512,
         pipeline=("text-generation", "Text Generation"),
+        output="Vocabulary",
+        also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning"),
     ),
 }
 """By the name that `task.type` has."""
+
+
+def tasks_with_labels() -> list[str]:
+    """The names of the tasks whose targets are the labels of `task.labels`."""
+    return [name for name, task in TASKS.items() if task.has_labels]

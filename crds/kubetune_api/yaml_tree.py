@@ -40,6 +40,16 @@ class Document:
 
     value: Any
     places: dict[Path, Place] = field(default_factory=dict)
+    start: Path = ()
+    """Where the value is in the document of the file, which errors name: `items[0]` of a list."""
+
+    def below(self, path: Path) -> "Document":
+        """The value at a path as a document of its own."""
+        value = self.value
+        for step in path:
+            value = value[step]
+        places = {place[len(path) :]: found for place, found in self.places.items() if place[: len(path)] == path}
+        return Document(value, places, (*self.start, *path))
 
     def place(self, path: Path) -> Place:
         """The place of the value, or of the nearest one around it."""
@@ -50,7 +60,7 @@ class Document:
     def error(self, path: Path, value: object, message: str) -> FieldError:
         """An error at a path of this document."""
         place = self.place(path)
-        return FieldError(path_text(path), value, message, place.line, place.file)
+        return FieldError(path_text((*self.start, *path)), value, message, place.line, place.file)
 
 
 def read_documents(text: str, file: str) -> tuple[list[Document], list[FieldError]]:

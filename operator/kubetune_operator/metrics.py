@@ -5,7 +5,7 @@ so a deleted job leaves no series behind. The values of labels are bounded: a te
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from kubetune_api.status import Attempt, FineTuneJobStatus, Phase, Reason
+from kubetune_api.reasons import REASONS
+from kubetune_api.status import Attempt, FineTuneJobStatus, Phase
 from kubetune_api.times import moment
 from kubetune_operator.jobs.events import attempt_changes
 from kubetune_operator.machinery.kinds import KINDS
@@ -22,7 +23,6 @@ OTHER = "Other"
 """The label of a value that is none of the known ones."""
 NO_ANSWER = "none"
 """The code of a request that got no answer."""
-_REASONS = frozenset(value for name, value in vars(Reason).items() if name.isupper())
 _RESOURCES = frozenset(kind.plural for kind in KINDS.values())
 _VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "apply", "delete", "discover"})
 _NOT_RUNNING: frozenset[Phase] = frozenset({"Pending", "Admitted"})
@@ -83,14 +83,14 @@ class Metrics:
 
     def observe_transition(self, namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
         """Counts all that a change of a job's status implies."""
-        if any(attempt.finished_at is None for attempt in after.attempts):
+        if any(attempt.completion_time is None for attempt in after.attempts):
             self._begin(namespace)
         changes = attempt_changes(before, after)
-        if changes.running and after.started_at and not any(map(_has_trained, before.attempts)):
-            began = min(moment(attempt.running_at) for attempt in changes.running if attempt.running_at)
-            self._queue_seconds.labels(namespace).observe(_seconds(moment(after.started_at), began))
+        if changes.running and after.start_time and not any(map(_has_trained, before.attempts)):
+            began = min(moment(attempt.running_time) for attempt in changes.running if attempt.running_time)
+            self._queue_seconds.labels(namespace).observe(_seconds(moment(after.start_time), began))
         for attempt in changes.ended:
-            self._attempts.labels(namespace, _known(attempt.reason, _REASONS)).inc()
+            self._attempts.labels(namespace, _known(attempt.reason, REASONS.keys())).inc()
             if _has_trained(attempt):
                 self._run_seconds.labels(namespace).observe(_trained_seconds(attempt))
 
@@ -117,7 +117,7 @@ class Metrics:
         """Prometheus sees no increase in a series that begins with 1: all that an attempt may count begins with 0."""
         self._queue_seconds.labels(namespace)
         self._run_seconds.labels(namespace)
-        for reason in _REASONS:
+        for reason in REASONS:
             self._attempts.labels(namespace, reason)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -161,25 +161,25 @@ class _Jobs(Collector):
 
 def waiting_since(status: FineTuneJobStatus, created_at: datetime) -> datetime:
     """Since when a job has waited for what it waits for now; whatever it waited for before does not count."""
-    return moment(status.reason_since) if status.reason_since else created_at
+    return moment(status.reason_since_time) if status.reason_since_time else created_at
 
 
 def _has_trained(attempt: Attempt) -> bool:
-    return attempt.running_at is not None or attempt.ran_seconds > 0
+    return attempt.running_time is not None or attempt.ran_seconds > 0
 
 
 def _trained_seconds(attempt: Attempt) -> float:
     """The training time of an attempt that has ended."""
-    if attempt.running_at is None or attempt.finished_at is None:
+    if attempt.running_time is None or attempt.completion_time is None:
         return attempt.ran_seconds
-    return attempt.ran_seconds + _seconds(moment(attempt.running_at), moment(attempt.finished_at))
+    return attempt.ran_seconds + _seconds(moment(attempt.running_time), moment(attempt.completion_time))
 
 
 def _longest_waits(views: list[JobView], now: datetime) -> dict[tuple[str, str], float]:
     longest: dict[tuple[str, str], float] = {}
     for view in views:
         if view.phase in _NOT_RUNNING:
-            labels = (view.namespace, _known(view.reason, _REASONS))
+            labels = (view.namespace, _known(view.reason, REASONS.keys()))
             longest[labels] = max(longest.get(labels, 0.0), _seconds(view.since, now))
     return longest
 
@@ -189,5 +189,5 @@ def _seconds(start: datetime, end: datetime) -> float:
     return max(0.0, (end - start).total_seconds())
 
 
-def _known(value: str | None, known: frozenset[str]) -> str:
-    return value if value in known else OTHER
+def _known(value: str | None, known: Set[str]) -> str:
+    return value if value is not None and value in known else OTHER

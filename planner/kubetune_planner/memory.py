@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.tasks import TASKS
 from kubetune_planner.activations import Passes
 from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.shape import ModelShape
@@ -19,7 +20,7 @@ Device = Literal["cuda", "cpu"]
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryEstimate:
     """Bytes on one worker at the peak of a step."""
 
     weights: int
@@ -45,7 +46,7 @@ class Need:
         return max(parts, key=parts.__getitem__)
 
 
-def need(
+def estimate(
     shape: ModelShape,
     job_spec: FineTuneJobSpec,
     *,
@@ -54,7 +55,7 @@ def need(
     micro_batch_size: int,
     precision: Precision,
     device: Device = "cuda",
-) -> Need:
+) -> MemoryEstimate:
     """The need of one of `workers` workers, for passes of `micro_batch_size` sequences as long as the job allows.
 
     Model states: `states.py` (ZeRO, arXiv:1910.02054). Activations: `activations.py` (arXiv:2205.05198).
@@ -80,7 +81,7 @@ def need(
     )
     buffers = reduction.buffers(stage)
     whole = number * gathered(parameters, shape.embedding_matrix) if stage == 3 else 0
-    return Need(
+    return MemoryEstimate(
         weights=states.weights + whole,
         gradients=states.gradients,
         optimizer=states.optimizer,
@@ -92,7 +93,7 @@ def need(
 
 def labels_of(spec: FineTuneJobSpec) -> int | None:
     """How many labels the head has; None for a language model."""
-    if spec.task.type == "CausalLM":
+    if TASKS[spec.task.type].output == "Vocabulary":
         return None
     return UNKNOWN_LABELS if spec.task.labels is None else len(spec.task.labels)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_planner.memory import Need, need, sequence_length
+from kubetune_planner.memory import MemoryEstimate, estimate, sequence_length
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision
 
@@ -23,7 +23,7 @@ _NOTHING = (
 
 
 @dataclass(frozen=True)
-class Accelerator:
+class AcceleratorSpec:
     """What each worker computes on."""
 
     name: str
@@ -42,17 +42,17 @@ class Candidate:
 
     stage: int
     micro_batch_size: int
-    need: Need
+    memory: MemoryEstimate
     fits: bool
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How the training is spread, and why."""
 
     stage: int
     micro_batch_size: int
-    need: Need
+    memory: MemoryEstimate
     candidates: tuple[Candidate, ...]
     """Every stage that was considered, lowest first, with the plan's micro-batch."""
     sentence: str
@@ -69,25 +69,27 @@ class Refusal:
     """Every stage that was considered, with micro-batches of one."""
 
 
-def plan(spec: FineTuneJobSpec, shape: ModelShape, accelerator: Accelerator, workers: int) -> Plan | Refusal:
+def plan(
+    spec: FineTuneJobSpec, shape: ModelShape, accelerator: AcceleratorSpec, workers: int
+) -> TrainingPlan | Refusal:
     """The lowest stage that fits, with the largest micro-batch that fits there.
 
     Lower stages communicate less: 0 and 1 once a step, 2 once a micro-batch, and 3 half as much again (ZeRO,
     arXiv:1910.02054, section 7). A micro-batch that the job sets is lowered where it must be and never raised. Neither
     changes the result.
     """
-    room = _Room(spec, shape, accelerator, workers)
-    found = room.first_fit()
-    return room.refuse() if found is None else room.accept(found)
+    search = _Search(spec, shape, accelerator, workers)
+    found = search.first_fit()
+    return search.refuse() if found is None else search.accept(found)
 
 
 @dataclass(frozen=True)
-class _Room:
+class _Search:
     """A training, and the memory that it has."""
 
     spec: FineTuneJobSpec
     shape: ModelShape
-    accelerator: Accelerator
+    accelerator: AcceleratorSpec
     workers: int
 
     @property
@@ -131,7 +133,7 @@ class _Room:
         return ceil(self.share / ceil(self.share / size)) if 0 < size < self.limit else size
 
     def try_out(self, stage: int, micro_batch_size: int) -> Candidate:
-        wanted = need(
+        wanted = estimate(
             self.shape,
             self.spec,
             stage=stage,
@@ -141,22 +143,22 @@ class _Room:
         )
         return Candidate(stage, micro_batch_size, wanted, wanted.total <= self.accelerator.usable_bytes)
 
-    def accept(self, chosen: Candidate) -> Plan:
+    def accept(self, chosen: Candidate) -> TrainingPlan:
         lowered = self.asked and chosen.micro_batch_size < self.limit
         note = f" training.microBatchSize {self.limit} does not fit and is lowered; the result is the same."
-        return Plan(
+        return TrainingPlan(
             chosen.stage,
             chosen.micro_batch_size,
-            chosen.need,
+            chosen.memory,
             tuple(self.try_out(stage, chosen.micro_batch_size) for stage in self.stages),
             f"{self._of(chosen)}.{note if lowered else ''}",
         )
 
     def refuse(self) -> Refusal:
         candidates = tuple(self.try_out(stage, 1) for stage in self.stages)
-        least = min(candidates, key=lambda candidate: candidate.need.total)
+        least = min(candidates, key=lambda candidate: candidate.memory.total)
         return Refusal(
-            f"The training does not fit: {self._of(least)}; the largest part: {least.need.largest}.",
+            f"The training does not fit: {self._of(least)}; the largest part: {least.memory.largest}.",
             self._proposal(),
             candidates,
         )
@@ -165,8 +167,8 @@ class _Room:
         usable, memory = gib(self.accelerator.usable_bytes), gib(self.accelerator.memory_bytes)
         return (
             f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision} on"
-            f" {_workers(self.workers)} needs {gib(candidate.need.total)} on each, of the {usable} that a plan may fill"
-            f" of {self.accelerator.name} ({memory})"
+            f" {_workers(self.workers)} needs {gib(candidate.memory.total)} on each, of the {usable} that a plan may"
+            f" fill of {self.accelerator.name} ({memory})"
         )
 
     def _proposal(self) -> str:
@@ -190,7 +192,7 @@ class _Room:
         if found:
             yield f"task.maxLength to {lengths[found - 1]}"
 
-    def _of_length(self, length: int) -> "_Room":
+    def _of_length(self, length: int) -> "_Search":
         return replace(self, spec=_with(self.spec, "task", max_length=length))
 
 

@@ -120,8 +120,8 @@ class Administrator:
             # Small requests: two jobs share two cores, and the node enforces no limit of the CPU.
             "worker": {"cpu": "200m", "memory": "3Gi"},
             "head": {"cpu": "200m", "memory": "3Gi"},
-            "sharedMemory": "256Mi",
-            "scratch": "5Gi",
+            "sharedMemorySize": "256Mi",
+            "scratchSize": "5Gi",
             "endpoints": [{"scheme": "s3", "url": self.s3.endpoint, "region": REGION}],
             "egress": [{"cidr": f"{self.s3.address}/32", "ports": [self.s3.port]}],
             "credentials": [{"prefix": "s3://", "secretName": SECRET}],

@@ -17,7 +17,7 @@ def test_smollm2_learns_dialogues_and_its_model_speaks(
     admin.make_profile("roomy", worker={"cpu": "200m", "memory": "6Gi"}, head={"cpu": "200m", "memory": "5Gi"})
     spec = example("dialogues")
     spec["training"]["maxSteps"] = 8
-    spec["resources"]["profile"] = "roomy"
+    spec["profileRef"] = {"name": "roomy"}
     job = new_job("dialogues", **spec).apply()
     status = job.end()
     assert status["phase"] == "Succeeded", job.evidence()

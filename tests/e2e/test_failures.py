@@ -39,8 +39,13 @@ CASES = (
         "CredentialsRefused",
         "AWS_ACCESS_KEY_ID",
     ),
-    Case("no-such-image", {"resources": {"workers": 1, "profile": "no-image"}}, "ImagePullFailed", "no-such-image"),
-    Case("too-small", {"resources": {"workers": 1, "profile": "small"}}, "OutOfMemory", "memory"),
+    Case(
+        "no-such-image",
+        {"resources": {"workers": 1}, "profileRef": {"name": "no-image"}},
+        "ImagePullFailed",
+        "no-such-image",
+    ),
+    Case("too-small", {"resources": {"workers": 1}, "profileRef": {"name": "small"}}, "OutOfMemory", "memory"),
 )
 
 
@@ -55,7 +60,7 @@ def make_what_is_wrong(admin: Administrator, team: str) -> None:
         }
     )
     admin.make_profile("no-image", image="localhost/no-such-image:1", imagePullPolicy="Never")
-    admin.make_profile("small", worker={"cpu": "200m", "memory": "700Mi"}, sharedMemory="128Mi")
+    admin.make_profile("small", worker={"cpu": "200m", "memory": "700Mi"}, sharedMemorySize="128Mi")
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +90,4 @@ def test_a_job_that_cannot_succeed_says_why_and_leaves_nothing(
     assert case.says in described
     job.wait_until_gone(job.running_pods)
     manifests = [path for path in job.published() if path.endswith("manifest.json")]
-    assert manifests == (["rejected/manifest.json"] if case.reason == "RequirementMissed" else [])
+    assert manifests == (["manifest.json"] if case.reason == "RequirementMissed" else [])

@@ -52,7 +52,7 @@ def teams(admin: Administrator, assets: str) -> Iterator[tuple[str, str]]:
 def job_of(admin: Administrator, team: str, name: str, epochs: int, **spec: Any) -> RealJob:
     """A job for the queue, with one worker; begun. An epoch is a hundred steps."""
     training = {"epochs": epochs, "globalBatchSize": 16}
-    more = {"training": training, "resources": {"workers": 1}, "queue": "jobs", **spec}
+    more = {"training": training, "resources": {"workers": 1}, "queueName": "jobs", **spec}
     return RealJob(admin, team, name, tiny_job(**more)).apply()
 
 
@@ -88,7 +88,7 @@ def test_the_quota_admits_one_job_at_a_time_and_the_more_important_one_first(
     assert first.end()["phase"] == "Succeeded", first.evidence()
     second.training()
 
-    urgent = job_of(admin, team_a, "urgent", epochs=1, priorityClass="urgent")
+    urgent = job_of(admin, team_a, "urgent", epochs=1, priorityClassName="urgent")
     second.wait_for(lambda status: status.get("reason") == "WaitingForQuota")
     second.wait_until_gone(second.running_pods)
     assert urgent.end()["phase"] == "Succeeded", urgent.evidence()

@@ -37,13 +37,13 @@ def ray_job(name: str) -> Object:
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name}, "spec": spec}
 
 
-class Play:
+class SimulatedRayJob:
     """A RayJob of a test, and what becomes of it."""
 
     def __init__(self, plane: ControlPlane, kubelet: Kubelet, namespace: str) -> None:
         self.plane, self.kubelet, self.namespace = plane, kubelet, namespace
-        self.path = f"{RAY}/{namespace}/rayjobs/played"
-        answer = plane.create(f"{RAY}/{namespace}/rayjobs", ray_job("played"))
+        self.path = f"{RAY}/{namespace}/rayjobs/simulated"
+        answer = plane.create(f"{RAY}/{namespace}/rayjobs", ray_job("simulated"))
         assert answer.accepted, answer.message
 
     def wait_for(self, **status: Any) -> Object:
@@ -60,87 +60,87 @@ class Play:
         return self.kubelet.pods(self.namespace, selector)
 
     def until_running(self) -> str:
-        """Plays it until its Ray job runs; the id of that."""
+        """Simulates it until its Ray job runs; the id of that."""
         with self.kubelet.steps():
             job = self.wait_for(jobDeploymentStatus="Running")["jobId"]
-            self.wait_for_pods(1, "job-name=played")
+            self.wait_for_pods(1, "job-name=simulated")
         self.plane.heads.report(job, "RUNNING")
         self.wait_for(jobStatus="RUNNING")
         return str(job)
 
     def submitter(self) -> Object:
         """The pod of the Job that submits the Ray job and waits for it."""
-        return self.kubelet.pods(self.namespace, "job-name=played")[0]
+        return self.kubelet.pods(self.namespace, "job-name=simulated")[0]
 
 
 @pytest.fixture
-def play(control_plane: ControlPlane, kubelet: Kubelet, namespace: str) -> Play:
-    return Play(control_plane, kubelet, namespace)
+def run(control_plane: ControlPlane, kubelet: Kubelet, namespace: str) -> SimulatedRayJob:
+    return SimulatedRayJob(control_plane, kubelet, namespace)
 
 
-def test_pods_of_a_ray_job_are_bound_and_make_its_cluster_ready_once_they_run(play: Play) -> None:
-    head, worker = sorted(play.wait_for_pods(2), key=lambda pod: str(pod["metadata"]["labels"]["ray.io/node-type"]))
-    cluster = f"{RAY}/{play.namespace}/rayclusters/{head['metadata']['labels']['ray.io/cluster']}"
-    play.kubelet.run(head)
-    play.kubelet.hold(worker, "ImagePullBackOff", "no such image")
-    play.plane.wait_for_condition(cluster, "HeadPodReady")
-    assert play.plane.get(cluster).body["status"].get("state") != "ready"
-    play.kubelet.run(worker)
-    play.plane.wait_for(cluster, lambda found: found["status"].get("state") == "ready")
+def test_pods_of_a_ray_job_are_bound_and_make_its_cluster_ready_once_they_run(run: SimulatedRayJob) -> None:
+    head, worker = sorted(run.wait_for_pods(2), key=lambda pod: str(pod["metadata"]["labels"]["ray.io/node-type"]))
+    cluster = f"{RAY}/{run.namespace}/rayclusters/{head['metadata']['labels']['ray.io/cluster']}"
+    run.kubelet.run(head)
+    run.kubelet.hold(worker, "ImagePullBackOff", "no such image")
+    run.plane.wait_for_condition(cluster, "HeadPodReady")
+    assert run.plane.get(cluster).body["status"].get("state") != "ready"
+    run.kubelet.run(worker)
+    run.plane.wait_for(cluster, lambda found: found["status"].get("state") == "ready")
 
 
 @pytest.mark.parametrize(("ray_status", "deployment"), [("SUCCEEDED", "Complete"), ("FAILED", "Failed")])
-def test_a_ray_job_ends_as_its_dashboard_says(play: Play, ray_status: str, deployment: str) -> None:
-    play.plane.heads.report(play.until_running(), ray_status, "said by the dashboard")
-    play.kubelet.succeed(play.submitter())
-    status = play.wait_for(jobDeploymentStatus=deployment)
+def test_a_ray_job_ends_as_its_dashboard_says(run: SimulatedRayJob, ray_status: str, deployment: str) -> None:
+    run.plane.heads.report(run.until_running(), ray_status, "said by the dashboard")
+    run.kubelet.succeed(run.submitter())
+    status = run.wait_for(jobDeploymentStatus=deployment)
     assert status["jobStatus"] == ray_status
     assert status["message"] == "said by the dashboard"
 
 
-def test_the_pods_of_a_deleted_ray_job_go_when_their_kubelet_lets_them(play: Play) -> None:
-    job = play.until_running()
-    play.kubelet.keeps_deleted = True
-    assert play.plane.delete(play.path).accepted
-    with play.kubelet.steps():
-        pods = f"/api/v1/namespaces/{play.namespace}/pods"
-        play.plane.wait_for(pods, lambda found: all("deletionTimestamp" in pod["metadata"] for pod in found["items"]))
-        assert len(play.kubelet.pods(play.namespace)) == 3
-        play.kubelet.keeps_deleted = False
-        play.plane.wait_for(pods, lambda found: not found["items"])
-    play.plane.wait_until_gone(play.path)
-    assert job in play.plane.heads.stopped
+def test_the_pods_of_a_deleted_ray_job_go_when_their_kubelet_lets_them(run: SimulatedRayJob) -> None:
+    job = run.until_running()
+    run.kubelet.keeps_deleted = True
+    assert run.plane.delete(run.path).accepted
+    with run.kubelet.steps():
+        pods = f"/api/v1/namespaces/{run.namespace}/pods"
+        run.plane.wait_for(pods, lambda found: all("deletionTimestamp" in pod["metadata"] for pod in found["items"]))
+        assert len(run.kubelet.pods(run.namespace)) == 3
+        run.kubelet.keeps_deleted = False
+        run.plane.wait_for(pods, lambda found: not found["items"])
+    run.plane.wait_until_gone(run.path)
+    assert job in run.plane.heads.stopped
 
 
-def test_kuberay_replaces_a_head_that_ran_out_of_memory(play: Play) -> None:
-    play.until_running()
-    (head,) = play.kubelet.pods(play.namespace, "ray.io/node-type=head")
-    written = play.kubelet.fail_for_memory(head)
+def test_kuberay_replaces_a_head_that_ran_out_of_memory(run: SimulatedRayJob) -> None:
+    run.until_running()
+    (head,) = run.kubelet.pods(run.namespace, "ray.io/node-type=head")
+    written = run.kubelet.fail_for_memory(head)
     assert written["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] == "OOMKilled"
-    pods = f"/api/v1/namespaces/{play.namespace}/pods"
+    pods = f"/api/v1/namespaces/{run.namespace}/pods"
     gone = head["metadata"]["uid"]
-    play.plane.wait_for(pods, lambda found: gone not in {pod["metadata"]["uid"] for pod in found["items"]})
-    play.wait_for_pods(1, "ray.io/node-type=head")
+    run.plane.wait_for(pods, lambda found: gone not in {pod["metadata"]["uid"] for pod in found["items"]})
+    run.wait_for_pods(1, "ray.io/node-type=head")
 
 
-def test_a_pod_can_be_removed_for_a_reason_of_the_node(play: Play) -> None:
-    head = play.wait_for_pods(2)[0]
-    play.kubelet.run(head)
-    written = play.kubelet.remove(head, "Preempting", "Preempted in order to admit critical pod")
+def test_a_pod_can_be_removed_for_a_reason_of_the_node(run: SimulatedRayJob) -> None:
+    head = run.wait_for_pods(2)[0]
+    run.kubelet.run(head)
+    written = run.kubelet.remove(head, "Preempting", "Preempted in order to admit critical pod")
     assert written["status"]["reason"] == "Preempting"
     assert ("True", "DisruptionTarget") in conditions(written)
 
 
 def test_a_node_goes_on_after_the_api_server_refused_it(
-    control_plane: ControlPlane, kubelet: Kubelet, play: Play
+    control_plane: ControlPlane, kubelet: Kubelet, run: SimulatedRayJob
 ) -> None:
-    pods = play.wait_for_pods(2)
+    pods = run.wait_for_pods(2)
     with Proxy(control_plane) as proxy:
         proxy.disturb(Answer(403, "Forbidden"), methods=READS, path="^/api/v1/pods", times=3)
         node = Kubelet(proxy.client(), kubelet.name)
         with node.steps():
             for pod in pods:
-                path = f"/api/v1/namespaces/{play.namespace}/pods/{pod['metadata']['name']}"
+                path = f"/api/v1/namespaces/{run.namespace}/pods/{pod['metadata']['name']}"
                 control_plane.wait_for(path, lambda found: found["status"]["phase"] == "Running")
         proxy.disturb(Answer(403, "Forbidden"), methods=READS, path="^/api/v1/pods", times=1000)
         asked = len(proxy.requests)

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune_api.base import ApiModel
+from kubetune_api.base import ApiModel, rules_of
 from kubetune_api.crd import FOLDER, KINDS
 from kubetune_api.errors import FieldError
 from kubetune_api.job import FineTuneJob
@@ -20,6 +20,7 @@ from kubetune_api.profile import FineTuneProfile
 from servers.kube import Answer, ApiServer
 from support.job_cases import (
     JOB,
+    KEYS_WRONG,
     NAMES_WRONG,
     PROFILE_RULES_BROKEN,
     PROFILES_RIGHT,
@@ -90,6 +91,14 @@ def test_a_wrong_field_is_refused_by_both(cluster: ApiServer, case: Case) -> Non
     assert case.field in {error.path for error in judged_by_models(case.manifest)}
 
 
+@each(KEYS_WRONG)
+def test_a_wrong_key_of_a_map_is_refused_by_both(cluster: ApiServer, case: Case) -> None:
+    answer = judged_by_server(cluster, case.manifest)
+    assert f"{case.field}: Invalid value" in answer.message
+    assert "each key must be the key of a label" in answer.message
+    assert all(error.path.startswith(f"{case.field}.") for error in judged_by_models(case.manifest))
+
+
 @each(NAMES_WRONG)
 def test_a_wrong_name_is_refused_by_both(cluster: ApiServer, case: Case) -> None:
     answer = judged_by_server(cluster, case.manifest)
@@ -118,7 +127,7 @@ def test_every_rule_has_a_case_that_breaks_it() -> None:
 
 def rules_below(model: type[ApiModel], path: str = "") -> Iterator[tuple[str, str]]:
     """Where each rule of the model and of the models in it is reported, and its sentence."""
-    for rule in model.rules:
+    for rule in rules_of(model):
         yield f"{path}.{rule.field}".strip("."), rule.message
     for field in model.model_fields.values():
         for below in models_in(field.annotation):
@@ -145,7 +154,7 @@ def test_the_spec_is_fixed_once_the_run_has_started(cluster: ApiServer) -> None:
     path = f"{JOBS}/fixed"
     assert cluster.create(JOBS, job).accepted
     assert cluster.merge(path, {"spec": {"training": {"epochs": 4}}}).accepted
-    assert cluster.merge(f"{path}/status", {"status": {"startedAt": NOW}}).accepted
+    assert cluster.merge(f"{path}/status", {"status": {"startTime": NOW}}).accepted
 
     for change in ({"training": {"epochs": 5}}, {"training": {"maxSteps": 9}}, {"zero": {"stage": 1}}):
         refusal = cluster.merge(path, {"spec": change})
@@ -160,12 +169,12 @@ def test_the_spec_is_fixed_once_the_run_has_started(cluster: ApiServer) -> None:
 def test_a_field_that_was_set_can_no_more_be_taken_out_than_changed(cluster: ApiServer) -> None:
     path = f"{JOBS}/taken-out"
     assert cluster.create(JOBS, edited({"metadata.name": "taken-out", "spec.zero.stage": 1})).accepted
-    assert cluster.merge(f"{path}/status", {"status": {"startedAt": NOW}}).accepted
+    assert cluster.merge(f"{path}/status", {"status": {"startTime": NOW}}).accepted
     assert "spec is fixed" in cluster.merge(path, {"spec": {"zero": {"stage": None}}}).message
 
 
 def test_status_is_written_through_its_own_path_alone(cluster: ApiServer) -> None:
-    job = edited({"metadata.name": "its-own-path", "status.startedAt": NOW})
+    job = edited({"metadata.name": "its-own-path", "status.startTime": NOW})
     assert cluster.create(JOBS, job).accepted
     assert "status" not in cluster.get(f"{JOBS}/its-own-path").body
 
@@ -184,7 +193,7 @@ def test_kubectl_get_shows_the_columns_of_a_finished_job(cluster: ApiServer) -> 
         "phase": "Succeeded",
         "workers": "2/2",
         "attempts": [
-            {"number": number, "rayJob": f"shown-1-{number}", "startedAt": NOW, "evidence": [], "free": False}
+            {"number": number, "rayJob": f"shown-1-{number}", "startTime": NOW, "evidence": [], "exempt": False}
             for number in (1, 2)
         ],
         "progress": {"step": 9, "totalSteps": 10, "epoch": 2.7, "loss": 0.25},

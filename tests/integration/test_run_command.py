@@ -18,7 +18,8 @@ import torch
 import yaml
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import FineTuneJobStatus
 from servers.s3 import S3Server
 from support.tiny_tokenizers import bert_like
 
@@ -138,8 +139,7 @@ def test_a_missed_requirement_keeps_the_work_aside_and_a_second_run_leaves_it_al
     assert status.artifact.rejected
     runs = tmp_path / "out" / "team-a" / "tiny"
     first = runs / str(status.run)
-    assert (first / "rejected" / "manifest.json").exists()
-    assert not (first / "manifest.json").exists()
+    assert json.loads((first / "manifest.json").read_bytes())["rejected"]
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
     done, _ = run(tmp_path, job)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A whole control plane of Kubernetes with KubeRay: everything of a cluster but its nodes, which `Kubelet` plays.
+"""A whole control plane of Kubernetes with KubeRay: everything of a cluster but its nodes, which `Kubelet` simulates.
 
 KubeRay's RayJobs really reconcile on it, the scheduler really binds pods, and Jobs, ServiceAccounts, namespaces and
 owner references are looked after as in any cluster. `python -m servers.control_plane` keeps one for a person.
@@ -98,7 +98,7 @@ class ControlPlane(ApiServer):
         )
 
     def _controller_manager_command(self, port: int) -> Command:
-        # Played nodes send no heartbeats; `Kubelet.set_ready` says what becomes of them.
+        # Simulated nodes send no heartbeats; `Kubelet.set_ready` says what becomes of them.
         return *self._controller_manager_basics(port), *OFTEN, "--node-monitor-grace-period", "24h"
 
     def _scheduler_command(self, port: int) -> Command:

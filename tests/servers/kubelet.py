@@ -1,7 +1,7 @@
-"""Plays the kubelet of a node that does not exist: the scheduler binds pods to it, and tests say what becomes of them.
+"""Simulates the kubelet of a node that does not exist. The scheduler binds pods to it; tests say what becomes of them.
 
 Nothing runs. KubeRay sees a RayCluster ready as soon as its pods are `running`; the state of its job comes from the
-head's dashboard, which `RayHeads` plays; a submitter's Job is complete once its pod has `succeeded`.
+head's dashboard, which `RayHeads` simulates; a submitter's Job is complete once its pod has `succeeded`.
 """
 
 import threading
@@ -55,7 +55,7 @@ class Kubelet:
 
     def set_ready(self, ready: bool) -> None:
         """Whether the node is Ready; if not, Kubernetes taints it, and the scheduler keeps away from it."""
-        condition = {"type": "Ready", "status": str(ready), "reason": "Played", "lastTransitionTime": _now()}
+        condition = {"type": "Ready", "status": str(ready), "reason": "Simulated", "lastTransitionTime": _now()}
         status = {"capacity": self.capacity, "allocatable": self.capacity, "conditions": [condition]}
         _done(self.client.merge(f"{self._node}/status", {"status": status}))
 

@@ -1,4 +1,4 @@
-"""Jobs on the real cluster: nothing of them is played."""
+"""Jobs on the real cluster: nothing of them is simulated."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""For tests of an operator to which something happens: lives that play themselves, and what remains of them."""
+"""Fault injection for tests of the operator: scenarios of jobs that go on by themselves, and what remains of them."""
 
 import json
 import re
@@ -13,10 +13,10 @@ from servers.control_plane import ControlPlane
 from servers.kube_client import Object
 from servers.kubelet import Kubelet
 from servers.proxy import WRITES, Fault, LoseReply, LoseRequest, Proxy, Request
-from support.operator_process import GROUP, RAY, RESTRICTED, PlayedJob
+from support.operator_process import GROUP, RAY, RESTRICTED, SimulatedJob
 
 PATIENCE_SECONDS = 300.0
-"""How long all lives of a test may take on a busy machine."""
+"""How long all scenarios of a test may take on a busy machine."""
 FOR_EVER = 1_000_000
 _COUNTED = r"^(?!/apis/events).*/namespaces/%s/(?!leases)"
 """A request to a namespace that is neither about events, which nobody reads back, nor about the Lease."""
@@ -33,13 +33,13 @@ _OURS = (
 
 
 @dataclass
-class Life:
+class JobScenario:
     """A job to which happens what happens to jobs: Ray takes it, it trains, it fails some times, it succeeds.
 
-    What comes next depends on what the job's status says, so a life goes on whenever its operator does.
+    What comes next depends on what the job's status says, so a scenario goes on whenever its operator does.
     """
 
-    job: PlayedJob
+    job: SimulatedJob
     failures: int = 0
     """How many attempts fail before one succeeds."""
     status: Object = field(default_factory=dict)
@@ -54,8 +54,8 @@ class Life:
     def go_on(self, ray_ids: dict[str, str]) -> None:
         """Lets the next thing happen, if it is time for it; `ray_ids` are those of all RayJobs that Ray has taken."""
         status = self.status
-        attempts = status.get("attempts") or [{"finishedAt": "there is none yet"}]
-        if self.over or "finishedAt" in attempts[-1] or attempts[-1]["rayJob"] not in ray_ids:
+        attempts = status.get("attempts") or [{"completionTime": "there is none yet"}]
+        if self.over or "completionTime" in attempts[-1] or attempts[-1]["rayJob"] not in ray_ids:
             return
         number, ray_id = attempts[-1]["number"], ray_ids[attempts[-1]["rayJob"]]
         self._once(number, "runs", lambda: self.job.plane.heads.report(ray_id, "RUNNING"))
@@ -80,26 +80,26 @@ class Life:
 _HALF = {"step": 1, "totalSteps": 2, "epoch": 0.5}
 
 
-def live(
-    lives: Iterable[Life],
-    until: Callable[[Life], bool] = lambda life: life.over,
+def run_scenarios(
+    scenarios: Iterable[JobScenario],
+    until: Callable[[JobScenario], bool] = lambda scenario: scenario.over,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Lets all lives go on until this holds of each; `meanwhile` happens again and again."""
-    deadline, left = time.monotonic() + PATIENCE_SECONDS, list(lives)
+    """Runs all scenarios until this holds of each; `meanwhile` happens again and again."""
+    deadline, left = time.monotonic() + PATIENCE_SECONDS, list(scenarios)
     while left:
         plane = left[0].job.plane
         statuses = {_key(job): job.get("status", {}) for job in _items(plane, f"{GROUP}/finetunejobs")}
         ray_ids = {ray_job["metadata"]["name"]: ray_id for ray_job, ray_id in _taken(plane)}
-        for life in left:
-            life.status = statuses.get((life.job.namespace, life.job.name), {})
-        left = [life for life in left if not until(life)]
-        for life in left:
-            life.go_on(ray_ids)
+        for scenario in left:
+            scenario.status = statuses.get((scenario.job.namespace, scenario.job.name), {})
+        left = [scenario for scenario in left if not until(scenario)]
+        for scenario in left:
+            scenario.go_on(ray_ids)
         if time.monotonic() > deadline:
             ray_jobs = {each["metadata"]["name"]: each.get("status", {}) for each in _items(plane, f"{RAY}/rayjobs")}
-            stuck = [(life.status, ray_jobs.get(life.status["attempts"][-1]["rayJob"])) for life in left]
-            raise TimeoutError(f"{len(left)} lives do not go on: {json.dumps(stuck)[:20000]}")
+            stuck = [(scenario.status, ray_jobs.get(scenario.status["attempts"][-1]["rayJob"])) for scenario in left]
+            raise TimeoutError(f"{len(left)} scenarios do not go on: {json.dumps(stuck)[:20000]}")
         meanwhile()
         time.sleep(0.2)
 
@@ -119,12 +119,12 @@ def _items(plane: ControlPlane, path: str) -> list[Object]:
     return list(plane.wait_for(path, lambda _: True)["items"])
 
 
-def end_of(life: Life) -> Object:
-    """How the job stands and which of our objects there are, without what differs from one life to the next.
+def end_of(scenario: JobScenario) -> Object:
+    """The job's status and which of our objects there are, without what differs from one scenario to the next.
 
-    So does which RayCluster was seen last: a life is over in a second here, in which a watch may not have come back.
+    So does which RayCluster was seen last: a scenario is over in a second, in which a watch may not have come back.
     """
-    job, stored = life.job, life.job.stored
+    job, stored = scenario.job, scenario.job.stored
     for attempt in stored["status"].get("attempts", []):
         attempt.pop("rayClusterUid", None)
     things = {path.rpartition("/")[2]: _names(job.plane, path % job.namespace) for path in _OURS}
@@ -151,9 +151,9 @@ def created(plane: ControlPlane, resource: str) -> int:
     return sum(int(float(line.rpartition(" ")[2])) for line in lines if all(word in line for word in wanted))
 
 
-def steal_ray_job(life: Life) -> None:
+def steal_ray_job(scenario: JobScenario) -> None:
     """Somebody deletes the job's RayJob."""
-    job = life.job
+    job = scenario.job
     (ray_job,) = job.ray_jobs()
     path = f"{RAY}/namespaces/{job.namespace}/rayjobs/{ray_job['metadata']['name']}"
     assert job.plane.delete(path).accepted
@@ -171,10 +171,10 @@ class Writes:
     def __getitem__(self, namespace: str) -> int:
         return self._up_to_now()[namespace]
 
-    def of(self, lives: Iterable[Life]) -> int:
+    def of(self, scenarios: Iterable[JobScenario]) -> int:
         """Those to the namespaces of all these."""
         counts = self._up_to_now()
-        return sum(counts[namespace] for namespace in {life.job.namespace for life in lives})
+        return sum(counts[namespace] for namespace in {scenario.job.namespace for scenario in scenarios})
 
     def _up_to_now(self) -> Counter[str]:
         came = self.proxy.requests[self._read :]
@@ -200,7 +200,7 @@ def disturb_every_third(proxy: Proxy, fault: Fault, namespace: str, first: int) 
         proxy.disturb(fault, path=_COUNTED % namespace, nth=nth)
 
 
-def begin(plane: ControlPlane, node: Kubelet, namespace: str, failures: int = 0, **spec: Any) -> Life:
-    """The life of a new job; its attempts follow each other at once."""
+def begin(plane: ControlPlane, node: Kubelet, namespace: str, failures: int = 0, **spec: Any) -> JobScenario:
+    """A scenario with a new job; its attempts follow each other at once."""
     spec = {"retry": {"maxAttempts": 3, "backoffSeconds": 0}, **spec}
-    return Life(PlayedJob(plane, node, namespace).apply(**spec), failures)
+    return JobScenario(SimulatedJob(plane, node, namespace).apply(**spec), failures)

@@ -114,13 +114,14 @@ RIGHT = (
                 "precision": "BF16",
                 "seed": 11,
             },
-            "spec.resources": {"profile": "laptop", "workers": 2},
+            "spec.profileRef": {"name": "laptop"},
+            "spec.resources": {"workers": 2},
             "spec.zero": {"stage": 3},
             "spec.evaluation": {"require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}]},
             "spec.output": {"uri": "s3://models/team-a"},
             "spec.credentials": [{"prefix": "s3://models/", "secretName": "s3-credentials"}],
-            "spec.queue": "team-a",
-            "spec.priorityClass": "high",
+            "spec.queueName": "team-a",
+            "spec.priorityClassName": "high",
             "spec.retry": {"maxAttempts": 5, "backoffSeconds": 0},
             "spec.suspend": True,
             "spec.activeDeadlineSeconds": 3600,
@@ -140,6 +141,8 @@ RIGHT = (
         {"spec.dataset.uri": "s3://bucket/.a/..b/.../c.d./*.csv", "spec.output.uri": "gs://bucket/a/"},
     ),
     Case("a relative path of this machine", {"spec.dataset.uri": "file://../data//x:y@z.csv"}),
+    Case("a pattern for all files of a folder", {"spec.dataset.uri": "s3://bucket/data/*"}),
+    Case("a pattern for all parts of a dataset", {"spec.dataset.uri": "s3://bucket/data/part-*"}),
     Case("a bucket alone", {"spec.output.uri": "s3://bucket"}),
     Case("labels in any script", {"spec.task.labels": ["好", "плохо", "😀"]}),
     Case(
@@ -186,9 +189,19 @@ RULES_BROKEN = (
     *(Case(f"{error} in {field}", {field: uri}, field) for field in _URIS for error, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
-    Case("a priority outside of a queue", {"spec.priorityClass": "high"}, "spec.priorityClass"),
+    Case("a priority outside of a queue", {"spec.priorityClassName": "high"}, "spec.priorityClassName"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
+    Case(
+        "a model's address in place of a dataset's",
+        {"spec.dataset.uri": "hf://owner/name/data.csv", "spec.dataset.revision": COMMIT},
+        "spec.dataset.uri",
+    ),
+    *(
+        Case(f"a dataset that ends in {end}", {"spec.dataset.uri": f"s3://bucket/data{end}"}, "spec.dataset.uri")
+        for end in (".txt", ".tsv", ".json", ".csv.zip", "/*.tsv", "", "/")
+    ),
+    Case("a test set of another format", {"spec.dataset.test.uri": "s3://bucket/test.json"}, "spec.dataset.test.uri"),
     Case("a commit of data that is in no hub", {"spec.dataset.revision": COMMIT}, "spec.dataset.revision"),
     Case(
         "validation rows from two places",
@@ -308,8 +321,8 @@ WRONG = (
     Case("a store that is not there", {"spec.model.uri": "ftp://host/model"}, "spec.model.uri"),
     Case("a path that is no URI", {"spec.dataset.uri": "/data/reviews.csv"}, "spec.dataset.uri"),
     Case("a result in the hub", {"spec.output.uri": "hf://owner/name"}, "spec.output.uri"),
-    Case("a profile's name with capitals", {"spec.resources.profile": "Big_One"}, "spec.resources.profile"),
-    Case("a profile's name that ends in a hyphen", {"spec.resources.profile": "big-"}, "spec.resources.profile"),
+    Case("a profile's name with capitals", {"spec.profileRef.name": "Big_One"}, "spec.profileRef.name"),
+    Case("a profile's name that ends in a hyphen", {"spec.profileRef.name": "big-"}, "spec.profileRef.name"),
     Case("a branch for a commit", {"spec.model.revision": "main"}, "spec.model.revision"),
     Case("a commit cut short", {"spec.model.revision": COMMIT[:8]}, "spec.model.revision"),
     Case(
@@ -327,13 +340,44 @@ NAMES_WRONG = (
 
 PROFILES_RIGHT = (
     ProfileCase("the fewest fields of a profile", {}),
-    ProfileCase("the least shared memory", {"spec.sharedMemory": "100Mi"}),
-    ProfileCase("the least shared memory in bytes", {"spec.sharedMemory": "104857600"}),
-    ProfileCase("a fraction of a GiB of shared memory", {"spec.sharedMemory": "0.1Gi"}),
+    ProfileCase("the least shared memory", {"spec.sharedMemorySize": "100Mi"}),
+    ProfileCase("the least shared memory in bytes", {"spec.sharedMemorySize": "104857600"}),
+    ProfileCase("a fraction of a GiB of shared memory", {"spec.sharedMemorySize": "0.1Gi"}),
+    ProfileCase("labels of nodes", {"spec.nodeSelector": {"nvidia.com/gpu.product": "A100", "zone": ""}}),
+    ProfileCase(
+        "each kind of selector",
+        {
+            "spec.namespaceSelector": {
+                "matchLabels": {"example.com/team": "a"},
+                "matchExpressions": [
+                    {"key": "tier", "operator": "In", "values": ["research"]},
+                    {"key": "tier", "operator": "NotIn", "values": ["demo", ""]},
+                    {"key": "example.com/gpus", "operator": "Exists"},
+                    {"key": "closed", "operator": "DoesNotExist"},
+                ],
+            }
+        },
+    ),
 )
 
+KEYS_WRONG = (
+    ProfileCase("a label's key with a space", {"spec.nodeSelector": {"gpu product": "A100"}}, "spec.nodeSelector"),
+    ProfileCase("a label's key of two slashes", {"spec.nodeSelector": {"a/b/c": "A100"}}, "spec.nodeSelector"),
+    ProfileCase("a label's key that is too long", {"spec.nodeSelector": {"k" * 64: "A100"}}, "spec.nodeSelector"),
+    ProfileCase(
+        "a label without a key", {"spec.namespaceSelector.matchLabels": {"": "x"}}, "spec.namespaceSelector.matchLabels"
+    ),
+)
+"""The API server names the map, the models name the key in it as well."""
+_SELECTOR = "spec.namespaceSelector.matchExpressions"
 PROFILE_RULES_BROKEN = (
-    ProfileCase("too little shared memory", {"spec.sharedMemory": "99Mi"}, "spec.sharedMemory"),
-    ProfileCase("shared memory of 100 million bytes", {"spec.sharedMemory": "100M"}, "spec.sharedMemory"),
-    ProfileCase("shared memory without a unit", {"spec.sharedMemory": "100"}, "spec.sharedMemory"),
+    ProfileCase("In without values", {_SELECTOR: [{"key": "tier", "operator": "In"}]}, f"{_SELECTOR}[0].values"),
+    ProfileCase(
+        "Exists with values",
+        {_SELECTOR: [{"key": "a", "operator": "Exists", "values": ["b"]}]},
+        f"{_SELECTOR}[0].values",
+    ),
+    ProfileCase("too little shared memory", {"spec.sharedMemorySize": "99Mi"}, "spec.sharedMemorySize"),
+    ProfileCase("shared memory of 100 million bytes", {"spec.sharedMemorySize": "100M"}, "spec.sharedMemorySize"),
+    ProfileCase("shared memory without a unit", {"spec.sharedMemorySize": "100"}, "spec.sharedMemorySize"),
 )

@@ -174,11 +174,11 @@ def progress(step: int = 3) -> Object:
 
 def attempt(number: int = 1, *, ended: float | None = None, seen: bool = True, **more: Any) -> Object:
     """An attempt in a status; `seen`: its RayJob was, too."""
-    found = {"number": number, "rayJob": name_of(number), "startedAt": at(0)}
+    found = {"number": number, "rayJob": name_of(number), "startTime": at(0)}
     if seen:
         found["rayJobUid"] = f"uid-of-{name_of(number)}"
     if ended is not None:
-        found |= {"finishedAt": at(ended), "reason": "Unknown", "message": "It ended.", "free": False}
+        found |= {"completionTime": at(ended), "reason": "Unknown", "message": "It ended.", "exempt": False}
     return found | more
 
 
@@ -187,7 +187,7 @@ def started(*attempts: Object, **more: Any) -> Object:
     return {
         "observedGeneration": 1,
         "phase": "Pending",
-        "startedAt": at(0),
+        "startTime": at(0),
         "run": UID,
         "attempts": list(attempts),
     } | more
@@ -196,7 +196,7 @@ def started(*attempts: Object, **more: Any) -> Object:
 def finished(kind: str = "Succeeded", *attempts: Object, ended: float = 100, **more: Any) -> Object:
     """The status of a job that is over."""
     end = {"type": kind, "status": "True", "reason": "Unknown", "message": "Over.", "lastTransitionTime": at(ended)}
-    return started(*attempts, phase=kind, finishedAt=at(ended), conditions=[end], **more)
+    return started(*attempts, phase=kind, completionTime=at(ended), conditions=[end], **more)
 
 
 def see(*objects: Object, kuberay: bool = True, key: str = f"{NAMESPACE}/{JOB}") -> Observed:

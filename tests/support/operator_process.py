@@ -105,12 +105,12 @@ def install(plane: ControlPlane) -> None:
 
 
 def make_profile(client: KubeClient, name: str, **spec: Any) -> None:
-    """A profile whose pods fit onto a played node."""
+    """A profile whose pods fit onto a simulated node."""
     small = {
         "image": "kubetune-trainer:test",
         "worker": {"cpu": "500m", "memory": "1Gi"},
         "head": {"cpu": "500m", "memory": "1Gi"},
-        "sharedMemory": "128Mi",
+        "sharedMemorySize": "128Mi",
     }
     body = {
         "apiVersion": "kubetune.dev/v1alpha1",
@@ -135,7 +135,7 @@ def job_body(name: str, **spec: Any) -> Object:
 
 
 @dataclass
-class PlayedJob:
+class SimulatedJob:
     """A job in the cluster, and the parts of the trainer, the kubelet and Ray in its life."""
 
     plane: ControlPlane
@@ -148,7 +148,7 @@ class PlayedJob:
         """Where the job is."""
         return f"{GROUP}/namespaces/{self.namespace}/finetunejobs/{self.name}"
 
-    def apply(self, **spec: Any) -> "PlayedJob":
+    def apply(self, **spec: Any) -> "SimulatedJob":
         """Creates the job."""
         answer = self.plane.create(self.path.rpartition("/")[0], job_body(self.name, **spec))
         assert answer.accepted, answer.message
@@ -190,7 +190,7 @@ class PlayedJob:
         return list(self.plane.get(path, labelSelector=selector).body["items"])
 
     def run_until_training(self, attempt: int = 1) -> str:
-        """Plays the cluster until Ray runs the driver; the id of the Ray job."""
+        """Simulates the cluster until Ray runs the driver; the id of the Ray job."""
         self.wait_until(lambda status: (status.get("attempts") or [{}])[-1].get("number") == attempt)
         name = self.status["attempts"][-1]["rayJob"]
         path = f"{RAY}/namespaces/{self.namespace}/rayjobs/{name}"

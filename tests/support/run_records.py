@@ -8,10 +8,10 @@ from typing import Any
 
 from kubetune_api.job import FineTuneJob
 from kubetune_trainer.records import (
-    BaseModel,
     CleaningStep,
     DataReport,
     EvaluationRecord,
+    PretrainedRecord,
     RequirementResult,
     RunRecord,
     SplitReport,
@@ -173,7 +173,7 @@ def causal(**changes: Any) -> RunRecord:
     duplicates = CleaningStep("dropDuplicates", "rows with the prompt and completion of an earlier row", 12)
     return run(
         job("CausalLM", "support-answers"),
-        base=BaseModel(folder, None, "llama", (weights,), 134_515_008, 106_203_456),
+        base=PretrainedRecord(folder, None, "llama", (weights,), 134_515_008, 106_203_456),
         data=DataReport((stored("file:///data/tech_support.jsonl", 301_220),), 812, (duplicates,), splits),
         steps=steps(120, start=3.4),
         evaluations=evaluations,
@@ -187,7 +187,7 @@ def causal(**changes: Any) -> RunRecord:
 
 def run(of_job: FineTuneJob, **changes: Any) -> RunRecord:
     """A run of the job in which nothing happened but for `changes`."""
-    base = BaseModel(
+    base = PretrainedRecord(
         "hf://google-bert/bert-base-uncased",
         "86b5e0934494bd15c9632b12f734a8a67f723594",
         "bert",
@@ -203,8 +203,8 @@ def run(of_job: FineTuneJob, **changes: Any) -> RunRecord:
         zero_stage=2,
         device="2 x Intel Xeon (CPU)",
         precision="FP32",
-        started_at="2026-03-02T09:14:07Z",
-        finished_at="2026-03-02T09:19:51Z",
+        start_time="2026-03-02T09:14:07Z",
+        completion_time="2026-03-02T09:19:51Z",
         base=base,
         data=DataReport((), 0, (), ()),
         steps=(),

@@ -11,11 +11,9 @@ import typer.main
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
+from kubetune_api.reasons import REASONS
 from kubetune_api.schema import fields, structural_schema
-from kubetune_api.status import Reason
 from kubetune_cli.main import app
-from kubetune_operator.jobs.failures import POLICIES, policy
-from kubetune_operator.jobs.verdict import SAID_BY_TRAINERS
 from kubetune_operator.settings import Settings, variable
 
 ROOT = Path(__file__).parents[2]
@@ -177,16 +175,21 @@ def rows_of_reasons() -> list[list[str]]:
 
 
 def test_every_reason_has_one_row() -> None:
-    reasons = [value for name, value in vars(Reason).items() if name.isupper()]
-    assert sorted(row[0] for row in rows_of_reasons()) == sorted(f"`{reason}`" for reason in reasons)
+    assert sorted(row[0] for row in rows_of_reasons()) == sorted(f"`{reason}`" for reason in REASONS)
 
 
-def test_the_row_of_a_failure_says_what_its_policy_is() -> None:
-    said = {row[0].strip("`"): row[-1] for row in rows_of_reasons() if row[-1] in ("free", "counted", "never")}
-    assert said.keys() >= POLICIES.keys() | SAID_BY_TRAINERS
-    for reason, word in said.items():
-        follows = policy(reason)
-        assert word == ("free" if follows.free else "counted" if follows.retry else "never"), reason
+def test_the_row_of_a_failure_says_whether_another_attempt_follows() -> None:
+    words = {"Never": "never", "Counted": "counted", "Exempt": "exempt", "ExemptOnce": "exempt"}
+    said = {row[0].strip("`"): row[-1] for row in rows_of_reasons() if row[-1] in words.values()}
+    assert said == {reason: words[row.retry] for reason, row in REASONS.items() if row.retry}
+
+
+def test_the_row_of_a_reason_says_first_whose_turn_it_is() -> None:
+    words = {"User": "author", "Platform": "platform team", "Nobody": "nobody"}
+    for reason, _, _, who, *_ in (row for row in rows_of_reasons() if len(row) > 3):
+        named = [turn for turn, word in words.items() if word in who]
+        first = min(named, key=lambda turn: who.index(words[turn]), default=None)
+        assert first == REASONS[reason.strip("`")].turn, f"{reason}: {who}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)

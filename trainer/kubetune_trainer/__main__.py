@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import timestamp
 from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.errors import RunError, storage_is_full
-from kubetune_trainer.events import JsonLines, LastProgress
-from kubetune_trainer.status_reporter import Reporter
+from kubetune_trainer.events import JsonLinesListener, LastProgress
+from kubetune_trainer.status_reporter import StatusReporter
 
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTED = "the run was interrupted before it was over; a model is published only if its manifest exists"
@@ -41,16 +42,16 @@ def main() -> int:
     run = Run.model_validate_json(arguments.run.read_bytes())
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream, ExitStack() as reporting:
         reporters = [reporting.enter_context(reporter) for reporter in _reporters(run, arguments.service_account)]
-        listener = LastProgress(JsonLines(stream), *reporters)
+        listener = LastProgress(JsonLinesListener(stream), *reporters)
         status = _run(run, listener, arguments.cache, reporters)
         listener.finished(status)
     return 0 if status.phase == "Succeeded" else 1
 
 
-def _reporters(run: Run, service_account: Path) -> list[Reporter]:
+def _reporters(run: Run, service_account: Path) -> list[StatusReporter]:
     if run.report_to is None:
         return []
-    return [Reporter(run.attempt, ConfigMap.from_environment(run.report_to, service_account).write)]
+    return [StatusReporter(run.attempt, ConfigMap.from_environment(run.report_to, service_account).write)]
 
 
 def _arguments() -> argparse.Namespace:
@@ -64,11 +65,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[Reporter]) -> FineTuneJobStatus:
-    started_at = _now()
+def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusReporter]) -> FineTuneJobStatus:
+    start_time = _now()
 
     def failed(reason: str, message: str) -> FineTuneJobStatus:
-        ending = Ending(run.run_id, started_at=started_at, finished_at=_now(), progress=listener.last)
+        ending = Ending(run.run_id, start_time=start_time, completion_time=_now(), progress=listener.last)
         return ending.failed(reason, RunError(reason, message).message)
 
     def interrupted(*_: object) -> NoReturn:
@@ -82,7 +83,7 @@ def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[Reporter
         # Imported here: torch and Ray take seconds, and an error in them must reach the user as an event too.
         from kubetune_trainer.driver import execute
 
-        published = execute(run, listener=listener, cache=cache, started_at=started_at, now=_now)
+        published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now)
     except RunError as error:
         traceback.print_exc()
         return failed(error.reason, error.message)

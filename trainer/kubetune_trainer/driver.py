@@ -17,14 +17,14 @@ from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
-from kubetune_trainer.handoff import TrainedModel, WorkerTask
+from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.progress import ProgressTeller
-from kubetune_trainer.ray_runtime import BoardReader, accelerators, new_board, ray_cluster, run_workers
-from kubetune_trainer.records import BaseModel, RunRecord
+from kubetune_trainer.ray_runtime import RecordReader, accelerators, new_record_queue, ray_cluster, run_workers
+from kubetune_trainer.records import PretrainedRecord, RunRecord
 from kubetune_trainer.report import render_card, render_report, write_metrics
-from kubetune_trainer.storage.credentials import Credentials
+from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
@@ -35,40 +35,40 @@ from kubetune_trainer.training.zero import stage_for
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
 
-def execute(run: Run, *, listener: Listener, cache: Path, started_at: str, now: Callable[[], str]) -> Published:
+def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: Callable[[], str]) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
     """
     spec = run.job.spec
-    listener.phase("Checking the output")
-    credentials = Credentials.of(run)
+    listener.stage("Checking the output")
+    credentials = StoreCredentials.of(run)
     store = Store.open(run.root, secret=credentials.opening(run.root))
     preflight(store)
     if earlier := find_published(run, store):
         listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
         return earlier
-    listener.phase("Fetching the model")
+    listener.stage("Fetching the model")
     base = pretrained_model(spec.model, cache, credentials=credentials)
-    listener.phase("Reading the data")
+    listener.stage("Reading the data")
     data = _read_data(run, base, cache, credentials)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
-    listener.phase("Starting the workers")
+    listener.stage("Starting the workers")
     with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(run.workers):
         task, workers = _task(run, base, data, cache, listener)
         tell = ProgressTeller(task.plan.total_steps, listener)
-        listener.phase(f"Training on {_count(task.plan.rows, 'row')} with {_count(workers, 'worker')}")
-        with BoardReader(task.board, tell):
+        listener.stage(f"Training on {_count(task.plan.rows, 'row')} with {_count(workers, 'worker')}")
+        with RecordReader(task.records, tell):
             trained = run_workers(task, workers=workers, gpus=accelerators() > 0, scratch=scratch)
-    listener.phase("Verifying the model")
+    listener.stage("Verifying the model")
     _verify(store, run, base, trained)
-    record = _record(run, task, base, data, trained, started_at=started_at, finished_at=now())
-    listener.phase("Publishing")
+    record = _record(run, task, base, data, trained, start_time=start_time, completion_time=now())
+    listener.stage("Publishing")
     return _publish(store, run, record, trained, listener)
 
 
-def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: Credentials) -> PreparedData:
+def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials) -> PreparedData:
     spec = run.job.spec
     dataset = spec.dataset
     config, tokenizer = load_config(base.folder, spec), load_tokenizer(base.folder)
@@ -84,7 +84,7 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: Creden
 
 def _task(
     run: Run, base: PretrainedModel, data: PreparedData, cache: Path, listener: Listener
-) -> tuple[WorkerTask, int]:
+) -> tuple[WorkerInput, int]:
     spec = run.job.spec
     workers = _workers(run, accelerators(), listener)
     plan = BatchPlan(
@@ -97,14 +97,14 @@ def _task(
     )
     refuse_endless_warmup(spec.training, plan.total_steps)
     return (
-        WorkerTask(
+        WorkerInput(
             run=run,
             stage=stage_for(spec.zero.stage, workers),
             plan=plan,
             model_files=base.files,
             cache=str(cache),
             data=ray.put(data),
-            board=new_board(),
+            records=new_record_queue(),
         ),
         workers,
     )
@@ -126,10 +126,10 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _verify(store: Store, run: Run, base: PretrainedModel, trained: TrainedModel) -> None:
+def _verify(store: Store, run: Run, base: PretrainedModel, trained: WorkerResult) -> None:
     verify(
         store,
-        f"{run.folder(rejected=not trained.accepted)}/model",
+        f"{run.folder}/model",
         trained.files,
         Expectation(
             shapes=trained.shapes,
@@ -144,13 +144,13 @@ def _verify(store: Store, run: Run, base: PretrainedModel, trained: TrainedModel
 
 def _record(
     run: Run,
-    task: WorkerTask,
+    task: WorkerInput,
     base: PretrainedModel,
     data: PreparedData,
-    trained: TrainedModel,
+    trained: WorkerResult,
     *,
-    started_at: str,
-    finished_at: str,
+    start_time: str,
+    completion_time: str,
 ) -> RunRecord:
     model = run.job.spec.model
     return RunRecord(
@@ -161,9 +161,9 @@ def _record(
         zero_stage=task.stage,
         device=trained.device,
         precision=trained.precision,
-        started_at=started_at,
-        finished_at=finished_at,
-        base=BaseModel(
+        start_time=start_time,
+        completion_time=completion_time,
+        base=PretrainedRecord(
             uri=model.uri,
             revision=model.revision,
             family=trained.family,
@@ -179,19 +179,16 @@ def _record(
     )
 
 
-def _publish(store: Store, run: Run, record: RunRecord, trained: TrainedModel, listener: Listener) -> Published:
+def _publish(store: Store, run: Run, record: RunRecord, trained: WorkerResult, listener: Listener) -> Published:
     """Uploads what people read, then the manifest, which names it all; where another execution was first, it counts."""
-    rejected = not trained.accepted
-    folder = run.folder(rejected=rejected)
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         here = Path(scratch)
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
-        (here / "README.md").write_text(render_card(record, store.uri(f"{folder}/model")), encoding="utf-8")
+        (here / "README.md").write_text(render_card(record, store.uri(f"{run.folder}/model")), encoding="utf-8")
         write_metrics(record, here / "metrics.jsonl")
-        files = [*trained.files, *upload_folder(here, store, folder)]
-    content = manifest(record, files, folder=folder, rejected=rejected)
-    if committed := commit(run, store, content, rejected=rejected):
-        return read_published(run, store, committed, rejected=rejected)
+        files = [*trained.files, *upload_folder(here, store, run.folder)]
+    if committed := commit(store, manifest(record, files, folder=run.folder)):
+        return read_published(run, store, committed)
     first = find_published(run, store)
     assert first is not None, "a manifest is there and cannot be found"
     listener.note(f"execution {first.execution} published this run first: its model counts")

@@ -2,7 +2,7 @@
 
 import errno
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 
 
 class RunError(Exception):

@@ -11,7 +11,7 @@ from kubetune_trainer.records import EvaluationRecord
 class Listener(Protocol):
     """Who is told."""
 
-    def phase(self, text: str) -> None:
+    def stage(self, text: str) -> None:
         """What the run does now, for people."""
 
     def claimed(self, execution: int) -> None:
@@ -31,14 +31,14 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLinesListener:
     """A listener that writes each event as a line `{"event": …, …}`."""
 
     stream: TextIO
 
-    def phase(self, text: str) -> None:
+    def stage(self, text: str) -> None:
         """See `Listener`."""
-        self._write("phase", text=text)
+        self._write("stage", text=text)
 
     def claimed(self, execution: int) -> None:
         """See `Listener`."""
@@ -72,10 +72,10 @@ class LastProgress:
         self._listeners = listeners
         self.last: Progress | None = None
 
-    def phase(self, text: str) -> None:
+    def stage(self, text: str) -> None:
         """See `Listener`."""
         for listener in self._listeners:
-            listener.phase(text)
+            listener.stage(text)
 
     def claimed(self, execution: int) -> None:
         """See `Listener`."""

@@ -1,7 +1,7 @@
 """What goes to the workers of a run and comes back from them.
 
-Ray opens these objects in helper processes of its own as well (the controller, the board), so this module imports
-neither torch nor transformers: each such process would spend ten seconds and a gigabyte on them.
+Ray opens these objects in helper processes of its own as well (the controller, the queue of records), so this module
+imports neither torch nor transformers: each such process would spend ten seconds and a gigabyte on them.
 """
 
 import logging
@@ -17,7 +17,7 @@ Record = StepRecord | EvaluationRecord
 
 
 @dataclass(frozen=True)
-class WorkerTask:
+class WorkerInput:
     """What the driver hands to every worker."""
 
     run: Run
@@ -29,12 +29,12 @@ class WorkerTask:
     """A folder of the node, shared by its workers."""
     data: Any
     """Ray's reference to the `PreparedData`."""
-    board: Any
-    """The actor that rank 0 reports to."""
+    records: Any
+    """The handle of the `RecordQueue` that rank 0 adds to."""
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class WorkerResult:
     """What rank 0 knows at the end, for the verification and the report."""
 
     family: str
@@ -53,26 +53,21 @@ class TrainedModel:
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
 
-    @property
-    def accepted(self) -> bool:
-        """Whether the model meets every requirement."""
-        return all(requirement.met for requirement in self.requirements)
 
-
-def train(config: dict[str, Any]) -> TrainedModel | None:
+def train(config: dict[str, Any]) -> WorkerResult | None:
     """The function that Ray Train runs on each worker. Rank 0 returns the result."""
     from kubetune_trainer.worker import train_rank
 
     return train_rank(config["task"])
 
 
-class Board:
-    """Where rank 0 posts its records and the driver reads them."""
+class RecordQueue:
+    """Where rank 0 puts its records and the driver takes them."""
 
     def __init__(self) -> None:
         self._records: SimpleQueue[Record] = SimpleQueue()
 
-    def post(self, record: Record) -> None:
+    def put(self, record: Record) -> None:
         """Adds a record."""
         self._records.put(record)
 

@@ -16,9 +16,9 @@ from ray.exceptions import RayActorError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError, is_out_of_memory, storage_is_full
-from kubetune_trainer.handoff import Board, TrainedModel, WorkerTask, train, without_idle_warnings
+from kubetune_trainer.handoff import RecordQueue, WorkerInput, WorkerResult, train, without_idle_warnings
 
 _POLL_SECONDS = 0.3
 _NODES_POLL_SECONDS = 1.0
@@ -99,16 +99,16 @@ def accelerators() -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
-def new_board() -> Any:
-    """The handle of a new board."""
-    return ray.remote(num_cpus=0)(Board).remote()
+def new_record_queue() -> Any:
+    """The handle of a new `RecordQueue`."""
+    return ray.remote(num_cpus=0)(RecordQueue).remote()
 
 
-class BoardReader:
-    """Reads a board from a thread, for as long as the block lasts."""
+class RecordReader:
+    """Takes the records of a queue, in a thread, for as long as the block lasts."""
 
-    def __init__(self, board: Any, tell: Any) -> None:
-        self._board, self._tell = board, tell
+    def __init__(self, queue: Any, tell: Any) -> None:
+        self._queue, self._tell = queue, tell
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -123,7 +123,7 @@ class BoardReader:
         while True:
             last = self._stop.wait(_POLL_SECONDS)
             try:
-                records = ray.get(self._board.take.remote(), timeout=30)
+                records = ray.get(self._queue.take.remote(), timeout=30)
             except ray.exceptions.GetTimeoutError:
                 records = []  # a busy machine; what was taken without us is lost to the view, not to the result
             except ray.exceptions.RayError:
@@ -134,7 +134,7 @@ class BoardReader:
                 return
 
 
-def run_workers(task: WorkerTask, *, workers: int, gpus: bool, scratch: str) -> TrainedModel:
+def run_workers(task: WorkerInput, *, workers: int, gpus: bool, scratch: str) -> WorkerResult:
     """Trains on `workers` ranks, one GPU each where there are any; every layer's own retries are off."""
     none = ray.train.FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0)
     trainer = TorchTrainer(
@@ -149,7 +149,7 @@ def run_workers(task: WorkerTask, *, workers: int, gpus: bool, scratch: str) -> 
     except TrainingFailedError as failure:
         raise explain(failure) from failure
     assert result.return_value is not None, "rank 0 returned nothing"
-    trained: TrainedModel = result.return_value
+    trained: WorkerResult = result.return_value
     return trained
 
 

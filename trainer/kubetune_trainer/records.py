@@ -129,7 +129,7 @@ class RequirementResult:
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class PretrainedRecord:
     """The pretrained model."""
 
     uri: str
@@ -152,14 +152,19 @@ class RunRecord:
     zero_stage: int
     device: str
     precision: str
-    started_at: str
-    finished_at: str
-    base: BaseModel
+    start_time: str
+    completion_time: str
+    base: PretrainedRecord
     data: DataReport
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     requirements: tuple[RequirementResult, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the model missed a requirement."""
+        return not all(requirement.met for requirement in self.requirements)
 
     def final_metrics(self) -> dict[str, float]:
         """The last evaluation of each split, by full name: `test/accuracy`."""

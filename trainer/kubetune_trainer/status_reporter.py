@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Schedule:
+class ReportSchedule:
     """When the newest report goes out. The times are seconds, of any clock that never goes back."""
 
     first_retry: float = 1.0
@@ -58,7 +58,7 @@ class Schedule:
         self.due = min(self.due, self._not_before)
 
 
-class Reporter:
+class StatusReporter:
     """A listener that sends reports while its block lasts. At the end it waits for the last one, within limits."""
 
     def __init__(
@@ -67,12 +67,12 @@ class Reporter:
         write: Callable[[str], None],
         *,
         clock: Callable[[], float] = monotonic,
-        schedule: Schedule | None = None,
+        schedule: ReportSchedule | None = None,
         patience: float = LAST_SECONDS,
     ) -> None:
         self._report = RunReport(attempt=attempt)
         self._write, self._clock, self._patience = write, clock, patience
-        self._schedule = schedule or Schedule()
+        self._schedule = schedule or ReportSchedule()
         self._deadline = inf
         # Its lock is one that a signal's handler may take once more in the thread that holds it.
         self._changed = threading.Condition()
@@ -89,7 +89,7 @@ class Reporter:
         # A server that sends its answer in drops may hold the thread for longer; the process ends all the same.
         self._thread.join(self._patience)
 
-    def phase(self, text: str) -> None:
+    def stage(self, text: str) -> None:
         """See `Listener`."""
         self._tell(self._schedule.at_once, doing=text)
 

@@ -12,13 +12,13 @@ from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.reopen import stored_shapes
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
-from kubetune_trainer.handoff import TrainedModel, WorkerTask
+from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.model.freeze import may_be_unchanged
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
-from kubetune_trainer.storage.credentials import Credentials
+from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.device import detect
@@ -27,7 +27,7 @@ from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.requirements import check_requirements
 
 
-def train_rank(task: WorkerTask) -> TrainedModel | None:
+def train_rank(task: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
     spec = task.run.job.spec
     learned = task_of(spec)
@@ -36,7 +36,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
     context = ray.train.get_context()
     torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
     data: PreparedData = ray.get(task.data)
-    credentials = Credentials.of(task.run)
+    credentials = StoreCredentials.of(task.run)
     folder = pretrained_model(spec.model, Path(task.cache), task.model_files, credentials).folder
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
@@ -57,7 +57,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         if isinstance(record, StepRecord):
             show(record)
         if first:
-            task.board.post.remote(record)
+            task.records.put.remote(record)
 
     Loop(engine, learned, data.splits, data.space, spec.training, task.plan, tokenizer.pad_token_id, keep).run()
     state = whole_state(engine)
@@ -68,9 +68,8 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
         spec.evaluation.require,
         {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()},
     )
-    rejected = not all(requirement.met for requirement in requirements)
-    shapes, files = _upload(loaded, tokenizer, state, task, rejected=rejected)
-    return TrainedModel(
+    shapes, files = _upload(loaded, tokenizer, state, task)
+    return WorkerResult(
         family=loaded.model.config.model_type,
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
         precision="BF16" if device.bf16(spec.training.precision) else "FP32",
@@ -88,7 +87,7 @@ def train_rank(task: WorkerTask) -> TrainedModel | None:
 
 
 def _upload(
-    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerTask, *, rejected: bool
+    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerInput
 ) -> tuple[dict[str, tuple[int, ...]], tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; returns the shapes it must have there and its files."""
     shapes = stored_shapes(loaded.model, state)
@@ -96,6 +95,6 @@ def _upload(
         loaded.save(Path(scratch), state)
         tokenizer.save_pretrained(scratch)
         root = task.run.root
-        store = Store.open(root, secret=Credentials.of(task.run).opening(root))
-        files = upload_folder(Path(scratch), store, f"{task.run.folder(rejected=rejected)}/model")
+        store = Store.open(root, secret=StoreCredentials.of(task.run).opening(root))
+        files = upload_folder(Path(scratch), store, f"{task.run.folder}/model")
     return shapes, tuple(files)

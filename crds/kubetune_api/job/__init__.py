@@ -7,7 +7,7 @@ from kubetune_api.job.method import Freeze, Method
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import MAX_NAME_LENGTH
 from kubetune_api.job.output import Output
-from kubetune_api.job.resources import Credentials, Resources, Retry, Zero
+from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.spec import CHANGEABLE_FIELDS, CLUSTER_FIELDS, FineTuneJobSpec
 from kubetune_api.job.task import Task
 from kubetune_api.job.training import DEFAULT_MICRO_BATCH_SIZE, Schedule, Training
@@ -30,6 +30,7 @@ __all__ = [
     "Model",
     "ObjectMeta",
     "Output",
+    "ProfileRef",
     "Requirement",
     "Resources",
     "Retry",

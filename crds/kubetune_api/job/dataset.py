@@ -1,14 +1,27 @@
 """`spec.dataset`: the data, its columns, cleaning and splits."""
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import ApiModel, ColumnName, Rule
 from kubetune_api.job.names import REVISION_OF_DATA, URI_RULES, DatasetUri, GitRevision, is_hub
+from kubetune_api.tables import filled, listed
+from kubetune_api.tasks import TASKS, TaskRow
 
 DEFAULT_HELD_OUT = 0.1
 """The share of the rows that each held-out split gets when the manifest does not say."""
+
+
+def _of_each_task() -> str:
+    return ", ".join(f"{_columns_of(task)} for {name}" for name, task in TASKS.items())
+
+
+def _columns_of(task: TaskRow) -> str:
+    optional = listed(map(to_camel, task.optional_columns), code=True)
+    return listed(map(to_camel, task.columns), code=True) + (f" (and {optional})" if optional else "")
 
 
 class Columns(ApiModel):
@@ -35,11 +48,39 @@ class Cleaning(ApiModel):
     drop_empty: bool = True
     """Drops rows whose text (or prompt, completion, label) is missing or blank. False: such a row is an error."""
     drop_duplicates: bool = True
-    """Keeps the first of the rows with the same text (for CausalLM: the same prompt and completion)."""
+    """Keeps the first of the rows with the same text, or with the same prompt and completion."""
     min_characters: Annotated[int, Field(ge=0, le=100000)] = 0
-    """Drops rows whose text (for CausalLM: completion) is shorter than this, in characters."""
+    """Drops rows whose text (or completion) is shorter than this, in characters."""
     drop_other_labels: bool = False
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
+
+
+# A name that ends in `*` may become anything, and is judged when the files are found.
+_FORMATS = "([.](csv|jsonl)([.](gz|bz2))?|[.]parquet|[*][^./]*)$"
+"""How the name of a file ends that the trainer reads, in what RE2 and Python read alike."""
+DATA_RULES = (
+    *URI_RULES,
+    Rule(
+        cel="!self.uri.startsWith('hf://') || self.uri.startsWith('hf://datasets/')",
+        message="this is a model of the hub; a dataset is hf://datasets/owner/name/path, so add `datasets/`",
+        holds=lambda data: not is_hub(data.uri) or data.uri.startswith("hf://datasets/"),
+        field="uri",
+    ),
+    Rule(
+        cel=f"self.uri.matches('{_FORMATS}')",
+        message="the end of the name must tell the format: .csv, .jsonl (each also .gz or .bz2) or .parquet; convert"
+        " .tsv and .txt to .csv, and .json to .jsonl, with one object on each line; for a folder add a pattern, as"
+        " /*.parquet",
+        holds=lambda data: re.search(_FORMATS, data.uri) is not None,
+        field="uri",
+    ),
+    Rule(
+        cel="self.uri.startsWith('hf://') == has(self.revision)",
+        message=REVISION_OF_DATA,
+        holds=lambda data: is_hub(data.uri) == (data.revision is not None),
+        field="revision",
+    ),
+)
 
 
 class DataSource(ApiModel):
@@ -50,15 +91,7 @@ class DataSource(ApiModel):
     revision: GitRevision | None = None
     """As `dataset.revision`."""
 
-    rules: ClassVar = (
-        *URI_RULES,
-        Rule(
-            cel="self.uri.startsWith('hf://') == has(self.revision)",
-            message=REVISION_OF_DATA,
-            holds=lambda source: is_hub(source.uri) == (source.revision is not None),
-            field="revision",
-        ),
-    )
+    rules: ClassVar = DATA_RULES
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -73,9 +106,8 @@ class Dataset(ApiModel):
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
     revision: GitRevision | None = None
     """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
-    columns: Columns
-    """Which column holds what: `text` and `label` (and `textPair`) for SequenceClassification, `prompt` and
-    `completion` for CausalLM."""
+    columns: Annotated[Columns, Field(json_schema_extra=filled(tasks=_of_each_task))]
+    """Which column holds what: {tasks}."""
     cleaning: Cleaning = Cleaning()
     """What is cleaned before the split."""
     validation: DataSource | None = None
@@ -87,18 +119,12 @@ class Dataset(ApiModel):
     test_fraction: Fraction | None = None
     """The share of the rows, 0 to 0.9, held out for the final judgement. Unset: 0.1, or 0 beside `test`."""
     stratify: bool = True
-    """Gives every split the same shares of the labels (SequenceClassification)."""
+    """Gives every split the same shares of the labels, for a task that has labels."""
     split_seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the split. Rows with the same text fall into the same split whatever the seed."""
 
     rules: ClassVar = (
-        *URI_RULES,
-        Rule(
-            cel="self.uri.startsWith('hf://') == has(self.revision)",
-            message=REVISION_OF_DATA,
-            holds=lambda dataset: is_hub(dataset.uri) == (dataset.revision is not None),
-            field="revision",
-        ),
+        *DATA_RULES,
         Rule(
             cel="!(has(self.validation) && has(self.validationFraction))",
             message="validation rows come either from `validation` or from a share of `uri`; remove one of the two",

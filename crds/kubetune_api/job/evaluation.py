@@ -4,18 +4,31 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel, Rule, words
+from kubetune_api.base import ApiModel, Rule
+from kubetune_api.metrics import METRICS, SPLITS
+from kubetune_api.tables import Matches, filled, listed
+from kubetune_api.tasks import TASKS
+
+
+def _pattern() -> str:
+    return f"^({'|'.join(SPLITS)})/({'|'.join(METRICS)})$"
+
+
+def _words() -> str:
+    return f"{listed((f'{split}/' for split in SPLITS), 'or', code=True)}, then {listed(METRICS, 'or')}"
+
+
+def _of_each_task() -> str:
+    return " or ".join(
+        f"{', '.join(f'`{metric}`' for metric in task.metrics)} ({name})" for name, task in TASKS.items()
+    )
+
 
 MetricName = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(validation|test)/(loss|accuracy|precision_macro|recall_macro|f1_macro|perplexity)$", max_length=64
-    ),
-    Field(
-        json_schema_extra=words(
-            "`validation/` or `test/`, then loss, accuracy, precision_macro, recall_macro, f1_macro or perplexity"
-        )
-    ),
+    StringConstraints(max_length=64),
+    Matches(_pattern, _words),
+    Field(json_schema_extra=filled(metrics=_of_each_task)),
 ]
 
 
@@ -23,8 +36,7 @@ class Requirement(ApiModel):
     """A metric that the final model must reach."""
 
     metric: MetricName
-    """The full name of the metric: `validation/` or `test/`, then `loss`, `accuracy`, `precision_macro`,
-    `recall_macro`, `f1_macro` (SequenceClassification) or `loss`, `perplexity` (CausalLM)."""
+    """The full name of the metric: `validation/` or `test/`, then {metrics}."""
     min: float | None = None
     """The lowest value that is good enough."""
     max: float | None = None
@@ -52,5 +64,5 @@ class Evaluation(ApiModel):
     """How the model is judged."""
 
     require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
-    """What the final model must reach for the run to succeed. A model that misses any of them is kept under
-    `rejected/`, and the run ends Failed."""
+    """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
+    manifest says `rejected`, and the run ends Failed."""

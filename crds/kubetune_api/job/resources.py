@@ -1,4 +1,4 @@
-"""What a run may use and how often it is tried: `spec.resources`, `zero`, `credentials`, `retry`."""
+"""What a run may use and how often it is tried: `spec.profileRef`, `resources`, `zero`, `credentials`, `retry`."""
 
 from typing import Annotated
 
@@ -8,12 +8,17 @@ from kubetune_api.base import ApiModel, Uri
 from kubetune_api.job.names import ProfileName, SecretName
 
 
+class ProfileRef(ApiModel):
+    """The `FineTuneProfile` that says what the job may use. A local run obeys it when it is in the same manifest, and
+    says so when it is not."""
+
+    name: ProfileName | None = None
+    """The name of the profile. Unset: `default`, in a cluster."""
+
+
 class Resources(ApiModel):
     """What the run may use."""
 
-    profile: ProfileName | None = None
-    """The `FineTuneProfile` that says what the job may use. Unset: the one named `default`, in a cluster. A local run
-    obeys it when it stands in the same manifest, and says so when it does not."""
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The number of workers (ranks), one accelerator each. Unset: one per accelerator present in a local run, else 1.
     A local run on a machine with fewer accelerators uses those that are there, with the same global batches."""

@@ -11,8 +11,9 @@ from kubetune_api.job.method import Method
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import QueueName
 from kubetune_api.job.output import Output
-from kubetune_api.job.resources import Credentials, Resources, Retry, Zero
+from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.task import Task
+from kubetune_api.job.task_rules import column_rules, metric_rules
 from kubetune_api.job.training import Training
 
 
@@ -29,6 +30,8 @@ class FineTuneJobSpec(ApiModel):
     """Which weights are trained."""
     training: Training = Training()
     """How they are trained."""
+    profile_ref: ProfileRef = ProfileRef()
+    """The `FineTuneProfile` that says what the job may use."""
     resources: Resources = Resources()
     """What the run may use."""
     zero: Zero = Zero()
@@ -40,9 +43,9 @@ class FineTuneJobSpec(ApiModel):
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """The Secrets for model, data and output, in a cluster; those of the profile count where none of these fits. A
     local run takes the standard environment variables instead, and says so."""
-    queue: QueueName | None = None
+    queue_name: QueueName | None = None
     """The Kueue LocalQueue that the job waits in, in a cluster. Unset: it starts at once."""
-    priority_class: QueueName | None = None
+    priority_class_name: QueueName | None = None
     """The Kueue WorkloadPriorityClass: who goes first in the queue, and who makes room."""
     retry: Retry = Retry()
     """How often a failed attempt is followed by another, in a cluster."""
@@ -57,74 +60,19 @@ class FineTuneJobSpec(ApiModel):
 
     rules: ClassVar = (
         Rule(
-            cel="!has(self.priorityClass) || has(self.queue)",
-            message="a priority class counts in a queue only; set `queue`, or remove `priorityClass`",
-            holds=lambda spec: spec.priority_class is None or spec.queue is not None,
-            field="priorityClass",
+            cel="!has(self.priorityClassName) || has(self.queueName)",
+            message="a priority class counts in a queue only; set `queueName`, or remove `priorityClassName`",
+            holds=lambda spec: spec.priority_class_name is None or spec.queue_name is not None,
+            field="priorityClassName",
         ),
-        Rule(
-            cel="self.task.type != 'SequenceClassification' ||"
-            " (has(self.dataset.columns.text) && has(self.dataset.columns.label))",
-            message="SequenceClassification needs the columns `text` and `label`; name both",
-            holds=lambda spec: (
-                spec.task.type != "SequenceClassification"
-                or (spec.dataset.columns.text is not None and spec.dataset.columns.label is not None)
-            ),
-            field="dataset.columns",
-        ),
-        Rule(
-            cel="self.task.type != 'SequenceClassification' ||"
-            " (!has(self.dataset.columns.prompt) && !has(self.dataset.columns.completion))",
-            message="the columns `prompt` and `completion` belong to CausalLM; remove them, or change task.type",
-            holds=lambda spec: (
-                spec.task.type != "SequenceClassification"
-                or (spec.dataset.columns.prompt is None and spec.dataset.columns.completion is None)
-            ),
-            field="dataset.columns",
-        ),
-        Rule(
-            cel="self.task.type != 'CausalLM' ||"
-            " (has(self.dataset.columns.prompt) && has(self.dataset.columns.completion))",
-            message="CausalLM needs the columns `prompt` and `completion`; name both",
-            holds=lambda spec: (
-                spec.task.type != "CausalLM"
-                or (spec.dataset.columns.prompt is not None and spec.dataset.columns.completion is not None)
-            ),
-            field="dataset.columns",
-        ),
-        Rule(
-            cel="self.task.type != 'CausalLM' || (!has(self.dataset.columns.text) &&"
-            " !has(self.dataset.columns.textPair) && !has(self.dataset.columns.label))",
-            message="the columns `text`, `textPair` and `label` belong to SequenceClassification; remove them,"
-            " or change task.type",
-            holds=lambda spec: (
-                spec.task.type != "CausalLM"
-                or (
-                    spec.dataset.columns.text is None
-                    and spec.dataset.columns.text_pair is None
-                    and spec.dataset.columns.label is None
-                )
-            ),
-            field="dataset.columns",
-        ),
+        column_rules,
         Rule(
             cel="!self.dataset.cleaning.dropOtherLabels || has(self.task.labels)",
             message="dataset.cleaning.dropOtherLabels needs task.labels to know which labels to keep; give task.labels",
             holds=lambda spec: not spec.dataset.cleaning.drop_other_labels or spec.task.labels is not None,
             field="dataset.cleaning.dropOtherLabels",
         ),
-        Rule(
-            cel="self.evaluation.require.all(r, r.metric.endsWith('/loss') ||"
-            " r.metric.endsWith('/perplexity') == (self.task.type == 'CausalLM'))",
-            message="a required metric does not exist for this task: SequenceClassification has loss, accuracy,"
-            " precision_macro, recall_macro and f1_macro, CausalLM has loss and perplexity",
-            holds=lambda spec: all(
-                requirement.metric.endswith("/loss")
-                or requirement.metric.endswith("/perplexity") == (spec.task.type == "CausalLM")
-                for requirement in spec.evaluation.require
-            ),
-            field="evaluation.require",
-        ),
+        metric_rules,
         Rule(
             cel="self.evaluation.require.all(r, !r.metric.startsWith('test/') || has(self.dataset.test) ||"
             " !has(self.dataset.testFraction) || self.dataset.testFraction > 0.0)",
@@ -146,8 +94,8 @@ class FineTuneJobSpec(ApiModel):
 
 CLUSTER_FIELDS = (
     "credentials",
-    "queue",
-    "priority_class",
+    "queue_name",
+    "priority_class_name",
     "retry",
     "suspend",
     "active_deadline_seconds",

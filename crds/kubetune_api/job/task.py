@@ -1,18 +1,34 @@
 """`spec.task`: what the model learns."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Label, Rule
+from kubetune_api.tables import OneOf, filled, listed
+from kubetune_api.tasks import TASKS, tasks_with_labels
+
+
+def _what_they_do() -> str:
+    return " ".join(f"`{name}` {task.does}." for name, task in TASKS.items())
+
+
+def _labels_rule() -> Iterator[Rule]:
+    names = tasks_with_labels()
+    yield Rule(
+        cel=f"self.type in {names} || !has(self.labels)",
+        message=f"labels belong to {listed(names)}; remove them, or change task.type",
+        holds=lambda task: task.type in names or task.labels is None,
+        field="labels",
+    )
 
 
 class Task(ApiModel):
     """What the model learns to do."""
 
-    type: Literal["SequenceClassification", "CausalLM"]
-    """`SequenceClassification` puts a new softmax head on the model and trains it with cross-entropy on labelled texts.
-    `CausalLM` continues a prompt with its completion; the loss counts the completion's tokens only."""
+    type: Annotated[str, OneOf(TASKS), Field(json_schema_extra=filled(tasks=_what_they_do))]
+    """{tasks}"""
     labels: (
         Annotated[
             list[Label], Field(min_length=2, max_length=1000, json_schema_extra={"x-kubernetes-list-type": "set"})
@@ -26,12 +42,7 @@ class Task(ApiModel):
     limit applies as well."""
 
     rules: ClassVar = (
-        Rule(
-            cel="self.type == 'SequenceClassification' || !has(self.labels)",
-            message="only SequenceClassification has labels; remove them, or change task.type",
-            holds=lambda task: task.type == "SequenceClassification" or task.labels is None,
-            field="labels",
-        ),
+        _labels_rule,
         Rule(
             # A list of type `set` is judged by the API server without CEL, whose price grows with the square of 1000.
             cel=None,

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from kubetune_api.base import GROUP
-from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobStatus
 from kubetune_operator.machinery.kinds import EVENT, FINE_TUNE_JOB, Object
 from kubetune_operator.machinery.logs import one_line
 
@@ -70,8 +71,8 @@ def attempt_changes(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Atte
     pairs = [(old.get(attempt.number), attempt) for attempt in after.attempts]
     return AttemptChanges(
         started=tuple(new for known, new in pairs if known is None),
-        running=tuple(new for known, new in pairs if new.running_at and not (known and known.running_at)),
-        ended=tuple(new for known, new in pairs if new.finished_at and not (known and known.finished_at)),
+        running=tuple(new for known, new in pairs if new.running_time and not (known and known.running_time)),
+        ended=tuple(new for known, new in pairs if new.completion_time and not (known and known.completion_time)),
     )
 
 

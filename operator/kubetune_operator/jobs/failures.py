@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import REASONS, STRONGEST, Reason
 from kubetune_operator.jobs.views import PodView
 
 
@@ -25,36 +25,10 @@ class Policy:
     """What follows from a reason."""
 
     retry: bool
-    free: bool = False
+    exempt: bool = False
     """A retry that costs none of the attempts."""
 
 
-_NEVER, _COUNTED, _FREE = Policy(retry=False), Policy(retry=True), Policy(retry=True, free=True)
-POLICIES = {
-    Reason.PREEMPTED: _FREE,
-    Reason.NODE_LOST: _FREE,
-    Reason.SUSPENDED: _FREE,
-    Reason.REPORT_LOST: _FREE,
-    Reason.EVICTED: _COUNTED,
-    Reason.POD_STUCK: _COUNTED,
-    Reason.ATTEMPT_DELETED: _COUNTED,
-    Reason.INTERRUPTED: _COUNTED,
-    Reason.STORAGE_FAILED: _COUNTED,
-    Reason.UNKNOWN: _COUNTED,
-}
-"""Whatever is not named here would fail again in the same way: it is never retried."""
-_FREE_ONCE = frozenset({Reason.REPORT_LOST})
-"""What the next attempt cures at once, or no attempt does."""
-# From the weakest word on an attempt's end to the strongest.
-_STRENGTH = (
-    Reason.UNKNOWN,
-    Reason.INTERRUPTED,
-    Reason.ATTEMPT_DELETED,
-    Reason.EVICTED,
-    Reason.NODE_LOST,
-    Reason.PREEMPTED,
-    Reason.OUT_OF_MEMORY,
-)
 _DISRUPTIONS = {
     "PreemptionByScheduler": Reason.PREEMPTED,
     "DeletionByTaintManager": Reason.NODE_LOST,
@@ -78,9 +52,11 @@ _SENTENCES = {
 
 
 def policy(reason: str, earlier: Iterable[str | None] = ()) -> Policy:
-    """What follows from a reason, after attempts that ended for the earlier ones."""
-    again = reason in _FREE_ONCE and reason in earlier
-    return _COUNTED if again else POLICIES.get(reason, _NEVER)
+    """What follows from a reason, after attempts that ended for the earlier ones. One of no row is never retried."""
+    retry = REASONS[reason].retry if reason in REASONS else "Never"
+    if retry == "ExemptOnce":  # the next attempt cures it at once, or no attempt does
+        retry = "Counted" if reason in earlier else "Exempt"
+    return Policy(retry=retry in ("Counted", "Exempt"), exempt=retry == "Exempt")
 
 
 def seen_in(pods: Iterable[PodView]) -> Failure | None:
@@ -189,4 +165,4 @@ def _who(pod: PodView) -> str:
 
 
 def _strength(reason: str) -> int:
-    return _STRENGTH.index(reason) if reason in _STRENGTH else len(_STRENGTH)
+    return REASONS[reason].strength if reason in REASONS else STRONGEST

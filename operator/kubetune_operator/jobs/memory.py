@@ -4,7 +4,7 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.quantity import amount
 from kubetune_planner.catalogue import shape_of
-from kubetune_planner.plan import Accelerator, Plan, Refusal, plan
+from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, plan
 
 
 def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTuneJob | str:
@@ -15,12 +15,12 @@ def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTun
     accelerator, shape = profile.spec.accelerator, shape_of(job.spec.model.uri)
     if accelerator is None or shape is None:
         return job
-    each = Accelerator(accelerator.resource_name, int(amount(accelerator.memory)), accelerator.bf16)
+    each = AcceleratorSpec(accelerator.resource_name, int(amount(accelerator.memory)), accelerator.bf16)
     found = plan(job.spec, shape, each, workers)
     return f"{found.sentence} {found.proposal}" if isinstance(found, Refusal) else _with(job, found)
 
 
-def _with(job: FineTuneJob, found: Plan) -> FineTuneJob:
+def _with(job: FineTuneJob, found: TrainingPlan) -> FineTuneJob:
     spec = job.spec
     zero = spec.zero.model_copy(update={"stage": found.stage})
     training = spec.training.model_copy(update={"micro_batch_size": found.micro_batch_size})

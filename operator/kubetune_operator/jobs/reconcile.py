@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, Phase, Reason, six_digits
+from kubetune_api.reasons import TRAINER_FAILURES, Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, Phase, six_digits
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.failures import Failure, evidence_in, policy
@@ -21,7 +22,6 @@ from kubetune_operator.jobs.state import Standing, finished, holds, with_standin
 from kubetune_operator.jobs.verdict import (
     GRACE,
     HEAD_GRACE,
-    SAID_BY_TRAINERS,
     Verdict,
     provisional_failure,
     running_seconds,
@@ -82,7 +82,7 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> Plan:
         return _refused(seen, Refused(Reason.INVALID_MANIFEST, job.error), now)
     resolved = resolve(job.job, seen.profile, seen.namespace_labels, settings, seen.profile_error)
     attempt = job.attempt
-    if attempt is not None and attempt.finished_at is None:
+    if attempt is not None and attempt.completion_time is None:
         return _during(seen, attempt, resolved, settings, now)
     if job.job.spec.suspend:
         return replace(_suspended(seen, now), delete=_ray_jobs(seen))
@@ -102,10 +102,10 @@ def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime
     last, status = seen.job.attempt, seen.job.status
     number = 1 if last is None else last.number + 1
     name = names.ray_job(seen.job.name, seen.job.uid, number)
-    attempt = Attempt(number=number, ray_job=name, started_at=timestamp(now), deadline_seconds=resolved.deadline)
+    attempt = Attempt(number=number, ray_job=name, start_time=timestamp(now), deadline_seconds=resolved.deadline)
     begun = status.model_copy(
         update={
-            "started_at": status.started_at or timestamp(now),
+            "start_time": status.start_time or timestamp(now),
             "run": seen.job.uid,
             "attempts": _kept([*status.attempts, attempt], now),
             "progress": None,
@@ -121,7 +121,7 @@ def _kept(attempts: list[Attempt], now: datetime) -> list[Attempt]:
     """As many as a status takes. The oldest that cost nothing goes, and leaves the time that it ran to the next one."""
     if len(attempts) <= MOST_ATTEMPTS_KEPT:
         return attempts
-    oldest = next(place for place, attempt in enumerate(attempts) if attempt.free)
+    oldest = next(place for place, attempt in enumerate(attempts) if attempt.exempt)
     gone, heir = attempts[oldest : oldest + 2]
     ran = heir.ran_seconds + int(running_seconds([gone], now))
     return [*attempts[:oldest], heir.model_copy(update={"ran_seconds": ran}), *attempts[oldest + 2 :]]
@@ -251,11 +251,11 @@ def _goes_on(
 
 def _timed(attempt: Attempt, stage: Stage, now: datetime) -> Attempt:
     """Counts the time that the attempt runs; a queue may take its hardware and give it some again."""
-    if stage.running and attempt.running_at is None:
-        return attempt.model_copy(update={"running_at": timestamp(now)})
-    if attempt.running_at is not None and not stage.admitted:
-        ran = attempt.ran_seconds + max(0, int((now - moment(attempt.running_at)).total_seconds()))
-        return attempt.model_copy(update={"running_at": None, "ran_seconds": ran})
+    if stage.running and attempt.running_time is None:
+        return attempt.model_copy(update={"running_time": timestamp(now)})
+    if attempt.running_time is not None and not stage.admitted:
+        ran = attempt.ran_seconds + max(0, int((now - moment(attempt.running_time)).total_seconds()))
+        return attempt.model_copy(update={"running_time": None, "ran_seconds": ran})
     return attempt
 
 
@@ -274,9 +274,9 @@ def _when_to_look(
     moments = [at for at, _ in stuck_pods(seen.pods_of(attempt.number), settings)]
     if ray_job.terminal:
         moments.append((ray_job.ended_at or ray_job.created_at) + GRACE)
-    if attempt.head_gone_at is not None:
-        moments.append(moment(attempt.head_gone_at) + HEAD_GRACE)
-    if attempt.deadline_seconds is not None and attempt.running_at:
+    if attempt.head_gone_time is not None:
+        moments.append(moment(attempt.head_gone_time) + HEAD_GRACE)
+    if attempt.deadline_seconds is not None and attempt.running_time:
         left = attempt.deadline_seconds - running_seconds([*seen.job.status.attempts[:-1], attempt], now)
         moments.append(now + timedelta(seconds=left))
     return min((max(1.0, (at - now).total_seconds()) for at in moments), default=None)
@@ -293,7 +293,7 @@ def _with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None,
         update={
             "ray_job_uid": ray_job.uid if ray_job else attempt.ray_job_uid,
             "ray_cluster_uid": clusters[-1] if clusters else attempt.ray_cluster_uid,
-            "head_gone_at": (attempt.head_gone_at or timestamp(now)) if headless else None,
+            "head_gone_time": (attempt.head_gone_time or timestamp(now)) if headless else None,
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
             "message": failure.message[:4096] if failure else None,
@@ -310,11 +310,11 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     follows = policy(reason, [earlier.reason for earlier in seen.job.status.attempts[:-1]])
     ended = attempt.model_copy(
         update={
-            "head_gone_at": attempt.head_gone_at if verdict.headless else None,
-            "finished_at": timestamp(now),
+            "head_gone_time": attempt.head_gone_time if verdict.headless else None,
+            "completion_time": timestamp(now),
             "reason": reason,
             "message": message[:4096],
-            "free": follows.free and failure is not None,
+            "exempt": follows.exempt and failure is not None,
         }
     )
     result = verdict.result
@@ -330,7 +330,7 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
         return _over(seen, status, Standing("Succeeded", reason, message), now)
     if reason == Reason.SUSPENDED:
         return replace(_suspended(seen, now, status), delete=_ray_jobs(seen))
-    if follows.retry and (follows.free or _counted(status) < seen.job.job.spec.retry.max_attempts):
+    if follows.retry and (follows.exempt or _counted(status) < seen.job.job.spec.retry.max_attempts):
         plan = _stands(seen, _will_retry(seen, ended, status), now, again_after=1, status=status)
         return replace(plan, delete=_ray_jobs(seen))
     return _over(seen, status, Standing("Failed", reason, _final(message, status)), now)
@@ -349,7 +349,7 @@ def _final(message: str, status: FineTuneJobStatus) -> str:
 
 def _over(seen: Observed, status: FineTuneJobStatus, standing: Standing, now: datetime) -> Plan:
     """The end. What still runs goes; a cluster that has ended stays for the moment that its logs are kept."""
-    status = status.model_copy(update={"finished_at": timestamp(now)})
+    status = status.model_copy(update={"completion_time": timestamp(now)})
     done = with_standing(status, standing, seen.job.generation, now)
     return _after_the_end(replace(seen, job=replace(seen.job, status=done)), now)
 
@@ -372,7 +372,7 @@ def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tupl
     """The RayJobs of a finished job that still hold hardware. A trainer that said its last word is about to end, and
     its log is read meanwhile; what would not end by itself goes at once."""
     last = status.attempts[-1] if status.attempts else None
-    ends = last is not None and last.reason in SAID_BY_TRAINERS and last.head_gone_at is None
+    ends = last is not None and last.reason in TRAINER_FAILURES and last.head_gone_time is None
     patience = _LINGERING if holds(status, "Succeeded") or ends else timedelta(0)
     if now < _end_of(status, now) + patience:
         return ()
@@ -380,7 +380,7 @@ def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tupl
 
 
 def _end_of(status: FineTuneJobStatus, now: datetime) -> datetime:
-    return moment(status.finished_at) if status.finished_at else now
+    return moment(status.completion_time) if status.completion_time else now
 
 
 def _leftovers(seen: Observed) -> tuple[Ref, ...]:
@@ -420,7 +420,7 @@ def _before_the_next(seen: Observed, last: Attempt, now: datetime) -> Plan | Non
 def _will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> Standing:
     at = _next_at(seen, last, status)
     most = seen.job.job.spec.retry.max_attempts
-    cost = "which costs none of its attempts" if last.free else f"failed attempt {_counted(status)} of {most}"
+    cost = "which costs none of its attempts" if last.exempt else f"failed attempt {_counted(status)} of {most}"
     found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
     return Standing(
         "Pending",
@@ -432,20 +432,20 @@ def _will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> Sta
 
 def _next_at(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> datetime:
     """When the attempt after the last one of the status may begin."""
-    ended = moment(last.finished_at or last.started_at)
+    ended = moment(last.completion_time or last.start_time)
     if last.reason == Reason.SUSPENDED:
         return ended
-    times = _free_in_a_row(status) - 1 if last.free else _counted(status) - 1
+    times = _exempt_in_a_row(status) - 1 if last.exempt else _counted(status) - 1
     return ended + timedelta(seconds=min(_LONGEST_BACKOFF, seen.job.job.spec.retry.backoff_seconds * 2**times))
 
 
-def _free_in_a_row(status: FineTuneJobStatus) -> int:
+def _exempt_in_a_row(status: FineTuneJobStatus) -> int:
     """How often the last attempts lost their hardware, one after the other."""
-    return len(list(takewhile(lambda attempt: attempt.free, reversed(status.attempts))))
+    return len(list(takewhile(lambda attempt: attempt.exempt, reversed(status.attempts))))
 
 
 def _counted(status: FineTuneJobStatus) -> int:
-    return sum(not attempt.free for attempt in status.attempts if attempt.finished_at)
+    return sum(not attempt.exempt for attempt in status.attempts if attempt.completion_time)
 
 
 def _refused(seen: Observed, refused: Refused, now: datetime) -> Plan:

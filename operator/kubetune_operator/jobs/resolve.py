@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.job import Credentials, FineTuneJob
 from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_api.uris import lies_below
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings
@@ -44,11 +44,11 @@ def resolve(
     """What the job runs with, or all that its profile forbids."""
     if profile is None:
         return _without_profile(job, profile_error)
-    if not profile.admits(dict(namespace_labels)):
+    if not profile.admits(namespace_labels):
         return Refused(
             Reason.PROFILE_FORBIDS,
-            f"profile {profile.metadata.name} (namespaces) does not admit the namespace {job.metadata.namespace}; ask"
-            " for another profile, or the platform team for access",
+            f"profile {profile.metadata.name} (namespaceSelector) does not admit the namespace"
+            f" {job.metadata.namespace}; ask for another profile, or the platform team for access",
         )
     forbidden = [*violations(job, profile), *_in_a_cluster(job, profile)]
     if forbidden:
@@ -83,7 +83,7 @@ def _without_profile(job: FineTuneJob, error: str) -> Refused:
     name = profile_name(job)
     if error:
         return Refused(Reason.PROFILE_FORBIDS, f"profile {name} cannot be read: {error}; the platform team mends it")
-    how = "spec.resources.profile names it" if job.spec.resources.profile else "a job without a profile needs it"
+    how = "spec.profileRef names it" if job.spec.profile_ref.name else "a job without a profile needs it"
     return Refused(
         Reason.PROFILE_NOT_FOUND,
         f"there is no FineTuneProfile {name}, and {how}; `kubectl get finetuneprofiles` lists those that there are",
@@ -93,8 +93,8 @@ def _without_profile(job: FineTuneJob, error: str) -> Refused:
 def _in_a_cluster(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
     """What a profile forbids only there: a local run has no queue, and `file://` is its own disk."""
     name, found = profile.metadata.name, list[Violation]()
-    if profile.spec.requires_queue and job.spec.queue is None:
-        found.append(("spec.queue", None, f"profile {name} (requiresQueue) wants a queue; name a Kueue LocalQueue"))
+    if profile.spec.requires_queue and job.spec.queue_name is None:
+        found.append(("spec.queueName", None, f"profile {name} (requiresQueue) wants a queue; name a Kueue LocalQueue"))
     for path, uri in job.uris():
         if uri.startswith("file://"):
             sentence = "file:// is the pod's own disk, which is empty; use s3://, gs://, az:// or hf://"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase
 from kubetune_api.times import timestamp
 
 _LONGEST = 4096
@@ -26,13 +27,13 @@ class Standing:
 def with_standing(status: FineTuneJobStatus, standing: Standing, generation: int, now: datetime) -> FineTuneJobStatus:
     """The status that says where the job stands."""
     message = standing.message[:_LONGEST]
-    since = status.reason_since if status.reason == standing.reason else timestamp(now)
+    since = status.reason_since_time if status.reason == standing.reason else timestamp(now)
     return status.model_copy(
         update={
             "observed_generation": generation,
             "phase": standing.phase,
             "reason": standing.reason,
-            "reason_since": since,
+            "reason_since_time": since,
             "message": message,
             "conditions": _conditions(status, standing, message, timestamp(now)),
         }

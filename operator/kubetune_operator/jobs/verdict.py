@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from kubetune_api.reasons import TRAINER_FAILURES, Reason
 from kubetune_api.run import MANIFEST, run_root
-from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
 from kubetune_api.uris import lies_below
 from kubetune_operator.jobs.failures import Failure, head_ended, seen_in, stronger, stuck
@@ -17,21 +18,6 @@ GRACE = timedelta(seconds=10)
 """How long after its RayJob's end the last word of an attempt may still be on its way to us."""
 HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
-SAID_BY_TRAINERS = frozenset(
-    {
-        Reason.REQUIREMENT_MISSED,
-        Reason.INVALID_MANIFEST,
-        Reason.INVALID_MODEL,
-        Reason.INVALID_DATA,
-        Reason.STORAGE_FAILED,
-        Reason.CREDENTIALS_REFUSED,
-        Reason.NOT_FINITE,
-        Reason.VERIFICATION_FAILED,
-        Reason.OUT_OF_MEMORY,
-        Reason.INTERRUPTED,
-        Reason.UNKNOWN,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -67,11 +53,11 @@ def verdict_on(
         return Verdict(Failure(Reason.DEADLINE_EXCEEDED, f"the attempts ran longer than {deadline} seconds together"))
     if ray_job.terminal:
         return _by_ray_job(seen, ray_job, attempt, provisional, now)
-    if attempt.head_gone_at is not None:
+    if attempt.head_gone_time is not None:
         # What a pod shows now counts at once: what was kept of an earlier one may have been overcome.
         if provisional is not None and seen_in(pods) is not None:
             return Verdict(provisional, headless=True)
-        if now >= moment(attempt.head_gone_at) + HEAD_GRACE:
+        if now >= moment(attempt.head_gone_time) + HEAD_GRACE:
             return Verdict(stronger(_headless(attempt, pods), provisional), headless=True)
     return next((Verdict(failure) for at, failure in stuck_pods(pods, settings) if now >= at), None)
 
@@ -113,9 +99,9 @@ def running_seconds(attempts: list[Attempt], now: datetime) -> float:
     """How long the attempts have run, all together, in seconds."""
     total = timedelta(seconds=sum(attempt.ran_seconds for attempt in attempts))
     for attempt in attempts:
-        if attempt.running_at:
-            ended = moment(attempt.finished_at) if attempt.finished_at else now
-            total += ended - moment(attempt.running_at)
+        if attempt.running_time:
+            ended = moment(attempt.completion_time) if attempt.completion_time else now
+            total += ended - moment(attempt.running_time)
     return total.total_seconds()
 
 
@@ -132,7 +118,7 @@ def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure |
     failed = ends.get("Failed")
     if failed is None:
         return Verdict(Failure(Reason.UNKNOWN, "the trainer's report says neither that it succeeded nor why it failed"))
-    reason = failed.reason if failed.reason in SAID_BY_TRAINERS else Reason.UNKNOWN
+    reason = failed.reason if failed.reason in TRAINER_FAILURES else Reason.UNKNOWN
     return Verdict(stronger(Failure(reason, failed.message), provisional), result)
 
 
@@ -166,6 +152,6 @@ def _lost_its_head(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: d
     the end it leaves for a while.
     """
     ended = ray_job.ended_at or ray_job.created_at
-    if attempt.running_at is None or head_ended(attempt.evidence) or now >= ended + timedelta(seconds=KEPT_SECONDS):
+    if attempt.running_time is None or head_ended(attempt.evidence) or now >= ended + timedelta(seconds=KEPT_SECONDS):
         return False
     return not any(pod.role == "head" for pod in seen.pods_of(attempt.number))

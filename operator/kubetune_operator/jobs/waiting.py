@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from kubetune_api.status import Attempt, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.views import PodView, RayJobView
 
@@ -22,15 +23,15 @@ class Stage:
 def stage_of(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> Stage:
     """Where the attempt is."""
     if ray_job.suspended:
-        return Stage(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue, ray_job), admitted=False)
+        return Stage(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue_name, ray_job), admitted=False)
     if ray_job.terminal:
         return Stage(Reason.CLEANING_UP, "the run has ended; waits for its last word", running=bool(ray_job.job))
     if ray_job.deployment == "Running":
         stage = _running(seen, attempt.number)
-        if attempt.head_gone_at is None:
+        if attempt.head_gone_time is None:
             return stage
         return replace(
-            stage, message=f"the head is not seen since {attempt.head_gone_at}; KubeRay has a minute to end the run"
+            stage, message=f"the head is not seen since {attempt.head_gone_time}; KubeRay has a minute to end the run"
         )
     pods = seen.pods_of(attempt.number)
     return _unscheduled(pods) or _blocked(pods) or _starting(pods, workers)

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 
-from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.events import JobRef, events_of
 from kubetune_operator.jobs.observed import JobView, Observed

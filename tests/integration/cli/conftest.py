@@ -8,7 +8,7 @@ import pytest
 
 from kubetune_api.crd import FOLDER
 from servers.kube import ApiServer
-from support.cli import NODE, Desk, LogServer, done
+from support.cli_on_api_server import NODE, LogServer, Team, done
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +37,9 @@ def knowing_server(api_server: ApiServer) -> ApiServer:
 
 
 @pytest.fixture
-def desk(knowing_server: ApiServer, log_server: LogServer, tmp_path: Path) -> Desk:
+def team(knowing_server: ApiServer, log_server: LogServer, tmp_path: Path) -> Team:
     """A namespace that no other test uses."""
-    namespace = f"desk-{secrets.token_hex(4)}"
+    namespace = f"team-{secrets.token_hex(4)}"
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     done(knowing_server.create("/api/v1/namespaces", made))
-    return Desk(knowing_server, log_server, namespace, tmp_path)
+    return Team(knowing_server, log_server, namespace, tmp_path)

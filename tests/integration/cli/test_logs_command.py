@@ -1,34 +1,34 @@
-"""`kubetune logs` as a person calls it: through a real API server, from a kubelet that the tests play."""
+"""`kubetune logs` as a person calls it: through a real API server, from a simulated kubelet."""
 
-from support.cli import ENDED, Desk
-from support.fake_cluster import artifact, attempt
+from support.cli_on_api_server import ENDED, Team
+from support.fake_cli_cluster import artifact, attempt
 
 RUNNING = {"phase": "Running", "message": "Training.", "attempts": [attempt(1)]}
-FIRST = attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.", free=True)
+FIRST = attempt(1, completionTime=ENDED, reason="NodeLost", message="The node was lost.", exempt=True)
 RETRYING = {"phase": "Pending", "message": "Attempt 2 begins in 10 s.", "attempts": [FIRST]}
-SECOND = attempt(2, finishedAt=ENDED, reason="ModelPublished", message="The model was published.")
+SECOND = attempt(2, completionTime=ENDED, reason="ModelPublished", message="The model was published.")
 SUCCEEDED = {"phase": "Succeeded", "message": "Published.", "attempts": [FIRST, SECOND], "artifact": artifact()}
 
 
-def test_the_driver_speaks_by_default_and_other_pods_when_asked(desk: Desk) -> None:
-    desk.create(status=RUNNING)
-    desk.run_pod("submitter", "one", "\x1b[36mtwo\x1b[0m", " 1%\r 2%\rthree")
-    desk.run_pod("head", "I am the head")
-    desk.run_pod("worker", "I am a worker")
-    done = desk.call("logs", "reviews")
+def test_the_driver_speaks_by_default_and_other_pods_when_asked(team: Team) -> None:
+    team.create(status=RUNNING)
+    team.run_pod("submitter", "one", "\x1b[36mtwo\x1b[0m", " 1%\r 2%\rthree")
+    team.run_pod("head", "I am the head")
+    team.run_pod("worker", "I am a worker")
+    done = team.call("logs", "reviews")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\nthree\n"), done.stderr
     assert done.stderr.startswith("submitter of attempt 1, pod ")
-    assert desk.call("logs", "reviews", "--tail", "1").stdout == "three\n"
-    assert desk.call("logs", "reviews", "--head").stdout == "I am the head\n"
-    assert desk.call("logs", "reviews", "--worker", "0", "--attempt", "1").stdout == "I am a worker\n"
-    beyond = desk.call("logs", "reviews", "--worker", "1")
+    assert team.call("logs", "reviews", "--tail", "1").stdout == "three\n"
+    assert team.call("logs", "reviews", "--head").stdout == "I am the head\n"
+    assert team.call("logs", "reviews", "--worker", "0", "--attempt", "1").stdout == "I am a worker\n"
+    beyond = team.call("logs", "reviews", "--worker", "1")
     assert (beyond.returncode, beyond.stdout) == (1, "")
     assert "Attempt 1 of reviews has no worker pod 1; give --worker 0." in beyond.stderr
 
 
-def test_a_log_whose_pods_are_gone_says_how_it_ended_and_where_the_report_is(desk: Desk) -> None:
-    desk.create(status=SUCCEEDED)
-    done = desk.call("logs", "reviews")
+def test_a_log_whose_pods_are_gone_says_how_it_ended_and_where_the_report_is(team: Team) -> None:
+    team.create(status=SUCCEEDED)
+    done = team.call("logs", "reviews")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == (
         f"Attempt 2 of reviews ended at {ENDED}: ModelPublished: The model was published; its pods are gone;"
@@ -36,23 +36,23 @@ def test_a_log_whose_pods_are_gone_says_how_it_ended_and_where_the_report_is(des
     )
 
 
-def test_following_goes_over_a_cut_connection_and_a_new_attempt_to_the_end_of_the_job(desk: Desk) -> None:
-    desk.create(status=RUNNING)
-    first = desk.run_pod("submitter", "one", "two", cuts=1)
-    running = desk.start("logs", "reviews", "-f")
+def test_following_goes_over_a_cut_connection_and_a_new_attempt_to_the_end_of_the_job(team: Team) -> None:
+    team.create(status=RUNNING)
+    first = team.run_pod("submitter", "one", "two", cuts=1)
+    running = team.start("logs", "reviews", "-f")
     try:
         running.wait_for("two\n")
-        desk.logs.containers[first].lines.append("three")
+        team.logs.containers[first].lines.append("three")
         running.wait_for("three\n")
-        desk.end_pod(first)
-        desk.say("reviews", RETRYING)
+        team.end_pod(first)
+        team.say("reviews", RETRYING)
         running.wait_for("Attempt 2 begins in 10 s.")
-        desk.remove_pod(first)
-        second = desk.run_pod("submitter", "four", attempt=2)
+        team.remove_pod(first)
+        second = team.run_pod("submitter", "four", attempt=2)
         running.wait_for("four\n")
-        desk.logs.containers[second].lines.append("five")
-        desk.end_pod(second)
-        desk.say("reviews", SUCCEEDED)
+        team.logs.containers[second].lines.append("five")
+        team.end_pod(second)
+        team.say("reviews", SUCCEEDED)
         assert running.end() == 0
     finally:
         running.kill()
@@ -60,29 +60,29 @@ def test_following_goes_over_a_cut_connection_and_a_new_attempt_to_the_end_of_th
     assert "".join(running.err).endswith("reviews: Succeeded: Published.\n")
 
 
-def test_following_goes_over_a_restart_of_the_api_server(desk: Desk) -> None:
-    desk.create(status=RUNNING)
-    pod = desk.run_pod("submitter", "one")
-    running = desk.start("logs", "reviews", "-f")
+def test_following_goes_over_a_restart_of_the_api_server(team: Team) -> None:
+    team.create(status=RUNNING)
+    pod = team.run_pod("submitter", "one")
+    running = team.start("logs", "reviews", "-f")
     try:
         running.wait_for("one\n")
-        desk.server.kube_apiserver.kill()
-        desk.logs.containers[pod].lines.append("two")
+        team.server.kube_apiserver.kill()
+        team.logs.containers[pod].lines.append("two")
         running.wait_for("The cluster at https://127.0.0.1")
-        desk.server.kube_apiserver.start()
+        team.server.kube_apiserver.start()
         running.wait_for("two\n")
-        desk.end_pod(pod)
-        desk.say("reviews", SUCCEEDED)
+        team.end_pod(pod)
+        team.say("reviews", SUCCEEDED)
         assert running.end() == 0
     finally:
         running.kill()
     assert "".join(running.out) == "one\ntwo\n"
 
 
-def test_a_pod_that_waits_for_its_image_says_so(desk: Desk) -> None:
-    desk.create(status=RUNNING)
-    name = desk.run_pod("submitter")
-    desk.hold_pod(name, "ImagePullBackOff", "no such image")
-    done = desk.call("logs", "reviews")
+def test_a_pod_that_waits_for_its_image_says_so(team: Team) -> None:
+    team.create(status=RUNNING)
+    name = team.run_pod("submitter")
+    team.hold_pod(name, "ImagePullBackOff", "no such image")
+    done = team.call("logs", "reviews")
     assert done.returncode == 1
     assert "has not started: ImagePullBackOff: no such image. -f waits for it." in done.stderr

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from support.cli import SECONDS, command
+from support.cli_on_api_server import SECONDS, command
 from support.job_cases import edited
 
 
 def test_a_local_run_prints_one_note_and_goes_on_though_the_job_is_suspended(tmp_path: Path) -> None:
     manifest = tmp_path / "job.yaml"
-    edits = {"spec.suspend": True, "spec.queue": "team-a", "spec.output.uri": f"file://{tmp_path}/out"}
+    edits = {"spec.suspend": True, "spec.queueName": "team-a", "spec.output.uri": f"file://{tmp_path}/out"}
     manifest.write_text(yaml.safe_dump(edited(edits)))
     done = subprocess.run(
         command("run", str(manifest)), env=os.environ | {"XDG_STATE_HOME": str(tmp_path)}, capture_output=True,
@@ -20,7 +20,7 @@ def test_a_local_run_prints_one_note_and_goes_on_though_the_job_is_suspended(tmp
     )  # fmt: skip
     said = " ".join(done.stdout.split())
     assert said.count("note: ") == 1
-    assert "note: queue and suspend speak to the cluster's operator; a local run ignores them" in said
+    assert "note: queueName and suspend speak to the cluster's operator; a local run ignores them" in said
     # It goes on to the model, which is not there.
     assert done.returncode == 2
     assert "Failed (InvalidModel)" in said

@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 
 from servers.kube import ApiServer
-from support.cli import ENDED, STARTED, Desk, Running
-from support.fake_cluster import artifact, attempt
+from support.cli_on_api_server import ENDED, STARTED, Running, Team
+from support.fake_cli_cluster import artifact, attempt
 
 RUNNING = {
     "phase": "Running",
     "reason": "Training",
     "message": "Training on 10,834 rows with 2 workers.",
     "workers": "2/2",
-    "startedAt": STARTED,
+    "startTime": STARTED,
     "progress": {"step": 120, "totalSteps": 339, "epoch": 0.354, "loss": 0.4831, "secondsLeft": 731},
     "attempts": [
-        attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.", evidence=["node-7"], free=True),
+        attempt(
+            1, completionTime=ENDED, reason="NodeLost", message="The node was lost.", evidence=["node-7"], exempt=True
+        ),
         attempt(2),
     ],
 }
@@ -27,7 +29,7 @@ SUCCEEDED = {
     "phase": "Succeeded",
     "reason": "ModelPublished",
     "message": "The model was published.",
-    "finishedAt": ENDED,
+    "completionTime": ENDED,
     "metrics": [{"name": "test/accuracy", "value": 0.8141}],
     "artifact": artifact(),
 }
@@ -35,10 +37,10 @@ FAILED = {"phase": "Failed", "reason": "InvalidData", "message": "\x1b[31mrow 7\
 
 
 @pytest.fixture
-def watching(desk: Desk) -> Iterator[Running]:
+def watching(team: Team) -> Iterator[Running]:
     """`kubetune status --watch` of a job that waits."""
-    desk.create(status={"phase": "Pending", "reason": "WaitingForPods", "message": "0 of 2 workers are ready."})
-    running = desk.start("status", "reviews", "--watch")
+    team.create(status={"phase": "Pending", "reason": "WaitingForPods", "message": "0 of 2 workers are ready."})
+    running = team.start("status", "reviews", "--watch")
     try:
         running.wait_for("0 of 2 workers are ready.")
         yield running
@@ -46,94 +48,94 @@ def watching(desk: Desk) -> Iterator[Running]:
         running.kill()
 
 
-def test_the_table_lists_the_jobs_of_the_contexts_namespace(desk: Desk) -> None:
-    desk.create("fresh")
-    desk.create("reviews", RUNNING)
-    desk.create("words", FAILED)
-    done = desk.call("status")
+def test_the_table_lists_the_jobs_of_the_contexts_namespace(team: Team) -> None:
+    team.create("fresh")
+    team.create("reviews", RUNNING)
+    team.create("words", FAILED)
+    done = team.call("status")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows[0][:3] == ["NAME", "PHASE", "STEP"]
     assert [row[:2] for row in rows[1:]] == [["fresh", "Unseen"], ["reviews", "Running"], ["words", "Failed"]]
     assert rows[2][2:6] == ["120/339", "0.4831", "2/2", "2"]
     assert "\x1b" not in done.stdout
-    everywhere = desk.call("status", "-A")
-    assert [desk.namespace, "reviews"] in [line.split()[:2] for line in everywhere.stdout.splitlines()]
+    everywhere = team.call("status", "-A")
+    assert [team.namespace, "reviews"] in [line.split()[:2] for line in everywhere.stdout.splitlines()]
 
 
-def test_one_job_is_shown_whole_and_as_json(desk: Desk) -> None:
-    desk.create(status=SUCCEEDED)
-    done = desk.call("status", "reviews")
+def test_one_job_is_shown_whole_and_as_json(team: Team) -> None:
+    team.create(status=SUCCEEDED)
+    done = team.call("status", "reviews")
     assert done.returncode == 0, done.stderr
     for part in ("ModelPublished", "NodeLost, which costs no attempt", "- node-7", "test/accuracy  0.8141"):
         assert part in done.stdout
-    as_json = desk.call("status", "reviews", "--json", "-n", desk.namespace, "--context", "tests")
+    as_json = team.call("status", "reviews", "--json", "-n", team.namespace, "--context", "tests")
     assert (
         json.loads(as_json.stdout)
-        == desk.server.get(f"/apis/kubetune.dev/v1alpha1/namespaces/{desk.namespace}/finetunejobs/reviews").body[
+        == team.server.get(f"/apis/kubetune.dev/v1alpha1/namespaces/{team.namespace}/finetunejobs/reviews").body[
             "status"
         ]
     )
 
 
-def test_a_name_that_is_not_there_is_told_with_the_one_that_was_meant(desk: Desk) -> None:
-    desk.create()
-    done = desk.call("status", "reveiws")
+def test_a_name_that_is_not_there_is_told_with_the_one_that_was_meant(team: Team) -> None:
+    team.create()
+    done = team.call("status", "reveiws")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"There is no FineTuneJob reveiws in namespace {desk.namespace}; perhaps `reviews` is meant." in done.stderr
+    assert f"There is no FineTuneJob reveiws in namespace {team.namespace}; perhaps `reviews` is meant." in done.stderr
 
 
-def test_watching_goes_on_over_a_restart_of_the_api_server_and_ends_with_0(desk: Desk, watching: Running) -> None:
-    desk.say("reviews", RUNNING)
+def test_watching_goes_on_over_a_restart_of_the_api_server_and_ends_with_0(team: Team, watching: Running) -> None:
+    team.say("reviews", RUNNING)
     watching.wait_for("step 120/339")
-    desk.server.kube_apiserver.kill()
+    team.server.kube_apiserver.kill()
     watching.wait_for("The cluster at https://127.0.0.1")
-    desk.server.kube_apiserver.start()
-    desk.say("reviews", SUCCEEDED)
+    team.server.kube_apiserver.start()
+    team.say("reviews", SUCCEEDED)
     assert watching.end() == 0
     assert "reviews: Succeeded (ModelPublished): The model was published." in "".join(watching.out)
 
 
-def test_watching_a_job_that_fails_ends_with_1(desk: Desk, watching: Running) -> None:
-    desk.say("reviews", FAILED)
+def test_watching_a_job_that_fails_ends_with_1(team: Team, watching: Running) -> None:
+    team.say("reviews", FAILED)
     assert watching.end() == 1
     assert "reviews: Failed (InvalidData): row 7 has no label." in "".join(watching.out)
 
 
-def test_watching_a_job_that_is_deleted_ends_with_2(desk: Desk, watching: Running) -> None:
-    desk.delete("reviews")
+def test_watching_a_job_that_is_deleted_ends_with_2(team: Team, watching: Running) -> None:
+    team.delete("reviews")
     assert watching.end() == 2
     assert "was deleted" in "".join(watching.err)
 
 
-def test_a_user_without_the_right_reads_which_one_it_is(desk: Desk) -> None:
-    alice = desk.server.as_user("alice").kubeconfig(desk.folder / "alice", desk.namespace)
+def test_a_user_without_the_right_reads_which_one_it_is(team: Team) -> None:
+    alice = team.server.as_user("alice").kubeconfig(team.folder / "alice", team.namespace)
     for command, right in ((("status",), "list"), (("status", "reviews"), "get"), (("status", "-A"), "list")):
-        done = desk.call(*command, KUBECONFIG=str(alice))
-        where = "in all namespaces" if "-A" in command else f"in namespace {desk.namespace}"
+        done = team.call(*command, KUBECONFIG=str(alice))
+        where = "in all namespaces" if "-A" in command else f"in namespace {team.namespace}"
         assert done.returncode == 2
         assert f"user alice lacks the right `{right}` on `finetunejobs.kubetune.dev` {where}" in done.stderr
 
 
-def test_a_cluster_without_the_crds_says_what_is_missing(tmp_path: Path, desk: Desk) -> None:
+def test_a_cluster_without_the_crds_says_what_is_missing(tmp_path: Path, team: Team) -> None:
     (tmp_path / "bare").mkdir()
     bare = ApiServer(tmp_path / "bare")
     try:
         bare.start()
         kubeconfig = bare.kubeconfig(tmp_path / "kubeconfig-of-it")
         for command in (("status",), ("status", "reviews"), ("logs", "reviews")):
-            done = desk.call(*command, KUBECONFIG=str(kubeconfig))
+            done = team.call(*command, KUBECONFIG=str(kubeconfig))
             assert done.returncode == 2
             assert "does not know FineTuneJobs; install kubetune there" in done.stderr
     finally:
         bare.stop()
 
 
-def test_as_a_plugin_of_kubectl_the_command_shows_that_name(desk: Desk) -> None:
-    desk.create(status=RUNNING)
-    plugin = desk.folder / "kubectl-finetune"
+def test_as_a_plugin_of_kubectl_the_command_shows_that_name(team: Team) -> None:
+    team.create(status=RUNNING)
+    plugin = team.folder / "kubectl-finetune"
     plugin.write_text("from kubetune_cli.main import main; main()")
-    usage = desk.call("status", "--help", program=plugin)
+    usage = team.call("status", "--help", program=plugin)
     assert "Usage: kubectl finetune status [OPTIONS] [NAME]" in usage.stdout
-    done = desk.call("status", "reviews", program=plugin)
-    assert done.stdout.startswith(f"reviews in {desk.namespace}: Running (Training)")
+    done = team.call("status", "reviews", program=plugin)
+    assert done.stdout.startswith(f"reviews in {team.namespace}: Running (Training)")

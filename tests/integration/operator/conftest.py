@@ -9,7 +9,7 @@ import pytest
 from servers.control_plane import ControlPlane, running_control_plane
 from servers.kubelet import Kubelet
 from servers.proxy import Proxy
-from support.operator_process import RESTRICTED, Operator, PlayedJob, install, running
+from support.operator_process import RESTRICTED, Operator, SimulatedJob, install, running
 
 
 @pytest.fixture(scope="package")
@@ -44,13 +44,13 @@ def tenant(plane: ControlPlane) -> str:
 
 
 @pytest.fixture
-def new_job(plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator) -> Callable[[], PlayedJob]:
+def new_job(plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator) -> Callable[[], SimulatedJob]:
     """Makes jobs for the test."""
-    return lambda: PlayedJob(plane, node, tenant)
+    return lambda: SimulatedJob(plane, node, tenant)
 
 
 @pytest.fixture
-def job(new_job: Callable[[], PlayedJob]) -> PlayedJob:
+def job(new_job: Callable[[], SimulatedJob]) -> SimulatedJob:
     """A job of this test, not yet applied."""
     return new_job()
 

@@ -6,7 +6,7 @@ import yaml
 
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
-from support.operator_process import GROUP, RESTRICTED, Operator, PlayedJob
+from support.operator_process import GROUP, RESTRICTED, Operator, SimulatedJob
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "cluster.yaml"
 
@@ -17,7 +17,7 @@ def test_the_example_becomes_a_ray_job_of_two_pods_of_four_workers_each(
     profile, manifest = yaml.safe_load_all(EXAMPLE.read_text())
     plane.make_namespace("team-a", **RESTRICTED, **{"example.com/tier": "research"})
     assert plane.apply(f"{GROUP}/finetuneprofiles/a100-80g", profile).accepted
-    job = PlayedJob(plane, node, "team-a", "reviews")
+    job = SimulatedJob(plane, node, "team-a", "reviews")
     answer = plane.apply(job.path, manifest)
     assert answer.accepted, answer.message
     job.wait_until(lambda status: status.get("attempts"))

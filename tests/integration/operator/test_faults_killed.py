@@ -1,4 +1,4 @@
-"""An operator that dies after any write of a job's life: the next one brings the job to the very same end."""
+"""An operator that dies after any write of a job: the next one brings the job to the very same end."""
 
 import re
 import secrets
@@ -8,7 +8,7 @@ import pytest
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import WRITES, LoseReply, Proxy
-from support.fault_injection import Life, Writes, begin, created, cut_after, end_of, live, namespaces
+from support.fault_injection import JobScenario, Writes, begin, created, cut_after, end_of, namespaces, run_scenarios
 from support.operator_process import Operator, settled
 
 
@@ -16,14 +16,14 @@ from support.operator_process import Operator, settled
 def test_wherever_the_operator_dies_the_next_one_comes_to_the_same_end(
     plane: ControlPlane, node: Kubelet, proxy: Proxy, behind_proxy: Operator, failures: int
 ) -> None:
-    """The lives run side by side. Of each, one more write comes through than of the one before; when none of them goes
-    on any more, the operator is killed."""
+    """The scenarios run side by side. Of each, one more write comes through than of the one before; when none of them
+    goes on any more, the operator is killed."""
     before, writes, word = created(plane, "rayjobs"), Writes(proxy), secrets.token_hex(3)
     model = begin(plane, node, *namespaces(plane, [f"{word}-0"]), failures)
-    live([model], until=lambda life: life.status.get("reason") == "Training")
-    # Until here, a life with a retry is like one without.
+    run_scenarios([model], until=lambda scenario: scenario.status.get("reason") == "Training")
+    # Until here, a scenario with a retry is like one without.
     first = writes[f"{word}-0"] if failures else 1
-    live([model])
+    run_scenarios([model])
     last, ray_jobs = writes[f"{word}-0"], created(plane, "rayjobs") - before
     assert ray_jobs == failures + 1
 
@@ -31,17 +31,19 @@ def test_wherever_the_operator_dies_the_next_one_comes_to_the_same_end(
     for number in numbers:
         cut_after(proxy, f"{word}-{number}", number)
     made = namespaces(plane, [f"{word}-{number}" for number in numbers])
-    lives = [begin(plane, node, namespace, failures) for namespace in made]
-    live(lives, until=lambda life: life.over or writes[life.job.namespace] >= _number(life))
-    undisturbed = [life for life in lives if writes[life.job.namespace] < _number(life)]
+    scenarios = [begin(plane, node, namespace, failures) for namespace in made]
+    run_scenarios(
+        scenarios, until=lambda scenario: scenario.over or writes[scenario.job.namespace] >= _number(scenario)
+    )
+    undisturbed = [scenario for scenario in scenarios if writes[scenario.job.namespace] < _number(scenario)]
     behind_proxy.kill()
     proxy.undisturbed()
     behind_proxy.start()
-    live(lives)
+    run_scenarios(scenarios)
 
-    assert {_number(life): end_of(life) for life in lives} == dict.fromkeys(numbers, end_of(model))
-    assert created(plane, "rayjobs") - before == ray_jobs * (len(lives) + 1)
-    assert settled(3, lambda: writes.of(lives)) == 0
+    assert {_number(scenario): end_of(scenario) for scenario in scenarios} == dict.fromkeys(numbers, end_of(model))
+    assert created(plane, "rayjobs") - before == ray_jobs * (len(scenarios) + 1)
+    assert settled(3, lambda: writes.of(scenarios)) == 0
     # The operator may say two things in one write where the model said them in two.
     assert len(undisturbed) <= 2
 
@@ -52,15 +54,15 @@ def test_an_operator_that_is_killed_while_a_write_is_on_its_way_is_followed_by_o
 ) -> None:
     before, writes, path = created(plane, "rayjobs"), Writes(proxy), f"/namespaces/{tenant}{write}"
     proxy.disturb(LoseReply(), path=path)
-    life = begin(plane, node, tenant)
-    live([life], until=lambda _: came(proxy, path))
+    scenario = begin(plane, node, tenant)
+    run_scenarios([scenario], until=lambda _: came(proxy, path))
     behind_proxy.kill()
     proxy.undisturbed()
     behind_proxy.start()
-    live([life])
-    assert len(life.status["attempts"]) == 1
+    run_scenarios([scenario])
+    assert len(scenario.status["attempts"]) == 1
     assert created(plane, "rayjobs") - before == 1
-    assert settled(3, lambda: writes.of([life])) == 0
+    assert settled(3, lambda: writes.of([scenario])) == 0
 
 
 def came(proxy: Proxy, path: str) -> bool:
@@ -68,5 +70,5 @@ def came(proxy: Proxy, path: str) -> bool:
     return any(request.method in WRITES and re.search(path, request.path) for request in requests)
 
 
-def _number(life: Life) -> int:
-    return int(life.job.namespace.rpartition("-")[2])
+def _number(scenario: JobScenario) -> int:
+    return int(scenario.job.namespace.rpartition("-")[2])

@@ -11,12 +11,12 @@ import pytest
 from servers.components import Component
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
-from support.fault_injection import Life, begin, created, end_of, live, namespaces, steal_ray_job
+from support.fault_injection import JobScenario, begin, created, end_of, namespaces, run_scenarios, steal_ray_job
 from support.operator_process import RAY, Operator, running, settled
 
 
-def trains(life: Life) -> bool:
-    return life.status.get("reason") == "Training"
+def trains(scenario: JobScenario) -> bool:
+    return scenario.status.get("reason") == "Training"
 
 
 def writes_of(*operators: Operator) -> float:
@@ -33,8 +33,8 @@ def test_jobs_outlive_an_api_server_that_is_restarted(
     plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator, end: Callable[[Component], None]
 ) -> None:
     model, *trained = [begin(plane, node, tenant) for _ in range(3)]
-    live([model])
-    live(trained, until=trains)
+    run_scenarios([model])
+    run_scenarios(trained, until=trains)
     begun = [begin(plane, node, tenant) for _ in range(3)]
     end(plane.kube_apiserver)
     time.sleep(3)
@@ -42,9 +42,9 @@ def test_jobs_outlive_an_api_server_that_is_restarted(
     # KubeRay ends when it cannot renew its Lease. Here it has none, and its informers could take minutes to come back.
     plane.kuberay.kill()
     plane.kuberay.start()
-    lives = [*trained, *begun, begin(plane, node, tenant)]
-    live(lives)
-    assert [end_of(life)["status"] for life in lives] == [end_of(model)["status"]] * len(lives)
+    scenarios = [*trained, *begun, begin(plane, node, tenant)]
+    run_scenarios(scenarios)
+    assert [end_of(scenario)["status"] for scenario in scenarios] == [end_of(model)["status"]] * len(scenarios)
     assert settled(3, lambda: writes_of(operator)) == 0
 
 
@@ -53,17 +53,17 @@ def test_what_happens_while_the_operator_is_down_is_found_when_it_starts(
 ) -> None:
     alone, others = namespaces(plane, [f"down-{secrets.token_hex(3)}-{number}" for number in (1, 2)])
     deleted, (finished, robbed, recreated) = begin(plane, node, alone), [begin(plane, node, others) for _ in range(3)]
-    live([deleted, finished, robbed, recreated], until=trains)
+    run_scenarios([deleted, finished, robbed, recreated], until=trains)
     operator.kill()
-    for life in (deleted, recreated):
-        assert plane.delete(life.job.path).accepted
+    for scenario in (deleted, recreated):
+        assert plane.delete(scenario.job.path).accepted
     finished.job.say_succeeded()
     steal_ray_job(robbed)
     anew = begin(plane, node, others)
-    same_name = Life(recreated.job.apply())
+    same_name = JobScenario(recreated.job.apply())
     operator.start()
-    live([finished, robbed, anew, same_name])
-    assert [len(life.status["attempts"]) for life in (finished, robbed, anew, same_name)] == [1, 2, 1, 1]
+    run_scenarios([finished, robbed, anew, same_name])
+    assert [len(scenario.status["attempts"]) for scenario in (finished, robbed, anew, same_name)] == [1, 2, 1, 1]
     assert robbed.status["attempts"][0]["reason"] == "AttemptDeleted"
     assert operator.metric("kubetune_jobs", namespace=alone) == 0
     assert operator.metric("kubetune_jobs", namespace=others, phase="Succeeded") == 4
@@ -76,14 +76,14 @@ def test_a_name_that_is_used_again_and_again_is_another_job_each_time(
     plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator
 ) -> None:
     before = created(plane, "rayjobs")
-    life = begin(plane, node, tenant)
+    scenario = begin(plane, node, tenant)
     for wait in (0, 0, 0.02, 0.1, 0.5, 1):
         time.sleep(wait)
-        assert plane.delete(life.job.path).accepted
-        life = Life(life.job.apply())
-    live([life])
-    assert len(life.status["attempts"]) == 1
-    assert life.status["run"] == life.job.stored["metadata"]["uid"]
+        assert plane.delete(scenario.job.path).accepted
+        scenario = JobScenario(scenario.job.apply())
+    run_scenarios([scenario])
+    assert len(scenario.status["attempts"]) == 1
+    assert scenario.status["run"] == scenario.job.stored["metadata"]["uid"]
     assert operator.metric("kubetune_jobs", namespace=tenant) == 1
     assert 1 <= created(plane, "rayjobs") - before <= 7
     # The garbage collector takes the rest.
@@ -110,9 +110,9 @@ def test_two_operators_that_both_believe_to_lead_start_no_attempt_twice(
             for name in ("one", "two")
         ]
         before = created(plane, "rayjobs")
-        lives = [begin(plane, node, tenant, failures=1) for _ in range(4)]
-        live(lives)
-        assert {len(life.status["attempts"]) for life in lives} == {2}
+        scenarios = [begin(plane, node, tenant, failures=1) for _ in range(4)]
+        run_scenarios(scenarios)
+        assert {len(scenario.status["attempts"]) for scenario in scenarios} == {2}
         assert created(plane, "rayjobs") - before == 8
         assert all(writes_of(one) > 0 for one in both)
         assert settled(3, lambda: writes_of(*both)) == 0

@@ -9,14 +9,14 @@ from servers.control_plane import ControlPlane, running_control_plane
 from servers.kube_client import KubeClient
 from servers.kubelet import Kubelet
 from servers.proxy import Proxy
-from support.fault_injection import Life, Writes, begin, live
+from support.fault_injection import JobScenario, Writes, begin, run_scenarios
 from support.operator_process import Operator, install, running, settled
 
 RIGHTS = "/apis/rbac.authorization.k8s.io/v1"
 
 
-def trains(life: Life) -> bool:
-    return life.status.get("reason") == "Training"
+def trains(scenario: JobScenario) -> bool:
+    return scenario.status.get("reason") == "Training"
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_withdrawn_rights_stop_the_operator_and_it_catches_up_when_they_are_back
     plane: ControlPlane, node: Kubelet, tenant: str, proxy: Proxy, operator_of_user: Operator
 ) -> None:
     writes = Writes(proxy)
-    finished, deleted, goes_on = lives = [begin(plane, node, tenant) for _ in range(3)]
-    live(lives, until=trains)
+    finished, deleted, goes_on = scenarios = [begin(plane, node, tenant) for _ in range(3)]
+    run_scenarios(scenarios, until=trains)
     withdraw(plane)
     proxy.cut()
     plane.wait_for("/readyz", lambda _: operator_of_user.metric("kubetune_api_requests_total", code="403") > 3)
@@ -69,12 +69,12 @@ def test_withdrawn_rights_stop_the_operator_and_it_catches_up_when_they_are_back
     assert plane.delete(deleted.job.path).accepted
     new = begin(plane, node, tenant)
     plane.wait_for("/readyz", lambda _: operator_of_user.metric("kubetune_leader") == 0)
-    assert "startedAt" not in new.job.status
+    assert "startTime" not in new.job.status
     grant(plane)
-    live([finished, goes_on, new])
-    assert all(life.status["phase"] == "Succeeded" for life in (finished, goes_on, new))
+    run_scenarios([finished, goes_on, new])
+    assert all(scenario.status["phase"] == "Succeeded" for scenario in (finished, goes_on, new))
     plane.wait_for("/readyz", lambda _: operator_of_user.metric("kubetune_jobs", namespace=tenant) == 3)
-    assert settled(3, lambda: writes.of(lives)) == 0
+    assert settled(3, lambda: writes.of(scenarios)) == 0
 
 
 @pytest.fixture
@@ -92,12 +92,12 @@ def test_a_job_waits_for_kuberay_and_runs_when_it_is_installed(without_kuberay: 
     kubelet.register()
     operator = Operator(plane.admin_kubeconfig, tmp_path, namespace="kubetune-system")
     with kubelet.steps(), running(operator):
-        life = begin(plane, kubelet, plane.make_namespace("team"))
-        waiting = life.job.wait_for(reason="KubeRayMissing")
+        scenario = begin(plane, kubelet, plane.make_namespace("team"))
+        waiting = scenario.job.wait_for(reason="KubeRayMissing")
         assert waiting["phase"] == "Pending"
         assert "installs KubeRay" in waiting["message"]
-        assert "startedAt" not in waiting
+        assert "startTime" not in waiting
         assert settled(3, lambda: operator.metric("kubetune_api_requests_total", verb="patch")) == 0
         plane.install_kuberay()
-        live([life])
-        assert len(life.status["attempts"]) == 1
+        run_scenarios([scenario])
+        assert len(scenario.status["attempts"]) == 1

@@ -8,7 +8,7 @@ import pytest
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import READS, Answer, Proxy
-from support.fault_injection import FOR_EVER, Life, Writes, begin, created, end_of, live, steal_ray_job
+from support.fault_injection import FOR_EVER, JobScenario, Writes, begin, created, end_of, run_scenarios, steal_ray_job
 from support.operator_process import Operator, settled
 
 
@@ -19,63 +19,63 @@ def undisturbed_again(proxy: Proxy) -> Iterator[None]:
 
 
 @pytest.fixture
-def new_life(plane: ControlPlane, node: Kubelet, tenant: str, behind_proxy: Operator) -> Callable[..., Life]:
-    """Makes lives in the namespace of the test."""
+def new_scenario(plane: ControlPlane, node: Kubelet, tenant: str, behind_proxy: Operator) -> Callable[..., JobScenario]:
+    """Makes scenarios in the namespace of the test."""
     return lambda failures=0: begin(plane, node, tenant, failures)
 
 
-def trains(life: Life) -> bool:
-    return life.status.get("reason") == "Training"
+def trains(scenario: JobScenario) -> bool:
+    return scenario.status.get("reason") == "Training"
 
 
 def test_connections_that_break_again_and_again_change_nothing(
-    plane: ControlPlane, proxy: Proxy, new_life: Callable[..., Life]
+    plane: ControlPlane, proxy: Proxy, new_scenario: Callable[..., JobScenario]
 ) -> None:
     before, writes, cuts = created(plane, "rayjobs"), Writes(proxy), [time.monotonic()]
-    model = new_life(1)
-    live([model])
+    model = new_scenario(1)
+    run_scenarios([model])
 
     def cut_now_and_then() -> None:
         if time.monotonic() - cuts[-1] > 2:
             cuts.append(time.monotonic())
             proxy.cut()
 
-    lives = [new_life(1) for _ in range(5)]
-    live(lives, meanwhile=cut_now_and_then)
+    scenarios = [new_scenario(1) for _ in range(5)]
+    run_scenarios(scenarios, meanwhile=cut_now_and_then)
     assert len(cuts) > 3
-    assert [end_of(life)["status"] for life in lives] == [end_of(model)["status"]] * 5
+    assert [end_of(scenario)["status"] for scenario in scenarios] == [end_of(model)["status"]] * 5
     assert created(plane, "rayjobs") - before == 12
-    assert settled(3, lambda: writes.of(lives)) == 0
+    assert settled(3, lambda: writes.of(scenarios)) == 0
 
 
 def test_what_happened_while_the_server_forgot_the_watches_is_found(
-    plane: ControlPlane, proxy: Proxy, behind_proxy: Operator, new_life: Callable[..., Life]
+    plane: ControlPlane, proxy: Proxy, behind_proxy: Operator, new_scenario: Callable[..., JobScenario]
 ) -> None:
     writes = Writes(proxy)
-    finished, deleted, robbed = lives = [new_life() for _ in range(3)]
-    live(lives, until=trains)
+    finished, deleted, robbed = scenarios = [new_scenario() for _ in range(3)]
+    run_scenarios(scenarios, until=trains)
     with proxy.down():
         proxy.disturb(Answer(410, "Expired"), methods=READS, path="watch=true", times=15)
         finished.job.say_succeeded()
         assert plane.delete(deleted.job.path).accepted
         steal_ray_job(robbed)
-        new = new_life()
-    live([finished, robbed, new])
+        new = new_scenario()
+    run_scenarios([finished, robbed, new])
     assert [attempt["reason"] for attempt in robbed.status["attempts"]] == ["AttemptDeleted", "ModelPublished"]
     assert (len(finished.status["attempts"]), len(new.status["attempts"])) == (1, 1)
-    assert all(life.status["phase"] == "Succeeded" for life in (finished, robbed, new))
+    assert all(scenario.status["phase"] == "Succeeded" for scenario in (finished, robbed, new))
     plane.wait_for("/readyz", lambda _: behind_proxy.metric("kubetune_jobs", namespace=deleted.job.namespace) == 3)
-    assert settled(3, lambda: writes.of(lives)) == 0
+    assert settled(3, lambda: writes.of(scenarios)) == 0
 
 
 def test_a_ray_job_that_came_and_went_while_nothing_was_heard_of_ray_jobs_is_missed(
-    plane: ControlPlane, proxy: Proxy, new_life: Callable[..., Life]
+    plane: ControlPlane, proxy: Proxy, new_scenario: Callable[..., JobScenario]
 ) -> None:
     proxy.disturb(Answer(500, "InternalError"), methods=READS, path=r"/rayjobs\?", times=FOR_EVER)
     proxy.cut()
-    life = new_life()
-    life.job.wait_until(lambda status: (status.get("attempts") or [{}])[0].get("rayJobUid"))
-    steal_ray_job(life)
+    scenario = new_scenario()
+    scenario.job.wait_until(lambda status: (status.get("attempts") or [{}])[0].get("rayJobUid"))
+    steal_ray_job(scenario)
     proxy.undisturbed()
-    live([life])
-    assert [attempt["reason"] for attempt in life.status["attempts"]] == ["AttemptDeleted", "ModelPublished"]
+    run_scenarios([scenario])
+    assert [attempt["reason"] for attempt in scenario.status["attempts"]] == ["AttemptDeleted", "ModelPublished"]

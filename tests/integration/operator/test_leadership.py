@@ -8,7 +8,7 @@ import pytest
 
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
-from support.operator_process import Operator, PlayedJob, running
+from support.operator_process import Operator, SimulatedJob, running
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def replicas(plane: ControlPlane, tmp_path: Path) -> Iterator[tuple[Operator, Op
 
 
 @pytest.fixture
-def job(plane: ControlPlane, node: Kubelet, tenant: str) -> PlayedJob:
-    return PlayedJob(plane, node, tenant)
+def job(plane: ControlPlane, node: Kubelet, tenant: str) -> SimulatedJob:
+    return SimulatedJob(plane, node, tenant)
 
 
 def test_the_other_replica_takes_over_when_the_leader_is_killed(
-    replicas: tuple[Operator, Operator], job: PlayedJob
+    replicas: tuple[Operator, Operator], job: SimulatedJob
 ) -> None:
     leader, other = replicas
     leader.kill()
@@ -44,7 +44,7 @@ def test_the_other_replica_takes_over_when_the_leader_is_killed(
 
 
 def test_a_leader_that_was_paused_and_comes_back_creates_no_second_attempt(
-    replicas: tuple[Operator, Operator], job: PlayedJob
+    replicas: tuple[Operator, Operator], job: SimulatedJob
 ) -> None:
     leader, other = replicas
     leader.process.freeze()

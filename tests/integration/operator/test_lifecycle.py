@@ -1,23 +1,23 @@
-"""Every phase of a job on a real API server with the real KubeRay; the test plays kubelet, Ray and trainer."""
+"""Every phase of a job on a real API server with the real KubeRay; the test simulates kubelet, Ray and trainer."""
 
 import time
 from collections.abc import Callable
 
 from servers.control_plane import ControlPlane
-from support.operator_process import RAY, Operator, PlayedJob, make_profile, settled
+from support.operator_process import RAY, Operator, SimulatedJob, make_profile, settled
 
-NewJob = Callable[[], PlayedJob]
+NewJob = Callable[[], SimulatedJob]
 
 
 def condition(status: dict[str, object], kind: str) -> str:
     return next((found["status"] for found in status["conditions"] if found["type"] == kind), "absent")  # type: ignore[attr-defined,index]
 
 
-def test_a_job_runs_through_every_phase_to_its_model(job: PlayedJob, operator: Operator) -> None:
+def test_a_job_runs_through_every_phase_to_its_model(job: SimulatedJob, operator: Operator) -> None:
     job.apply(resources={"workers": 3})
     ray_id = job.run_until_training()
     started = job.status
-    assert started["startedAt"]
+    assert started["startTime"]
     assert (condition(started, "Accepted"), condition(started, "Admitted"), condition(started, "Ready")) == (
         "True",
         "True",
@@ -46,7 +46,7 @@ def test_a_job_runs_through_every_phase_to_its_model(job: PlayedJob, operator: O
     assert operator.metric("kubetune_jobs", namespace=job.namespace, phase="Succeeded") == 1
 
 
-def test_pods_are_created_where_pod_security_enforces_restricted(job: PlayedJob) -> None:
+def test_pods_are_created_where_pod_security_enforces_restricted(job: SimulatedJob) -> None:
     job.apply(resources={"workers": 2}).run_until_training()
     roles = sorted(pod["metadata"]["labels"]["kubetune.dev/role"] for pod in job.pods())
     assert roles == ["head", "submitter", "worker", "worker"]
@@ -55,7 +55,7 @@ def test_pods_are_created_where_pod_security_enforces_restricted(job: PlayedJob)
         assert bool(tokens) == (pod["metadata"]["labels"]["kubetune.dev/role"] == "head")
 
 
-def test_a_finished_job_is_left_alone(job: PlayedJob, operator: Operator) -> None:
+def test_a_finished_job_is_left_alone(job: SimulatedJob, operator: Operator) -> None:
     job.apply()
     ray_id = job.run_until_training()
     job.say_succeeded()
@@ -66,7 +66,7 @@ def test_a_finished_job_is_left_alone(job: PlayedJob, operator: Operator) -> Non
     assert job.stored["metadata"]["resourceVersion"] == version
 
 
-def test_bad_data_fails_the_job_at_its_first_attempt_and_nothing_is_left_running(job: PlayedJob) -> None:
+def test_bad_data_fails_the_job_at_its_first_attempt_and_nothing_is_left_running(job: SimulatedJob) -> None:
     job.apply()
     ray_id = job.run_until_training()
     job.say_failed("InvalidData", "spec.dataset.columns.text: there is no column body; there are text, label")
@@ -77,7 +77,7 @@ def test_bad_data_fails_the_job_at_its_first_attempt_and_nothing_is_left_running
     assert condition(failed, "Stalled") == "True"
 
 
-def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone(job: PlayedJob) -> None:
+def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone(job: SimulatedJob) -> None:
     job.apply(retry={"maxAttempts": 2, "backoffSeconds": 0})
     job.run_until_training()
     job.kubelet.keeps_deleted = True
@@ -96,7 +96,7 @@ def test_a_failed_attempt_is_followed_by_another_once_its_pods_are_gone(job: Pla
     assert failed["message"] == "the store did not answer (after 2 failed attempts)"
 
 
-def test_a_worker_that_ran_out_of_memory_is_told_as_that_though_the_trainer_only_saw_it_die(job: PlayedJob) -> None:
+def test_a_worker_that_ran_out_of_memory_is_told_as_that_though_the_trainer_only_saw_it_die(job: SimulatedJob) -> None:
     job.apply()
     ray_id = job.run_until_training()
     job.kubelet.fail_for_memory(job.pods("worker")[0])
@@ -109,17 +109,17 @@ def test_a_worker_that_ran_out_of_memory_is_told_as_that_though_the_trainer_only
     assert any("OOMKilled" in line for line in failed["attempts"][0]["evidence"])
 
 
-def test_a_preempted_attempt_costs_nothing(job: PlayedJob) -> None:
+def test_a_preempted_attempt_costs_nothing(job: SimulatedJob) -> None:
     job.apply(retry={"maxAttempts": 1, "backoffSeconds": 0})
     ray_id = job.run_until_training()
     job.kubelet.remove(job.pods("head")[0], "Preempting", "Preempted in order to admit critical pod")
     job.wait_until(lambda status: status["attempts"][0].get("reason") == "Preempted")
     job.end_ray(ray_id, "FAILED")
     job.run_until_training(attempt=2)
-    assert job.status["attempts"][0]["free"] is True
+    assert job.status["attempts"][0]["exempt"] is True
 
 
-def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(plane: ControlPlane, job: PlayedJob) -> None:
+def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(plane: ControlPlane, job: SimulatedJob) -> None:
     with_hand = job.kubelet
     with with_hand.held():
         job.apply()
@@ -132,7 +132,7 @@ def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(plane: Co
     plane.wait_for(f"{RAY}/namespaces/{job.namespace}/rayjobs", lambda found: not found["items"])
 
 
-def test_suspend_ends_the_attempt_and_resume_begins_the_next(job: PlayedJob) -> None:
+def test_suspend_ends_the_attempt_and_resume_begins_the_next(job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     job.change(suspend=True)
@@ -145,10 +145,10 @@ def test_suspend_ends_the_attempt_and_resume_begins_the_next(job: PlayedJob) -> 
     assert condition(job.status, "Suspended") == "False"
 
 
-def test_a_job_that_is_created_suspended_starts_when_it_is_resumed_and_may_be_mended_before(job: PlayedJob) -> None:
+def test_a_job_that_is_created_suspended_starts_when_it_is_resumed_and_may_be_mended_before(job: SimulatedJob) -> None:
     job.apply(suspend=True)
     job.wait_for(phase="Suspended")
-    assert "startedAt" not in job.status
+    assert "startTime" not in job.status
     job.change(training={"epochs": 7})
     job.change(suspend=False)
     job.run_until_training()
@@ -156,7 +156,7 @@ def test_a_job_that_is_created_suspended_starts_when_it_is_resumed_and_may_be_me
     assert "spec is fixed once the run has started" in refusal.message
 
 
-def test_a_deadline_ends_a_running_job(job: PlayedJob) -> None:
+def test_a_deadline_ends_a_running_job(job: SimulatedJob) -> None:
     job.apply(activeDeadlineSeconds=2)
     job.run_until_training()
     failed = job.wait_for(phase="Failed")
@@ -164,7 +164,7 @@ def test_a_deadline_ends_a_running_job(job: PlayedJob) -> None:
     job.plane.wait_for(f"{RAY}/namespaces/{job.namespace}/rayjobs", lambda found: not found["items"])
 
 
-def test_what_a_finished_job_made_goes_after_its_time_and_does_not_come_back(job: PlayedJob) -> None:
+def test_what_a_finished_job_made_goes_after_its_time_and_does_not_come_back(job: SimulatedJob) -> None:
     job.apply(ttlSecondsAfterFinished=1)
     ray_id = job.run_until_training()
     job.say_succeeded()
@@ -190,7 +190,7 @@ def _of(found: dict[str, list[dict[str, dict[str, dict[str, str]]]]], label: str
     return [thing for thing in found["items"] if thing["metadata"].get("labels", {}).get(key) == value]
 
 
-def test_a_deleted_job_takes_everything_with_it_at_once(job: PlayedJob, operator: Operator) -> None:
+def test_a_deleted_job_takes_everything_with_it_at_once(job: SimulatedJob, operator: Operator) -> None:
     job.apply()
     job.run_until_training()
     assert job.plane.delete(job.path).accepted
@@ -199,7 +199,7 @@ def test_a_deleted_job_takes_everything_with_it_at_once(job: PlayedJob, operator
     assert operator.metric("kubetune_jobs", namespace=job.namespace) == 0
 
 
-def test_a_job_of_the_same_name_starts_anew(job: PlayedJob) -> None:
+def test_a_job_of_the_same_name_starts_anew(job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     first = job.stored["metadata"]["uid"]
@@ -211,9 +211,9 @@ def test_a_job_of_the_same_name_starts_anew(job: PlayedJob) -> None:
 
 
 def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhile(
-    job: PlayedJob, operator: Operator
+    job: SimulatedJob, operator: Operator
 ) -> None:
-    job.apply(queue="team-a", priorityClass="high")
+    job.apply(queueName="team-a", priorityClassName="high")
     waiting = job.wait_for(reason="WaitingForQuota")
     assert waiting["phase"] == "Pending"
     assert "queue team-a" in waiting["message"]
@@ -227,9 +227,9 @@ def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhil
     job.run_until_training()
 
 
-def test_a_changed_profile_leaves_what_runs_alone(plane: ControlPlane, job: PlayedJob) -> None:
+def test_a_changed_profile_leaves_what_runs_alone(plane: ControlPlane, job: SimulatedJob) -> None:
     make_profile(plane, "changing", image="first:1")
-    job.apply(resources={"profile": "changing"})
+    job.apply(profileRef={"name": "changing"})
     job.run_until_training()
     before = job.ray_jobs()[0]
     make_profile(plane, "changing", image="second:1")
@@ -239,22 +239,22 @@ def test_a_changed_profile_leaves_what_runs_alone(plane: ControlPlane, job: Play
     assert job.status["phase"] == "Running"
 
 
-def test_a_job_without_its_profile_waits_and_starts_when_it_comes(plane: ControlPlane, job: PlayedJob) -> None:
-    job.apply(resources={"profile": f"later-{job.name}"})
+def test_a_job_without_its_profile_waits_and_starts_when_it_comes(plane: ControlPlane, job: SimulatedJob) -> None:
+    job.apply(profileRef={"name": f"later-{job.name}"})
     refused = job.wait_for(reason="ProfileNotFound")
     assert (refused["phase"], condition(refused, "Stalled")) == ("Pending", "True")
     make_profile(plane, f"later-{job.name}")
     job.run_until_training()
 
 
-def test_a_job_waits_for_a_node_with_the_schedulers_words(plane: ControlPlane, job: PlayedJob) -> None:
+def test_a_job_waits_for_a_node_with_the_schedulers_words(plane: ControlPlane, job: SimulatedJob) -> None:
     make_profile(plane, "gpus", accelerator={"resourceName": "nvidia.com/gpu", "memory": "80Gi"}, workersPerPod=8)
-    job.apply(resources={"profile": "gpus", "workers": 800})
+    job.apply(profileRef={"name": "gpus"}, resources={"workers": 800})
     waiting = job.wait_for(reason="WaitingForNodes")
     assert "Insufficient" in waiting["message"]
 
 
-def test_what_a_job_needs_is_made_again_when_somebody_deletes_it(job: PlayedJob) -> None:
+def test_what_a_job_needs_is_made_again_when_somebody_deletes_it(job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     uid = job.stored["metadata"]["uid"]

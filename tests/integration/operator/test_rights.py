@@ -13,8 +13,8 @@ from servers.control_plane import ControlPlane
 from servers.kube_client import KubeClient
 from servers.kubelet import Kubelet
 from support.chart import NAMESPACE, RELEASE, Rule, chart_rules, only, rendered
-from support.operator_process import GROUP, RAY, RESTRICTED, Operator, PlayedJob, job_body, running
-from support.operator_rights import RBAC, Account, ShortLife, path_of, until, working
+from support.operator_process import GROUP, RAY, RESTRICTED, Operator, SimulatedJob, job_body, running
+from support.operator_rbac import RBAC, Account, ShortScenario, path_of, until, working
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{NAME}"
 REQUESTS = "kubetune_api_requests_total"
@@ -22,7 +22,7 @@ REFUSED = "is forbidden"
 """What the API server says in every refusal for want of a right."""
 GRANTED = Rule("", "configmaps", "get")
 """The operator has it in order to give it away: nobody may grant more than he has."""
-NewJob = Callable[[], PlayedJob]
+NewJob = Callable[[], SimulatedJob]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def connection(kubeconfig: Path) -> Connection:
 @pytest.fixture
 def new_job(plane: ControlPlane, node: Kubelet) -> NewJob:
     """Makes a job in a namespace of its own, where no object is shared yet."""
-    return lambda: PlayedJob(plane, node, plane.make_namespace(f"team-{secrets.token_hex(3)}", **RESTRICTED))
+    return lambda: SimulatedJob(plane, node, plane.make_namespace(f"team-{secrets.token_hex(3)}", **RESTRICTED))
 
 
 def test_with_the_rights_of_the_chart_no_request_of_a_whole_life_is_refused(
@@ -64,9 +64,9 @@ def test_with_the_rights_of_the_chart_no_request_of_a_whole_life_is_refused(
             lambda found: any(event["regarding"]["name"] == job.name for event in found["items"]),
         )
         assert plane.get(LEASE).body["spec"]["holderIdentity"].startswith("one_")
-        # Another life, in which the answer to the creation of the RayJob is lost.
-        life = ShortLife(new_job())
-        until(life.go_on)
+        # Another scenario, in which the answer to the creation of the RayJob is lost.
+        scenario = ShortScenario(new_job())
+        until(scenario.go_on)
         assert operator.metric(REQUESTS, verb="get", resource="rayjobs", code="200") > 0
         assert operator.metric(REQUESTS, verb="list", resource="finetunejobs", code="200") > 0
         assert operator.metric(REQUESTS, code="403") == 0
@@ -76,7 +76,7 @@ def test_with_the_rights_of_the_chart_no_request_of_a_whole_life_is_refused(
     assert not [line for line in log.splitlines() if REFUSED in line or " ERROR " in line or " 403 " in line]
 
 
-def live_through_everything(job: PlayedJob) -> None:
+def live_through_everything(job: SimulatedJob) -> None:
     """A retry, a suspension, progress, success, and the clean-up after it."""
     job.run_until_training()
     job.say_failed("StorageFailed")
@@ -115,18 +115,18 @@ def test_without_any_one_of_its_rights_the_operator_is_refused_just_that(
             assert [text for text in said if not is_about(right, text)] == []
 
 
-def refusals(connection: Connection, job: PlayedJob, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the operator is refused in the life of a job, which ends with the first refusal."""
+def refusals(connection: Connection, job: SimulatedJob, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the operator is refused in the scenario of a job, which ends with the first refusal."""
     caplog.clear()
     caplog.set_level("DEBUG", "kubetune_operator")  # a refused event is told there alone
     job.plane.delete(LEASE)
-    life = ShortLife(job)
+    scenario = ShortScenario(job)
 
     def said() -> list[str]:
         return [text for text in list(caplog.messages) if REFUSED in text]
 
     with working(connection):
-        until(lambda: said() or life.go_on())
+        until(lambda: said() or scenario.go_on())
     assert job.plane.delete(job.path).accepted
     return said()
 

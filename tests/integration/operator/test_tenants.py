@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from servers.control_plane import ControlPlane
-from support.operator_process import GROUP, RAY, Operator, PlayedJob, job_body, make_profile, settled
+from support.operator_process import GROUP, RAY, Operator, SimulatedJob, job_body, make_profile, settled
 
-NewJob = Callable[[], PlayedJob]
+NewJob = Callable[[], SimulatedJob]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def own(namespace: str, **more: Any) -> dict[str, Any]:
         "model": {"uri": "s3://shared/minilm"},
         "dataset": {"uri": f"s3://tenants/{namespace}/reviews.csv", "columns": {"text": "body", "label": "verdict"}},
         "output": {"uri": f"s3://tenants/{namespace}/models"},
-        "resources": {"profile": "walled"},
+        "profileRef": {"name": "walled"},
         **more,
     }
 
@@ -52,8 +52,8 @@ def test_a_tenant_reaches_its_own_data_and_no_other(new_job: NewJob, walled: str
         pytest.param("model", {"uri": "s3:///etc/passwd"}, "spec.model.uri", id="a URI without a bucket"),
         pytest.param("output", {"uri": "s3://out/../other"}, "spec.output.uri", id="a path that climbs"),
         pytest.param("output", {"uri": "s3://key:secret@host/x"}, "spec.output.uri", id="credentials in a URI"),
-        pytest.param("queue", "a\nb: c", "spec.queue", id="a label that breaks out of its line"),
-        pytest.param("queue", "x" * 64, "spec.queue", id="a label that is too long"),
+        pytest.param("queueName", "a\nb: c", "spec.queueName", id="a label that breaks out of its line"),
+        pytest.param("queueName", "x" * 64, "spec.queueName", id="a label that is too long"),
         pytest.param(
             "credentials",
             [{"prefix": "s3://", "secretName": "other/secret"}],
@@ -75,31 +75,35 @@ def test_the_api_server_refuses_the_manifest(
 @pytest.mark.parametrize(
     ("spec", "word"),
     [
-        pytest.param({"resources": {"workers": 9, "profile": "small"}}, "limits.maxWorkers", id="too many workers"),
-        pytest.param({"resources": {"profile": "small"}}, "requiresQueue", id="a way past the quota"),
         pytest.param(
-            {"resources": {"profile": "others"}, "queue": "q"}, "(namespaces)", id="the profile of other namespaces"
+            {"resources": {"workers": 9}, "profileRef": {"name": "small"}}, "limits.maxWorkers", id="too many workers"
+        ),
+        pytest.param({"profileRef": {"name": "small"}}, "requiresQueue", id="a way past the quota"),
+        pytest.param(
+            {"profileRef": {"name": "others"}, "queueName": "q"},
+            "(namespaceSelector)",
+            id="the profile of other namespaces",
         ),
         pytest.param(
-            {"dataset": {"uri": "file:///etc/passwd", "columns": {"text": "a", "label": "b"}}},
+            {"dataset": {"uri": "file:///etc/pass*", "columns": {"text": "a", "label": "b"}}},
             "file://",
             id="the pod's own disk",
         ),
     ],
 )
 def test_the_profile_refuses_the_job_in_its_own_words(
-    plane: ControlPlane, job: PlayedJob, spec: dict[str, Any], word: str
+    plane: ControlPlane, job: SimulatedJob, spec: dict[str, Any], word: str
 ) -> None:
     make_profile(plane, "small", limits={"maxWorkers": 8}, requiresQueue=True)
-    make_profile(plane, "others", namespaces=[{"label": "team", "values": ["research"]}])
+    make_profile(plane, "others", namespaceSelector={"matchLabels": {"team": "research"}})
     job.apply(**spec)
     refused = job.wait_for(reason="ProfileForbids")
     assert word in refused["message"]
-    assert "startedAt" not in refused
+    assert "startTime" not in refused
     assert not job.ray_jobs()
 
 
-def test_labels_and_annotations_of_a_job_do_not_reach_its_objects(plane: ControlPlane, job: PlayedJob) -> None:
+def test_labels_and_annotations_of_a_job_do_not_reach_its_objects(plane: ControlPlane, job: SimulatedJob) -> None:
     body = job_body(job.name)
     body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "stolen", "app": "x"}
     body["metadata"]["annotations"] = {"ray.io/external-storage-namespace": "x"}
@@ -140,18 +144,18 @@ def test_garbage_in_the_report_harms_nobody(new_job: NewJob, operator: Operator,
     job.wait_for(reason="Training")
 
 
-def test_a_report_cannot_claim_the_model_of_another(job: PlayedJob) -> None:
+def test_a_report_cannot_claim_the_model_of_another(job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     result = job.success()
     result["artifact"]["uri"] = "s3://results/out/team-b/stolen/1/model"
     job.say(finished=result)
-    job.wait_until(lambda status: status["attempts"][0].get("finishedAt"))
+    job.wait_until(lambda status: status["attempts"][0].get("completionTime"))
     assert "artifact" not in job.status
     assert "does not lie below" in job.status["attempts"][0]["message"]
 
 
-def test_a_head_may_write_its_report_and_nothing_else(plane: ControlPlane, job: PlayedJob) -> None:
+def test_a_head_may_write_its_report_and_nothing_else(plane: ControlPlane, job: SimulatedJob) -> None:
     job.apply()
     job.run_until_training()
     head = plane.as_service_account(job.namespace, "kubetune-head")

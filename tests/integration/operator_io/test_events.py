@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus
 from kubetune_operator.jobs.events import JobRef, events_of
 from kubetune_operator.machinery.kinds import EVENT, NAMESPACE, Object
 from servers.kube import ApiServer
@@ -40,9 +41,9 @@ def attempt(reason: str | None = None) -> Attempt:
     return Attempt(
         number=1,
         ray_job="reviews-0a1b2-1",
-        started_at=seen,
-        running_at=seen,
-        finished_at=seen if reason else None,
+        start_time=seen,
+        running_time=seen,
+        completion_time=seen if reason else None,
         reason=reason,
         message=LONGEST_MESSAGE,
     )

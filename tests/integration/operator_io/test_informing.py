@@ -12,7 +12,7 @@ from kubetune_operator.machinery.kinds import CONFIG_MAP, Kind
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.proxy import READS, Answer, Proxy
-from support.live_api import RIGHTS, Changes, allow, aside, briefly, cluster_of, in_background, run, until
+from support.async_scenarios import RIGHTS, Changes, allow, aside, briefly, cluster_of, in_background, run, until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 WATCHES = r"configmaps\?.*watch=true"

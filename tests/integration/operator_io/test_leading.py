@@ -13,7 +13,7 @@ from kubetune_operator.settings import Settings
 from servers.kube import ApiServer
 from servers.processes import Process
 from servers.proxy import LoseReply, Proxy
-from support.live_api import aside, cluster_of, in_background, run, until
+from support.async_scenarios import aside, cluster_of, in_background, run, until
 
 LEASE_SECONDS, RENEW_SECONDS = 5.0, 2.5
 ALONE = f"""

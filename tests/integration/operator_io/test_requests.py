@@ -15,8 +15,8 @@ from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.processes import free_port
 from servers.proxy import READS, Answer, Delay, LoseReply, LoseRequest, Proxy
+from support.async_scenarios import aside, cluster_of, run
 from support.job_cases import edited
-from support.live_api import aside, cluster_of, run
 
 
 def config_map(namespace: str, name: str = "notes", **data: str) -> Object:

@@ -11,8 +11,8 @@ from kubetune_operator.machinery.watch import missing, run_watch
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.proxy import READS, WRITES, Answer, Proxy
+from support.async_scenarios import Changes, allow, aside, cluster_of, connection_of, in_background, run, until
 from support.job_cases import edited
-from support.live_api import Changes, allow, aside, cluster_of, connection_of, in_background, run, until
 
 KIND = r"^/apis/kubetune\.dev/v1alpha1$|^/apis/kubetune\.dev/v1alpha1\?$"
 

@@ -10,7 +10,7 @@ import pytest
 from kubetune_planner.memory import need
 from kubetune_planner.shape import ModelShape
 from support.memory_cases import MemoryCase, peaks_of
-from support.processes import run_ranks
+from support.ranks import run_ranks
 
 UNDER, OVER = 0.05, 0.20
 """How far the planner may be below and above what was measured, as shares of it. It adds up buffers that in models as

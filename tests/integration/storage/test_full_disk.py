@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import preflight
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
-from support.disk import disk_of
+from support.small_disk import disk_of
 
 
 def test_a_full_output_is_told_and_holds_no_half_of_a_file(tmp_path: Path) -> None:

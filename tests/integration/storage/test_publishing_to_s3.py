@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import claim, commit, upload_folder
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import Store
@@ -47,8 +47,8 @@ def publish(model: Path) -> bool:
     """Whether the manifest is this execution's."""
     store = Store.open("s3://models/run")
     run = claim(Run(job=classification().job, run_id="run-1", workers=1), store, NOW)
-    files = upload_folder(model, store, f"{run.folder(rejected=False)}/model")
-    return commit(run, store, {"files": [file.name for file in files]}, rejected=False) is not None
+    files = upload_folder(model, store, f"{run.folder}/model")
+    return commit(store, {"files": [file.name for file in files]}) is not None
 
 
 def manifest_of(server: S3Server) -> Path:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import preflight
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.models import fetch_model

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret
-from kubetune_api.status import Reason
 from kubetune_trainer.artifact.publish import preflight
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.credentials import Credentials
+from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
@@ -35,12 +35,12 @@ def mounted(folder: Path, prefix: str, secret_key: str = SECRET_KEY) -> MountedS
     return MountedSecret(prefix=prefix, folder=str(folder))
 
 
-def opened(credentials: Credentials, uri: str) -> Store:
+def opened(credentials: StoreCredentials, uri: str) -> Store:
     return Store.open(uri, secret=credentials.opening(uri))
 
 
 def test_each_prefix_is_opened_by_its_own_secret(server: S3Server, tmp_path: Path) -> None:
-    credentials = Credentials(
+    credentials = StoreCredentials(
         (
             mounted(tmp_path / "wide", "s3://models", WRONG),
             mounted(tmp_path / "narrow", "s3://models/team-a"),
@@ -61,7 +61,7 @@ def test_each_prefix_is_opened_by_its_own_secret(server: S3Server, tmp_path: Pat
 def test_data_is_read_by_the_secret_for_its_folder(server: S3Server, tmp_path: Path) -> None:
     (server.root / "models" / "data").mkdir()
     (server.root / "models" / "data" / "rows.csv").write_text("text,label\n")
-    narrow = Credentials((mounted(tmp_path / "narrow", "s3://models/data"),))
+    narrow = StoreCredentials((mounted(tmp_path / "narrow", "s3://models/data"),))
     (file,) = fetch_dataset("s3://models/data/*.csv", None, tmp_path / "cache", narrow)
     assert file.path.read_text() == "text,label\n"
     with pytest.raises(RunError) as caught:
@@ -70,7 +70,7 @@ def test_data_is_read_by_the_secret_for_its_folder(server: S3Server, tmp_path: P
 
 
 def test_a_large_upload_is_opened_by_the_same_secret(server: S3Server, tmp_path: Path) -> None:
-    credentials = Credentials((mounted(tmp_path / "narrow", "s3://models/team-a"),))
+    credentials = StoreCredentials((mounted(tmp_path / "narrow", "s3://models/team-a"),))
     with (tmp_path / "weights").open("wb") as file:
         file.truncate(12 * 2**20)
     opened(credentials, "s3://models/team-a").upload(tmp_path / "weights", "model/weights")
@@ -79,7 +79,7 @@ def test_a_large_upload_is_opened_by_the_same_secret(server: S3Server, tmp_path:
 
 def test_a_secret_that_loses_a_key_midway_is_told(server: S3Server, tmp_path: Path) -> None:
     narrow = mounted(tmp_path / "narrow", "s3://models/team-a")
-    store = opened(Credentials((narrow,)), "s3://models/team-a")
+    store = opened(StoreCredentials((narrow,)), "s3://models/team-a")
     (tmp_path / "narrow" / "AWS_SECRET_ACCESS_KEY").unlink()
     with pytest.raises(RunError) as caught:
         store.create("note", b"")

@@ -11,9 +11,9 @@ from kubetune_api.run import ReportTo
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import Progress
 from kubetune_trainer.config_map import ConfigMap, ReportError
-from kubetune_trainer.status_reporter import Reporter, Schedule
+from kubetune_trainer.status_reporter import ReportSchedule, StatusReporter
 from servers.kube import ApiServer
-from support.head_account import CONFIG_MAP, HeadAccount
+from support.head_service_account import CONFIG_MAP, HeadAccount
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def progress(step: int) -> Progress:
 def test_reports_replace_each_other_and_nothing_else(head: HeadAccount) -> None:
     before = head.config_map()
     assert before["data"] == {"other": "kept"}
-    with Reporter(2, door(head).write) as reporter:
-        reporter.phase("Reading the data")
+    with StatusReporter(2, door(head).write) as reporter:
+        reporter.stage("Reading the data")
         head.wait_for(lambda report: report.doing == "Reading the data")
         reporter.claimed(4)
         reporter.progress(progress(7))
-        ending = Ending("run-1", started_at="2026-03-02T09:14:07Z", finished_at="2026-03-02T09:15:07Z")
+        ending = Ending("run-1", start_time="2026-03-02T09:14:07Z", completion_time="2026-03-02T09:15:07Z")
         reporter.finished(ending.succeeded())
     after = head.config_map()
     assert after["data"].keys() == {"other", "report.json"}
@@ -57,11 +57,11 @@ def test_the_head_may_write_no_other_config_map(head: HeadAccount) -> None:
 
 
 def test_a_right_that_is_revoked_ends_nothing_and_counts_again_once_it_is_back(head: HeadAccount) -> None:
-    with Reporter(1, door(head).write, schedule=Schedule(first_retry=0.1)) as reporter:
-        reporter.phase("Reading the data")
+    with StatusReporter(1, door(head).write, schedule=ReportSchedule(first_retry=0.1)) as reporter:
+        reporter.stage("Reading the data")
         head.wait_for(lambda report: report.doing == "Reading the data")
         head.revoke()
-        reporter.phase("Training")
+        reporter.stage("Training")
         time.sleep(1)
         assert head.report().doing == "Reading the data"
         head.grant()
@@ -69,14 +69,14 @@ def test_a_right_that_is_revoked_ends_nothing_and_counts_again_once_it_is_back(h
 
 
 def test_a_server_that_hangs_gets_the_newest_report_when_it_is_back(head: HeadAccount) -> None:
-    with Reporter(1, door(head).write, schedule=Schedule(first_retry=0.1)) as reporter:
-        reporter.phase("Reading the data")
+    with StatusReporter(1, door(head).write, schedule=ReportSchedule(first_retry=0.1)) as reporter:
+        reporter.stage("Reading the data")
         head.wait_for(lambda report: report.doing == "Reading the data")
         head.server.kube_apiserver.freeze()
         try:
-            reporter.phase("Training")
+            reporter.stage("Training")
             time.sleep(6)  # longer than a request may take
-            reporter.phase("Publishing")
+            reporter.stage("Publishing")
         finally:
             head.server.kube_apiserver.thaw()
         head.wait_for(lambda report: report.doing == "Publishing")

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from kubetune_api.manifest import read_manifest
+from kubetune_api.reasons import Reason
 from kubetune_api.run import ReportTo, Run
 from kubetune_api.run_report import RunReport
-from kubetune_api.status import Reason
 from kubetune_api.uris import resolve_relative_uris
 from servers.kube import ApiServer
 from servers.ray_nodes import RayNodes
-from support.head_account import CONFIG_MAP, HeadAccount
+from support.head_service_account import CONFIG_MAP, HeadAccount
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import hard_rows, manifest, write_csv
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.processes import run_ranks
+from support.ranks import run_ranks
 from support.training_cases import BF16, LONG, SPREAD, Case, Trained, train_each
 
 Group = list[dict[Case, Trained]]

@@ -14,8 +14,9 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
-from kubetune_api.status import FineTuneJobStatus, Reason
-from support.disk import disk_of
+from kubetune_api.reasons import Reason
+from kubetune_api.status import FineTuneJobStatus
+from support.small_disk import disk_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
 

@@ -271,9 +271,15 @@ VALUES = [
     case(
         "a URI without a scheme is refused with the schemes",
         OUTPUT,
-        "uri: /models/team-a",
-        '20: spec.output.uri: "/models/team-a" does not fit; give a URI that starts with file://, s3://, gs:// or az://,'
+        "uri: models",
+        '20: spec.output.uri: "models" does not fit; give a URI that starts with file://, s3://, gs:// or az://,'
         " then the path",
+    ),
+    case(
+        "a path in place of a URI is refused with the URI",
+        OUTPUT,
+        "uri: /models/team-a",
+        '20: spec.output.uri: "/models/team-a" does not fit; did you mean `file:///models/team-a`?',
     ),
     case(
         "the hub is no place for output",
@@ -292,8 +298,8 @@ VALUES = [
     case(
         "a profile's name with capitals is refused with the letters that it may have",
         "  training:",
-        "  resources: {profile: Big_One}\n  training:",
-        '13: spec.resources.profile: "Big_One" does not fit; give the name of a FineTuneProfile: at most 63 lowercase'
+        "  profileRef: {name: Big_One}\n  training:",
+        '13: spec.profileRef.name: "Big_One" does not fit; give the name of a FineTuneProfile: at most 63 lowercase'
         " letters, digits and `-`, which starts and ends no name",
     ),
     case(
@@ -357,6 +363,14 @@ RULES = [
         "10: spec.dataset.revision: a revision, 40 hexadecimal digits, goes with an hf:// dataset and with no other",
     ),
     case(
+        "a dataset of a format that is not read is refused with what to convert it to",
+        "uri: s3://data/reviews.csv",
+        "uri: s3://data/reviews.tsv",
+        "11: spec.dataset.uri: the end of the name must tell the format: .csv, .jsonl (each also .gz or .bz2) or"
+        " .parquet; convert .tsv and .txt to .csv, and .json to .jsonl, with one object on each line; for a folder add"
+        ' a pattern, as /*.parquet (given: "s3://data/reviews.tsv")',
+    ),
+    case(
         "credentials in a URI are refused and not repeated",
         OUTPUT,
         "uri: s3://key:secret@models/team-a",
@@ -393,18 +407,18 @@ RULES = [
         "the columns of another task are refused",
         COLUMNS,
         "columns: {text: body, label: verdict, prompt: question}",
-        "12: spec.dataset.columns: the columns `prompt` and `completion` belong to CausalLM; remove them, or change"
-        " task.type",
+        "12: spec.dataset.columns: SequenceClassification reads the columns `text`, `label` and `textPair` only; remove"
+        " the others, or change task.type",
     ),
     case(
         "a CausalLM job over labelled texts is told all three things at once",
         TASK,
         "type: CausalLM",
         "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`; name both",
-        "12: spec.dataset.columns: the columns `text`, `textPair` and `label` belong to SequenceClassification; remove"
-        " them, or change task.type",
-        "17: spec.evaluation.require: a required metric does not exist for this task: SequenceClassification has loss,"
-        " accuracy, precision_macro, recall_macro and f1_macro, CausalLM has loss and perplexity",
+        "12: spec.dataset.columns: CausalLM reads the columns `prompt` and `completion` only; remove the others, or"
+        " change task.type",
+        "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss and perplexity;"
+        " require one of these",
     ),
     case(
         "validation rows come from one place only",
@@ -487,6 +501,19 @@ DOCUMENTS = [
         '2: kind: kubetune does not read a "Secret"; keep it in a file of its own',
     ),
     case(
+        "the beginning of a generated name has the letters of a name",
+        "name: reviews",
+        "generateName: Film_Reviews-",
+        '4: metadata.generateName: "Film_Reviews-" does not fit; give at most 32 lowercase letters, digits and `-`, the'
+        " first a letter, to which the API server adds 5 more",
+    ),
+    case(
+        "a list of objects that is no list is refused",
+        GOOD,
+        "apiVersion: v1\nkind: List\nitems: {a: 1}\n",
+        "3: items: a group of fields is not a list; put `- ` before each object",
+    ),
+    case(
         "a second job of the same name would replace the first",
         GOOD,
         GOOD + "---\n" + GOOD,
@@ -504,9 +531,9 @@ DOCUMENTS = [
     case(
         "a profile's ceilings and prefixes bind the job beside it",
         "  training:",
-        "  resources: {profile: small, workers: 8}\n  training:",
-        "13: spec.resources.workers: 8: profile small (limits.maxWorkers) allows 4 workers at most; ask for 4 or fewer",
-        '21: spec.output.uri: "s3://models/team-a": profile small (allowedUriPrefixes) allows only URIs under'
+        "  profileRef: {name: small}\n  resources: {workers: 8}\n  training:",
+        "14: spec.resources.workers: 8: profile small (limits.maxWorkers) allows 4 workers at most; ask for 4 or fewer",
+        '22: spec.output.uri: "s3://models/team-a": profile small (allowedUriPrefixes) allows only URIs under'
         " s3://data/, file:///models/",
     ),
 ]
@@ -637,7 +664,7 @@ def test_the_manifest_that_the_cases_start_from_is_right() -> None:
 @pytest.mark.parametrize("case", [pytest.param(each, id=each.what) for each in ALL])
 def test_a_bad_manifest_is_told_exactly_what_is_wrong(case: Case) -> None:
     text = GOOD.replace(case.old, case.new, 1)
-    if "profile: small" in text:
+    if "profileRef: {name: small}" in text:
         text += PROFILE
     assert [str(error) for error in read_manifest(text, "job.yaml").errors] == list(case.errors)
 

@@ -114,7 +114,7 @@ kind: FineTuneProfile
 metadata: {name: small}
 spec: {allowedUriPrefixes: ["file:///jobs/", "file:///out/", "s3://"]}
 """
-    named = TEXT.replace("spec:\n", "spec:\n  resources: {profile: small}\n")
+    named = TEXT.replace("spec:\n", "spec:\n  profileRef: {name: small}\n")
     errors = read_manifest(named + profile, "/jobs/job.yaml").errors
     assert [(error.path, error.line, error.value) for error in errors] == [
         ("spec.dataset.uri", 9, "file:///data/*.jsonl")
@@ -154,3 +154,58 @@ def test_a_uri_lies_below_a_prefix(uri: str, prefix: str) -> None:
 )
 def test_a_uri_does_not_lie_below_a_prefix(uri: str, prefix: str) -> None:
     assert not lies_below(uri, prefix)
+
+
+LIST = """\
+apiVersion: v1
+kind: List
+items:
+- apiVersion: kubetune.dev/v1alpha1
+  kind: FineTuneJob
+  metadata: {generateName: reviews-}
+  spec:
+    model: {uri: file:///m}
+    task: {type: CausalLM}
+    dataset: {uri: file:///d.csv, columns: {prompt: p, completion: c}}
+    output: {uri: file:///o}
+- apiVersion: kubetune.dev/v1alpha1
+  kind: FineTuneProfile
+  metadata: {name: small}
+  spec: {}
+"""
+
+
+def test_the_items_of_a_list_are_objects() -> None:
+    manifest = read_manifest(LIST, "list.yaml")
+    assert manifest.errors == ()
+    assert [each.metadata.name for each in (*manifest.jobs, *manifest.profiles)] == ["reviews-xxxxx", "small"]
+    assert manifest.generated_names == {"reviews-xxxxx"}
+
+
+def test_an_error_in_a_list_has_its_line_and_its_whole_path() -> None:
+    wrong = LIST.replace("type: CausalLM", "type: dpo").replace("spec: {}", "spec: {head: {cpu: 1, cpu: 2}}")
+    assert [(error.line, error.path) for error in read_manifest(wrong, "list.yaml").errors] == [
+        (9, "items[0].spec.task.type"),
+        (15, "items[1].spec.head.cpu"),
+    ]
+
+
+def test_overrides_reach_the_jobs_of_a_list() -> None:
+    assert read_manifest(LIST, "list.yaml", overrides=["spec.training.epochs=7"]).jobs[0].spec.training.epochs == 7
+
+
+def test_jobs_with_generated_names_do_not_replace_each_other() -> None:
+    one = TEXT.replace("name: reviews", "generateName: reviews-")
+    assert read_manifest(f"{one}---\n{one}", "job.yaml").errors == ()
+
+
+def test_a_name_wins_over_a_generated_one() -> None:
+    manifest = read_manifest(TEXT.replace("name: reviews", "name: reviews, generateName: X"), "job.yaml")
+    assert manifest.errors == ()
+    assert manifest.generated_names == frozenset()
+    assert manifest.jobs[0].metadata.name == "reviews"
+
+
+def test_an_empty_list_holds_no_object() -> None:
+    (error,) = read_manifest("{apiVersion: v1, kind: List, items: []}", "list.yaml").errors
+    assert error.message == "the file holds no object; write a FineTuneJob into it"

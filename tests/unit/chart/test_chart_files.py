@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_operator.metrics import Metrics
 from kubetune_operator.settings import Settings
 from support.chart import CHART, script

@@ -7,7 +7,7 @@ import pytest
 
 from kubetune_cli.jobs import Job, NothingToShowError, Pod, UnreachableError
 from kubetune_cli.logs import Reader, Wanted
-from support.fake_cluster import (
+from support.fake_cli_cluster import (
     ENDED,
     FakeCluster,
     artifact,
@@ -222,7 +222,7 @@ def test_following_waits_for_a_pod_that_has_not_started_and_says_once_what_for()
 
 
 def test_following_one_attempt_ends_with_it() -> None:
-    first = attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.")
+    first = attempt(1, completionTime=ENDED, reason="NodeLost", message="The node was lost.")
     going_on = job(phase="Running", attempts=[first, attempt(2)])
     cluster = FakeCluster([going_on], pods_seen=[[ended(SUBMITTER)]], logs={SUBMITTER.name: [lines("one")]})
     assert Reading(cluster, Wanted(attempt=1)).follow().lines == ["one"]

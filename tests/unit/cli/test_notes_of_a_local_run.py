@@ -29,8 +29,10 @@ def test_one_field_is_named_alone() -> None:
 
 
 def test_one_note_names_all_fields_as_the_manifest_does() -> None:
-    said = note({"spec.queue": "team-a", "spec.priorityClass": "low", "spec.retry": {"maxAttempts": 2}})
-    assert said == ("  note: queue, priorityClass and retry speak to the cluster's operator; a local run ignores them")
+    said = note({"spec.queueName": "team-a", "spec.priorityClassName": "low", "spec.retry": {"maxAttempts": 2}})
+    assert said == (
+        "  note: queueName, priorityClassName and retry speak to the cluster's operator; a local run ignores them"
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,4 +45,4 @@ def test_a_suspended_job_goes_on_and_says_so(suspended: bool, goes_on: bool) -> 
 
 
 def test_a_field_that_set_gives_is_named_too() -> None:
-    assert "the field queue speaks" in str(note({}, overrides=("spec.queue=team-a",)))
+    assert "the field queueName speaks" in str(note({}, overrides=("spec.queueName=team-a",)))

@@ -22,7 +22,7 @@ PROFILE = {
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    return written(tmp_path / "job.yaml", edited({**BERT, "spec.resources.profile": "a100"}))
+    return written(tmp_path / "job.yaml", edited({**BERT, "spec.profileRef.name": "a100"}))
 
 
 def written(path: Path, content: Any) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from kubetune_cli.jobs import Job, NothingToShowError
 from kubetune_cli.report import fetch, report_uri
-from support.fake_cluster import FakeCluster, artifact, failed, job, running
+from support.fake_cli_cluster import FakeCluster, artifact, failed, job, running
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kubetune_cli.jobs import ClusterError, Job, NoSuchJobError, UnreachableError
 from kubetune_cli.status import follow, show_all, show_one
-from support.fake_cluster import ENDED, FakeCluster, artifact, attempt, failed, job, running, succeeded
+from support.fake_cli_cluster import ENDED, FakeCluster, artifact, attempt, failed, job, running, succeeded
 
 HOSTILE = "\x1b]0;pwned\x07\x1b[31m[bold]red[/nothing] row"
 OUTAGE = UnreachableError("The cluster does not answer.")
@@ -97,6 +97,19 @@ def test_conditions_metrics_and_the_result_are_all_there() -> None:
     assert "rejected: it missed a requirement" in text
 
 
+def test_one_sentence_is_shown_once_however_many_conditions_have_it() -> None:
+    said = "spec.training.epoch is not a field; did you mean epochs?"
+    conditions = [
+        {"type": name, "status": "True", "reason": "InvalidManifest", "message": said, "lastTransitionTime": ENDED}
+        for name in ("Failed", "Stalled")
+    ]
+    other = {**conditions[0], "type": "Ready", "message": "The job has failed."}
+    found = job(phase="Failed", reason="InvalidManifest", message=said, conditions=[*conditions, other])
+    text = shown(show_one, FakeCluster([found]), "reviews", as_json=False)
+    assert text.count(said) == 1
+    assert "The job has failed." in text
+
+
 def test_a_job_that_no_operator_saw_says_so() -> None:
     assert "check that kubetune's operator runs" in shown(show_one, FakeCluster([job()]), "reviews", as_json=False)
 
@@ -109,9 +122,9 @@ def test_no_text_of_a_tenant_reaches_the_terminal_as_more_than_text() -> None:
         "message": HOSTILE,
         "lastTransitionTime": HOSTILE,
     }
-    hostile = attempt(1, finishedAt=HOSTILE, reason=HOSTILE, message=HOSTILE, evidence=[HOSTILE])
+    hostile = attempt(1, completionTime=HOSTILE, reason=HOSTILE, message=HOSTILE, evidence=[HOSTILE])
     found = job(
-        phase="Failed", reason=HOSTILE, message=HOSTILE, workers=HOSTILE[:16], run=HOSTILE, startedAt=HOSTILE,
+        phase="Failed", reason=HOSTILE, message=HOSTILE, workers=HOSTILE[:16], run=HOSTILE, startTime=HOSTILE,
         attempts=[hostile], conditions=[condition], metrics=[{"name": HOSTILE, "value": 1.0}],
         artifact=artifact(uri=HOSTILE, reportUri=HOSTILE, manifestUri=HOSTILE),
     )  # fmt: skip

@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
 from kubetune_api.outcome import Ending
-from kubetune_api.status import Artifact, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact
 from kubetune_cli.main import app
 from kubetune_cli.progress import PlainView, detail, line_for
 from kubetune_cli.results import print_results
 from kubetune_cli.run import Finished, new_run_id
 from kubetune_cli.trainer_process import why_not_installed
+from support.job_cases import edited
 from support.tiny_models import job_for
 
-ENDING = Ending("run-1", started_at="2026-01-01T00:00:00Z", finished_at="2026-01-01T00:01:00Z")
+ENDING = Ending("run-1", start_time="2026-01-01T00:00:00Z", completion_time="2026-01-01T00:01:00Z")
 STATE = {"step": 3, "totalSteps": 9, "epoch": 0.5, "loss": 0.25, "tokensPerSecond": 1234.5, "secondsLeft": 75.4}
 
 
@@ -72,8 +75,8 @@ def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> 
     )
     ending = Ending(
         "run-1",
-        started_at="t",
-        finished_at="t",
+        start_time="t",
+        completion_time="t",
         metrics={"validation/accuracy": 0.75, "test/accuracy": 0.5},
         artifact=artifact,
     )
@@ -109,3 +112,13 @@ def test_a_run_takes_one_job(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["run", str(manifest)])
     assert result.exit_code == 2
     assert "a run takes one FineTuneJob, and there are 0" in result.stderr
+
+
+def test_a_run_needs_a_name_that_no_api_server_makes(tmp_path: Path) -> None:
+    manifest = tmp_path / "job.yaml"
+    manifest.write_text(yaml.safe_dump(edited({"metadata": {"generateName": "reviews-"}})))
+    result = CliRunner().invoke(app, ["run", str(manifest)])
+    assert result.exit_code == 2
+    assert "only an API server makes a name of it; give the job a name, as --set metadata.name=reviews-1" in " ".join(
+        result.stderr.split()
+    )

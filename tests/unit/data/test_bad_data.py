@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.data import prepare
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.tasks import task_of

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.data.encode import encode_completions, encode_texts
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.split import Key, allocate, split
-from kubetune_trainer.tasks.causal import CausalLM
-from kubetune_trainer.tasks.classification import SequenceClassification
+from kubetune_trainer.tasks.causal import CausalLanguageModel
+from kubetune_trainer.tasks.classification import Classification
 
-CLASSIFICATION = SequenceClassification()
+CLASSIFICATION = Classification()
 FRACTIONS = st.floats(min_value=0.0, max_value=0.45)
 LABELS = st.sampled_from(["a", "b", "c"])
 # Few letters, so that texts repeat and differ by case and spaces alone.
@@ -184,7 +184,7 @@ def test_answers_to_one_question_stay_together() -> None:
         Row(("prompt", "completion"), (f"Why {number // 4}?", f"answer {number}"), "a.csv", number)
         for number in range(200)
     ]
-    parts = divided(rows, stratify=False, key=CausalLM().group)
+    parts = divided(rows, stratify=False, key=CausalLanguageModel().group)
     prompts = [{row["prompt"] for row in part} for part in parts.values()]
     assert sum(map(len, prompts)) == 50
     assert sizes(parts) == {"train": 160, "validation": 20, "test": 20}

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Attempt, Reason
-from kubetune_operator.jobs.failures import POLICIES
+from kubetune_api.reasons import REASONS, Reason
+from kubetune_api.status import Attempt
 from kubetune_operator.jobs.reconcile import MOST_ATTEMPTS_KEPT
 from kubetune_operator.jobs.verdict import running_seconds
 from support.observed_jobs import (
@@ -21,8 +21,8 @@ from support.observed_jobs import (
     report,
     started,
 )
-from support.played_cluster import (
-    Play,
+from support.simulated_cluster import (
+    SimulatedCluster,
     node_is_lost,
     pods_end,
     pods_run,
@@ -35,7 +35,7 @@ from support.played_cluster import (
 )
 
 ENDED = attempt(1, ended=0)
-FREE: dict[str, Any] = {"reason": Reason.PREEMPTED, "free": True}
+EXEMPT: dict[str, Any] = {"reason": Reason.PREEMPTED, "exempt": True}
 SILENT = (pods_run, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
 """An attempt that ends without a word."""
 
@@ -68,7 +68,7 @@ def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_resul
     assert begun.create["metadata"]["name"] == name_of(2)
     assert (begun.status.progress, begun.status.metrics, begun.status.artifact) == (None, [], None)
     assert begun.status.attempts[0] == Attempt.model_validate(ENDED)
-    assert begun.status.started_at == at(0)
+    assert begun.status.start_time == at(0)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_resul
         pytest.param([ENDED, attempt(2, ended=0)], 20, id="the second twice"),
         pytest.param([attempt(number, ended=0) for number in range(1, 4)], 40, id="the third four times"),
         pytest.param([attempt(number, ended=0) for number in range(1, 20)], 3600, id="none longer than an hour"),
-        pytest.param([attempt(1, ended=0, **FREE)], 10, id="a free one once"),
-        pytest.param([ENDED, attempt(2, ended=0, **FREE)], 10, id="a free one after a failure once"),
-        pytest.param([attempt(1, ended=0, **FREE), attempt(2, ended=0)], 10, id="a free one doubles nothing"),
-        pytest.param([attempt(1, ended=0, reason="Suspended", free=True)], 0, id="a suspended one never"),
+        pytest.param([attempt(1, ended=0, **EXEMPT)], 10, id="an exempt one once"),
+        pytest.param([ENDED, attempt(2, ended=0, **EXEMPT)], 10, id="an exempt one after a failure once"),
+        pytest.param([attempt(1, ended=0, **EXEMPT), attempt(2, ended=0)], 10, id="an exempt one doubles nothing"),
+        pytest.param([attempt(1, ended=0, reason="Suspended", exempt=True)], 0, id="a suspended one never"),
     ],
 )
 def test_the_wait_before_the_next_attempt(attempts: list[Any], wait: int) -> None:
@@ -103,7 +103,7 @@ def test_the_sentence_about_the_next_attempt_says_the_same_at_once_and_later() -
 
 
 @pytest.mark.parametrize(
-    "reason", [reason for reason, value in POLICIES.items() if not value.free and reason != "AttemptDeleted"]
+    "reason", [reason for reason, row in REASONS.items() if row.retry == "Counted" and reason != "AttemptDeleted"]
 )
 def test_a_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
     for earlier, phase in ((0, "Pending"), (1, "Pending"), (2, "Failed")):
@@ -111,14 +111,14 @@ def test_a_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) 
         status = started(*attempts, attempt(earlier + 1, reason=reason, message="It ended."))
         ended = plan(job(status), ray_job(earlier + 1, "Failed", ended=0), now=100)
         assert (ended.status.phase, ended.status.attempts[-1].reason) == (phase, reason)
-        assert not ended.status.attempts[-1].free
+        assert not ended.status.attempts[-1].exempt
     assert (ended.status.message or "").endswith(" (after 3 failed attempts)")
 
 
 def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
     status = started(attempt(1, reason=Reason.NODE_LOST, message="The node went."))
     ended = plan(job(status, retry={"maxAttempts": 1}), ray_job(1, "Failed", ended=0), now=100)
-    assert (ended.status.reason, ended.status.attempts[0].free) == (Reason.WAITING_TO_RETRY, True)
+    assert (ended.status.reason, ended.status.attempts[0].exempt) == (Reason.WAITING_TO_RETRY, True)
     assert "costs none" in (ended.status.message or "")
 
 
@@ -142,27 +142,27 @@ def test_a_error_that_would_come_again_is_never_retried(reason: str) -> None:
 
 
 def test_suspending_ends_the_attempt_for_free_and_resuming_begins_the_next_without_a_wait() -> None:
-    play = Play(retry={"maxAttempts": 1}).after(pods_run, spec(suspend=True))
-    assert (play.phase, play.of("RayJob")) == ("Suspended", [])
-    assert "2 of its pods are still ending" in play.status["message"]
-    play.after(spec(suspend=False))
-    assert play.status["reason"] == Reason.CLEANING_UP, "the pods of the first attempt are still there"
-    play.after(pods_end)
-    assert play.created == [name_of(1), name_of(2)]
-    first = play.status["attempts"][0]
-    assert (first["reason"], first["free"]) == ("Suspended", True)
+    cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, spec(suspend=True))
+    assert (cluster.phase, cluster.of("RayJob")) == ("Suspended", [])
+    assert "2 of its pods are still ending" in cluster.status["message"]
+    cluster.after(spec(suspend=False))
+    assert cluster.status["reason"] == Reason.CLEANING_UP, "the pods of the first attempt are still there"
+    cluster.after(pods_end)
+    assert cluster.created == [name_of(1), name_of(2)]
+    first = cluster.status["attempts"][0]
+    assert (first["reason"], first["exempt"]) == ("Suspended", True)
 
 
 def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
-    play = Play().after(pods_run, spec(suspend=True), pods_end)
-    assert play.status["message"] == "suspended; spec.suspend: false goes on"
-    assert play.again_after is None
+    cluster = SimulatedCluster().after(pods_run, spec(suspend=True), pods_end)
+    assert cluster.status["message"] == "suspended; spec.suspend: false goes on"
+    assert cluster.again_after is None
 
 
 def test_a_job_that_is_suspended_before_its_ray_job_is_there_makes_none() -> None:
     ended = plan(job(started(attempt(seen=False)), suspend=True))
     assert (ended.create, ended.status.phase) == (None, "Suspended")
-    assert (ended.status.attempts[0].reason, ended.status.attempts[0].free) == (Reason.SUSPENDED, True)
+    assert (ended.status.attempts[0].reason, ended.status.attempts[0].exempt) == (Reason.SUSPENDED, True)
 
 
 def test_a_run_that_ended_right_before_the_suspension_has_ended() -> None:
@@ -173,60 +173,64 @@ def test_a_run_that_ended_right_before_the_suspension_has_ended() -> None:
 
 
 def test_suspending_while_it_waits_to_retry_does_not_shorten_the_wait() -> None:
-    play = Play().after(*SILENT, spec(suspend=True), spec(suspend=False))
-    assert (play.status["reason"], len(play.created)) == (Reason.WAITING_TO_RETRY, 1)
-    play.after(seconds(10))
-    assert len(play.created) == 2
+    cluster = SimulatedCluster().after(*SILENT, spec(suspend=True), spec(suspend=False))
+    assert (cluster.status["reason"], len(cluster.created)) == (Reason.WAITING_TO_RETRY, 1)
+    cluster.after(seconds(10))
+    assert len(cluster.created) == 2
 
 
 def test_the_running_time_counts_over_all_attempts_against_the_deadline() -> None:
-    play = Play(activeDeadlineSeconds=100, retry={"maxAttempts": 9, "backoffSeconds": 0})
-    play.after(pods_run, seconds(50), ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(1000), pods_run)
-    assert play.again_after == 40, "100 less the 60 of the first attempt"
-    play.after(seconds(39))
-    assert play.phase == "Running"
-    play.after(seconds(1))
-    assert (play.phase, play.status["reason"]) == ("Failed", Reason.DEADLINE_EXCEEDED)
-    assert play.of("RayJob") == []
+    cluster = SimulatedCluster(activeDeadlineSeconds=100, retry={"maxAttempts": 9, "backoffSeconds": 0})
+    cluster.after(
+        pods_run, seconds(50), ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(1000), pods_run
+    )
+    assert cluster.again_after == 40, "100 less the 60 of the first attempt"
+    cluster.after(seconds(39))
+    assert cluster.phase == "Running"
+    cluster.after(seconds(1))
+    assert (cluster.phase, cluster.status["reason"]) == ("Failed", Reason.DEADLINE_EXCEEDED)
+    assert cluster.of("RayJob") == []
 
 
 def test_the_time_in_a_queue_does_not_count_against_the_deadline() -> None:
-    play = Play(activeDeadlineSeconds=100, queue="team-a").after(seconds(1000), queue_admits, seconds(1000), pods_run)
-    assert play.phase == "Running"
-    play.after(seconds(60), queue_takes_back, seconds(1000))
-    assert play.status["attempts"][0]["ranSeconds"] == 60
-    assert (play.phase, play.again_after) == ("Pending", None)
-    play.after(queue_admits, pods_run, seconds(39))
-    assert play.phase == "Running"
-    play.after(seconds(1))
-    assert play.status["reason"] == Reason.DEADLINE_EXCEEDED
+    cluster = SimulatedCluster(activeDeadlineSeconds=100, queueName="team-a").after(
+        seconds(1000), queue_admits, seconds(1000), pods_run
+    )
+    assert cluster.phase == "Running"
+    cluster.after(seconds(60), queue_takes_back, seconds(1000))
+    assert cluster.status["attempts"][0]["ranSeconds"] == 60
+    assert (cluster.phase, cluster.again_after) == ("Pending", None)
+    cluster.after(queue_admits, pods_run, seconds(39))
+    assert cluster.phase == "Running"
+    cluster.after(seconds(1))
+    assert cluster.status["reason"] == Reason.DEADLINE_EXCEEDED
 
 
 def test_the_deadline_is_that_of_the_attempts_start_whatever_becomes_of_the_profile() -> None:
-    status = started(attempt(runningAt=at(0), deadlineSeconds=100))
-    running = job(status, activeDeadlineSeconds=100, resources__profile="gone")
+    status = started(attempt(runningTime=at(0), deadlineSeconds=100))
+    running = job(status, activeDeadlineSeconds=100, profileRef__name="gone")
     assert plan(running, ray_job(1, "Running"), now=40).again_after == 60
     assert plan(running, ray_job(1, "Running"), now=100).status.reason == Reason.DEADLINE_EXCEEDED
     stricter = profile(limits={"maxActiveDeadlineSeconds": 10})
     assert plan(job(status), stricter, ray_job(1, "Running"), now=40).status.reason != Reason.DEADLINE_EXCEEDED
 
 
-def test_of_more_attempts_than_a_status_takes_the_oldest_free_one_goes_and_nothing_is_forgotten() -> None:
-    play = Play(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
-    play.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+def test_of_more_attempts_than_a_status_takes_the_oldest_exempt_one_goes_and_nothing_is_forgotten() -> None:
+    cluster = SimulatedCluster(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
+    cluster.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
     for _ in range(MOST_ATTEMPTS_KEPT):
-        play.after(pods_run, node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
-    attempts = [Attempt.model_validate(one) for one in play.status["attempts"]]
+        cluster.after(pods_run, node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
+    attempts = [Attempt.model_validate(one) for one in cluster.status["attempts"]]
     assert len(attempts) == MOST_ATTEMPTS_KEPT
     assert [one.number for one in attempts] == [1, *range(MOST_ATTEMPTS_KEPT + 3 - 62, MOST_ATTEMPTS_KEPT + 4)]
-    assert running_seconds(attempts, after(play.now)) == 10 + 17 + 10 * MOST_ATTEMPTS_KEPT
-    play.after(*SILENT)
-    assert play.phase != "Failed", "it was the second of three"
-    play.after(*SILENT)
-    assert (play.phase, play.created[-1]) == ("Failed", name_of(len(play.created)))
+    assert running_seconds(attempts, after(cluster.now)) == 10 + 17 + 10 * MOST_ATTEMPTS_KEPT
+    cluster.after(*SILENT)
+    assert cluster.phase != "Failed", "it was the second of three"
+    cluster.after(*SILENT)
+    assert (cluster.phase, cluster.created[-1]) == ("Failed", name_of(len(cluster.created)))
 
 
 def test_an_attempt_counts_as_running_from_the_first_time_that_it_was_seen_to_run() -> None:
-    play = Play().after(seconds(10), pods_run, seconds(10), trainer_says(doing="reads the data"))
-    assert play.status["attempts"][0]["runningAt"] == at(10)
-    assert play.status["message"] == "reads the data"
+    cluster = SimulatedCluster().after(seconds(10), pods_run, seconds(10), trainer_says(doing="reads the data"))
+    assert cluster.status["attempts"][0]["runningTime"] == at(10)
+    assert cluster.status["message"] == "reads the data"

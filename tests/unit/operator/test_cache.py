@@ -188,7 +188,7 @@ def test_a_pod_that_takes_another_jobs_label_is_that_jobs_alone() -> None:
 
 
 def test_the_profile_that_counts_is_the_one_that_the_job_names() -> None:
-    cache = filled(job(resources__profile="a100"), profile(), profile("a100"))
+    cache = filled(job(profileRef__name="a100"), profile(), profile("a100"))
     found = observed(cache).profile
     assert found is not None
     assert found.metadata.name == "a100"
@@ -197,9 +197,9 @@ def test_the_profile_that_counts_is_the_one_that_the_job_names() -> None:
 
 
 def test_a_profile_that_cannot_be_read_says_why_until_it_can() -> None:
-    cache = filled(job(), profile(scratch="much"))
+    cache = filled(job(), profile(scratchSize="much"))
     assert observed(cache).profile is None
-    assert observed(cache).profile_error.startswith("spec.scratch: ")
+    assert observed(cache).profile_error.startswith("spec.scratchSize: ")
     assert cache.put(profile()) == {KEY}
     assert (observed(cache).profile is not None, observed(cache).profile_error) == (True, "")
 
@@ -276,7 +276,7 @@ def test_the_unfinished_run_of_another_uid_is_not_this_jobs_and_the_next_write_t
     seen = job_view(job(ran, metadata={"uid": OTHER_UID}))
     assert seen.status == FineTuneJobStatus()
     patch = merge_patch(seen.stored_status, FineTuneJobStatus(phase="Suspended").to_dict())
-    assert {key for key, value in patch.items() if value is None} >= {"startedAt", "run", "progress", "message"}
+    assert {key for key, value in patch.items() if value is None} >= {"startTime", "run", "progress", "message"}
     assert patch["attempts"] == []
 
 

@@ -109,8 +109,8 @@ def test_the_job_knows_of_its_ray_job_though_no_watch_tells_of_it() -> None:
     ],
 )
 def test_a_run_without_a_head_ends_only_if_the_api_server_knows_none(pods: list[Object], deleted: set[str]) -> None:
-    server = QuickServer(*pods, status=started(attempt(runningAt=at(-100), headGoneAt=at(-90))))
+    server = QuickServer(*pods, status=started(attempt(runningTime=at(-100), headGoneTime=at(-90))))
     asyncio.run(look_after_the_job_of(server, ray_job(1, "Running")))
     assert server.deleted == deleted
     (shown,) = server.job["status"]["attempts"]
-    assert ("finishedAt" in shown) == bool(deleted)
+    assert ("completionTime" in shown) == bool(deleted)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus
 from kubetune_operator.jobs.events import MAX_NOTE_BYTES, JobRef, events_of
 from kubetune_operator.machinery.kinds import Object
 
@@ -44,9 +45,9 @@ def attempt(number: int = 1, *, running: bool = False, reason: str | None = None
     return Attempt(
         number=number,
         ray_job=f"reviews-0a1b2-{number}",
-        started_at=at(0),
-        running_at=at(1) if running else None,
-        finished_at=at(2) if reason else None,
+        start_time=at(0),
+        running_time=at(1) if running else None,
+        completion_time=at(2) if reason else None,
         reason=reason,
         message=message or None,
     )
@@ -219,8 +220,8 @@ def test_each_suspension_has_an_event_of_its_own() -> None:
 
 def test_training_that_begins_again_in_the_same_attempt_has_an_event_of_its_own() -> None:
     first = attempt(running=True)
-    taken = first.model_copy(update={"running_at": None, "ran_seconds": 90})
-    again = taken.model_copy(update={"running_at": at(8)})
+    taken = first.model_copy(update={"running_time": None, "ran_seconds": 90})
+    again = taken.model_copy(update={"running_time": at(8)})
     steps = [status(phase="Running", attempts=(known,)) for known in (attempt(), first, taken, again)]
     made = [event for before, after in pairwise(steps) for event in events(before, after)]
     assert [event["reason"] for event in made] == ["TrainingStarted", "TrainingStarted"]

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.failures import Failure, policy, stronger
 from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
 from support.observed_jobs import (
@@ -24,7 +24,7 @@ from support.observed_jobs import (
     terminated,
     waiting,
 )
-from support.played_cluster import Play, node_is_lost, pods_run, somebody_deletes_the_ray_job
+from support.simulated_cluster import SimulatedCluster, node_is_lost, pods_run, somebody_deletes_the_ray_job
 
 WORKER, HEAD = f"{name_of(1)}-worker-0", f"{name_of(1)}-head-0"
 OUT_OF_MEMORY = terminated(137, "OOMKilled")
@@ -40,7 +40,7 @@ def provisional(*pods: Object) -> tuple[str | None, str | None]:
     """Reason and message of an attempt that goes on, by its pods."""
     head = pod("head", number=9, phase="Running")
     found = plan(job(started(attempt())), ray_job(1, "Running"), head, *pods).status.attempts[0]
-    assert found.finished_at is None
+    assert found.completion_time is None
     return found.reason, found.message
 
 
@@ -180,7 +180,7 @@ def test_a_later_weaker_sight_does_not_replace_a_stronger_one() -> None:
 def test_an_attempt_that_lost_its_head_is_over_though_its_ray_job_never_ends(pods: list[Object]) -> None:
     """The submitter's connection to a head whose node went dark is never closed, so KubeRay sees no end."""
     over = plan(job(started(attempt())), ray_job(1, "Running"), *pods)
-    assert (over.status.attempts[0].reason, over.status.attempts[0].free) == ("NodeLost", True)
+    assert (over.status.attempts[0].reason, over.status.attempts[0].exempt) == ("NodeLost", True)
     assert [ref.name for ref in over.delete] == [name_of(1)]
 
 
@@ -193,19 +193,19 @@ def test_an_attempt_that_lost_its_head_is_over_though_its_ray_job_never_ends(pod
     ],
 )
 def test_without_a_head_an_attempt_may_go_on(objects: list[Object]) -> None:
-    assert plan(job(started(attempt())), *objects).status.attempts[0].finished_at is None
+    assert plan(job(started(attempt())), *objects).status.attempts[0].completion_time is None
 
 
 def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() -> None:
     shown = [ray_job(1, "Running"), pod(role="worker")]
-    seen = plan(job(started(attempt(runningAt=at(0)))), *shown, now=10)
+    seen = plan(job(started(attempt(runningTime=at(0)))), *shown, now=10)
     (gone,) = seen.status.attempts
-    assert (gone.head_gone_at, gone.finished_at, seen.again_after) == (at(10), None, 60)
+    assert (gone.head_gone_time, gone.completion_time, seen.again_after) == (at(10), None, 60)
     waits = plan(job(seen.status.to_dict()), *shown, now=69)
     assert (waits.status.attempts[0], waits.again_after) == (gone, 1)
     over = plan(job(seen.status.to_dict()), *shown, now=70)
     (ended,) = over.status.attempts
-    assert (ended.reason, ended.finished_at, ended.head_gone_at) == (Reason.INTERRUPTED, at(70), at(10))
+    assert (ended.reason, ended.completion_time, ended.head_gone_time) == (Reason.INTERRUPTED, at(70), at(10))
     assert "as one does that somebody deletes; KubeRay has not ended the run in 60 seconds" in (ended.message or "")
     assert over.status.reason == Reason.WAITING_TO_RETRY
     assert [ref.name for ref in over.delete] == [name_of(1)]
@@ -213,22 +213,22 @@ def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() ->
 
 
 def test_the_last_attempt_without_a_head_gives_its_hardware_back_at_once() -> None:
-    unheard = job(started(attempt(runningAt=at(0), headGoneAt=at(10))), retry={"maxAttempts": 1})
+    unheard = job(started(attempt(runningTime=at(0), headGoneTime=at(10))), retry={"maxAttempts": 1})
     over = plan(unheard, ray_job(1, "Running"), now=70)
     assert (over.status.phase, over.status.reason) == ("Failed", Reason.INTERRUPTED)
     assert [ref.name for ref in over.delete] == [name_of(1)]
 
 
 def test_what_an_earlier_pod_showed_does_not_take_the_minute_from_a_run_without_a_head() -> None:
-    replaced = attempt(runningAt=at(0), reason=Reason.OUT_OF_MEMORY, message="a worker was killed")
+    replaced = attempt(runningTime=at(0), reason=Reason.OUT_OF_MEMORY, message="a worker was killed")
     (waits,) = plan(job(started(replaced)), ray_job(1, "Running"), pod(), now=10).status.attempts
-    assert (waits.head_gone_at, waits.finished_at) == (at(10), None)
+    assert (waits.head_gone_time, waits.completion_time) == (at(10), None)
 
 
 def test_a_head_that_was_only_out_of_sight_costs_nothing() -> None:
-    unseen = attempt(runningAt=at(0), headGoneAt=at(10))
+    unseen = attempt(runningTime=at(0), headGoneTime=at(10))
     goes_on = plan(job(started(unseen)), ray_job(1, "Running"), pod(role="head"), now=100).status.attempts[0]
-    assert (goes_on.head_gone_at, goes_on.finished_at) == (None, None)
+    assert (goes_on.head_gone_time, goes_on.completion_time) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -245,32 +245,32 @@ def test_a_head_that_was_only_out_of_sight_costs_nothing() -> None:
     ],
 )
 def test_a_head_that_ended_by_itself_was_not_deleted(evidence: list[str], heads: list[Object], reason: str) -> None:
-    seen = attempt(runningAt=at(0), headGoneAt=at(10), evidence=evidence)
+    seen = attempt(runningTime=at(0), headGoneTime=at(10), evidence=evidence)
     (ended,) = plan(job(started(seen)), ray_job(1, "Running"), *heads, now=70).status.attempts
     assert ended.reason == reason
 
 
 def test_a_success_that_is_heard_of_after_its_pods_went_is_like_any_other() -> None:
-    over = plan(job(started(attempt(runningAt=at(0)))), ray_job(1, "Running"), report(finished=succeeded()), now=20)
-    assert (over.status.phase, over.status.attempts[0].head_gone_at) == ("Succeeded", None)
+    over = plan(job(started(attempt(runningTime=at(0)))), ray_job(1, "Running"), report(finished=succeeded()), now=20)
+    assert (over.status.phase, over.status.attempts[0].head_gone_time) == ("Succeeded", None)
 
 
 @pytest.mark.parametrize("said", ["Unknown", "Interrupted"])
 def test_what_a_trainer_says_while_the_queue_takes_its_pods_costs_no_attempt(said: str) -> None:
     shown = [ray_job(1, "Suspending", suspended=True), report(finished=failed(said, "a worker process died"))]
-    ended = plan(job(started(attempt()), queue="team-q", retry={"maxAttempts": 1}), *shown)
-    assert (ended.status.attempts[0].reason, ended.status.attempts[0].free) == ("Preempted", True)
+    ended = plan(job(started(attempt()), queueName="team-q", retry={"maxAttempts": 1}), *shown)
+    assert (ended.status.attempts[0].reason, ended.status.attempts[0].exempt) == ("Preempted", True)
     assert ended.status.reason == Reason.WAITING_TO_RETRY
 
 
 def test_a_ray_job_that_somebody_deletes_while_it_waits_in_a_queue_costs_an_attempt() -> None:
     shown = ray_job(1, suspended=True, deleting=True)
-    assert plan(job(started(attempt()), queue="team-q"), shown).status.attempts[0].reason == "AttemptDeleted"
+    assert plan(job(started(attempt()), queueName="team-q"), shown).status.attempts[0].reason == "AttemptDeleted"
 
 
 def test_a_error_of_the_run_is_one_though_the_queue_takes_its_pods() -> None:
     shown = [ray_job(1, "Suspending", suspended=True), report(finished=failed("InvalidData"))]
-    assert plan(job(started(attempt()), queue="team-q"), *shown).status.reason == "InvalidData"
+    assert plan(job(started(attempt()), queueName="team-q"), *shown).status.reason == "InvalidData"
 
 
 def test_two_pods_that_show_different_things_the_stronger_counts() -> None:
@@ -284,10 +284,10 @@ def test_pods_of_another_attempt_say_nothing_of_this_one() -> None:
 def test_a_trainer_that_ends_without_a_report_is_waited_for_and_then_given_up() -> None:
     shown = [job(started(attempt())), ray_job(1, "Failed", ended=20, reason="AppFailed", message="exit 1")]
     waits = plan(*shown, now=25)
-    assert (waits.again_after, waits.status.attempts[0].finished_at) == (5, None)
+    assert (waits.again_after, waits.status.attempts[0].completion_time) == (5, None)
     assert waits.status.message == "the run has ended; waits for its last word"
     ended = plan(*shown, now=30).status.attempts[0]
-    assert (ended.reason, ended.finished_at) == ("Unknown", at(30))
+    assert (ended.reason, ended.completion_time) == ("Unknown", at(30))
     assert "KubeRay says: AppFailed: exit 1." in (ended.message or "")
 
 
@@ -301,9 +301,9 @@ def test_a_success_without_a_report_is_tried_once_more_for_free_since_the_next_a
 ):
     shown = [ray_job(1, "Complete", ended=0, jobStatus="SUCCEEDED"), pod(container=OUT_OF_MEMORY)]
     alone = {"maxAttempts": 1}
-    assert plan(job(started(attempt()), retry=alone), *shown, now=9).status.attempts[0].finished_at is None
+    assert plan(job(started(attempt()), retry=alone), *shown, now=9).status.attempts[0].completion_time is None
     ended = plan(job(started(attempt()), retry=alone), *shown, now=10).status
-    assert (ended.attempts[0].reason, ended.attempts[0].free) == (Reason.REPORT_LOST, True)
+    assert (ended.attempts[0].reason, ended.attempts[0].exempt) == (Reason.REPORT_LOST, True)
     assert ended.reason == Reason.WAITING_TO_RETRY
     assert f"its model is published if {ROOT}/manifest.json is there" in (ended.message or "")
     assert "the next one ends with a model that it finds published" in (ended.message or "")
@@ -311,10 +311,10 @@ def test_a_success_without_a_report_is_tried_once_more_for_free_since_the_next_a
 
 @pytest.mark.parametrize(("most", "phase"), [(1, "Failed"), (2, "Pending")])
 def test_a_second_success_without_a_report_counts_so_that_there_is_an_end_to_it(most: int, phase: str) -> None:
-    lost = attempt(1, ended=0, reason=Reason.REPORT_LOST, free=True)
+    lost = attempt(1, ended=0, reason=Reason.REPORT_LOST, exempt=True)
     again = job(started(lost, attempt(2)), retry={"maxAttempts": most})
     ended = plan(again, ray_job(2, "Complete", ended=0, jobStatus="SUCCEEDED"), now=10).status
-    assert (ended.phase, ended.attempts[1].reason, ended.attempts[1].free) == (phase, Reason.REPORT_LOST, False)
+    assert (ended.phase, ended.attempts[1].reason, ended.attempts[1].exempt) == (phase, Reason.REPORT_LOST, False)
 
 
 def test_a_completed_ray_job_without_a_report_is_no_success() -> None:
@@ -323,7 +323,7 @@ def test_a_completed_ray_job_without_a_report_is_no_success() -> None:
 
 
 def test_a_run_whose_head_was_deleted_says_so_as_long_as_nothing_else_takes_heads_away() -> None:
-    shown = [job(started(attempt(runningAt=at(0)))), ray_job(1, "Failed", reason="SubmissionFailed", ended=20)]
+    shown = [job(started(attempt(runningTime=at(0)))), ray_job(1, "Failed", reason="SubmissionFailed", ended=20)]
     ended = plan(*shown, pod(role="worker"), now=30).status.attempts[0]
     assert ended.reason == Reason.INTERRUPTED
     assert "as one does that somebody deletes; KubeRay says: SubmissionFailed" in (ended.message or "")
@@ -331,7 +331,7 @@ def test_a_run_whose_head_was_deleted_says_so_as_long_as_nothing_else_takes_head
     assert with_head.reason == Reason.UNKNOWN
     long_ago = plan(*shown, now=20 + KEPT_SECONDS).status.attempts[0]
     assert long_ago.reason == Reason.UNKNOWN
-    crashed = attempt(runningAt=at(0), evidence=["pod reviews-1-head-0: container head ended with 1 (Error)"])
+    crashed = attempt(runningTime=at(0), evidence=["pod reviews-1-head-0: container head ended with 1 (Error)"])
     by_itself = plan(job(started(crashed)), shown[1], now=30).status.attempts[0]
     assert by_itself.reason == Reason.UNKNOWN
 
@@ -344,8 +344,8 @@ def test_a_ray_job_that_kuberay_refuses_fails_at_once_and_for_good() -> None:
 
 
 def test_a_ray_job_that_somebody_deletes_costs_an_attempt() -> None:
-    play = Play(retry={"maxAttempts": 1}).after(pods_run, somebody_deletes_the_ray_job)
-    assert (play.phase, play.status["reason"]) == ("Failed", Reason.ATTEMPT_DELETED)
+    cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, somebody_deletes_the_ray_job)
+    assert (cluster.phase, cluster.status["reason"]) == ("Failed", Reason.ATTEMPT_DELETED)
 
 
 def test_a_ray_job_that_is_being_deleted_counts_as_deleted() -> None:
@@ -355,8 +355,8 @@ def test_a_ray_job_that_is_being_deleted_counts_as_deleted() -> None:
 
 
 def test_a_ray_job_that_went_with_its_node_lost_its_node() -> None:
-    play = Play(retry={"maxAttempts": 1}).after(pods_run, node_is_lost, somebody_deletes_the_ray_job)
-    assert (play.status["attempts"][0]["reason"], play.status["attempts"][0]["free"]) == ("NodeLost", True)
+    cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, node_is_lost, somebody_deletes_the_ray_job)
+    assert (cluster.status["attempts"][0]["reason"], cluster.status["attempts"][0]["exempt"]) == ("NodeLost", True)
 
 
 STUCK = {
@@ -422,10 +422,10 @@ def test_a_pod_that_may_be_stuck_by_its_node_gets_its_time_and_then_costs_one_at
     fields, words = case
     shown = [job(started(attempt())), ray_job(1, "Initializing"), pod(created=10, **fields)]
     early = plan(*shown, now=309)
-    assert (early.status.attempts[0].finished_at, early.again_after) == (None, 1)
+    assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
     late = plan(*shown, now=310)
     ended = late.status.attempts[0]
-    assert (ended.reason, ended.free) == (Reason.POD_STUCK, False)
+    assert (ended.reason, ended.exempt) == (Reason.POD_STUCK, False)
     assert (late.status.phase, late.status.reason) == ("Pending", Reason.WAITING_TO_RETRY)
     assert all(word in (ended.message or "") for word in words)
     assert [ref.name for ref in late.delete] == [name_of(1)], "its hardware is free for the next attempt"
@@ -438,7 +438,7 @@ def test_a_pod_that_cannot_start_gets_its_time_and_then_ends_the_job(
     fields, reason, words = case
     shown = [job(started(attempt())), ray_job(1, "Initializing"), pod(created=10, **fields)]
     early = plan(*shown, now=309)
-    assert (early.status.attempts[0].finished_at, early.again_after) == (None, 1)
+    assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
     late = plan(*shown, now=310).status
     assert (late.phase, late.reason) == ("Failed", reason)
     assert all(word in (late.message or "") for word in words)
@@ -471,7 +471,7 @@ def test_the_time_of_a_pod_that_cannot_start_begins_when_it_gets_its_node() -> N
 )
 def test_a_pod_that_may_yet_start_is_waited_for_without_a_clock(fields: dict[str, Any]) -> None:
     waits = plan(job(started(attempt())), ray_job(1), pod(**fields), now=100_000)
-    assert (waits.status.attempts[0].finished_at, waits.again_after) == (None, None)
+    assert (waits.status.attempts[0].completion_time, waits.again_after) == (None, None)
 
 
 def test_a_reason_that_nobody_named_is_never_retried() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Attempt, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_operator.machinery.kinds import KINDS
 from kubetune_operator.metrics import OTHER, JobView, Metrics, waiting_since
 
@@ -23,7 +24,7 @@ def at(minute: int) -> str:
 
 
 def status(*attempts: Attempt, started: str | None = at(0)) -> FineTuneJobStatus:
-    return FineTuneJobStatus(started_at=started, attempts=list(attempts))
+    return FineTuneJobStatus(start_time=started, attempts=list(attempts))
 
 
 def attempt(
@@ -36,9 +37,9 @@ def attempt(
     return Attempt(
         number=number,
         ray_job=f"reviews-0a1b2-{number}",
-        started_at=at(0),
-        running_at=None if running is None else at(running),
-        finished_at=None if finished is None else at(finished),
+        start_time=at(0),
+        running_time=None if running is None else at(running),
+        completion_time=None if finished is None else at(finished),
         reason=reason,
         ran_seconds=ran_seconds,
     )
@@ -129,7 +130,7 @@ def test_an_attempt_that_ends_while_its_hardware_is_taken_has_run_until_then() -
 
 
 def test_a_job_waits_since_the_reason_is_this_one_and_one_that_nobody_looked_at_since_it_was_made() -> None:
-    assert waiting_since(FineTuneJobStatus(reason_since=at(20)), ago(60)) == datetime.fromisoformat(at(20))
+    assert waiting_since(FineTuneJobStatus(reason_since_time=at(20)), ago(60)) == datetime.fromisoformat(at(20))
     assert waiting_since(FineTuneJobStatus(), ago(60)) == ago(60)
 
 

@@ -38,9 +38,9 @@ FULL: Object = {
     "workersPerPod": 4,
     "worker": {"cpu": "500m", "memory": "1.5Gi"},
     "head": {"cpu": "1", "memory": "4Gi"},
-    "sharedMemory": "1Gi",
-    "scratch": "10Gi",
-    "nodeLabels": [{"key": "gpu", "value": "a100"}],
+    "sharedMemorySize": "1Gi",
+    "scratchSize": "10Gi",
+    "nodeSelector": {"gpu": "a100"},
     "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
     "imagePullSecrets": ["registry"],
     "imagePullPolicy": "Always",
@@ -139,9 +139,9 @@ def test_name_labels_and_owner_of_a_ray_job(number: int) -> None:
     ("spec", "suspended", "labels"),
     [
         pytest.param({}, False, {}, id="without a queue it starts at once"),
-        pytest.param({"queue": "team-a"}, True, {names.QUEUE: "team-a"}, id="with one it waits"),
+        pytest.param({"queueName": "team-a"}, True, {names.QUEUE: "team-a"}, id="with one it waits"),
         pytest.param(
-            {"queue": "team-a", "priorityClass": "high"},
+            {"queueName": "team-a", "priorityClassName": "high"},
             True,
             {names.QUEUE: "team-a", names.PRIORITY_CLASS: "high"},
             id="with its priority",
@@ -220,7 +220,7 @@ def test_rays_object_store_fits_the_shared_memory() -> None:
 
 
 def test_ray_starts_with_the_least_shared_memory_of_a_profile() -> None:
-    cluster = ray_job(by=profile(**FULL | {"sharedMemory": LEAST_SHARED_MEMORY}))["spec"]["rayClusterSpec"]
+    cluster = ray_job(by=profile(**FULL | {"sharedMemorySize": LEAST_SHARED_MEMORY}))["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         assert int(group["rayStartParams"]["object-store-memory"]) >= OBJECT_STORE_MINIMUM_MEMORY_BYTES
 
@@ -339,7 +339,7 @@ def test_no_text_of_a_manifest_stands_anywhere_but_in_the_run() -> None:
 
 
 def test_every_label_and_annotation_is_one_that_kubernetes_takes() -> None:
-    spec: Object = {"queue": "q" * 63, "priorityClass": "p" * 63, "resources__profile": "f" * 37}
+    spec: Object = {"queueName": "q" * 63, "priorityClassName": "p" * 63, "profileRef__name": "f" * 37}
     begun = plan(job(**spec), profile("f" * 37, **FULL))
     assert begun.create is not None
     for thing in (*begun.apply, begun.create):
@@ -351,13 +351,13 @@ def test_every_label_and_annotation_is_one_that_kubernetes_takes() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        pytest.param({"queue": "a b"}, id="a queue with a space"),
-        pytest.param({"queue": "a\nb: c"}, id="a queue with a line break"),
-        pytest.param({"queue": "$(id)"}, id="a queue that is a command"),
-        pytest.param({"queue": "q" * 64}, id="a queue that is no label"),
-        pytest.param({"queue": "q", "priorityClass": "../x"}, id="a priority that climbs"),
+        pytest.param({"queueName": "a b"}, id="a queue with a space"),
+        pytest.param({"queueName": "a\nb: c"}, id="a queue with a line break"),
+        pytest.param({"queueName": "$(id)"}, id="a queue that is a command"),
+        pytest.param({"queueName": "q" * 64}, id="a queue that is no label"),
+        pytest.param({"queueName": "q", "priorityClassName": "../x"}, id="a priority that climbs"),
         pytest.param({"credentials": [{"prefix": "s3://", "secretName": "../token"}]}, id="a Secret that climbs"),
-        pytest.param({"resources__profile": "a/b"}, id="a profile that is a path"),
+        pytest.param({"profileRef__name": "a/b"}, id="a profile that is a path"),
     ],
 )
 def test_a_name_that_the_api_server_would_refuse_makes_no_object(spec: dict[str, Any]) -> None:

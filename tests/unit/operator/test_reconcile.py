@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune_api.status import ConditionType, FineTuneJobStatus, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import ConditionType, FineTuneJobStatus
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.state import holds
 from support.observed_jobs import (
@@ -31,10 +32,10 @@ from support.observed_jobs import (
     succeeded,
     waiting,
 )
-from support.played_cluster import (
+from support.simulated_cluster import (
     Act,
     DiedError,
-    Play,
+    SimulatedCluster,
     node_is_lost,
     pods_end,
     pods_run,
@@ -61,7 +62,7 @@ LIVES: dict[str, tuple[dict[str, Any], tuple[Act, ...], str, int]] = {
     "a success": ({}, SUCCEEDS, "Succeeded", 1),
     "a success of which nothing is kept": ({"ttlSecondsAfterFinished": 500}, SUCCEEDS, "Succeeded", 1),
     "a success through a queue that takes the hardware back once": (
-        {"queue": "team-a"},
+        {"queueName": "team-a"},
         (queue_admits, pods_run, seconds(30), queue_takes_back, seconds(500), queue_admits, *SUCCEEDS),
         "Succeeded",
         1,
@@ -128,8 +129,8 @@ LIVES: dict[str, tuple[dict[str, Any], tuple[Act, ...], str, int]] = {
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
 def test_a_life_ends_as_it_should(life: tuple[dict[str, Any], tuple[Act, ...], str, int]) -> None:
     fields, acts, phase, ray_jobs = life
-    play = Play(**fields).after(*acts)
-    assert (play.phase, play.created) == (phase, [name_of(number) for number in range(1, ray_jobs + 1)])
+    cluster = SimulatedCluster(**fields).after(*acts)
+    assert (cluster.phase, cluster.created) == (phase, [name_of(number) for number in range(1, ray_jobs + 1)])
 
 
 @pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
@@ -137,11 +138,11 @@ def test_an_operator_that_dies_after_any_of_its_writes_changes_nothing_of_a_life
     life: tuple[dict[str, Any], tuple[Act, ...], str, int],
 ) -> None:
     fields, acts, _, _ = life
-    undisturbed = Play(**fields).after(*acts)
+    undisturbed = SimulatedCluster(**fields).after(*acts)
     for write in range(1, undisturbed.writes + 1):
-        play = Play(dies_after=write, **fields).after(*acts)
-        assert (play.status, play.names) == (undisturbed.status, undisturbed.names), f"after write {write}"
-        assert play.created == undisturbed.created, f"after write {write}"
+        cluster = SimulatedCluster(dies_after=write, **fields).after(*acts)
+        assert (cluster.status, cluster.names) == (undisturbed.status, undisturbed.names), f"after write {write}"
+        assert cluster.created == undisturbed.created, f"after write {write}"
 
 
 ACTS: dict[str, Act] = {
@@ -171,36 +172,36 @@ ACTS: dict[str, Act] = {
 def test_whatever_happens_no_two_attempts_meet_and_the_job_comes_to_its_end(
     queue: str | None, steps: list[tuple[str, int]]
 ) -> None:
-    play = Play(queue=queue, retry={"maxAttempts": 3, "backoffSeconds": 10})
+    cluster = SimulatedCluster(queueName=queue, retry={"maxAttempts": 3, "backoffSeconds": 10})
     for act, writes in steps:
-        before = FineTuneJobStatus.model_validate(play.status)
+        before = FineTuneJobStatus.model_validate(cluster.status)
         if writes:
-            play.dies_within(writes)
-        _follows(before, FineTuneJobStatus.model_validate(play.status))
-        ACTS[act](play)
-    spec(suspend=False)(play)
+            cluster.dies_within(writes)
+        _follows(before, FineTuneJobStatus.model_validate(cluster.status))
+        ACTS[act](cluster)
+    spec(suspend=False)(cluster)
     for _ in range(6):
-        if play.phase not in ("Succeeded", "Failed"):
-            play.after(pods_end, seconds(3600), queue_admits, *SUCCEEDS)
-    assert play.phase in ("Succeeded", "Failed")
-    assert sum(not one["free"] for one in play.status["attempts"] if one["reason"] != "ModelPublished") <= 3
+        if cluster.phase not in ("Succeeded", "Failed"):
+            cluster.after(pods_end, seconds(3600), queue_admits, *SUCCEEDS)
+    assert cluster.phase in ("Succeeded", "Failed")
+    assert sum(not one["exempt"] for one in cluster.status["attempts"] if one["reason"] != "ModelPublished") <= 3
 
 
 def _follows(before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
-    assert before.started_at in (None, after.started_at), "a start is never moved"
+    assert before.start_time in (None, after.start_time), "a start is never moved"
     assert [one.number for one in after.attempts] == list(range(1, len(after.attempts) + 1))
     assert 0 <= len(after.attempts) - len(before.attempts) <= 1
     for old, new in zip(before.attempts, after.attempts, strict=False):
-        assert old.finished_at in (None, new.finished_at), "an end is never moved"
-        assert old.finished_at is None or old.reason == new.reason
-    assert before.finished_at in (None, after.finished_at)
+        assert old.completion_time in (None, new.completion_time), "an end is never moved"
+        assert old.completion_time is None or old.reason == new.reason
+    assert before.completion_time in (None, after.completion_time)
 
 
 def test_a_new_job_begins_with_its_start_its_first_attempt_and_all_objects_in_one_plan() -> None:
     begun = plan(job(), now=5)
     assert begun.begins
-    assert begun.status.started_at == "2026-05-01T12:00:05Z"
-    assert [(one.number, one.ray_job, one.finished_at) for one in begun.status.attempts] == [(1, name_of(1), None)]
+    assert begun.status.start_time == "2026-05-01T12:00:05Z"
+    assert [(one.number, one.ray_job, one.completion_time) for one in begun.status.attempts] == [(1, name_of(1), None)]
     assert begun.status.run == UID
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == name_of(1)
@@ -221,10 +222,13 @@ def test_a_new_job_begins_with_its_start_its_first_attempt_and_all_objects_in_on
     [
         pytest.param([job()], False, Reason.KUBERAY_MISSING, id="without KubeRay"),
         pytest.param([job(suspend=True)], True, Reason.SUSPENDED, id="created suspended"),
-        pytest.param([job(resources__profile="gone")], True, Reason.PROFILE_NOT_FOUND, id="without its profile"),
+        pytest.param([job(profileRef__name="gone")], True, Reason.PROFILE_NOT_FOUND, id="without its profile"),
         pytest.param([job(spec__unknown=1)], True, Reason.INVALID_MANIFEST, id="a job of another version"),
         pytest.param(
-            [job(), profile(namespaces=[{"label": "gpus"}])], True, Reason.PROFILE_FORBIDS, id="in the wrong namespace"
+            [job(), profile(namespaceSelector={"matchLabels": {"gpus": "yes"}})],
+            True,
+            Reason.PROFILE_FORBIDS,
+            id="in the wrong namespace",
         ),
     ],
 )
@@ -233,21 +237,21 @@ def test_what_may_not_run_yet_has_not_started_and_may_still_be_changed(
 ) -> None:
     waits = plan(*shown, kuberay=kuberay)
     assert (waits.apply, waits.create, waits.delete, waits.begins) == ((), None, (), False)
-    assert (waits.status.started_at, waits.status.attempts, waits.status.reason) == (None, [], reason)
+    assert (waits.status.start_time, waits.status.attempts, waits.status.reason) == (None, [], reason)
     assert (waits.again_after is not None) == (reason == Reason.KUBERAY_MISSING), "the rest is told by an event"
 
 
 def test_a_namespace_that_gets_its_label_may_use_the_profile() -> None:
-    rule = profile(namespaces=[{"label": "gpus", "values": ["yes"]}])
+    rule = profile(namespaceSelector={"matchLabels": {"gpus": "yes"}})
     assert plan(job(), rule, namespace(gpus="no")).create is None
     assert plan(job(), rule, namespace(gpus="yes")).create is not None
 
 
 RESTORED = {
     "an attempt that had begun": [attempt(seen=False)],
-    "an attempt that ran": [attempt(runningAt=at(-10))],
+    "an attempt that ran": [attempt(runningTime=at(-10))],
     "an attempt that waited to retry": [attempt(1, ended=0), attempt(2, ended=0)],
-    "a job that was suspended": [attempt(ended=0, reason="Suspended", free=True)],
+    "a job that was suspended": [attempt(ended=0, reason="Suspended", exempt=True)],
 }
 
 
@@ -261,8 +265,8 @@ def test_a_job_that_was_restored_under_another_uid_begins_its_own_run_from_its_f
     assert begun.begins
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == names.ray_job(JOB, uid, 1)
-    assert (begun.status.run, begun.status.started_at) == (uid, at(20))
-    assert [(one.number, one.finished_at) for one in begun.status.attempts] == [(1, None)]
+    assert (begun.status.run, begun.status.start_time) == (uid, at(20))
+    assert [(one.number, one.completion_time) for one in begun.status.attempts] == [(1, None)]
     assert begun.delete == ()
 
 
@@ -307,39 +311,39 @@ def test_a_run_that_reported_and_has_no_ray_job_any_more_lost_it() -> None:
 def test_while_the_api_server_knows_no_ray_jobs_none_counts_as_deleted() -> None:
     stands = plan(job(started(attempt())), kuberay=False)
     assert stands.status.reason == Reason.KUBERAY_MISSING
-    assert stands.status.attempts[0].finished_at is None
+    assert stands.status.attempts[0].completion_time is None
     assert stands.again_after is not None
     assert plan(job(started(attempt())), kuberay=True).status.attempts[0].reason == Reason.ATTEMPT_DELETED
 
 
 def test_a_profile_that_changed_before_the_ray_job_was_there_makes_the_run_anew() -> None:
-    play = Play(dies_after=9)
+    cluster = SimulatedCluster(dies_after=9)
     with pytest.raises(DiedError):
-        play.look()
-    assert ("ConfigMap", name_of(1)) in play.names
-    assert not play.created
-    before = play.things["ConfigMap", name_of(1)]["data"]
-    play.put(profile(credentials=[{"prefix": "s3://", "secretName": "keys"}]))
-    play.settle()
-    assert play.created == [name_of(1)]
-    assert play.things["ConfigMap", name_of(1)]["data"] != before
+        cluster.look()
+    assert ("ConfigMap", name_of(1)) in cluster.names
+    assert not cluster.created
+    before = cluster.things["ConfigMap", name_of(1)]["data"]
+    cluster.put(profile(credentials=[{"prefix": "s3://", "secretName": "keys"}]))
+    cluster.settle()
+    assert cluster.created == [name_of(1)]
+    assert cluster.things["ConfigMap", name_of(1)]["data"] != before
 
 
 def test_the_plan_of_a_job_that_goes_on_repairs_what_somebody_took_away() -> None:
-    play = Play().after(pods_run)
-    play.remove("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
-    play.settle()
-    assert {"Role", "RoleBinding", "ServiceAccount", "NetworkPolicy"} <= {kind for kind, _ in play.names}
+    cluster = SimulatedCluster().after(pods_run)
+    cluster.remove("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
+    cluster.settle()
+    assert {"Role", "RoleBinding", "ServiceAccount", "NetworkPolicy"} <= {kind for kind, _ in cluster.names}
 
 
 def test_a_profile_that_names_another_account_takes_no_right_from_the_head_that_runs() -> None:
-    play = Play(retry={"backoffSeconds": 0}).after(pods_run)
-    (before,) = play.of("RoleBinding")
-    play.put(profile(serviceAccountName="cloud"))
-    play.settle()
-    assert play.of("RoleBinding") == [before]
-    play.after(ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(10))
-    assert [subject["name"] for binding in play.of("RoleBinding") for subject in binding["subjects"]] == ["cloud"]
+    cluster = SimulatedCluster(retry={"backoffSeconds": 0}).after(pods_run)
+    (before,) = cluster.of("RoleBinding")
+    cluster.put(profile(serviceAccountName="cloud"))
+    cluster.settle()
+    assert cluster.of("RoleBinding") == [before]
+    cluster.after(ray_job_ends("Failed", "FAILED"), seconds(10), pods_end, seconds(10))
+    assert [subject["name"] for binding in cluster.of("RoleBinding") for subject in binding["subjects"]] == ["cloud"]
 
 
 def test_another_ray_job_of_the_same_job_goes_whatever_its_name() -> None:
@@ -380,9 +384,9 @@ SIGHTS = {
     "an attempt that ended": [job(started(attempt())), report(finished=failed(Reason.STORAGE_FAILED))],
     "a job that waits to retry": [job(started(attempt(ended=0)))],
     "a job that waits for pods that end": [job(started(attempt(ended=-100))), pod()],
-    "a suspended job": [job(started(attempt(ended=0, reason="Suspended", free=True)), suspend=True), pod()],
+    "a suspended job": [job(started(attempt(ended=0, reason="Suspended", exempt=True)), suspend=True), pod()],
     "a finished job": [job(finished("Succeeded", attempt(ended=100), ended=0)), ray_job(deployment="Complete")],
-    "a refused job": [job(resources__profile="gone")],
+    "a refused job": [job(profileRef__name="gone")],
 }
 
 
@@ -414,9 +418,9 @@ WAITS = SIGHTS | {
         ray_job(),
         pod(container=waiting("ContainerCreating")),
     ],
-    "a deadline": [job(started(attempt(runningAt=at(-7))), activeDeadlineSeconds=100), ray_job(deployment="Running")],
+    "a deadline": [job(started(attempt(runningTime=at(-7))), activeDeadlineSeconds=100), ray_job(deployment="Running")],
     "a deadline without its profile": [
-        job(started(attempt(runningAt=at(-7))), activeDeadlineSeconds=100, resources__profile="gone"),
+        job(started(attempt(runningTime=at(-7))), activeDeadlineSeconds=100, profileRef__name="gone"),
         ray_job(deployment="Running"),
     ],
     "a success that keeps nothing": [
@@ -439,7 +443,7 @@ WAITS = SIGHTS | {
 
 def _decides(shown: list[Any], now: float) -> tuple[Any, ...]:
     decided = plan(*shown, now=now)
-    ended = [one.finished_at is not None for one in decided.status.attempts]
+    ended = [one.completion_time is not None for one in decided.status.attempts]
     return decided.status.phase, decided.status.reason, ended, decided.delete, decided.create is None
 
 
@@ -488,14 +492,14 @@ def test_a_cluster_that_ended_by_itself_stays_for_its_logs(kind: str) -> None:
 
 
 def test_after_its_time_all_that_the_job_made_goes_and_the_job_and_what_others_use_stay() -> None:
-    play = Play(ttlSecondsAfterFinished=500)
+    cluster = SimulatedCluster(ttlSecondsAfterFinished=500)
     shared = report_text("")
     shared["metadata"] |= {"name": "shared", "uid": "shared", "labels": dict(names.MANAGED)}
-    play.put(shared)
-    play.after(*SUCCEEDS)
-    kinds = {kind for kind, _ in play.names}
+    cluster.put(shared)
+    cluster.after(*SUCCEEDS)
+    kinds = {kind for kind, _ in cluster.names}
     assert kinds == {"FineTuneJob", "FineTuneProfile", "ServiceAccount", "NetworkPolicy", "ConfigMap"}
-    assert [thing["metadata"]["name"] for thing in play.of("ConfigMap")] == ["shared"]
+    assert [thing["metadata"]["name"] for thing in cluster.of("ConfigMap")] == ["shared"]
 
 
 def test_the_time_to_live_may_come_after_the_end() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Reason
 from kubetune_operator.jobs.reports import report_in
 from support.observed_jobs import (
     ROOT,
@@ -151,13 +151,13 @@ def test_an_artifact_outside_of_the_runs_folder_is_no_success(changes: dict[str,
 def test_a_success_keeps_the_artifact_the_metrics_and_the_last_progress() -> None:
     told = succeeded(metrics=[{"name": "test/accuracy", "value": 0.5}])
     ended = plan(job(started(attempt())), ray_job(1, "Running"), report(finished=told), now=60).status
-    assert (ended.phase, ended.reason, ended.finished_at) == ("Succeeded", "ModelPublished", "2026-05-01T12:01:00Z")
+    assert (ended.phase, ended.reason, ended.completion_time) == ("Succeeded", "ModelPublished", "2026-05-01T12:01:00Z")
     assert ended.artifact is not None
     assert ended.artifact.uri == f"{ROOT}/executions/1/model"
     assert [(metric.name, metric.value) for metric in ended.metrics] == [("test/accuracy", 0.5)]
     assert ended.progress is not None
     assert ended.progress.step == 9
-    assert (ended.attempts[0].reason, ended.attempts[0].free, ended.workers) == ("ModelPublished", False, None)
+    assert (ended.attempts[0].reason, ended.attempts[0].exempt, ended.workers) == ("ModelPublished", False, None)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_success_that_is_none_is_a_failure(finished: dict[str, Any]) -> None:
 
 
 def test_a_missed_requirement_fails_the_job_and_keeps_the_rejected_model() -> None:
-    rejected = artifact(uri=f"{ROOT}/rejected/executions/1/model", rejected=True)
+    rejected = artifact(uri=f"{ROOT}/executions/1/model", rejected=True)
     told = failed(Reason.REQUIREMENT_MISSED, "test/accuracy is 0.5, less than 0.8.", artifact=rejected)
     ended = plan(job(started(attempt())), ray_job(1, "Running"), report(finished=told)).status
     assert (ended.phase, ended.reason) == ("Failed", Reason.REQUIREMENT_MISSED)
@@ -188,7 +188,7 @@ def test_a_missed_requirement_fails_the_job_and_keeps_the_rejected_model() -> No
 @pytest.mark.parametrize("reason", ["ModelPublished", "Preempted", "NodeLost", "Suspended", "Whatever"])
 def test_a_reason_that_no_trainer_gives_buys_no_free_retry(reason: str) -> None:
     ended = plan(job(started(attempt())), ray_job(1, "Running"), report(finished=failed(reason, "So."))).status
-    assert (ended.attempts[0].reason, ended.attempts[0].free) == (Reason.UNKNOWN, False)
+    assert (ended.attempts[0].reason, ended.attempts[0].exempt) == (Reason.UNKNOWN, False)
     assert ended.attempts[0].message == "So."
 
 
@@ -220,6 +220,6 @@ def test_the_conditions_of_a_report_are_not_those_of_the_job() -> None:
 
 
 def test_a_report_cannot_move_the_start_or_the_attempts() -> None:
-    told = succeeded() | {"startedAt": "1970-01-01T00:00:00Z", "attempts": [attempt(9)], "run": "other"}
+    told = succeeded() | {"startTime": "1970-01-01T00:00:00Z", "attempts": [attempt(9)], "run": "other"}
     ended = plan(job(started(attempt())), ray_job(1, "Running"), report(finished=told)).status
-    assert (ended.started_at, ended.run, [one.number for one in ended.attempts]) == ("2026-05-01T12:00:00Z", UID, [1])
+    assert (ended.start_time, ended.run, [one.number for one in ended.attempts]) == ("2026-05-01T12:00:00Z", UID, [1])

@@ -4,7 +4,7 @@ import pytest
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve
 from kubetune_operator.settings import Settings
 from support.observed_jobs import NAMESPACE, SETTINGS, Object, job, plan, profile
@@ -31,14 +31,23 @@ def allowed(wanted: Object, by: Object | None = None, **more: Any) -> Resolved:
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "a namespace without the label": (
         {},
-        {"namespaces": [{"label": "research"}]},
-        ["profile default (namespaces) does not admit the namespace team-a", "ask"],
+        {"namespaceSelector": {"matchExpressions": [{"key": "research", "operator": "Exists"}]}},
+        ["profile default (namespaceSelector) does not admit the namespace team-a", "ask"],
     ),
-    "a namespace with another value": ({}, {"namespaces": [{"label": "team", "values": ["b", "c"]}]}, ["namespaces"]),
+    "a namespace with another value": (
+        {},
+        {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "In", "values": ["b", "c"]}]}},
+        ["namespaceSelector"],
+    ),
     "a namespace that meets one rule of two": (
         {},
-        {"namespaces": [{"label": "team"}, {"label": "gpus", "values": ["no"]}]},
-        ["namespaces"],
+        {
+            "namespaceSelector": {
+                "matchLabels": {"gpus": "no"},
+                "matchExpressions": [{"key": "team", "operator": "Exists"}],
+            }
+        },
+        ["namespaceSelector"],
     ),
     "a model elsewhere": (
         {"model__uri": "s3://other/minilm"},
@@ -75,7 +84,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"limits": {"maxActiveDeadlineSeconds": 3600}},
         ["spec.activeDeadlineSeconds", "limits.maxActiveDeadlineSeconds", "3600"],
     ),
-    "no queue": ({}, {"requiresQueue": True}, ["spec.queue: profile default (requiresQueue) wants a queue"]),
+    "no queue": ({}, {"requiresQueue": True}, ["spec.queueName: profile default (requiresQueue) wants a queue"]),
     "the pod's own disk": (
         {"model__uri": "file:///models/minilm", "output__uri": "file:///out"},
         {},
@@ -84,7 +93,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "everything at once": (
         {"resources__workers": 9, "model__uri": "file:///m"},
         {"limits": {"maxWorkers": 8}, "requiresQueue": True},
-        ["spec.resources.workers", "spec.queue", "spec.model.uri"],
+        ["spec.resources.workers", "spec.queueName", "spec.model.uri"],
     ),
 }
 
@@ -101,13 +110,22 @@ def test_what_a_profile_forbids_and_why(case: tuple[dict[str, Any], dict[str, An
 @pytest.mark.parametrize(
     ("wanted", "rules"),
     [
-        pytest.param({}, {"namespaces": [{"label": "team", "values": ["a"]}, {"label": "gpus"}]}, id="every rule met"),
+        pytest.param(
+            {},
+            {
+                "namespaceSelector": {
+                    "matchLabels": {"team": "a"},
+                    "matchExpressions": [{"key": "gpus", "operator": "Exists"}],
+                }
+            },
+            id="every rule met",
+        ),
         pytest.param(
             {}, {"allowedUriPrefixes": ["s3://models/", "s3://data/reviews.csv"]}, id="prefixes with and without a /"
         ),
         pytest.param({"output__uri": "s3://models/team-a/"}, {"allowedUriPrefixes": ["s3://"]}, id="all of S3"),
         pytest.param({"resources__workers": 8}, {"limits": {"maxWorkers": 8}}, id="as many workers as allowed"),
-        pytest.param({"queue": "team-a"}, {"requiresQueue": True}, id="a queue"),
+        pytest.param({"queueName": "team-a"}, {"requiresQueue": True}, id="a queue"),
         pytest.param({}, {"limits": {"maxWorkers": 1}}, id="workers that are not named are one"),
     ],
 )
@@ -127,9 +145,9 @@ def test_without_an_image_the_operators_counts_and_without_both_the_job_is_refus
     ("shown", "reason", "words"),
     [
         pytest.param(
-            [job(resources__profile="a100"), profile()],
+            [job(profileRef__name="a100"), profile()],
             Reason.PROFILE_NOT_FOUND,
-            ["there is no FineTuneProfile a100", "spec.resources.profile names it", "kubectl get finetuneprofiles"],
+            ["there is no FineTuneProfile a100", "spec.profileRef names it", "kubectl get finetuneprofiles"],
             id="a profile that is not there",
         ),
         pytest.param(
@@ -139,9 +157,9 @@ def test_without_an_image_the_operators_counts_and_without_both_the_job_is_refus
             id="no default profile",
         ),
         pytest.param(
-            [job(), profile(scratch="much")],
+            [job(), profile(scratchSize="much")],
             Reason.PROFILE_FORBIDS,
-            ["profile default cannot be read: spec.scratch", "the platform team mends it"],
+            ["profile default cannot be read: spec.scratchSize", "the platform team mends it"],
             id="a profile of another version",
         ),
     ],
@@ -157,7 +175,7 @@ def test_a_refused_job_says_so_to_people_and_to_gitops_and_may_be_mended() -> No
     conditions = {one.type: (one.status, one.reason) for one in status.conditions}
     assert conditions["Accepted"] == ("False", Reason.PROFILE_FORBIDS)
     assert conditions["Stalled"] == ("True", Reason.PROFILE_FORBIDS)
-    assert status.started_at is None
+    assert status.start_time is None
     mended = plan(job(status.to_dict(), resources__workers=8), profile(limits={"maxWorkers": 8})).status
     assert {one.type: one.status for one in mended.conditions}["Accepted"] == "True"
 

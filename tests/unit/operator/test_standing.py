@@ -1,6 +1,7 @@
 import pytest
 
-from kubetune_api.status import Condition, FineTuneJobStatus, Phase, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.status import Condition, FineTuneJobStatus, Phase
 from kubetune_operator.jobs.state import Standing, finished, holds, with_standing
 from support.observed_jobs import after, at
 
@@ -51,7 +52,7 @@ def test_a_reason_counts_from_when_it_became_the_reason_however_the_sentence_and
     queued = stands("Pending", Reason.WAITING_FOR_QUOTA, seconds=0)
     admitted = stands("Admitted", Reason.WAITING_FOR_PODS, seconds=5000, before=queued, admitted=True)
     later = stands("Pending", Reason.WAITING_FOR_PODS, seconds=6000, before=admitted)
-    assert [status.reason_since for status in (queued, admitted, later)] == [at(0), at(5000), at(5000)]
+    assert [status.reason_since_time for status in (queued, admitted, later)] == [at(0), at(5000), at(5000)]
 
 
 def test_a_job_that_was_never_suspended_says_nothing_of_it_and_one_that_was_says_that_it_is_over() -> None:
@@ -61,9 +62,9 @@ def test_a_job_that_was_never_suspended_says_nothing_of_it_and_one_that_was_says
 
 
 def test_the_rest_of_the_status_stays() -> None:
-    before = FineTuneJobStatus(started_at=at(0), run="run", workers="1/2")
+    before = FineTuneJobStatus(start_time=at(0), run="run", workers="1/2")
     after_it = stands("Running", before=before)
-    assert (after_it.started_at, after_it.run, after_it.workers) == (at(0), "run", "1/2")
+    assert (after_it.start_time, after_it.run, after_it.workers) == (at(0), "run", "1/2")
 
 
 @pytest.mark.parametrize(

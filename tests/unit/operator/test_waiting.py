@@ -171,7 +171,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
     ],
 )
 def test_what_a_job_waits_for(objects: list[Object], phase: str, reason: str, message: str) -> None:
-    status = shown(*objects, queue="team-q")
+    status = shown(*objects, queueName="team-q")
     assert (status.phase, status.reason, status.message) == (phase, reason, message)
     conditions = {one.type: one.status for one in status.conditions}
     assert conditions["Admitted"] == ("False" if phase == "Pending" else "True")

@@ -6,14 +6,14 @@ import pytest
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_planner.catalogue import shape_of
-from kubetune_planner.memory import CUDA_CONTEXT, Need, need
-from kubetune_planner.plan import MARGIN, Accelerator, Plan, Refusal, plan
+from kubetune_planner.memory import CUDA_CONTEXT, MemoryEstimate, estimate
+from kubetune_planner.plan import MARGIN, AcceleratorSpec, Refusal, TrainingPlan, plan
 from kubetune_planner.shape import ModelShape
 
 GIB = 1 << 30
-SMALL = Accelerator("a small one", 16 * GIB, has_bf16=False)
-MIDDLE = Accelerator("a middling one", 24 * GIB, has_bf16=True)
-LARGE = Accelerator("a large one", 80 * GIB, has_bf16=True)
+SMALL = AcceleratorSpec("a small one", 16 * GIB, has_bf16=False)
+MIDDLE = AcceleratorSpec("a middling one", 24 * GIB, has_bf16=True)
+LARGE = AcceleratorSpec("a large one", 80 * GIB, has_bf16=True)
 
 
 def shape(name: str) -> ModelShape:
@@ -42,20 +42,20 @@ def language(max_length: int = 512, **parts: Any) -> FineTuneJobSpec:
     return job({"type": "CausalLM", "maxLength": max_length}, {"prompt": "a", "completion": "b"}, parts)
 
 
-def accepted(spec: FineTuneJobSpec, model: ModelShape, accelerator: Accelerator, workers: int = 1) -> Plan:
+def accepted(spec: FineTuneJobSpec, model: ModelShape, accelerator: AcceleratorSpec, workers: int = 1) -> TrainingPlan:
     found = plan(spec, model, accelerator, workers)
-    assert isinstance(found, Plan), found
+    assert isinstance(found, TrainingPlan), found
     return found
 
 
-def refused(spec: FineTuneJobSpec, model: ModelShape, accelerator: Accelerator, workers: int = 1) -> Refusal:
+def refused(spec: FineTuneJobSpec, model: ModelShape, accelerator: AcceleratorSpec, workers: int = 1) -> Refusal:
     found = plan(spec, model, accelerator, workers)
     assert isinstance(found, Refusal), found
     return found
 
 
-def need_of(spec: FineTuneJobSpec, model: ModelShape, **how: Any) -> Need:
-    return need(model, spec, **{"stage": 0, "workers": 1, "micro_batch_size": 8, "precision": "FP32"} | how)
+def need_of(spec: FineTuneJobSpec, model: ModelShape, **how: Any) -> MemoryEstimate:
+    return estimate(model, spec, **{"stage": 0, "workers": 1, "micro_batch_size": 8, "precision": "FP32"} | how)
 
 
 # --- the stage
@@ -70,7 +70,7 @@ def test_the_lowest_stage_that_fits_is_taken() -> None:
     found = accepted(language(), LLAMA_8B, LARGE, workers=8)
     assert [(row.stage, row.fits) for row in found.candidates] == [(1, False), (2, True), (3, True)]
     assert found.stage == 2
-    assert found.need == found.candidates[1].need
+    assert found.memory == found.candidates[1].memory
 
 
 def test_more_than_one_model_of_weights_needs_stage_3() -> None:
@@ -93,10 +93,10 @@ def test_in_32_bits_every_stage_is_considered() -> None:
 
 def test_a_plan_leaves_a_margin() -> None:
     spec = classification(training={"microBatchSize": 8})
-    total = accepted(spec, BERT, LARGE).need.total
+    total = accepted(spec, BERT, LARGE).memory.total
     just_enough = int(total / (1 - MARGIN)) + 1
-    assert accepted(spec, BERT, Accelerator("", just_enough, has_bf16=True)).micro_batch_size == 8
-    assert accepted(spec, BERT, Accelerator("", just_enough - 2, has_bf16=True)).micro_batch_size < 8
+    assert accepted(spec, BERT, AcceleratorSpec("", just_enough, has_bf16=True)).micro_batch_size == 8
+    assert accepted(spec, BERT, AcceleratorSpec("", just_enough - 2, has_bf16=True)).micro_batch_size < 8
 
 
 # --- the micro-batch
@@ -137,7 +137,7 @@ def test_the_largest_micro_batch_is_taken_that_makes_the_fewest_passes() -> None
     found = accepted(spec, BERT, SMALL)
     passes = -(-1000 // found.micro_batch_size)
     one_pass_less = -(-1000 // (passes - 1))
-    assert found.need.total <= SMALL.usable_bytes
+    assert found.memory.total <= SMALL.usable_bytes
     assert need_of(spec, BERT, micro_batch_size=one_pass_less).total > SMALL.usable_bytes
     assert -(-1000 // (found.micro_batch_size - 1)) > passes
 
@@ -150,11 +150,11 @@ def test_the_largest_micro_batch_is_taken_that_makes_the_fewest_passes() -> None
     [("Auto", MIDDLE, "BF16"), ("Auto", SMALL, "FP32"), ("FP32", MIDDLE, "FP32"), ("BF16", SMALL, "BF16")],
 )
 def test_the_precision_is_the_jobs_or_what_the_accelerator_has(
-    precision: str, accelerator: Accelerator, taken: str
+    precision: str, accelerator: AcceleratorSpec, taken: str
 ) -> None:
     found = accepted(classification(training={"precision": precision}), BERT, accelerator)
     assert f"in {taken} on 1 worker" in found.sentence
-    assert found.need.weights == (2 if taken == "BF16" else 4) * BERT.parameters_for(2)
+    assert found.memory.weights == (2 if taken == "BF16" else 4) * BERT.parameters_for(2)
 
 
 def test_stage_0_in_16_bits_is_stage_1() -> None:
@@ -171,7 +171,7 @@ def test_a_refusal_proposes_the_fewest_workers_that_fit() -> None:
     spec = language()
     found = refused(spec, LLAMA_8B, LARGE, workers=1)
     assert found.proposal == "Set resources.workers to 3, the fewest that fit."
-    assert isinstance(plan(spec, LLAMA_8B, LARGE, 3), Plan)
+    assert isinstance(plan(spec, LLAMA_8B, LARGE, 3), TrainingPlan)
     assert isinstance(plan(spec, LLAMA_8B, LARGE, 2), Refusal)
     assert {row.fits for row in found.candidates} == {False}
     assert "ZeRO stage 2 with micro-batches of 1 in BF16 on 1 worker" in found.sentence
@@ -194,7 +194,7 @@ def test_where_workers_do_not_help_shorter_sequences_may() -> None:
     spec = language(max_length=65536, training={"microBatchSize": 1})
     found = refused(spec, LLAMA_1B, MIDDLE, workers=8)
     length = int(found.proposal.removeprefix("Set task.maxLength to ").removesuffix("."))
-    assert isinstance(plan(language(max_length=length), LLAMA_1B, MIDDLE, 8), Plan)
+    assert isinstance(plan(language(max_length=length), LLAMA_1B, MIDDLE, 8), TrainingPlan)
     assert isinstance(plan(language(max_length=length + 128), LLAMA_1B, MIDDLE, 8), Refusal)
 
 
@@ -204,12 +204,12 @@ def test_a_refusal_may_offer_both_more_workers_and_shorter_sequences() -> None:
     workers, length = found.proposal.removeprefix("Set resources.workers to ").split(
         ", the fewest that fit, or task.maxLength to "
     )
-    assert isinstance(plan(spec, LLAMA_8B, LARGE, int(workers)), Plan)
-    assert isinstance(plan(language(int(length.removesuffix("."))), LLAMA_8B, LARGE, 3), Plan)
+    assert isinstance(plan(spec, LLAMA_8B, LARGE, int(workers)), TrainingPlan)
+    assert isinstance(plan(language(int(length.removesuffix("."))), LLAMA_8B, LARGE, 3), TrainingPlan)
 
 
 def test_where_nothing_helps_a_refusal_says_so() -> None:
-    found = refused(language(), LLAMA_70B, Accelerator("a toy", GIB, has_bf16=True))
+    found = refused(language(), LLAMA_70B, AcceleratorSpec("a toy", GIB, has_bf16=True))
     assert found.proposal.startswith("No stage, no number of workers and no sequence length would do by itself")
 
 
@@ -259,5 +259,8 @@ def test_a_cpu_has_no_context_and_fills_its_buckets_with_what_there_is() -> None
 
 def test_the_largest_part_has_a_name() -> None:
     assert need_of(language(), LLAMA_8B, micro_batch_size=1).largest == "optimizer"
-    assert Need(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).largest == "activations"
-    assert Need(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).total == 24
+    assert (
+        MemoryEstimate(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).largest
+        == "activations"
+    )
+    assert MemoryEstimate(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).total == 24

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from kubetune_cli.plan import CannotPlanError, plan_file, print_plan
-from kubetune_planner.plan import Plan, Refusal
+from kubetune_planner.plan import Refusal, TrainingPlan
 
 PAGE = Path(__file__).parents[3] / "docs" / "planning.md"
 JOB = """
@@ -21,7 +21,8 @@ spec:
   model: {uri: "hf://meta-llama/Llama-3.1-8B", revision: "0000000000000000000000000000000000000000"}
   task: {type: CausalLM}
   dataset: {uri: "s3://datasets/dialogues.jsonl", columns: {prompt: prompt, completion: completion}}
-  resources: {profile: large, workers: 8}
+  profileRef: {name: large}
+  resources: {workers: 8}
   output: {uri: "s3://models/team-a"}
 """
 PROFILE = """
@@ -58,7 +59,7 @@ def planned(job: Path, profile: Path | None = None, memory: str | None = None, c
     return plan_file(job, profile, accelerator_memory=memory, config=config)
 
 
-def shown(found: Plan | Refusal, width: int = 80) -> list[str]:
+def shown(found: TrainingPlan | Refusal, width: int = 80) -> list[str]:
     out = StringIO()
     print_plan(found, Console(file=out, width=width))
     return out.getvalue().splitlines()
@@ -128,13 +129,13 @@ def test_the_shape_comes_from_the_models_folder(tmp_path: Path) -> None:
     folder.mkdir()
     written(folder, json.dumps(CONFIG), "config.json")
     job = written(tmp_path, CLASSIFICATION.replace("MODEL", '"file://./a%20model"'))
-    assert planned(job, memory="16").need.weights == 2 * WEIGHTS
+    assert planned(job, memory="16").memory.weights == 2 * WEIGHTS
 
 
 def test_or_from_a_file_that_is_named(tmp_path: Path) -> None:
     config = written(tmp_path, json.dumps(CONFIG | {"num_hidden_layers": 3}), "other.json")
     job = written(tmp_path, CLASSIFICATION.replace("MODEL", '"s3://models/mine"'))
-    assert planned(job, memory="16", config=config).need.weights == 2 * (WEIGHTS + OF_A_LAYER)
+    assert planned(job, memory="16", config=config).memory.weights == 2 * (WEIGHTS + OF_A_LAYER)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_a_shape_that_is_not_known_is_said(model: str, words: str, tmp_path: Pat
             JOB + "---" + PROFILE.replace("large", "small"), r"named large here \(only small\)", id="another profile"
         ),
         pytest.param(
-            JOB.replace("profile: large, ", ""),
+            JOB.replace("profileRef: {name: large}", "profileRef: {}"),
             "the job names no profile, and there is none named default here",
             id="a job that names no profile",
         ),

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from kubetune_trainer.records import BaseModel, RunRecord
+from kubetune_trainer.records import PretrainedRecord, RunRecord
 from kubetune_trainer.report import render_card
 from support.run_records import causal, classification, evaluation, job, run, stored
 
@@ -66,7 +66,7 @@ def hostile() -> RunRecord:
     files = tuple(stored(f"file:///data/{label}", 10) for label in HOSTILE)
     return replace(
         record,
-        base=BaseModel("file:///" + HOSTILE[0], None, HOSTILE[4], files, 10_000, 10_000),
+        base=PretrainedRecord("file:///" + HOSTILE[0], None, HOSTILE[4], files, 10_000, 10_000),
         data=replace(record.data, files=files),
         job=job(dataset={"uri": "file:///`<b>`|.csv", "columns": {"text": "```\n---", "label": "a: b"}}),
         device=HOSTILE[1],

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kubetune_trainer.records import BaseModel, RequirementResult, RunRecord
+from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
 from support.run_records import causal, classification, confusion_of, data, evaluation, job, run, steps, stored
 
@@ -98,7 +98,7 @@ def hostile() -> RunRecord:
     record = classification(HOSTILE, [9 + place for place in range(len(HOSTILE))], total=60)
     return replace(
         record,
-        base=BaseModel("file:///" + HOSTILE[0], None, HOSTILE[1], (stored(HOSTILE[2], 1),), 10_000, 10_000),
+        base=PretrainedRecord("file:///" + HOSTILE[0], None, HOSTILE[1], (stored(HOSTILE[2], 1),), 10_000, 10_000),
         data=replace(record.data, files=tuple(stored(label, 10) for label in HOSTILE)),
         job=job(dataset={"uri": "file:///<script>.csv", "columns": {"text": "<b>", "label": "$x$"}}),
         device="<script>",

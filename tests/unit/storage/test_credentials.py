@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret
-from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.clients import Patience, connect
-from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials, Secret
+from kubetune_trainer.storage.clients import RetryPolicy, connect
+from kubetune_trainer.storage.credentials import ENVIRONMENT, Secret, StoreCredentials
 from kubetune_trainer.storage.hub import HubRepository
 from kubetune_trainer.storage.locations import Location
 
 SERVICE_ACCOUNT_KEY = '{"type": "service_account"}'
 
 
-def credentials(*prefixes: str) -> Credentials:
-    return Credentials(
+def credentials(*prefixes: str) -> StoreCredentials:
+    return StoreCredentials(
         tuple(MountedSecret(prefix=prefix, folder=f"/secrets/{number}") for number, prefix in enumerate(prefixes))
     )
 
@@ -138,7 +138,7 @@ def test_a_key_that_is_missing_is_named_and_no_value_is(
 ) -> None:
     opened = secret(tmp_path, f"{scheme}://models", **keys)
     with pytest.raises(RunError) as caught:
-        connect(Location.parse(f"{scheme}://models/x"), Patience(), opened)
+        connect(Location.parse(f"{scheme}://models/x"), RetryPolicy(), opened)
     assert caught.value.reason == Reason.CREDENTIALS_REFUSED
     assert str(caught.value) == f"The Secret for {scheme}://models {why}"
     assert "value-a" not in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import ObjectInfo, Store

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store, part_size
-from support.disk import files_of_at_most
+from support.small_disk import files_of_at_most
 from support.stores import put
 
 LARGE = 12 * 2**20 + 7

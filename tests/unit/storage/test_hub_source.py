@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.models import fetch_model
 from kubetune_trainer.storage.sources import fetch_dataset
 from servers.hub import COMMIT, TOKEN, Hub, Repository
 from servers.processes import free_port
-from support.disk import files_of_at_most
+from support.small_disk import files_of_at_most
 
 MODEL = {
     "config.json": json.dumps({"model_type": "bert"}).encode(),

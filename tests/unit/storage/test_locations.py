@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.locations import Location
 

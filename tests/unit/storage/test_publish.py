@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kubetune_api.job import FineTuneJob
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, preflight, upload_folder
 from kubetune_trainer.errors import RunError
@@ -35,8 +35,8 @@ def test_a_preflight_leaves_nothing_behind(store: Store, root: Path) -> None:
     assert files_below(root) == []
 
 
-def test_a_preflight_over_a_published_run_does_not_touch_it(store: Store, root: Path, run: Run) -> None:
-    commit(run, store, {"files": []}, rejected=False)
+def test_a_preflight_over_a_published_run_does_not_touch_it(store: Store, root: Path) -> None:
+    commit(store, {"files": []})
     preflight(store)
     assert files_below(root) == ["manifest.json"]
 
@@ -118,15 +118,10 @@ def test_a_folder_is_uploaded_with_all_below_it(store: Store, root: Path, tmp_pa
     assert files_below(root) == [file.name for file in files]
 
 
-def test_a_manifest_is_written_once_and_never_replaced(store: Store, root: Path, run: Run) -> None:
-    assert commit(run, store, {"winner": 1}, rejected=False) == b'{"winner":1}\n'
-    assert commit(run, store, {"winner": 2}, rejected=False) is None
+def test_a_manifest_is_written_once_and_never_replaced(store: Store, root: Path) -> None:
+    assert commit(store, {"winner": 1}) == b'{"winner":1}\n'
+    assert commit(store, {"winner": 2}) is None
     assert (root / "manifest.json").read_bytes() == b'{"winner":1}\n'
-
-
-def test_a_rejected_model_has_a_manifest_of_its_own(store: Store, root: Path, run: Run) -> None:
-    commit(run, store, {}, rejected=True)
-    assert files_below(root) == ["rejected/manifest.json"]
 
 
 def test_the_same_content_is_the_same_bytes() -> None:
@@ -137,12 +132,13 @@ def test_the_same_content_is_the_same_bytes() -> None:
 @pytest.mark.parametrize("record", [classification(), causal()], ids=["a classification", "a language model"])
 def test_a_manifest_says_what_is_there_and_where_it_came_from(record: RunRecord) -> None:
     files = [StoredFile("executions/1/model/model.safetensors", 9, "b" * 64), StoredFile("README.md", 3, "a" * 64)]
-    content = json.loads(canonical_json(manifest(record, files, folder="executions/1", rejected=False)))
+    content = json.loads(canonical_json(manifest(record, files, folder="executions/1")))
     assert content["files"] == [
         {"path": "README.md", "size": 3, "sha256": "a" * 64},
         {"path": "executions/1/model/model.safetensors", "size": 9, "sha256": "b" * 64},
     ]
-    assert (content["run"], content["execution"], content["rejected"]) == (record.run_id, record.execution, False)
+    assert (content["run"], content["execution"]) == (record.run_id, record.execution)
+    assert content["rejected"] == any(not result.met for result in record.requirements)
     assert content["metrics"] == record.final_metrics()
     assert [entry["met"] for entry in content["requirements"]] == [result.met for result in record.requirements]
     provenance = content["provenance"]
@@ -161,5 +157,5 @@ def test_a_metric_beyond_all_numbers_is_null() -> None:
     record = causal()
     last = record.evaluations[-1]
     last.metrics["perplexity"] = float("inf")
-    content = manifest(record, [], folder="executions/1", rejected=False)
+    content = manifest(record, [], folder="executions/1")
     assert content["metrics"][f"{last.split}/perplexity"] is None

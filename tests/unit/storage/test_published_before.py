@@ -1,14 +1,17 @@
 """A run that finds itself published: the attempt before it did its work, and its answer was lost."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus, Reason
+from kubetune_api.status import FineTuneJobStatus
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, upload_folder
 from kubetune_trainer.artifact.published import find_published, read_published
@@ -27,17 +30,16 @@ def run() -> Run:
     return Run(job=RECORD.job, run_id="run-1", workers=2)
 
 
-def publish(run: Run, store: Store, record: RunRecord, scratch: Path, *, rejected: bool = False) -> FineTuneJobStatus:
+def publish(run: Run, store: Store, record: RunRecord, scratch: Path) -> FineTuneJobStatus:
     """Publishes as a run does; the status that it ends with."""
     run = claim(run, store, NOW)
     (scratch / "model").mkdir(parents=True)
     (scratch / "model" / "model.safetensors").write_bytes(b"weights")
     (scratch / "report.html").write_text("a report")
-    folder = run.folder(rejected=rejected)
-    files = upload_folder(scratch, store, folder)
-    data = commit(run, store, manifest(record, files, folder=folder, rejected=rejected), rejected=rejected)
+    files = upload_folder(scratch, store, run.folder)
+    data = commit(store, manifest(record, files, folder=run.folder))
     assert data is not None
-    return read_published(run, store, data, rejected=rejected).status(None)
+    return read_published(run, store, data).status(None)
 
 
 def found(run: Run, store: Store) -> FineTuneJobStatus:
@@ -55,7 +57,11 @@ def test_where_nothing_is_published_nothing_is_found(run: Run, store: Store) -> 
 def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
     told = publish(run, store, RECORD, tmp_path / "scratch")
     assert found(run.model_copy(update={"attempt": 2}), store) == told
-    assert (told.phase, told.started_at, told.finished_at) == ("Succeeded", RECORD.started_at, RECORD.finished_at)
+    assert (told.phase, told.start_time, told.completion_time) == (
+        "Succeeded",
+        RECORD.start_time,
+        RECORD.completion_time,
+    )
     assert [(metric.name, metric.value) for metric in told.metrics] == [*RECORD.final_metrics().items()]
     assert told.artifact is not None
     assert told.artifact.uri == f"{root.as_uri()}/executions/1/model"
@@ -64,23 +70,35 @@ def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root
 
 
 def test_a_missed_requirement_is_missed_again(run: Run, store: Store, root: Path, tmp_path: Path) -> None:
-    told = publish(run, store, MISSED, tmp_path / "scratch", rejected=True)
+    told = publish(run, store, MISSED, tmp_path / "scratch")
     assert found(run, store) == told
     (condition,) = told.conditions
     assert (told.phase, condition.reason) == ("Failed", Reason.REQUIREMENT_MISSED)
     assert condition.message == (
-        "test/accuracy is 0.8349, required is at least 0.9."
-        f" The model is kept in {root.as_uri()}/rejected/executions/1/model"
+        f"test/accuracy is 0.8349, required is at least 0.9. The model is kept in {root.as_uri()}/executions/1/model"
     )
     assert told.artifact is not None
     assert told.artifact.rejected
 
 
-def test_an_accepted_model_counts_before_a_rejected_one(run: Run, store: Store, tmp_path: Path) -> None:
-    publish(run, store, MISSED, tmp_path / "one", rejected=True)
-    told = publish(run, store, classification(run_id="run-1", execution=2), tmp_path / "two")
-    assert found(run, store) == told
-    assert told.phase == "Succeeded"
+def test_of_an_accepted_and_a_rejected_execution_that_race_one_ends_the_run(
+    run: Run, store: Store, root: Path, tmp_path: Path
+) -> None:
+    accepted = classification(run_id="run-1", execution=1)
+    rejected = replace(accepted, execution=2, requirements=MISSED.requirements)
+    contents = [manifest(record, [], folder=f"executions/{record.execution}") for record in (accepted, rejected)]
+    assert [content["rejected"] for content in contents] == [False, True]
+    both_ready = Barrier(2)
+
+    def publish_at_once(content: dict[str, Any]) -> bytes | None:
+        both_ready.wait()
+        return commit(store, content)
+
+    with ThreadPoolExecutor(2) as pool:
+        committed = [data for data in pool.map(publish_at_once, contents) if data is not None]
+    assert len(committed) == 1
+    assert [path.relative_to(root).as_posix() for path in root.rglob("manifest.json")] == ["manifest.json"]
+    assert found(run, store) == read_published(run, store, committed[0]).status(None)
 
 
 def test_a_metric_beyond_all_numbers_stays_out(run: Run, store: Store, tmp_path: Path) -> None:
@@ -119,7 +137,6 @@ def test_a_file_of_another_size_is_told(run: Run, store: Store, root: Path, tmp_
     ("changes", "why"),
     [
         pytest.param({"run": "run-2"}, "it is that of another run", id="of another run"),
-        pytest.param({"rejected": True}, "it is that of another run", id="of a rejected model"),
         pytest.param(
             {"files": "none"}, "it is no manifest of kubetune's (files is not as it must be)", id="without files"
         ),

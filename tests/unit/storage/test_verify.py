@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.reopen import opening_errors, stored_shapes
 from kubetune_trainer.artifact.verify import Expectation, Verification, verify

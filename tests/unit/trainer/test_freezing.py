@@ -6,7 +6,7 @@ import pytest
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import Freeze
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.freeze import freeze, may_be_unchanged

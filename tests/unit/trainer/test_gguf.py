@@ -13,12 +13,12 @@ from safetensors.numpy import load_file
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model import gguf
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.model.load import load_config, load_tokenizer
-from support.disk import disk_of
+from support.small_disk import disk_of
 from support.tiny_models import spec_for
 
 DIGEST = "0" * 64

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kubetune_api.families import FAMILIES
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.load import (
     LoadedModel,

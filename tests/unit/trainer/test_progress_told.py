@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from kubetune_trainer.events import JsonLines, LastProgress
+from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
 from kubetune_trainer.records import EvaluationRecord, StepRecord
 
@@ -32,7 +32,7 @@ def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
 
 def told(*posted: list[StepRecord | EvaluationRecord]) -> list[dict[str, object]]:
     stream = io.StringIO()
-    tell = ProgressTeller(20, JsonLines(stream))
+    tell = ProgressTeller(20, JsonLinesListener(stream))
     for records in posted:
         tell(records)
     return [json.loads(line) for line in stream.getvalue().splitlines()]
@@ -51,7 +51,7 @@ def test_records_without_a_step_tell_no_progress() -> None:
 
 
 def test_the_last_progress_is_remembered() -> None:
-    listener = LastProgress(JsonLines(io.StringIO()))
+    listener = LastProgress(JsonLinesListener(io.StringIO()))
     assert listener.last is None
     ProgressTeller(20, listener)([step(7)])
     assert listener.last is not None

@@ -9,11 +9,12 @@ from math import inf
 import pytest
 
 from kubetune_api.outcome import Ending
+from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
-from kubetune_trainer.status_reporter import Reporter, Schedule
+from kubetune_trainer.status_reporter import ReportSchedule, StatusReporter
 
 WAIT = 20.0
 """Seconds until a test that waits in vain gives up."""
@@ -24,35 +25,35 @@ def progress(step: int) -> Progress:
 
 
 def ended(reason: str | None = None) -> FineTuneJobStatus:
-    ending = Ending("run-1", started_at="2026-03-02T09:14:07Z", finished_at="2026-03-02T09:15:07Z")
+    ending = Ending("run-1", start_time="2026-03-02T09:14:07Z", completion_time="2026-03-02T09:15:07Z")
     return ending.failed(reason, "it failed") if reason else ending.succeeded()
 
 
 class TestSchedule:
     def test_nothing_new_is_never_due(self) -> None:
-        assert Schedule().due == inf
+        assert ReportSchedule().due == inf
 
     def test_the_first_progress_goes_at_once(self) -> None:
-        schedule = Schedule()
+        schedule = ReportSchedule()
         schedule.when_convenient(100.0)
         assert schedule.due == 100.0
 
     def test_progress_goes_five_seconds_after_the_last_report(self) -> None:
-        schedule = Schedule()
+        schedule = ReportSchedule()
         schedule.taken(100.0)
         schedule.when_convenient(101.0)
         schedule.when_convenient(104.0)
         assert schedule.due == 105.0
 
     def test_a_phase_goes_at_once_whatever_went_before(self) -> None:
-        schedule = Schedule()
+        schedule = ReportSchedule()
         schedule.taken(100.0)
         schedule.when_convenient(101.0)
         schedule.at_once(102.0)
         assert schedule.due == 102.0
 
     def test_failures_are_repeated_ever_later_up_to_a_limit(self) -> None:
-        schedule, waits = Schedule(), []
+        schedule, waits = ReportSchedule(), []
         for _ in range(7):
             schedule.taken(0.0)
             schedule.failed(0.0)
@@ -60,7 +61,7 @@ class TestSchedule:
         assert waits == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
 
     def test_progress_hurries_no_repetition(self) -> None:
-        schedule = Schedule()
+        schedule = ReportSchedule()
         for _ in range(4):
             schedule.taken(0.0)
             schedule.failed(0.0)
@@ -68,14 +69,14 @@ class TestSchedule:
         assert schedule.due == 8.0
 
     def test_what_comes_while_a_report_is_under_way_is_not_forgotten(self) -> None:
-        schedule = Schedule()
+        schedule = ReportSchedule()
         schedule.taken(0.0)
         schedule.when_convenient(0.1)
         schedule.arrived()
         assert schedule.due == 5.0
 
     def test_after_a_success_the_waits_are_short_again(self) -> None:
-        schedule = Schedule()
+        schedule = ReportSchedule()
         for _ in range(3):
             schedule.taken(0.0)
             schedule.failed(0.0)
@@ -121,15 +122,15 @@ def server() -> FakeServer:
 
 
 @pytest.fixture
-def reporter(server: FakeServer) -> Iterator[Reporter]:
+def reporter(server: FakeServer) -> Iterator[StatusReporter]:
     """One that repeats what failed quickly, and gives up within a second."""
-    with Reporter(2, server.write, schedule=Schedule(first_retry=0.001), patience=1.0) as reporter:
+    with StatusReporter(2, server.write, schedule=ReportSchedule(first_retry=0.001), patience=1.0) as reporter:
         yield reporter
         server.open.set()
 
 
-def test_each_phase_arrives_with_all_that_is_known(server: FakeServer, reporter: Reporter) -> None:
-    reporter.phase("Reading the data")
+def test_each_stage_arrives_with_all_that_is_known(server: FakeServer, reporter: StatusReporter) -> None:
+    reporter.stage("Reading the data")
     server.wait_for(reports=1)
     reporter.claimed(3)
     server.wait_for(reports=2)
@@ -140,15 +141,15 @@ def test_each_phase_arrives_with_all_that_is_known(server: FakeServer, reporter:
 
 
 def test_nothing_is_sent_before_there_is_news(server: FakeServer) -> None:
-    with Reporter(1, server.write):
+    with StatusReporter(1, server.write):
         pass
     assert server.attempts == 0
 
 
 def test_the_end_arrives_before_the_process_ends_and_progress_with_it(server: FakeServer) -> None:
-    with Reporter(1, server.write) as reporter:
+    with StatusReporter(1, server.write) as reporter:
         listener = LastProgress(reporter)
-        listener.phase("Training")
+        listener.stage("Training")
         for step in range(50):
             listener.progress(progress(step))
         listener.note("a report has no room for this")
@@ -158,13 +159,15 @@ def test_the_end_arrives_before_the_process_ends_and_progress_with_it(server: Fa
     assert len(server.reports) < 5
 
 
-def test_a_server_that_hangs_holds_nobody_up_and_gets_the_newest_only(server: FakeServer, reporter: Reporter) -> None:
+def test_a_server_that_hangs_holds_nobody_up_and_gets_the_newest_only(
+    server: FakeServer, reporter: StatusReporter
+) -> None:
     server.open.clear()
-    reporter.phase("Reading the data")
+    reporter.stage("Reading the data")
     server.wait_for(attempts=1)
     for step in range(1000):
         reporter.progress(progress(step))
-    reporter.phase("Publishing")
+    reporter.stage("Publishing")
     assert server.reports == []
     server.open.set()
     server.wait_for(reports=2)
@@ -173,11 +176,11 @@ def test_a_server_that_hangs_holds_nobody_up_and_gets_the_newest_only(server: Fa
 
 
 def test_a_report_that_failed_is_repeated_by_the_newest(
-    server: FakeServer, reporter: Reporter, caplog: pytest.LogCaptureFixture
+    server: FakeServer, reporter: StatusReporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.failures = 3
     with caplog.at_level(logging.WARNING):
-        reporter.phase("Reading the data")
+        reporter.stage("Reading the data")
         server.wait_for(reports=1)
     assert server.attempts == 4
     assert caplog.messages == 3 * [
@@ -187,14 +190,14 @@ def test_a_report_that_failed_is_repeated_by_the_newest(
 
 def test_the_end_is_repeated_until_it_arrives(server: FakeServer) -> None:
     server.failures = 5
-    with Reporter(1, server.write, schedule=Schedule(first_retry=0.001)) as reporter:
+    with StatusReporter(1, server.write, schedule=ReportSchedule(first_retry=0.001)) as reporter:
         reporter.finished(ended())
     assert [report.finished for report in server.reports] == [ended()]
 
 
 def test_a_server_that_never_takes_the_end_does_not_keep_the_process(server: FakeServer) -> None:
     server.failures = inf
-    with Reporter(1, server.write, schedule=Schedule(first_retry=0.01), patience=0.2) as reporter:
+    with StatusReporter(1, server.write, schedule=ReportSchedule(first_retry=0.01), patience=0.2) as reporter:
         reporter.finished(ended())
     assert server.reports == []
     assert server.attempts > 1
@@ -202,13 +205,13 @@ def test_a_server_that_never_takes_the_end_does_not_keep_the_process(server: Fak
 
 def test_a_server_that_hangs_at_the_end_does_not_keep_the_process(server: FakeServer) -> None:
     server.open.clear()
-    with Reporter(1, server.write, patience=0.2) as reporter:
+    with StatusReporter(1, server.write, patience=0.2) as reporter:
         reporter.finished(ended())
     assert server.reports == []
     server.open.set()
 
 
-def test_of_two_endings_the_first_counts(server: FakeServer, reporter: Reporter) -> None:
+def test_of_two_endings_the_first_counts(server: FakeServer, reporter: StatusReporter) -> None:
     reporter.finished(ended(Reason.INTERRUPTED))
     reporter.finished(ended(Reason.UNKNOWN))
     server.wait_for(reports=1)
@@ -217,7 +220,7 @@ def test_of_two_endings_the_first_counts(server: FakeServer, reporter: Reporter)
     assert report.finished.conditions[0].reason == Reason.INTERRUPTED
 
 
-def test_a_loss_that_is_no_number_is_left_out(server: FakeServer, reporter: Reporter) -> None:
+def test_a_loss_that_is_no_number_is_left_out(server: FakeServer, reporter: StatusReporter) -> None:
     reporter.progress(Progress(step=1, total_steps=2, epoch=0.5, loss=float("nan")))
     server.wait_for(reports=1)
     assert server.reports[0].progress == Progress(step=1, total_steps=2, epoch=0.5)
@@ -227,8 +230,8 @@ def test_the_longest_report_is_within_the_bound() -> None:
     long = "file:///" + "ä" * 2040
     ending = Ending(
         "r" * 63,
-        started_at="2026-03-02T09:14:07Z",
-        finished_at="2026-03-02T09:15:07Z",
+        start_time="2026-03-02T09:14:07Z",
+        completion_time="2026-03-02T09:15:07Z",
         progress=progress(99),
         metrics={f"{number:064}": -1.2345678901234567e-300 for number in range(256)},
         artifact=Artifact(
@@ -236,8 +239,8 @@ def test_the_longest_report_is_within_the_bound() -> None:
         ),
     )
     written: list[str] = []
-    with Reporter(999, written.append) as reporter:
-        reporter.phase("\U0001f600" * 4096)
+    with StatusReporter(999, written.append) as reporter:
+        reporter.stage("\U0001f600" * 4096)
         reporter.claimed(1000)
         reporter.progress(progress(99))
         reporter.finished(ending.failed(Reason.REQUIREMENT_MISSED, "\U0001f600" * 5000))

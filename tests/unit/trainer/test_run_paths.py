@@ -5,8 +5,8 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Reason
 from kubetune_trainer.errors import RunError
 from support.run_records import job
 
@@ -25,13 +25,7 @@ def test_a_slash_at_the_end_of_the_output_is_not_doubled() -> None:
 
 def test_each_execution_has_its_claim_and_its_folder() -> None:
     assert run(execution=3).claim == "executions/3.json"
-    assert run(execution=3).folder(rejected=False) == "executions/3"
-
-
-def test_a_rejected_model_lies_apart_with_its_own_manifest() -> None:
-    assert run(execution=1).folder(rejected=True) == "rejected/executions/1"
-    assert run().manifest_path(rejected=True) == "rejected/manifest.json"
-    assert run().manifest_path(rejected=False) == "manifest.json"
+    assert run(execution=3).folder == "executions/3"
 
 
 @pytest.mark.parametrize("run_id", ["", "../else", "a/b", "UPPER", "-first", "x" * 64])

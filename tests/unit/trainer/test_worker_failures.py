@@ -9,7 +9,7 @@ from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from safetensors import SafetensorError
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.ray_runtime import explain, folder_for_sockets
 

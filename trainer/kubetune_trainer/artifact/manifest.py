@@ -10,7 +10,7 @@ from kubetune_trainer.records import RequirementResult, RunRecord, StoredFile
 SCHEMA_VERSION = 1
 
 
-def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str, rejected: bool) -> dict[str, Any]:
+def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str) -> dict[str, Any]:
     """The content of the manifest.
 
     `files` are all that was uploaded, `folder` that of the execution; both relative to the run's root. A value that is
@@ -22,7 +22,7 @@ def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str, rej
         "schemaVersion": SCHEMA_VERSION,
         "run": record.run_id,
         "execution": record.execution,
-        "rejected": rejected,
+        "rejected": record.rejected,
         "folder": folder,
         "files": [_file("path", file) for file in sorted(files, key=lambda file: file.name)],
         "metrics": {name: _finite(value) for name, value in record.final_metrics().items()},
@@ -56,8 +56,8 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         "precision": record.precision,
         "steps": len(record.steps),
         "versions": record.versions,
-        "startedAt": record.started_at,
-        "finishedAt": record.finished_at,
+        "startTime": record.start_time,
+        "completionTime": record.completion_time,
     }
 
 

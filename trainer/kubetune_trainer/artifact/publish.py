@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kubetune_api.run import Run
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.run import MANIFEST, Run
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
@@ -66,11 +66,11 @@ def upload_folder(folder: Path, store: Store, prefix: str) -> list[StoredFile]:
     return [store.upload(path, f"{prefix}/{path.relative_to(folder).as_posix()}") for path in files]
 
 
-def commit(run: Run, store: Store, content: Mapping[str, Any], *, rejected: bool) -> bytes | None:
+def commit(store: Store, content: Mapping[str, Any]) -> bytes | None:
     """Writes the manifest, which publishes all that it names; its bytes, or None if the run has another one already."""
     data = canonical_json(content)
     # The manifest goes last: readers take it as the commit.
-    return data if store.create(run.manifest_path(rejected=rejected), data) else None
+    return data if store.create(MANIFEST, data) else None
 
 
 def canonical_json(content: Mapping[str, Any]) -> bytes:

@@ -14,8 +14,9 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.metrics import rank
 from kubetune_api.outcome import Ending
-from kubetune_api.run import Run
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, Reason
+from kubetune_api.reasons import Reason
+from kubetune_api.run import MANIFEST, Run
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile
@@ -42,8 +43,8 @@ class _Requirement(_Part):
 
 
 class _Provenance(_Part):
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
 
 
 class _Manifest(_Part):
@@ -64,8 +65,8 @@ class Published:
     execution: int
     folder: str
     """Relative to the run's."""
-    started_at: str
-    finished_at: str
+    start_time: str
+    completion_time: str
     metrics: dict[str, float]
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
@@ -75,8 +76,8 @@ class Published:
         """The status of the job: a model that misses a requirement is kept, and the run has failed."""
         ending = Ending(
             run=self.run_id,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
+            start_time=self.start_time,
+            completion_time=self.completion_time,
             progress=progress,
             metrics=self.metrics,
             artifact=self.artifact,
@@ -89,34 +90,32 @@ class Published:
 
 def find_published(run: Run, store: Store) -> Published | None:
     """What an execution of the run has published, if its files are there; None if there is no manifest."""
-    for rejected in (False, True):
-        try:
-            data = store.get(run.manifest_path(rejected=rejected))
-        except MissingObjectError:
-            continue
-        published = read_published(run, store, data, rejected=rejected)
-        _check_files(store, published)
-        return published
-    return None
+    try:
+        data = store.get(MANIFEST)
+    except MissingObjectError:
+        return None
+    published = read_published(run, store, data)
+    _check_files(store, published)
+    return published
 
 
-def read_published(run: Run, store: Store, data: bytes, *, rejected: bool) -> Published:
+def read_published(run: Run, store: Store, data: bytes) -> Published:
     """What the bytes of a manifest say; RunError if they are no manifest of this run."""
-    uri = store.uri(run.manifest_path(rejected=rejected))
+    uri = store.uri(MANIFEST)
     try:
         content = _Manifest.model_validate_json(data)
     except ValidationError as error:
         at = ".".join(map(str, error.errors()[0]["loc"])) or "the whole of it"
         raise _unusable(uri, f"it is no manifest of kubetune's ({at} is not as it must be)") from None
-    if (content.run, content.rejected) != (run.run_id, rejected):
+    if content.run != run.run_id:
         raise _unusable(uri, "it is that of another run")
-    folder = run.model_copy(update={"execution": content.execution}).folder(rejected=rejected)
+    folder = run.model_copy(update={"execution": content.execution}).folder
     return Published(
         run_id=run.run_id,
         execution=content.execution,
         folder=folder,
-        started_at=content.provenance.started_at,
-        finished_at=content.provenance.finished_at,
+        start_time=content.provenance.start_time,
+        completion_time=content.provenance.completion_time,
         metrics={
             name: value for name in sorted(content.metrics, key=rank) if (value := content.metrics[name]) is not None
         },
@@ -128,7 +127,7 @@ def read_published(run: Run, store: Store, data: bytes, *, rejected: bool) -> Pu
             report_uri=store.uri(f"{folder}/report.html"),
             digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
             size_bytes=sum(file.size for file in content.files),
-            rejected=rejected,
+            rejected=content.rejected,
         ),
     )
 

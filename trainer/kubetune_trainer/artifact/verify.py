@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.tensors import Expectation, TensorCheck

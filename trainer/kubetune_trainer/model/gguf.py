@@ -17,7 +17,7 @@ import transformers
 from filelock import FileLock
 from transformers import PretrainedConfig
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError, invalid_model, is_out_of_memory, storage_is_full
 
 _REFUSED, _NO_SPACE, _NO_MEMORY = 3, 4, 5

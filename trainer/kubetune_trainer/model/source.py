@@ -6,7 +6,7 @@ from pathlib import Path
 from kubetune_api.job import Model
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.records import StoredFile
-from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
+from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.models import fetch_model
 
 
@@ -24,7 +24,7 @@ def pretrained_model(
     model: Model,
     cache: Path,
     expect: tuple[StoredFile, ...] | None = None,
-    credentials: Credentials = ENVIRONMENT,
+    credentials: StoreCredentials = ENVIRONMENT,
 ) -> PretrainedModel:
     """Fetches the model and, where it is a GGUF file, converts it. `expect` as in `fetch_model`."""
     fetched = fetch_model(model.uri, model.revision, cache, expect, credentials)

@@ -27,7 +27,7 @@ class CleaningBar:
 
 def elapsed(record: RunRecord) -> timedelta:
     """From the start of the run to its end."""
-    return text.moment(record.finished_at) - text.moment(record.started_at)
+    return text.moment(record.completion_time) - text.moment(record.start_time)
 
 
 def cleaning_bars(data: DataReport) -> list[CleaningBar]:

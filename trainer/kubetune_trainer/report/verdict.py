@@ -8,7 +8,7 @@ from kubetune_trainer.records import RequirementResult
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunVerdict:
     """How the run ended, in a word and a sentence."""
 
     succeeded: bool
@@ -16,15 +16,15 @@ class Verdict:
     sentences: tuple[str, ...]
 
 
-def verdict(requirements: tuple[RequirementResult, ...]) -> Verdict:
+def verdict(requirements: tuple[RequirementResult, ...]) -> RunVerdict:
     """Succeeded, unless a requirement was missed: then which."""
     missed = [requirement for requirement in requirements if not requirement.met]
     if missed:
-        return Verdict(False, "Requirement missed", tuple(_missed(requirement) for requirement in missed))
+        return RunVerdict(False, "Requirement missed", tuple(_missed(requirement) for requirement in missed))
     if not requirements:
-        return Verdict(True, "Succeeded", ("The manifest set no requirement.",))
+        return RunVerdict(True, "Succeeded", ("The manifest set no requirement.",))
     met = "The requirement was met." if len(requirements) == 1 else f"All {len(requirements)} requirements were met."
-    return Verdict(True, "Succeeded", (met,))
+    return RunVerdict(True, "Succeeded", (met,))
 
 
 def _missed(requirement: RequirementResult) -> str:

@@ -19,7 +19,7 @@ Fill = Callable[[Path], list[LocalFile]]
 """Brings files into the given folder and says what it brought."""
 
 
-def kept(into: Path, identity: object, fill: Fill) -> list[LocalFile]:
+def fetch_once(into: Path, identity: object, fill: Fill) -> list[LocalFile]:
     """The files that `identity` (URIs, sizes, versions or digests) names, in a folder of their own below `into`.
 
     The first who asks fills it, others wait. What a killed process left unfinished is begun anew in the same place, and

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.endpoints import LOOPBACK, endpoint_url, endpoint_variable
@@ -24,7 +24,7 @@ _PERMISSIONS = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a store may take before the run gives it up. One request takes at most about twice `response`."""
 
     connect: float = 4.0
@@ -55,20 +55,20 @@ class Patience:
         return replace(self, response=self.response + size / _SLOW_COMPLETION)
 
 
-def connect(place: Location, patience: Patience, secret: Secret | None = None) -> Any:
+def connect(place: Location, policy: RetryPolicy, secret: Secret | None = None) -> Any:
     """The client for the bucket of a place (for `file`: for the whole file system)."""
     if place.scheme == "file":
         return LocalStore()
     options: dict[str, Any] = {
-        "connect_timeout": timedelta(seconds=patience.connect),
-        "read_timeout": timedelta(seconds=patience.response),
+        "connect_timeout": timedelta(seconds=policy.connect),
+        "read_timeout": timedelta(seconds=policy.response),
         # The whole of a request has no limit of its own: a download of 100 GB is one request.
         "timeout": timedelta(days=1),
         "allow_http": _allows_http(place),
     }
     retry = {
-        "max_retries": patience.retries,
-        "retry_timeout": timedelta(seconds=patience.retry_window),
+        "max_retries": policy.retries,
+        "retry_timeout": timedelta(seconds=policy.retry_window),
         "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3), "base": 2},
     }
     kinds = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
-from kubetune_api.status import Reason
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
 
@@ -89,13 +89,13 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Credentials:
+class StoreCredentials:
     """All Secrets of a run."""
 
     secrets: tuple[MountedSecret, ...] = ()
 
     @classmethod
-    def of(cls, run: Run) -> "Credentials":
+    def of(cls, run: Run) -> "StoreCredentials":
         """Those that the run came with."""
         return cls(tuple(run.credentials))
 
@@ -109,5 +109,5 @@ class Credentials:
         return Secret(longest.prefix, Path(longest.folder))
 
 
-ENVIRONMENT = Credentials()
+ENVIRONMENT = StoreCredentials()
 """No Secret: the standard environment variables count everywhere."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import obstore.exceptions
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
@@ -52,7 +52,7 @@ _LOCAL = {
 
 
 @dataclass(frozen=True)
-class Attempt:
+class FailedRequest:
     """What was tried, for the sentence."""
 
     verb: str
@@ -62,15 +62,15 @@ class Attempt:
     """How long the store was given to answer."""
 
 
-def explain(error: Exception, attempt: Attempt) -> RunError:
+def explain(error: Exception, request: FailedRequest) -> RunError:
     """The error as a RunError. Whether an object is merely missing is for the caller to ask first."""
     words = str(error)
-    number = _errno(error, attempt)
+    number = _errno(error, request)
     if number in _LOCAL:
-        return _failed(attempt, _LOCAL[number])
-    if attempt.place.scheme == "file":
-        return _failed(attempt, "it is not there" if isinstance(error, FileNotFoundError) else _first_line(words))
-    return _explain_remote(error, words, attempt)
+        return _failed(request, _LOCAL[number])
+    if request.place.scheme == "file":
+        return _failed(request, "it is not there" if isinstance(error, FileNotFoundError) else _first_line(words))
+    return _explain_remote(error, words, request)
 
 
 def explain_local(error: OSError, path: str, verb: str) -> RunError:
@@ -84,34 +84,34 @@ def is_missing(error: Exception) -> bool:
     return isinstance(error, FileNotFoundError) and _code(str(error)) in (None, *_NO_OBJECT)
 
 
-def _explain_remote(error: Exception, words: str, attempt: Attempt) -> RunError:
-    place, host, code = attempt.place, server(attempt.place), _code(words)
+def _explain_remote(error: Exception, words: str, request: FailedRequest) -> RunError:
+    place, host, code = request.place, server(request.place), _code(words)
     if any(mark in words for mark in _NO_BUCKET):
-        return _misnamed(attempt, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
+        return _misnamed(request, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
-        return _refused(attempt, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
+        return _refused(request, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
-        return _refused(attempt, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+        return _refused(request, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
     if code == "InvalidBucketName":
-        return _misnamed(attempt, f"{host} takes no bucket of that name; correct the URI")
+        return _misnamed(request, f"{host} takes no bucket of that name; correct the URI")
     if is_missing(error):
-        return _failed(attempt, "it is not there; correct the URI")
-    return _failed(attempt, _hint(code, host) or _connection_error(words, attempt) or _first_line(words))
+        return _failed(request, "it is not there; correct the URI")
+    return _failed(request, _hint(code, host) or _connection_error(words, request) or _first_line(words))
 
 
 def _hint(code: str | None, host: str) -> str | None:
     return f"{host} says that {_HINTS[code]}" if code in _HINTS else None
 
 
-def _connection_error(words: str, attempt: Attempt) -> str | None:
-    host = server(attempt.place)
+def _connection_error(words: str, request: FailedRequest) -> str | None:
+    host = server(request.place)
     if "kind: Connect" in words:
-        return f"{host} cannot be reached; {_endpoint_remedy(attempt.place)}"
+        return f"{host} cannot be reached; {_endpoint_remedy(request.place)}"
     if "kind: Timeout" in words or "timed out" in words:
         return (
-            f"{host} did not answer within {attempt.seconds:g} seconds; check the server and the network, or raise"
+            f"{host} did not answer within {request.seconds:g} seconds; check the server and the network, or raise"
             " KUBETUNE_STORAGE_TIMEOUT_SECONDS"
         )
     if found := re.search(r"status: (\d{3})", words):
@@ -130,24 +130,24 @@ def _endpoint_remedy(place: Location) -> str:
     return f"check the network, or name a server of your own in {variable}, in a cluster in the profile's endpoints"
 
 
-def _failed(attempt: Attempt, why: str, reason: str = Reason.STORAGE_FAILED) -> RunError:
-    return RunError(reason, f"{attempt.place.uri} could not be {attempt.verb}: {why}.")
+def _failed(request: FailedRequest, why: str, reason: str = Reason.STORAGE_FAILED) -> RunError:
+    return RunError(reason, f"{request.place.uri} could not be {request.verb}: {why}.")
 
 
-def _misnamed(attempt: Attempt, why: str) -> RunError:
+def _misnamed(request: FailedRequest, why: str) -> RunError:
     """Not the store's error, and no better at another attempt."""
-    return _failed(attempt, why, Reason.INVALID_MANIFEST)
+    return _failed(request, why, Reason.INVALID_MANIFEST)
 
 
-def _refused(attempt: Attempt, why: str) -> RunError:
-    return _failed(attempt, why, Reason.CREDENTIALS_REFUSED)
+def _refused(request: FailedRequest, why: str) -> RunError:
+    return _failed(request, why, Reason.CREDENTIALS_REFUSED)
 
 
-def _errno(error: Exception, attempt: Attempt) -> int | None:
+def _errno(error: Exception, request: FailedRequest) -> int | None:
     """The number of an error of this machine's own disk."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error)) if attempt.place.scheme == "file" else None
+    found = re.search(r"\(os error (\d+)\)", str(error)) if request.place.scheme == "file" else None
     return int(found[1]) if found else None
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
-from kubetune_trainer.storage.cache import kept
+from kubetune_trainer.storage.cache import fetch_once
 from kubetune_trainer.storage.configs import CONFIG, check_config, read_json
-from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
+from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, open_source
 from kubetune_trainer.storage.weights import check_gguf, check_safetensors
@@ -59,7 +59,7 @@ def fetch_model(
     revision: str | None,
     into: Path,
     expect: tuple[StoredFile, ...] | None = None,
-    credentials: Credentials = ENVIRONMENT,
+    credentials: StoreCredentials = ENVIRONMENT,
 ) -> ModelFiles:
     """The model's files on this machine, checked: whole, safe, complete.
 
@@ -71,10 +71,10 @@ def fetch_model(
         seen, fill = tuple(file.stored for file in files), partial(_linked, files)
     else:
         seen, fill = expect, partial(_fetched_again, uri, revision, expect, credentials)
-    return _model(kept(into, ["seen", *sorted(map(astuple, seen))], fill))
+    return _model(fetch_once(into, ["seen", *sorted(map(astuple, seen))], fill))
 
 
-def _checked(uri: str, revision: str | None, into: Path, credentials: Credentials) -> list[LocalFile]:
+def _checked(uri: str, revision: str | None, into: Path, credentials: StoreCredentials) -> list[LocalFile]:
     """What lies at the source now."""
     source, path = open_source(uri, revision, credentials)
     files = fetch(source, _chosen(uri, source, path), into)
@@ -97,7 +97,7 @@ def _linked(files: Sequence[LocalFile], folder: Path) -> list[LocalFile]:
 
 
 def _fetched_again(
-    uri: str, revision: str | None, expect: tuple[StoredFile, ...], credentials: Credentials, folder: Path
+    uri: str, revision: str | None, expect: tuple[StoredFile, ...], credentials: StoreCredentials, folder: Path
 ) -> list[LocalFile]:
     source, path = open_source(uri, revision, credentials)
     files = source.fetch(_chosen(uri, source, path), folder)

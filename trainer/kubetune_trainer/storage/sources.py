@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
-from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
+from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, glob, open_source
 
@@ -13,7 +13,7 @@ _NAMES_SHOWN = 5
 
 
 def fetch_dataset(
-    uri: str, revision: str | None, into: Path, credentials: Credentials = ENVIRONMENT
+    uri: str, revision: str | None, into: Path, credentials: StoreCredentials = ENVIRONMENT
 ) -> list[LocalFile]:
     """The files that a dataset's URI names, on this machine, in the order of their paths.
 

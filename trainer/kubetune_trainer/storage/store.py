@@ -14,10 +14,10 @@ from typing import Any
 import obstore.exceptions
 
 from kubetune_trainer.records import StoredFile
-from kubetune_trainer.storage.clients import Patience, connect
+from kubetune_trainer.storage.clients import RetryPolicy, connect
 from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import pieces
-from kubetune_trainer.storage.errors import Attempt, explain, explain_local, is_missing
+from kubetune_trainer.storage.errors import FailedRequest, explain, explain_local, is_missing
 from kubetune_trainer.storage.locations import Location
 
 _PART = 5 * 2**20
@@ -52,17 +52,17 @@ def part_size(size: int) -> int:
 class Store:
     """A folder of object storage."""
 
-    def __init__(self, place: Location, patience: Patience, secret: Secret | None = None) -> None:
+    def __init__(self, place: Location, policy: RetryPolicy, secret: Secret | None = None) -> None:
         self._place = place
         self._secret = secret
-        self._patience = patience
+        self._policy = policy
         with self._errors("reached", place):
-            self._client = connect(place, patience, secret)
+            self._client = connect(place, policy, secret)
 
     @classmethod
-    def open(cls, uri: str, patience: Patience | None = None, secret: Secret | None = None) -> "Store":
+    def open(cls, uri: str, policy: RetryPolicy | None = None, secret: Secret | None = None) -> "Store":
         """The folder at `uri`, opened by the Secret or else by the environment; nothing is asked of the server yet."""
-        return cls(Location.parse(uri), patience or Patience.from_environment(), secret)
+        return cls(Location.parse(uri), policy or RetryPolicy.from_environment(), secret)
 
     def uri(self, path: str = "") -> str:
         """The full URI of an object."""
@@ -147,7 +147,7 @@ class Store:
             if small is not None:
                 self._client.put(place.key, small, use_multipart=False)
             else:
-                client = connect(self._place, self._patience.for_bytes(size), self._secret)
+                client = connect(self._place, self._policy.for_bytes(size), self._secret)
                 client.put(place.key, read(), chunk_size=part_size(size), max_concurrency=_PARTS_AT_ONCE)
         return StoredFile(path, sent, digest.hexdigest())
 
@@ -168,7 +168,7 @@ class Store:
             if verb == "read" and is_missing(error):
                 raise MissingObjectError(place.uri) from None
             # The cause is left out: its text holds access keys and signed URLs.
-            raise explain(error, Attempt(verb, place, self._patience.response)) from None
+            raise explain(error, FailedRequest(verb, place, self._policy.response)) from None
 
 
 def _version(meta: Any) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
-from kubetune_trainer.storage.cache import kept
-from kubetune_trainer.storage.credentials import ENVIRONMENT, Credentials
+from kubetune_trainer.storage.cache import fetch_once
+from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.digests import sha256_of
 from kubetune_trainer.storage.errors import explain_local
 from kubetune_trainer.storage.hub import HubRepository
@@ -89,7 +89,7 @@ def local_names(objects: Sequence[ObjectInfo]) -> list[str]:
     return [f"{number:05d}-{name}" for number, name in enumerate(names)]
 
 
-def open_source(uri: str, revision: str | None, credentials: Credentials = ENVIRONMENT) -> tuple[Source, str]:
+def open_source(uri: str, revision: str | None, credentials: StoreCredentials = ENVIRONMENT) -> tuple[Source, str]:
     """The bucket, file system or repository that a URI points into, and the path there."""
     if uri.startswith("hf://"):
         return HubRepository.parse(uri, revision, credentials.opening(uri))
@@ -100,7 +100,7 @@ def open_source(uri: str, revision: str | None, credentials: Credentials = ENVIR
 def fetch(source: Source, objects: Sequence[ObjectInfo], into: Path) -> list[LocalFile]:
     """The objects in a folder of their own below `into`, with sizes and digests; fetched once per machine."""
     identity = [(source.uri(info.path), info.size, info.version) for info in objects]
-    return kept(into, identity, lambda folder: source.fetch(objects, folder))
+    return fetch_once(into, identity, lambda folder: source.fetch(objects, folder))
 
 
 def glob(source: Source, pattern: str) -> list[ObjectInfo]:

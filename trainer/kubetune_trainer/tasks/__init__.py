@@ -1,17 +1,16 @@
 """The tasks, a file for each: all that the trainer does differently for one of them.
 
-A row of the API's `TASKS` says what a task is called and what it needs; the object of the same key here does it.
+A row of the API's `TASKS` says what a task is called and what it needs; the object of the same name here does it.
 """
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.tasks.base import Task
-from kubetune_trainer.tasks.causal import CausalLM
-from kubetune_trainer.tasks.classification import SequenceClassification
+from kubetune_trainer.tasks.causal import CausalLanguageModel
+from kubetune_trainer.tasks.classification import Classification
 
-TASK_OBJECTS: dict[str, Task] = {
-    "SequenceClassification": SequenceClassification(),
-    "CausalLM": CausalLM(),
-}
+_EVERY: tuple[Task, ...] = (Classification(), CausalLanguageModel())
+
+TASK_OBJECTS: dict[str, Task] = {task.name: task for task in _EVERY}
 """By the name that `task.type` has."""
 
 

@@ -75,6 +75,10 @@ class CardText:
 class Task(DataTask, ModelTask, Protocol):
     """One task. `space` is always what the task's own `space()` returned."""
 
+    @property
+    def name(self) -> str:
+        """The key of its row in the API's `TASKS`, and what `task.type` says."""
+
     def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
         """The losses of a batch. May call `forward` more than once, but as often on every rank."""
 

@@ -53,9 +53,10 @@ class TokenTargets:
         return targets
 
 
-class CausalLM:
+class CausalLanguageModel:
     """See the module, and `Task` for each method."""
 
+    name = "CausalLM"
     new_head = False
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:

@@ -88,9 +88,10 @@ class ClassificationDetails:
         return {"perClass": [asdict(one) for one in self.per_class], "confusion": entries}
 
 
-class SequenceClassification:
+class Classification:
     """See the module, and `Task` for each method."""
 
+    name = "SequenceClassification"
     new_head = True
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from kubetune_api.job import Training
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import EvaluationRecord, StepRecord

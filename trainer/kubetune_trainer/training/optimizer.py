@@ -10,7 +10,7 @@ from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from kubetune_api.job import Training
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 
 # What transformers.Trainer exempts from weight decay: biases and every kind of norm.

@@ -1,6 +1,6 @@
 """The pods of a Ray cluster, within Pod Security's `restricted`."""
 
-from kubetune_api.profile import Endpoint, NodeLabel, PodResources, Toleration
+from kubetune_api.profile import Endpoint, PodResources, Toleration
 from kubetune_api.quantity import amount
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.access import head_account, worker_account
@@ -46,7 +46,7 @@ def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> 
     container = _ray_container(resolved, "worker", resources)
     container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
     spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
-    spec |= _placement(profile.node_labels, profile.tolerations)
+    spec |= _placement(profile.node_selector, profile.tolerations)
     return _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
 
 
@@ -74,8 +74,8 @@ def _volumes(job: JobView, resolved: Resolved, attempt: int) -> list[Object]:
     profile = resolved.profile.spec
     return [
         {"name": "run", "configMap": {"name": names.ray_job(job.name, job.uid, attempt)}},
-        {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch_size}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory_size}},
         *({"name": mount.volume, "secret": {"secretName": mount.secret}} for mount in secret_mounts(resolved)),
     ]
 
@@ -142,10 +142,10 @@ def _times(quantity: str, times: int) -> str:
     return str(int(whole)) if whole == int(whole) else f"{int(whole * 1000)}m"
 
 
-def _placement(labels: list[NodeLabel], tolerations: list[Toleration]) -> Object:
+def _placement(node_selector: dict[str, str], tolerations: list[Toleration]) -> Object:
     placement: Object = {}
-    if labels:
-        placement["nodeSelector"] = {label.key: label.value for label in labels}
+    if node_selector:
+        placement["nodeSelector"] = dict(node_selector)
     if tolerations:
         placement["tolerations"] = [toleration.to_dict() for toleration in tolerations]
     return placement

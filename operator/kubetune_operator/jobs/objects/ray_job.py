@@ -25,16 +25,16 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
     """With a queue it is created suspended, so that no quota is passed by where Kueue's webhook is not there."""
     spec = resolved.job.spec
     labels = {names.ATTEMPT: str(attempt), names.PROFILE: resolved.profile.metadata.name}
-    if spec.queue:
-        labels[names.QUEUE] = spec.queue
-    if spec.priority_class:
-        labels[names.PRIORITY_CLASS] = spec.priority_class
+    if spec.queue_name:
+        labels[names.QUEUE] = spec.queue_name
+    if spec.priority_class_name:
+        labels[names.PRIORITY_CLASS] = spec.priority_class_name
     thing = owned(RAY_JOB, job, names.ray_job(job.name, job.uid, attempt), labels)
     thing["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
     thing["spec"] = {
         "submissionMode": "K8sJobMode",
         "entrypoint": f"python -m kubetune_trainer {RUN_FOLDER}/{RUN_KEY}",
-        "suspend": bool(spec.queue),
+        "suspend": bool(spec.queue_name),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": KEPT_SECONDS,
         "backoffLimit": 0,
@@ -46,7 +46,9 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
 
 
 def _cluster(job: JobView, resolved: Resolved, attempt: int) -> Object:
-    start = {"object-store-memory": str(int(float(amount(resolved.profile.spec.shared_memory)) * _OBJECT_STORE_SHARE))}
+    start = {
+        "object-store-memory": str(int(float(amount(resolved.profile.spec.shared_memory_size)) * _OBJECT_STORE_SHARE))
+    }
     groups = pod_groups(resolved.workers, resolved.profile.spec.workers_per_pod)
     return {
         "rayVersion": RAY_VERSION,

@@ -21,7 +21,7 @@ class DiedError(Exception):
     """The operator's process is no more."""
 
 
-class Play:
+class SimulatedCluster:
     """One job's life. What is said of time is in seconds after `START`."""
 
     def __init__(self, dies_after: int | None = None, **spec: Any) -> None:
@@ -63,7 +63,7 @@ class Play:
             self._start_anew()
         self.dies_after = None
 
-    def settle(self) -> "Play":
+    def settle(self) -> "SimulatedCluster":
         """The operator looks until there is nothing more to do for it."""
         for _ in range(20):
             try:
@@ -80,7 +80,7 @@ class Play:
         self._carry_out(plan)
         return self.writes > before
 
-    def after(self, *acts: "Act") -> "Play":
+    def after(self, *acts: "Act") -> "SimulatedCluster":
         """The acts one after another, the operator settling after each."""
         self.settle()
         for act in acts:
@@ -166,43 +166,43 @@ class Play:
         self._cache.gone(self.things.pop(key))
 
 
-Act = Callable[[Play], None]
+Act = Callable[[SimulatedCluster], None]
 
 
-def pods_run(play: Play) -> None:
+def pods_run(cluster: SimulatedCluster) -> None:
     """KubeRay makes the pods, the nodes start them, and Ray takes the run."""
-    for ray_job in play.of("RayJob"):
+    for ray_job in cluster.of("RayJob"):
         if ray_job["spec"]["suspend"] or ray_job.get("status", {}).get("jobDeploymentStatus"):
             continue
         number = int(ray_job["metadata"]["labels"][names.ATTEMPT])
-        play.put(ray_cluster(number))
+        cluster.put(ray_cluster(number))
         for role in ("head", "worker", "submitter"):
-            play.put(pod(role, number, ready=True, phase="Running", created=play.now))
-        play.change("RayJob", ray_job["metadata"]["name"], jobDeploymentStatus="Running", jobStatus="RUNNING")
+            cluster.put(pod(role, number, ready=True, phase="Running", created=cluster.now))
+        cluster.change("RayJob", ray_job["metadata"]["name"], jobDeploymentStatus="Running", jobStatus="RUNNING")
 
 
-def queue_admits(play: Play) -> None:
+def queue_admits(cluster: SimulatedCluster) -> None:
     """Kueue lets the RayJob go."""
-    _suspend(play, False)
+    _suspend(cluster, False)
 
 
-def queue_takes_back(play: Play) -> None:
+def queue_takes_back(cluster: SimulatedCluster) -> None:
     """Kueue needs the quota for somebody else: KubeRay ends the pods."""
-    _suspend(play, True)
-    for ray_job in play.of("RayJob"):
-        play.change("RayJob", ray_job["metadata"]["name"], jobDeploymentStatus="", jobStatus="")
-    play.remove("Pod", "RayCluster")
+    _suspend(cluster, True)
+    for ray_job in cluster.of("RayJob"):
+        cluster.change("RayJob", ray_job["metadata"]["name"], jobDeploymentStatus="", jobStatus="")
+    cluster.remove("Pod", "RayCluster")
 
 
 def trainer_says(**said: Any) -> Act:
     """The head of the running attempt reports."""
 
-    def act(play: Play) -> None:
-        for ray_job in play.of("RayJob"):
+    def act(cluster: SimulatedCluster) -> None:
+        for ray_job in cluster.of("RayJob"):
             told = report(int(ray_job["metadata"]["labels"][names.ATTEMPT]), **said)
-            there = play.things.get(("ConfigMap", told["metadata"]["name"]))
+            there = cluster.things.get(("ConfigMap", told["metadata"]["name"]))
             if there and ray_job.get("status", {}).get("jobDeploymentStatus") == "Running":
-                play.put({**there, "data": {KEY: told["data"][KEY]}})
+                cluster.put({**there, "data": {KEY: told["data"][KEY]}})
 
     return act
 
@@ -210,41 +210,41 @@ def trainer_says(**said: Any) -> Act:
 def ray_job_ends(deployment: str = "Complete", job: str = "SUCCEEDED") -> Act:
     """KubeRay sees the end of the run."""
 
-    def act(play: Play) -> None:
-        for ray_job in play.of("RayJob"):
+    def act(cluster: SimulatedCluster) -> None:
+        for ray_job in cluster.of("RayJob"):
             if ray_job.get("status", {}).get("jobDeploymentStatus") == "Running":
-                end = {"jobDeploymentStatus": deployment, "jobStatus": job, "endTime": at(play.now)}
-                play.change("RayJob", ray_job["metadata"]["name"], **end)
+                end = {"jobDeploymentStatus": deployment, "jobStatus": job, "endTime": at(cluster.now)}
+                cluster.change("RayJob", ray_job["metadata"]["name"], **end)
 
     return act
 
 
-def node_is_lost(play: Play) -> None:
+def node_is_lost(cluster: SimulatedCluster) -> None:
     """The node of every worker goes away."""
     lost = condition("DisruptionTarget", reason="DeletionByTaintManager", message="the node is not ready")
-    for found in play.of("Pod"):
+    for found in cluster.of("Pod"):
         if found["metadata"]["labels"][names.ROLE] == "worker":
-            play.change("Pod", found["metadata"]["name"], conditions=[lost])
+            cluster.change("Pod", found["metadata"]["name"], conditions=[lost])
 
 
-def pods_end(play: Play) -> None:
+def pods_end(cluster: SimulatedCluster) -> None:
     """The pods and clusters of RayJobs that are over or gone are gone, too."""
-    if all(found.get("status", {}).get("jobDeploymentStatus") != "Running" for found in play.of("RayJob")):
-        play.remove("Pod", "RayCluster")
+    if all(found.get("status", {}).get("jobDeploymentStatus") != "Running" for found in cluster.of("RayJob")):
+        cluster.remove("Pod", "RayCluster")
 
 
-def somebody_deletes_the_ray_job(play: Play) -> None:
+def somebody_deletes_the_ray_job(cluster: SimulatedCluster) -> None:
     """A user with `kubectl`, say."""
-    play.remove("RayJob")
+    cluster.remove("RayJob")
 
 
 def spec(**changes: Any) -> Act:
     """The user changes fields of the job's spec."""
 
-    def act(play: Play) -> None:
-        thing = play.things["FineTuneJob", JOB]
+    def act(cluster: SimulatedCluster) -> None:
+        thing = cluster.things["FineTuneJob", JOB]
         metadata = {**thing["metadata"], "generation": thing["metadata"]["generation"] + 1}
-        play.put({**thing, "metadata": metadata, "spec": {**thing["spec"], **changes}})
+        cluster.put({**thing, "metadata": metadata, "spec": {**thing["spec"], **changes}})
 
     return act
 
@@ -252,12 +252,12 @@ def spec(**changes: Any) -> Act:
 def seconds(number: float) -> Act:
     """Time passes."""
 
-    def act(play: Play) -> None:
-        play.now += number
+    def act(cluster: SimulatedCluster) -> None:
+        cluster.now += number
 
     return act
 
 
-def _suspend(play: Play, value: bool) -> None:
-    for ray_job in play.of("RayJob"):
-        play.put({**ray_job, "spec": {**ray_job["spec"], "suspend": value}})
+def _suspend(cluster: SimulatedCluster, value: bool) -> None:
+    for ray_job in cluster.of("RayJob"):
+        cluster.put({**ray_job, "spec": {**ray_job["spec"], "suspend": value}})

@@ -43,23 +43,23 @@ def running(step: int = 3) -> Job:
 
 def succeeded(**more: Any) -> Job:
     """A job that published its model in its first attempt."""
-    ended = attempt(1, finishedAt=ENDED, reason="ModelPublished", message="The model was published.")
+    ended = attempt(1, completionTime=ENDED, reason="ModelPublished", message="The model was published.")
     return job(phase="Succeeded", reason="ModelPublished", message="Published.", attempts=[ended], **more)
 
 
 def failed(**more: Any) -> Job:
     """A job whose second attempt was its last."""
     attempts = [
-        attempt(1, finishedAt=ENDED, reason="NodeLost", message="The node was lost.", free=True),
+        attempt(1, completionTime=ENDED, reason="NodeLost", message="The node was lost.", exempt=True),
         attempt(
-            2, finishedAt=ENDED, reason="OutOfMemory", message="A worker ran out of memory.", evidence=["exit 137"]
+            2, completionTime=ENDED, reason="OutOfMemory", message="A worker ran out of memory.", evidence=["exit 137"]
         ),
     ]
     return job(phase="Failed", reason="OutOfMemory", message="A worker ran out of memory.", attempts=attempts, **more)
 
 
 def attempt(number: int, **more: Any) -> dict[str, Any]:
-    return {"number": number, "rayJob": f"reviews-uid1-{number}", "startedAt": STARTED, **more}
+    return {"number": number, "rayJob": f"reviews-uid1-{number}", "startTime": STARTED, **more}
 
 
 def artifact(**more: Any) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.status import Reason
+from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.clients import Patience
+from kubetune_trainer.storage.clients import RetryPolicy
 from kubetune_trainer.storage.store import Store
 from servers.processes import free_port
 from servers.scripted import ScriptedServer
 from support.stores import put
 
-QUICK = Patience(connect=1, response=0.3, retries=1, retry_window=0.2)
+QUICK = RetryPolicy(connect=1, response=0.3, retries=1, retry_window=0.2)
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
 
 
@@ -215,8 +215,8 @@ def test_an_unencrypted_endpoint_elsewhere_can_be_allowed(monkeypatch: pytest.Mo
 
 def test_the_timeout_can_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBETUNE_STORAGE_TIMEOUT_SECONDS", "60")
-    assert Patience.from_environment() == Patience(response=60, retry_window=72)
+    assert RetryPolicy.from_environment() == RetryPolicy(response=60, retry_window=72)
 
 
 def test_a_large_upload_gets_more_patience() -> None:
-    assert Patience(response=8).for_bytes(50 * 10**9).response == 258
+    assert RetryPolicy(response=8).for_bytes(50 * 10**9).response == 258

@@ -93,7 +93,7 @@ def _handler(containers: dict[str, Container]) -> type[BaseHTTPRequestHandler]:
 
 
 @dataclass
-class Desk:
+class Team:
     """A namespace of its own with jobs, and the command as a person calls it there."""
 
     server: ApiServer

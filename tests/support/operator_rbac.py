@@ -14,7 +14,7 @@ from kubetune_operator.settings import Settings
 from servers.kube import ApiServer
 from servers.kube_client import WAIT_SECONDS, KubeClient
 from support.chart import NAMESPACE, RELEASE, Object, Rule, rendered
-from support.operator_process import RAY, PlayedJob
+from support.operator_process import RAY, SimulatedJob
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -154,14 +154,14 @@ def working(connection: Connection) -> Iterator[None]:
             assert not thread.is_alive(), "the operator does not end"
 
 
-class ShortLife:
+class ShortScenario:
     """A job for which the operator does within a second all that it ever does for one; KubeRay has no part in it.
 
     Its RayJob is there already, as if the answer to the leader before had been lost. No watch tells of it, for it lacks
     the label that they select, and KubeRay leaves it to the manager that it names.
     """
 
-    def __init__(self, job: PlayedJob) -> None:
+    def __init__(self, job: SimulatedJob) -> None:
         self._job, self._reported = job.apply(suspend=True, ttlSecondsAfterFinished=0), False
         uid = job.stored["metadata"]["uid"]
         labels = {names.JOB: job.name, names.JOB_UID: uid, names.ATTEMPT: "1"}

@@ -8,7 +8,7 @@ import pytest
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import READS, Answer, Fault, LoseReply, LoseRequest, Proxy
-from support.fault_injection import Writes, begin, created, disturb_every_third, end_of, live, namespaces
+from support.fault_injection import Writes, begin, created, disturb_every_third, end_of, namespaces, run_scenarios
 from support.operator_process import Operator, settled
 
 FAULTS: dict[str, Fault] = {
@@ -30,17 +30,17 @@ def undisturbed_again(proxy: Proxy) -> Iterator[None]:
 def test_each_write_may_fail_in_every_way_and_the_job_comes_to_the_same_end(
     plane: ControlPlane, node: Kubelet, proxy: Proxy, behind_proxy: Operator
 ) -> None:
-    """Each write is disturbed in one of three lives that run side by side for each fault."""
+    """Each write is disturbed in one of three scenarios that run side by side for each fault."""
     before, writes, word = created(plane, "rayjobs"), Writes(proxy), secrets.token_hex(3)
     names = {f"{word}-{name}-{first}": (fault, first) for name, fault in FAULTS.items() for first in (1, 2, 3)}
     made = namespaces(plane, [f"{word}-model", *names])
     for name, (fault, first) in names.items():
         disturb_every_third(proxy, fault, name, first)
-    model, *lives = [begin(plane, node, name, failures=1) for name in made]
-    live([model, *lives])
-    assert {life.job.namespace: end_of(life) for life in lives} == dict.fromkeys(names, end_of(model))
-    assert created(plane, "rayjobs") - before == 2 * (len(lives) + 1)
-    assert settled(3, lambda: writes.of(lives)) == 0
+    model, *scenarios = [begin(plane, node, name, failures=1) for name in made]
+    run_scenarios([model, *scenarios])
+    assert {scenario.job.namespace: end_of(scenario) for scenario in scenarios} == dict.fromkeys(names, end_of(model))
+    assert created(plane, "rayjobs") - before == 2 * (len(scenarios) + 1)
+    assert settled(3, lambda: writes.of(scenarios)) == 0
     assert behind_proxy.metric("kubetune_reconcile_errors_total") > 0
 
 
@@ -50,8 +50,8 @@ def test_an_operator_that_starts_while_the_server_has_trouble_gets_there(
     plane: ControlPlane, node: Kubelet, tenant: str, proxy: Proxy, behind_proxy: Operator, fault: str
 ) -> None:
     behind_proxy.kill()
-    life = begin(plane, node, tenant)
+    scenario = begin(plane, node, tenant)
     proxy.disturb(FAULTS[fault], methods=READS, times=30)
     behind_proxy.start()
-    live([life])
-    assert len(life.status["attempts"]) == 1
+    run_scenarios([scenario])
+    assert len(scenario.status["attempts"]) == 1

@@ -1,0 +1,213 @@
+"""What people type who know other trainers, and what it is here: one row for each name.
+
+The names are those of transformers, TRL, peft, axolotl and LLaMA-Factory. A test holds every row against the schema: a
+field that a row names must exist, and a field that a row calls "not supported yet" must not.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kubetune_api.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Means:
+    """The name is that of another field."""
+
+    path: str
+    """The field, below `spec`."""
+    note: str = ""
+    """What else its user has to know: a clause."""
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """What is meant is planned, and is not there."""
+
+    path: str
+    """The field that it will be, below `spec`; for a value the value."""
+    what: str
+    """What is not supported yet."""
+
+
+@dataclass(frozen=True)
+class Never:
+    """What is meant is left out on purpose."""
+
+    because: str
+    """The reason, after "because"."""
+
+
+Alias = Means | NotYet | Never
+ValueAlias = Means | NotYet
+
+_STEPS = "globalBatchSize = per-device batch size × accumulation steps × workers"
+_LORA = "LoRA"
+_QUANTIZATION = "training on quantized weights"
+_CHECKPOINTS = "saving checkpoints during a run"
+_BEST = "keeping the best checkpoint"
+
+_ROWS: dict[str, Alias] = {
+    # batches, length of the run
+    "gradient_accumulation_steps": Means("training.globalBatchSize", _STEPS),
+    "grad_accum": Means("training.globalBatchSize", _STEPS),
+    "per_device_train_batch_size per_device_batch_size per_gpu_train_batch_size": Means("training.microBatchSize"),
+    "batch_size train_batch_size": Means("training.globalBatchSize"),
+    "num_train_epochs num_epochs n_epochs": Means("training.epochs"),
+    "per_device_eval_batch_size eval_batch_size": Means("training.microBatchSize", "evaluation uses the same"),
+    # optimizer, schedule
+    "lr": Means("training.learningRate"),
+    "lr_scheduler lr_scheduler_type scheduler": Means("training.schedule.type"),
+    "warmup": Means("training.schedule.warmupRatio"),
+    "optim": NotYet("training.optimizer.type", "a choice of the optimizer"),
+    "beta1": Means("training.adamBeta1"),
+    "beta2": Means("training.adamBeta2"),
+    "epsilon eps": Means("training.adamEpsilon"),
+    "max_grad_norm gradient_clipping": Means("training.maxGradientNorm"),
+    "label_smoothing label_smoothing_factor": NotYet("training.labelSmoothing", "label smoothing"),
+    # model and task
+    "base_model model_name model_name_or_path pretrained_model_name_or_path": Means("model.uri"),
+    "max_seq_length max_seq_len sequence_len cutoff_len model_max_length block_size": Means("task.maxLength"),
+    "task_type training_type": Means("task.type"),
+    "num_labels id2label label2id": Means("task.labels", "list the labels themselves"),
+    "beta dpo_beta pref_beta": NotYet("task.preference", "training on preferences (DPO)"),
+    "rl rlhf": NotYet("task.preference", "training on preferences (DPO)"),
+    "train_on_inputs train_on_prompt completion_only_loss": NotYet(
+        "task.causalLM", "a choice of the tokens that the loss counts"
+    ),
+    # method
+    "lora_r lora_rank": NotYet("method.lora.rank", _LORA),
+    "lora_alpha": NotYet("method.lora.alpha", _LORA),
+    "lora_dropout": NotYet("method.lora.dropout", _LORA),
+    "lora_target lora_target_modules lora_target_linear target_modules": NotYet("method.lora.targets", _LORA),
+    "lora lora_config peft_config use_peft": NotYet("method.lora", _LORA),
+    "adapter finetuning_type": Means("method.type"),
+    "load_in_4bit load_in_8bit quantization quantization_bit bnb_4bit_quant_type": NotYet(
+        "method.quantization", _QUANTIZATION
+    ),
+    # computing
+    "bf16 fp16 tf32 torch_dtype dtype mixed_precision": Means("training.precision"),
+    "gradient_checkpointing use_gradient_checkpointing activation_checkpointing": NotYet(
+        "training.activationCheckpointing", "activation checkpointing"
+    ),
+    "packing sample_packing": NotYet("training.packing", "packing several examples into one sequence"),
+    "deepspeed zero_stage": Means("zero.stage"),
+    "fsdp fsdp_config": Means("zero.stage", "stage 3 shards weights, gradients and optimizer as FSDP does"),
+    "offload_optimizer offload_param cpu_offload": NotYet("zero.offload", "offloading to the CPU"),
+    "num_gpus n_gpus gpus num_processes nproc_per_node world_size": Means("resources.workers"),
+    # data
+    "datasets dataset_name dataset_path train_file data_files data_path": Means("dataset.uri"),
+    "eval_dataset validation_file": Means("dataset.validation.uri"),
+    "test_dataset test_file": Means("dataset.test.uri"),
+    "val_set_size val_size eval_split_ratio": Means("dataset.validationFraction"),
+    "test_size test_split_ratio": Means("dataset.testFraction"),
+    "dataset_text_field text_column": Means("dataset.columns.text"),
+    "label_column": Means("dataset.columns.label"),
+    "prompt_column": Means("dataset.columns.prompt"),
+    "response_column completion_column": Means("dataset.columns.completion"),
+    # evaluation, saving, result
+    "save_steps save_strategy save_total_limit saves_per_epoch resume_from_checkpoint": NotYet(
+        "training.checkpoints", _CHECKPOINTS
+    ),
+    "eval_steps evals_per_epoch": NotYet("evaluation.everySteps", "evaluation between the ends of epochs"),
+    "eval_strategy evaluation_strategy": NotYet("evaluation.everySteps", "a choice of when to evaluate"),
+    "load_best_model_at_end": NotYet("training.keep", _BEST),
+    "metric_for_best_model greater_is_better": NotYet("evaluation.primaryMetric", _BEST),
+    "early_stopping_patience early_stopping": NotYet("training.earlyStopping", "early stopping"),
+    "output_dir": Means("output.uri"),
+    "hf_token hub_token aws_access_key_id": Means("credentials[0].secretName", "a token is kept in a Secret"),
+    # what will not come
+    "trust_remote_code": Never("kubetune never runs code that comes with a model"),
+    "report_to wandb_project wandb use_wandb": Never(
+        "a run publishes report.html and metrics.jsonl beside the model, and Prometheus reads its metrics in a cluster"
+    ),
+    "attn_implementation flash_attention": Never("the attention that transformers chooses for the model is used"),
+    "logging_steps": Never("every step is recorded"),
+    "push_to_hub hub_model_id push_to_hub_token": Never("models are published to object storage only"),
+    "template chat_template": Never("the tokenizer's own chat template is used"),
+    "tokenizer_name tokenizer_type tokenizer_name_or_path": Never("the model's own tokenizer is used"),
+    "dataloader_num_workers preprocessing_num_workers dataset_num_proc": Never("the data is prepared once, in memory"),
+    "group_by_length": Never("the order of the examples depends on the seed only"),
+}
+_TASK = "task.type"
+_VALUES: dict[str, dict[str, ValueAlias]] = {
+    _TASK: {
+        "dpo kto orpo rm preference reward": NotYet("Preference", "training on preferences"),
+        "token_cls token_classification ner": NotYet("TokenClassification", "token classification"),
+        "seq_2_seq_lm seq2seq": NotYet("Seq2Seq", "training encoder-decoder models"),
+        "regression sequence_regression": NotYet("SequenceRegression", "regression"),
+    },
+    "method.type": {
+        "fft full_finetuning none": Means("Full"),
+        "lora qlora dora": NotYet("LoRA", _LORA),
+        "freeze": Means("Full", "set method.freeze beside it"),
+    },
+    "training.schedule.type": {
+        "constant_with_warmup": Means("Constant", "set warmupSteps or warmupRatio beside it"),
+        "cosine_with_restarts cosine_with_min_lr": Means("Cosine"),
+    },
+    "training.precision": {
+        "bfloat16 fp16 float16 half": Means("BF16", "FP16 is not supported"),
+        "float32 float": Means("FP32"),
+    },
+}
+
+
+def field_alias(name: str) -> Alias | None:
+    """What an unknown name of a field means, in whichever spelling: `loraR`, `lora_r`, `lora-r`."""
+    return _FIELDS.get(_plain(name))
+
+
+def value_alias(path: str, value: str) -> ValueAlias | None:
+    """What a word means that the field at `path` (below `spec`) does not know."""
+    wanted = _plain(value)
+    return next(
+        (alias for at, names, alias in value_rows() if at == path and wanted in map(_plain, names.split())), None
+    )
+
+
+def rows() -> Iterator[tuple[str, Alias]]:
+    """Every row of the fields: the names as others write them, and what they mean."""
+    yield from _ROWS.items()
+
+
+def value_rows() -> Iterator[tuple[str, str, ValueAlias]]:
+    """Every row of the values: the path of the field, the names, and what they mean."""
+    yield from ((_TASK, " ".join(row.also), Means(name)) for name, row in TASKS.items())
+    yield from ((path, names, alias) for path, words in _VALUES.items() for names, alias in words.items())
+
+
+def fitting(value: str, pattern: str, *, dataset: bool) -> str | None:
+    """The value as it was probably meant, where a common slip keeps it from matching the pattern of its field.
+
+    `dataset` says whether the field is one of the data's.
+    """
+    return next((better for better in _rewritten(value, dataset=dataset) if re.search(pattern, better)), None)
+
+
+def _rewritten(value: str, *, dataset: bool) -> Iterator[str]:
+    if value.startswith(("/", "./", "../")):
+        yield f"file://{value}"
+    elif _FILE_NAME.fullmatch(value):
+        yield f"file://./{value}"
+    elif _HUB_NAME.fullmatch(value):
+        yield f"hf://datasets/{value}/*.parquet" if dataset else f"hf://{value}"
+    if size := _SIZE.fullmatch(value):
+        yield f"{size[1]}{size[2].upper()}i"
+    if value.startswith("eval_"):
+        yield f"validation/{value.removeprefix('eval_')}"
+    if value.endswith("/f1"):
+        yield f"{value}_macro"
+
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILE_NAME = re.compile(r"[\w/-]+[.](csv|jsonl?|parquet|txt|tsv|gguf|safetensors)([.]gz)?")
+_SIZE = re.compile(r"([0-9]+(?:[.][0-9]+)?) ?([KMGTkmgt])i?[Bb]")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[_.\- ]", "", name).lower()
+
+
+_FIELDS = {_plain(name): alias for names, alias in _ROWS.items() for name in names.split()}

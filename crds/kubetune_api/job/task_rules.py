@@ -1,0 +1,80 @@
+"""The rules over several parts of a job that follow from the rows of `TASKS`: what each task reads, and is judged by.
+
+Each task has rules of its own, which hold for every other: an expression of the API server stays short, and so cheap.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from kubetune_api.base import Rule
+from kubetune_api.job.dataset import Columns
+from kubetune_api.tables import listed
+from kubetune_api.tasks import TASKS
+
+_COLUMNS = "dataset.columns"
+
+
+def column_rules() -> Iterator[Rule]:
+    """A task has every column that it needs, and none that it does not read."""
+    for name, task in TASKS.items():
+        reads = (*task.columns, *task.optional_columns)
+        others = [column for column in Columns.model_fields if column not in reads]
+        yield Rule(
+            cel=_unless(name, _has(task.columns)),
+            message=f"{name} needs the {_named(task.columns)}; name {_all(task.columns)}",
+            holds=_holds_for(name, partial(_has_all, columns=task.columns)),
+            field=_COLUMNS,
+        )
+        yield Rule(
+            cel=_unless(name, _has(others, "!")),
+            message=f"{name} reads the {_named(reads)} only; remove the others, or change task.type",
+            holds=_holds_for(name, partial(_has_none, columns=others)),
+            field=_COLUMNS,
+        )
+
+
+def metric_rules() -> Iterator[Rule]:
+    """What a job requires exists for its task."""
+    for name, task in TASKS.items():
+        yield Rule(
+            cel=_unless(name, f"self.evaluation.require.all(r, r.metric.matches('/({'|'.join(task.metrics)})$'))"),
+            message=f"a required metric does not exist for {name}, which has {listed(task.metrics)}; require one of"
+            " these",
+            holds=_holds_for(name, partial(_requires_only, metrics=task.metrics)),
+            field="evaluation.require",
+        )
+
+
+def _unless(task: str, condition: str) -> str:
+    return f"self.task.type != '{task}' || ({condition})"
+
+
+def _holds_for(task: str, condition: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda spec: spec.task.type != task or condition(spec)
+
+
+def _has(columns: Sequence[str], negation: str = "") -> str:
+    return " && ".join(f"{negation}has(self.dataset.columns.{to_camel(column)})" for column in columns)
+
+
+def _has_all(spec: Any, columns: Sequence[str]) -> bool:
+    return all(getattr(spec.dataset.columns, column) is not None for column in columns)
+
+
+def _has_none(spec: Any, columns: Sequence[str]) -> bool:
+    return all(getattr(spec.dataset.columns, column) is None for column in columns)
+
+
+def _requires_only(spec: Any, metrics: Sequence[str]) -> bool:
+    return all(required.metric.partition("/")[2] in metrics for required in spec.evaluation.require)
+
+
+def _named(columns: Sequence[str]) -> str:
+    return f"column{'s' * (len(columns) > 1)} {listed(map(to_camel, columns), code=True)}"
+
+
+def _all(columns: Sequence[str]) -> str:
+    return {1: "it", 2: "both"}.get(len(columns), "all")

@@ -1,0 +1,114 @@
+"""A row that is added to a table counts at once: in what manifests may say, in the CRD and in the page on the API."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kubetune_api import reference
+from kubetune_api.base import RULES_KEY
+from kubetune_api.crd import KINDS, definition
+from kubetune_api.manifest import read_manifest
+from kubetune_api.metrics import LOSS, METRICS, MetricRow
+from kubetune_api.schema import Schema, structural_schema
+from kubetune_api.tasks import TASKS, TaskRow
+from support.job_cases import CAUSAL, edited
+
+GRADING = TaskRow(
+    does="puts a number on a text",
+    noun="a judge of texts",
+    columns=("text",),
+    optional_columns=("text_pair",),
+    metrics=(LOSS, "spread"),
+    headline=("spread", LOSS),
+    model="Any",
+    max_length=256,
+    pipeline=("text-classification", "Text Classification"),
+)
+GRADED = {"spec.task.type": "Grading", "spec.dataset.columns": {"text": "body"}}
+
+
+@pytest.fixture(autouse=True)
+def _grading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(TASKS, "Grading", GRADING)
+    monkeypatch.setitem(METRICS, "spread", MetricRow("spread", "Min", bounded=False))
+    structural_schema.cache_clear()
+    yield
+    structural_schema.cache_clear()
+
+
+def judged(edits: dict[str, Any]) -> list[str]:
+    return [f"{error.path}: {error.message}" for error in read_manifest(json.dumps(edited(edits)), "job.json").errors]
+
+
+def spec_schema() -> Schema:
+    schema: Schema = definition(KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return schema
+
+
+def test_a_job_may_name_a_new_task_and_require_its_metric() -> None:
+    assert judged({**GRADED, "spec.evaluation.require": [{"metric": "test/spread", "max": 1}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("edits", "error"),
+    [
+        pytest.param(
+            {"spec.task.type": "Gradings"},
+            'spec.task.type: "Gradings" is not known; did you mean `Grading`?',
+            id="a misspelt name",
+        ),
+        pytest.param(
+            {**GRADED, "spec.dataset.columns": {"textPair": "body"}},
+            "spec.dataset.columns: Grading needs the column `text`; name it",
+            id="a column that it needs",
+        ),
+        pytest.param(
+            {**GRADED, "spec.dataset.columns": {"text": "body", "label": "verdict"}},
+            "spec.dataset.columns: Grading reads the columns `text` and `textPair` only; remove the others, or change"
+            " task.type",
+            id="a column of another task",
+        ),
+        pytest.param(
+            {**GRADED, "spec.task.labels": ["a", "b"]},
+            "spec.task.labels: labels belong to SequenceClassification; remove them, or change task.type",
+            id="labels that it has not",
+        ),
+        pytest.param(
+            {**GRADED, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 1}]},
+            "spec.evaluation.require: a required metric does not exist for Grading, which has loss and spread; require"
+            " one of these",
+            id="a metric of another task",
+        ),
+        pytest.param(
+            {**CAUSAL, "spec.evaluation.require": [{"metric": "test/spread", "min": 1}]},
+            "spec.evaluation.require: a required metric does not exist for CausalLM, which has loss and perplexity;"
+            " require one of these",
+            id="its metric of another task",
+        ),
+    ],
+)
+def test_a_job_of_a_new_task_is_judged_by_its_row(edits: dict[str, Any], error: str) -> None:
+    assert judged(edits) == [error]
+
+
+def test_the_definition_for_the_api_server_follows_the_rows() -> None:
+    spec = spec_schema()
+    assert "Grading" in spec["properties"]["task"]["properties"]["type"]["enum"]
+    required = spec["properties"]["evaluation"]["properties"]["require"]["items"]["properties"]
+    assert "|spread)$" in required["metric"]["pattern"]
+    rules = [rule["rule"] for rule in spec[RULES_KEY] if "'Grading'" in rule["rule"]]
+    assert rules == [
+        "self.task.type != 'Grading' || (has(self.dataset.columns.text))",
+        "self.task.type != 'Grading' || (!has(self.dataset.columns.label) && !has(self.dataset.columns.prompt)"
+        " && !has(self.dataset.columns.completion))",
+        "self.task.type != 'Grading' || (self.evaluation.require.all(r, r.metric.matches('/(loss|spread)$')))",
+    ]
+
+
+def test_the_page_on_the_api_follows_the_rows() -> None:
+    page = reference.page()
+    assert "`Grading` puts a number on a text." in page
+    assert "`text` (and `textPair`) for Grading" in page
+    assert "`loss`, `spread` (Grading)" in page
