@@ -1,7 +1,6 @@
 """The whole way from files to encoded splits."""
 
 from collections.abc import Mapping, Sequence
-from itertools import compress
 from typing import Any
 
 from kubetune_api.job import FineTuneJobSpec
@@ -33,9 +32,11 @@ def prepare(
     encoded, reports = {}, []
     for name, rows in splits.items():
         part = task.encode(rows, tokenizer, max_length, space)
-        taught = _taught(name, rows, part, max_length, counts)
+        _refuse_nothing_taught(name, part, max_length)
+        if part.split.rows < len(rows):
+            counts[clean.NO_TARGET] += len(rows) - part.split.rows
         encoded[name] = part.split
-        reports.append(_report(name, part, task.label_rows(taught, space)))
+        reports.append(_report(name, part))
     stored = tuple(file.stored for source in files.values() for file in source)
     report = DataReport(stored, rows_read, clean.steps_of(counts), tuple(reports), space.labels)
     return PreparedData(encoded, space, report)
@@ -57,21 +58,17 @@ def _cleaned(
     return sources, total, rows_read
 
 
-def _taught(name: str, rows: Sequence[Row], encoded: Encoded, max_length: int, counts: Counts) -> list[Row]:
-    """The rows that have something left to teach once they are cut."""
-    taught = list(compress(rows, encoded.kept))
-    if len(taught) < len(rows):
-        counts[clean.NO_TARGET] += len(rows) - len(taught)
-    if not taught:
+def _refuse_nothing_taught(name: str, encoded: Encoded, max_length: int) -> None:
+    """Raises if no row has something left to teach once it is cut."""
+    if not encoded.split.rows:
         raise invalid_data(
             f"spec.task.maxLength: no row of the {name} split has a token left to learn from: at {max_length:,} tokens"
             " (the model's own limit considered) each is cut before its completion begins; raise it, or shorten the"
             " prompts"
         )
-    return taught
 
 
-def _report(name: str, encoded: Encoded, label_rows: tuple[tuple[str, int], ...]) -> SplitReport:
+def _report(name: str, encoded: Encoded) -> SplitReport:
     split = encoded.split
     return SplitReport(
         name=name,
@@ -79,5 +76,5 @@ def _report(name: str, encoded: Encoded, label_rows: tuple[tuple[str, int], ...]
         tokens=len(split.tokens),
         longest=int(split.lengths.max(initial=0)),
         truncated=encoded.truncated,
-        label_rows=label_rows,
+        label_rows=encoded.label_rows,
     )

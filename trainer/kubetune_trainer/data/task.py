@@ -31,7 +31,4 @@ class DataTask(Protocol):
         """RunError (INVALID_DATA) if the training split cannot teach what the space holds."""
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Any) -> Encoded:
-        """The rows as tokens and targets, each cut at `max_length` tokens."""
-
-    def label_rows(self, rows: Sequence[Row], space: Any) -> tuple[tuple[str, int], ...]:
-        """Rows of each label, in the order of the labels; nothing where targets have no names."""
+        """The rows as tokens and targets, each cut at `max_length` tokens; see `Tokens.with_targets`."""

@@ -43,10 +43,10 @@ class Tokens:
     kept: NDArray[np.bool_]
     """[rows given]: which of them are here."""
 
-    def with_targets(self, targets: Targets) -> "Encoded":
-        """The same as a split; `targets` are those of the kept rows."""
+    def with_targets(self, targets: Targets, label_rows: tuple[tuple[str, int], ...] = ()) -> "Encoded":
+        """The same as a split; `targets` and `label_rows` are those of the kept rows."""
         split = EncodedSplit(self.tokens, self.token_types, self.offsets, targets)
-        return Encoded(split, self.kept, self.truncated)
+        return Encoded(split, self.kept, self.truncated, label_rows)
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Encoded:
     """[rows given]: which of them are in the split."""
     truncated: int
     """How many of the kept rows were cut."""
+    label_rows: tuple[tuple[str, int], ...] = ()
+    """Kept rows of each label, in the order of the labels; nothing where targets have no names."""
 
 
 def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> Tokens:

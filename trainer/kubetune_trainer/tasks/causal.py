@@ -83,10 +83,6 @@ class CausalLanguageModel:
         tokens = encode_completions(rows, tokenizer, max_length)
         return tokens.with_targets(TokenTargets(tokens.target_from))
 
-    def label_rows(self, rows: Sequence[Row], space: Vocabulary) -> tuple[tuple[str, int], ...]:
-        """There are no labels."""
-        return ()
-
     def model_class(self) -> Any:
         """With the pretrained output layer."""
         from transformers import AutoModelForCausalLM

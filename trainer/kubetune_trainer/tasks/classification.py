@@ -128,12 +128,9 @@ class Classification:
         """With the special tokens that the model expects; rows without any token are not kept."""
         tokens = encode_texts(rows, tokenizer, max_length)
         index = {name: position for position, name in enumerate(space.labels)}
-        classes = [index[row["label"]] for row in compress(rows, tokens.kept)]
-        return tokens.with_targets(ClassTargets(np.array(classes, dtype=np.int32)))
-
-    def label_rows(self, rows: Sequence[Row], space: Labels) -> tuple[tuple[str, int], ...]:
-        """Rows of each label."""
-        return labels.label_rows(rows, space.labels)
+        kept = list(compress(rows, tokens.kept))
+        classes = np.fromiter((index[row["label"]] for row in kept), dtype=np.int32, count=len(kept))
+        return tokens.with_targets(ClassTargets(classes), labels.label_rows(kept, space.labels))
 
     def model_class(self) -> Any:
         """With a softmax head."""
