@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kubetune_api.crd import FOLDER, KINDS, write_or_check
+from kubetune_api.crd import FOLDER, write_or_check
+from kubetune_api.kinds import KINDS
 from kubetune_api.profile import FineTuneProfileSpec
 from kubetune_api.schema import Schema, structural_schema
 
@@ -22,7 +23,9 @@ _LEFT_OUT = ("default", "format")
 
 def texts() -> dict[Path, str]:
     """What each file should be."""
-    definitions = {CHART / "files" / "crds" / kind.file: (FOLDER / kind.file).read_text("utf-8") for kind in KINDS}
+    definitions = {
+        CHART / "files" / "crds" / kind.file: (FOLDER / kind.file).read_text("utf-8") for kind in KINDS.values()
+    }
     values: dict[str, Any] = json.loads(VALUES_SCHEMA.read_text("utf-8"))
     values["definitions"]["profileSpec"] = closed(structural_schema(FineTuneProfileSpec))
     return {**definitions, VALUES_SCHEMA: json.dumps(values, indent=2, ensure_ascii=False) + "\n"}

@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass
 
 from kubetune_api.base import GROUP
+from kubetune_api.kinds import JOB
 from kubetune_cli.jobs import ClusterError, NoSuchJobError, NoSuchPodError, UnreachableError
 
-JOBS = f"finetunejobs.{GROUP}"
+JOBS = f"{JOB.plural}.{GROUP}"
 _FOR_NOW = (429, 500, 502, 503, 504)
 
 

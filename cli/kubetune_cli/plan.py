@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +11,7 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import Manifest
 from kubetune_api.profile import FineTuneProfile, profile_name
 from kubetune_api.quantity import amount, is_quantity
-from kubetune_api.uris import resolve_relative_uris
+from kubetune_api.uris import file_path, resolve_relative_uris
 from kubetune_cli.validate import STANDARD_INPUT, load, name_of
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
@@ -129,8 +128,8 @@ def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
     uri = job.spec.model.uri
     if config is None and (known := shape_of(uri)):
         return known
-    if config is None and uri.startswith("file://"):
-        config = Path(unquote(uri.removeprefix("file://").removeprefix("localhost"))) / _CONFIG
+    if config is None and (folder := file_path(uri)):
+        config = folder / _CONFIG
     if config is None:
         raise CannotPlanError(
             f"spec.model.uri: kubetune does not know the shape of {uri}; give the model's {_CONFIG} with --config"

@@ -5,6 +5,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
+from kubetune_api.schemes import FILE, scheme_of
 from kubetune_cli.jobs import Cluster, Job, NothingToShowError, Tell, find
 
 
@@ -34,7 +35,7 @@ def report_uri(job: Job) -> str:
     if artifact is None:
         when = "a run that publishes no model leaves none" if job.ended else "it is published with the model"
         raise NothingToShowError(f"{job.name} has no report; {when}. {job.state}")
-    if artifact.report_uri.startswith("file://"):
+    if scheme_of(artifact.report_uri) == FILE:
         raise NothingToShowError(
             f"The report of {job.name} is at {artifact.report_uri}, on the disk of the machine that ran it; look there."
         )

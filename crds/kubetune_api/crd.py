@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from kubetune_api.base import GROUP, KEYS_KEY, RULES_KEY, VERSION, WORDS_KEY, ApiModel
-from kubetune_api.job import CHANGEABLE_FIELDS, MAX_NAME_LENGTH, FineTuneJob, FineTuneJobSpec
-from kubetune_api.profile import FineTuneProfile
+from kubetune_api.base import GROUP, KEYS_KEY, RULES_KEY, VERSION, WORDS_KEY
+from kubetune_api.job import CHANGEABLE_FIELDS, MAX_NAME_LENGTH, FineTuneJobSpec
+from kubetune_api.kinds import JOB, KINDS, PROFILE, KindRow
 from kubetune_api.schema import Schema, structural_schema
 
 FOLDER = Path(__file__).parents[1]
@@ -31,29 +31,6 @@ class Column:
     description: str
     wide: bool = False
     """Only with `-o wide`."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind as the API server knows it."""
-
-    model: type[ApiModel]
-    plural: str
-    short: str
-    scope: str
-    categories: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rules: tuple[Schema, ...]
-
-    @property
-    def name(self) -> str:
-        """`FineTuneJob`."""
-        return self.model.__name__
-
-    @property
-    def file(self) -> str:
-        """The name of the file that holds its definition."""
-        return f"{self.plural}.yaml"
 
 
 NAME_RULE = {
@@ -91,49 +68,36 @@ def _metric(title: str, name: str, *, wide: bool = False) -> Column:
 
 
 _AGE = Column("Age", ".metadata.creationTimestamp", "date", "The time since its creation.")
-KINDS = (
-    Kind(
-        model=FineTuneJob,
-        plural="finetunejobs",
-        short="ftj",
-        scope="Namespaced",
-        categories=("kubetune", "all"),
-        columns=(
-            Column("Phase", ".status.phase", "string", "Where the run is."),
-            Column("Step", ".status.progress.step", "integer", "Optimizer steps done."),
-            Column("Of", ".status.progress.totalSteps", "integer", "Optimizer steps in all."),
-            Column("Loss", ".status.progress.loss", "number", "The training loss of the last step."),
-            _metric("Accuracy", "test/accuracy"),
-            _metric("Perplexity", "test/perplexity"),
-            Column("Workers", ".status.workers", "string", "The workers that are ready, of those that the run needs."),
-            Column("Attempt", ".status.attempts[-1:].number", "integer", "The attempt that counts."),
-            _AGE,
-            _metric("F1", "test/f1_macro", wide=True),
-            Column("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
-            Column("Reason", ".status.reason", "string", "Why it is in its phase.", wide=True),
-            Column("Message", ".status.message", "string", "The same as a sentence.", wide=True),
-        ),
-        rules=(NAME_RULE, FIXED_ONCE_STARTED),
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    JOB.name: (
+        Column("Phase", ".status.phase", "string", "Where the run is."),
+        Column("Step", ".status.progress.step", "integer", "Optimizer steps done."),
+        Column("Of", ".status.progress.totalSteps", "integer", "Optimizer steps in all."),
+        Column("Loss", ".status.progress.loss", "number", "The training loss of the last step."),
+        _metric("Accuracy", "test/accuracy"),
+        _metric("Perplexity", "test/perplexity"),
+        Column("Workers", ".status.workers", "string", "The workers that are ready, of those that the run needs."),
+        Column("Attempt", ".status.attempts[-1:].number", "integer", "The attempt that counts."),
+        _AGE,
+        _metric("F1", "test/f1_macro", wide=True),
+        Column("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
+        Column("Reason", ".status.reason", "string", "Why it is in its phase.", wide=True),
+        Column("Message", ".status.message", "string", "The same as a sentence.", wide=True),
     ),
-    Kind(
-        model=FineTuneProfile,
-        plural="finetuneprofiles",
-        short="ftp",
-        scope="Cluster",
-        categories=("kubetune",),
-        columns=(
-            Column("Accelerator", ".spec.accelerator.resourceName", "string", "What each worker gets one of."),
-            Column("Memory", ".spec.accelerator.memory", "string", "The memory of one accelerator."),
-            Column("MaxWorkers", ".spec.limits.maxWorkers", "integer", "The most workers of one job."),
-            Column("Description", ".spec.description", "string", "What the profile is for."),
-            _AGE,
-        ),
-        rules=(NAME_RULE,),
+    PROFILE.name: (
+        Column("Accelerator", ".spec.accelerator.resourceName", "string", "What each worker gets one of."),
+        Column("Memory", ".spec.accelerator.memory", "string", "The memory of one accelerator."),
+        Column("MaxWorkers", ".spec.limits.maxWorkers", "integer", "The most workers of one job."),
+        Column("Description", ".spec.description", "string", "What the profile is for."),
+        _AGE,
     ),
-)
+}
+"""By the name of the kind."""
+RULES: dict[str, tuple[Schema, ...]] = {JOB.name: (NAME_RULE, FIXED_ONCE_STARTED), PROFILE.name: (NAME_RULE,)}
+"""The rules on the root of each kind, where a rule may look at `metadata` and `status`."""
 
 
-def definition(kind: Kind) -> dict[str, Any]:
+def definition(kind: KindRow) -> dict[str, Any]:
     """The CustomResourceDefinition of a kind."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -155,18 +119,18 @@ def definition(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _version(kind: Kind) -> dict[str, Any]:
+def _version(kind: KindRow) -> dict[str, Any]:
     schema = _for_server(structural_schema(kind.model))
     # The server judges these three itself; of `metadata` it lets nothing be said but the type.
     for name in ("apiVersion", "kind"):
         schema["properties"][name].pop("enum")
     schema["properties"]["metadata"] = {"type": "object"}
-    schema[RULES_KEY] = list(kind.rules)
+    schema[RULES_KEY] = list(RULES[kind.name])
     version: dict[str, Any] = {
         "name": VERSION,
         "served": True,
         "storage": True,
-        "additionalPrinterColumns": [_column(column) for column in kind.columns],
+        "additionalPrinterColumns": [_column(column) for column in COLUMNS[kind.name]],
         "schema": {"openAPIV3Schema": schema},
     }
     if "status" in schema["properties"]:
@@ -200,7 +164,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def text(kind: Kind) -> str:
+def text(kind: KindRow) -> str:
     """The file that holds the definition of a kind."""
     body: str = yaml.dump(definition(kind), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
     return _HEADER + body
@@ -222,7 +186,7 @@ def write_or_check(wanted: dict[Path, str], arguments: Sequence[str] | None, wha
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes or checks the YAML of every kind."""
-    return write_or_check({FOLDER / kind.file: text(kind) for kind in KINDS}, arguments, "Makes the CRDs.")
+    return write_or_check({FOLDER / kind.file: text(kind) for kind in KINDS.values()}, arguments, "Makes the CRDs.")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from kubetune_api.errors import FieldError, show
 from kubetune_api.errors import Path as FieldPath
 from kubetune_api.foreign import answer, trainer_of
 from kubetune_api.job import MAX_NAME_LENGTH, FineTuneJob
+from kubetune_api.kinds import KINDS
 from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
 from kubetune_api.profile import FineTuneProfile, violations
 from kubetune_api.schema import KEY, Schema, structural_schema
@@ -22,11 +23,7 @@ from kubetune_api.yaml_tree import Document, read_documents
 
 MAX_BYTES = 1 << 20
 """The largest manifest file; the API server takes no object of this size either."""
-_KINDS: dict[str, type[FineTuneJob] | type[FineTuneProfile]] = {
-    "FineTuneJob": FineTuneJob,
-    "FineTuneProfile": FineTuneProfile,
-}
-_LISTS = ("List", *(f"{kind}List" for kind in _KINDS))
+_LISTS = ("List", *(f"{kind}List" for kind in KINDS))
 GENERATED = "xxxxx"
 """Stands for the five characters that the API server adds to a `generateName`."""
 
@@ -116,9 +113,10 @@ def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | N
         return None, [document.error((), value, message)]
     if trainer := trainer_of(value):
         return None, [document.error((), None, answer(trainer))]
-    model = _KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
-    if model is None:
+    kind = KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
+    if kind is None:
         return None, [_unknown_kind(document)]
+    model = kind.model
     errors: list[FieldError] = []
     if model is FineTuneJob:
         document, errors = apply_overrides(document, overrides)
@@ -166,9 +164,9 @@ def _named(document: Document, metadata: dict[str, Any]) -> tuple[dict[str, Any]
 def _unknown_kind(document: Document) -> FieldError:
     kind = document.value.get("kind")
     if kind is None:
-        message = f"missing; add `kind: {' or '.join(_KINDS)}`"
+        message = f"missing; add `kind: {' or '.join(KINDS)}`"
     else:
-        message = not_one_of(show(kind), kind, list(_KINDS))
+        message = not_one_of(show(kind), kind, list(KINDS))
         if document.value.get("apiVersion") != API_VERSION and "did you mean" not in message:
             message = f"kubetune does not read a {show(kind)}; keep it in a file of its own"
     return document.error(("kind",), kind, message)

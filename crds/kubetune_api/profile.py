@@ -8,8 +8,10 @@ from pydantic import Field, StringConstraints
 from kubetune_api.base import ApiModel, Rule, Uri, words
 from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
 from kubetune_api.quantity import Quantity, amount
+from kubetune_api.schemes import WITH_ENDPOINT
 from kubetune_api.selector import LabelKey, Labels, LabelSelector, LabelValue
-from kubetune_api.uris import lies_below
+from kubetune_api.tables import OneOf
+from kubetune_api.uris import lies_below, uri_fields
 
 DEFAULT_PROFILE = "default"
 """The profile of a job that names none."""
@@ -79,7 +81,7 @@ class Toleration(ApiModel):
 class Endpoint(ApiModel):
     """A server to use in place of the public one."""
 
-    scheme: Literal["s3", "az", "hf"]
+    scheme: Annotated[str, OneOf(WITH_ENDPOINT)]
     """Which URIs are meant."""
     url: Annotated[
         str,
@@ -223,7 +225,9 @@ def _out_of_bounds(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation
         return []
     sentence = f"profile {profile.metadata.name} (allowedUriPrefixes) allows only URIs under {', '.join(prefixes)}"
     return [
-        (path, uri, sentence) for path, uri in job.uris() if not any(lies_below(uri, prefix) for prefix in prefixes)
+        (path, uri, sentence)
+        for path, uri, _ in uri_fields(job)
+        if not any(lies_below(uri, prefix) for prefix in prefixes)
     ]
 
 

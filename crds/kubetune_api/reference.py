@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kubetune_api.base import API_VERSION, KEYS_KEY, RULES_KEY, WORDS_KEY
-from kubetune_api.crd import KINDS, Kind, write_or_check
+from kubetune_api.crd import write_or_check
 from kubetune_api.errors import path_text
+from kubetune_api.kinds import KINDS, KindRow
 from kubetune_api.reasons import REASONS
 from kubetune_api.schema import Schema, default_text, fields, structural_schema
 
@@ -22,10 +23,10 @@ A field in **bold** is required where its group is given. Fields that are not li
 
 def page() -> str:
     """The whole page, in Markdown."""
-    return "\n".join([_HEADER, *(line for kind in KINDS for line in _kind(kind)), *_reasons()]) + "\n"
+    return "\n".join([_HEADER, *(line for kind in KINDS.values() for line in _kind(kind)), *_reasons()]) + "\n"
 
 
-def _kind(kind: Kind) -> Iterator[str]:
+def _kind(kind: KindRow) -> Iterator[str]:
     schema = structural_schema(kind.model)
     yield f"## {kind.name}\n"
     yield f"{schema['description']} {kind.scope} scope; `kubectl get {kind.short}`.\n"

@@ -4,9 +4,10 @@ import json
 from functools import cache
 from importlib.resources import files
 
+from kubetune_api.schemes import HUB
 from kubetune_planner.shape import ModelShape
 
-_HUB = "hf://"
+_HUB = f"{HUB}://"
 
 
 def shape_of(uri: str) -> ModelShape | None:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune_api.base import ApiModel, rules_of
-from kubetune_api.crd import FOLDER, KINDS
+from kubetune_api.crd import FOLDER
 from kubetune_api.errors import FieldError
 from kubetune_api.job import FineTuneJob
+from kubetune_api.kinds import KINDS
 from kubetune_api.manifest import read_manifest
 from kubetune_api.profile import FineTuneProfile
 from servers.kube import Answer, ApiServer
@@ -40,7 +41,7 @@ NOW = "2026-01-31T12:00:00Z"
 @pytest.fixture(scope="module")
 def cluster(api_server: ApiServer) -> ApiServer:
     """The API server with the CRDs of the repository."""
-    for kind in KINDS:
+    for kind in KINDS.values():
         path = f"{DEFINITIONS}/{kind.plural}.kubetune.dev"
         answer = api_server.apply(path, yaml.safe_load((FOLDER / kind.file).read_text()))
         assert answer.accepted, answer.message
@@ -63,7 +64,7 @@ def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=[case.what for case in cases])
 
 
-@pytest.mark.parametrize("plural", [kind.plural for kind in KINDS])
+@pytest.mark.parametrize("plural", [kind.plural for kind in KINDS.values()])
 def test_a_definition_has_a_structural_schema_and_accepted_names(cluster: ApiServer, plural: str) -> None:
     status = cluster.get(f"{DEFINITIONS}/{plural}.kubetune.dev").body["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}

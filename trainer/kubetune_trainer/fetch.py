@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kubetune_api.schemes import WRITABLE, scheme_texts
+
 FETCHED, FAILED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if the file is there, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m kubetune_trainer.fetch", description=__doc__)
-    parser.add_argument("uri", help="file://, s3://, gs:// or az://")
+    parser.add_argument("uri", help=scheme_texts(WRITABLE))
     parser.add_argument("file", type=Path, help="where it goes, over what is there")
     asked = parser.parse_args(arguments)
     error = fetch(asked.uri, asked.file)

@@ -1,13 +1,17 @@
 """`spec.dataset`: the data, its columns, cleaning and splits."""
 
 import re
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import ApiModel, ColumnName, Rule
-from kubetune_api.job.names import REVISION_OF_DATA, URI_RULES, DatasetUri, GitRevision, is_hub
+from kubetune_api.formats import endings_in_words, pattern
+from kubetune_api.job.names import PINNED_DATA, URI_RULES, GitRevision, SourceUri
+from kubetune_api.schemes import HUB, scheme_of
 from kubetune_api.tables import filled, listed
 from kubetune_api.tasks import TASKS, TaskRow
 
@@ -55,38 +59,34 @@ class Cleaning(ApiModel):
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
 
 
-# A name that ends in `*` may become anything, and is judged when the files are found.
-_FORMATS = "([.](csv|jsonl)([.](gz|bz2))?|[.]parquet|[*][^./]*)$"
-"""How the name of a file ends that the trainer reads, in what RE2 and Python read alike."""
+def _format_rule() -> Iterator[Rule]:
+    name = pattern()
+    yield Rule(
+        cel=f"self.uri.matches('{name}')",
+        message=f"the end of the name must tell the format: {endings_in_words()}; convert .tsv and .txt to .csv, and"
+        " .json to .jsonl, with one object on each line; for a folder add a pattern, as /*.parquet",
+        holds=lambda data: re.search(name, data.uri) is not None,
+        field="uri",
+    )
+
+
 DATA_RULES = (
     *URI_RULES,
     Rule(
-        cel="!self.uri.startsWith('hf://') || self.uri.startsWith('hf://datasets/')",
-        message="this is a model of the hub; a dataset is hf://datasets/owner/name/path, so add `datasets/`",
-        holds=lambda data: not is_hub(data.uri) or data.uri.startswith("hf://datasets/"),
+        cel=f"!self.uri.startsWith('{HUB}://') || self.uri.startsWith('{HUB}://datasets/')",
+        message=f"this is a model of the hub; a dataset is {HUB}://datasets/owner/name/path, so add `datasets/`",
+        holds=lambda data: scheme_of(data.uri) != HUB or data.uri.startswith(f"{HUB}://datasets/"),
         field="uri",
     ),
-    Rule(
-        cel=f"self.uri.matches('{_FORMATS}')",
-        message="the end of the name must tell the format: .csv, .jsonl (each also .gz or .bz2) or .parquet; convert"
-        " .tsv and .txt to .csv, and .json to .jsonl, with one object on each line; for a folder add a pattern, as"
-        " /*.parquet",
-        holds=lambda data: re.search(_FORMATS, data.uri) is not None,
-        field="uri",
-    ),
-    Rule(
-        cel="self.uri.startsWith('hf://') == has(self.revision)",
-        message=REVISION_OF_DATA,
-        holds=lambda data: is_hub(data.uri) == (data.revision is not None),
-        field="revision",
-    ),
+    _format_rule,
+    PINNED_DATA,
 )
 
 
 class DataSource(ApiModel):
     """A separate dataset for one split."""
 
-    uri: DatasetUri
+    uri: SourceUri
     """As `dataset.uri`; the columns are the same."""
     revision: GitRevision | None = None
     """As `dataset.revision`."""
@@ -100,9 +100,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
 class Dataset(ApiModel):
     """The labelled data, and how it is cleaned and split."""
 
-    uri: DatasetUri
+    uri: Annotated[SourceUri, Field(json_schema_extra=filled(endings=partial(endings_in_words, code=True)))]
     """Where the data is: one file, or a pattern with `*` (`s3://bucket/reviews/*.parquet`). The names tell the format:
-    `.csv`, `.jsonl` (each also `.gz` or `.bz2`), `.parquet`. For the hub, `hf://datasets/owner/name/path/*.parquet`.
+    {endings}. For the hub, `hf://datasets/owner/name/path/*.parquet`.
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
     revision: GitRevision | None = None
     """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""

@@ -44,13 +44,3 @@ class FineTuneJob(ApiModel):
     `ttlSecondsAfterFinished`."""
     status: FineTuneJobStatus | None = None
     """What has been seen of the run. Written by kubetune alone."""
-
-    def uris(self) -> list[tuple[str, str]]:
-        """Every URI that the run reads or writes, each with its path in the manifest."""
-        spec = self.spec
-        found = [("spec.model.uri", spec.model.uri), ("spec.dataset.uri", spec.dataset.uri)]
-        if spec.dataset.validation is not None:
-            found.append(("spec.dataset.validation.uri", spec.dataset.validation.uri))
-        if spec.dataset.test is not None:
-            found.append(("spec.dataset.test.uri", spec.dataset.test.uri))
-        return [*found, ("spec.output.uri", spec.output.uri)]

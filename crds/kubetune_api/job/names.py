@@ -6,6 +6,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import Rule, words
+from kubetune_api.schemes import PINNED, REMOTE, SCHEMES, WRITABLE, scheme_of, scheme_texts
+from kubetune_api.tables import Matches
+from kubetune_api.uris import Use
 
 MAX_NAME_LENGTH = 37
 """KubeRay takes RayJob names of up to 47 characters; `-<uid5>-<attempt>` needs ten of them."""
@@ -14,17 +17,19 @@ GitRevision = Annotated[
     StringConstraints(pattern=r"^[0-9a-f]{40}$", max_length=40),
     Field(json_schema_extra=words("the full commit, 40 hexadecimal digits in lower case")),
 ]
-ModelUri = Annotated[
-    str,
-    StringConstraints(pattern=r"^(file|s3|gs|az|hf)://.+$", min_length=1, max_length=1024),
-    Field(json_schema_extra=words("a URI that starts with file://, s3://, gs://, az:// or hf://, then the path")),
-]
-DatasetUri = ModelUri
-OutputUri = Annotated[
-    str,
-    StringConstraints(pattern=r"^(file|s3|gs|az)://.+$", min_length=1, max_length=1024),
-    Field(json_schema_extra=words("a URI that starts with file://, s3://, gs:// or az://, then the path")),
-]
+
+
+def _uri_of(schemes: tuple[str, ...]) -> Matches:
+    return Matches(
+        lambda: f"^({'|'.join(schemes)})://.+$",
+        lambda: f"a URI that starts with {scheme_texts(schemes)}, then the path",
+    )
+
+
+SourceUri = Annotated[str, Use.READ, StringConstraints(min_length=1, max_length=1024), _uri_of(tuple(SCHEMES))]
+"""Of what a run reads."""
+OutputUri = Annotated[str, Use.WRITE, StringConstraints(min_length=1, max_length=1024), _uri_of(WRITABLE)]
+"""Of what a run writes."""
 NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 ProfileName = Annotated[
@@ -55,23 +60,50 @@ def _no_uri_like(pattern: str, message: str, *, quotes_value: bool = True) -> Ru
     )
 
 
+_REMOTE = f"^({'|'.join(REMOTE)})://"
 # Paths of `file://` are tidied up when the manifest is read: `.`, `..` and `//` may stand there.
 URI_RULES = (
     _no_uri_like(
-        "^(s3|gs|az|hf)://[^/]*[@:]",
+        f"{_REMOTE}[^/]*[@:]",
         "credentials do not belong into a URI, so no `@` and no `:` stands in its first part; use the standard"
         " environment variables",
         quotes_value=False,
     ),
-    _no_uri_like("^(s3|gs|az|hf):///", "the URI has no first part; name the bucket there, as in s3://bucket/path"),
+    _no_uri_like(f"{_REMOTE}/", "the URI has no first part; name the bucket there, as in s3://bucket/path"),
     _no_uri_like(
-        "^(s3|gs|az|hf)://(.*/)?([.][.]?(/|$)|[^/]+//)",
+        f"{_REMOTE}(.*/)?([.][.]?(/|$)|[^/]+//)",
         "the path of the URI holds an empty part, `.` or `..`; write the path in full",
     ),
 )
-REVISION_OF_DATA = "a revision, 40 hexadecimal digits, goes with an hf:// dataset and with no other"
+_IS_PINNED = " || ".join(f"self.uri.startsWith('{scheme}://')" for scheme in PINNED)
 
 
-def is_hub(uri: str) -> bool:
-    """Whether a URI is one of the Hugging Face hub."""
-    return uri.startswith("hf://")
+def is_pinned(uri: str) -> bool:
+    """Whether what the URI names needs a revision."""
+    return scheme_of(uri) in PINNED
+
+
+PINNED_DATA = Rule(
+    cel=f"({_IS_PINNED}) == has(self.revision)",
+    message=f"a revision, 40 hexadecimal digits, goes with an {scheme_texts(PINNED)} dataset and with no other",
+    holds=lambda source: is_pinned(source.uri) == (source.revision is not None),
+    field="revision",
+)
+"""Data of the hub has a revision, other data none."""
+PINNED_MODEL = (
+    Rule(
+        cel=f"!({_IS_PINNED}) || has(self.revision)",
+        message="a model of the hub needs its commit, 40 hexadecimal digits, so that a retrain starts from the same"
+        " weights; the page 'Files and versions' of the model shows it",
+        holds=lambda model: not is_pinned(model.uri) or model.revision is not None,
+        field="revision",
+    ),
+    Rule(
+        cel=f"{_IS_PINNED} || !has(self.revision)",
+        message=f"only {scheme_texts(PINNED)} models have a revision; remove it, or name the version in the path of"
+        " the URI",
+        holds=lambda model: is_pinned(model.uri) or model.revision is None,
+        field="revision",
+    ),
+)
+"""The same of a model."""

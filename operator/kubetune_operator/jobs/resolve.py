@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from kubetune_api.job import Credentials, FineTuneJob
 from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
 from kubetune_api.reasons import Reason
-from kubetune_api.uris import lies_below
+from kubetune_api.schemes import REMOTE, WRITABLE, scheme_of, scheme_texts
+from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings
 
@@ -95,9 +96,10 @@ def _in_a_cluster(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]
     name, found = profile.metadata.name, list[Violation]()
     if profile.spec.requires_queue and job.spec.queue_name is None:
         found.append(("spec.queueName", None, f"profile {name} (requiresQueue) wants a queue; name a Kueue LocalQueue"))
-    for path, uri in job.uris():
-        if uri.startswith("file://"):
-            sentence = "file:// is the pod's own disk, which is empty; use s3://, gs://, az:// or hf://"
+    for path, uri, use in uri_fields(job):
+        if scheme_of(uri) not in REMOTE:
+            others = tuple(scheme for scheme in REMOTE if use is Use.READ or scheme in WRITABLE)
+            sentence = f"file:// is the pod's own disk, which is empty; use {scheme_texts(others)}"
             found.append((path, uri, sentence))
     return found
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubetune_api.base import API_VERSION
+from kubetune_api.kinds import JOB, PROFILE, KindRow
 
 Object = dict[str, Any]
 """An object as the API server gives it."""
@@ -30,8 +31,11 @@ class Kind:
         return "/".join([*steps, self.plural, *([name] if name else []), *([part] if part else [])])
 
 
-FINE_TUNE_JOB = Kind(API_VERSION, "FineTuneJob", "finetunejobs")
-FINE_TUNE_PROFILE = Kind(API_VERSION, "FineTuneProfile", "finetuneprofiles", namespaced=False)
+def _ours(kind: KindRow) -> Kind:
+    return Kind(API_VERSION, kind.name, kind.plural, namespaced=kind.scope == "Namespaced")
+
+
+FINE_TUNE_JOB, FINE_TUNE_PROFILE = _ours(JOB), _ours(PROFILE)
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kubetune_api.crd import FOLDER, KINDS
+from kubetune_api.crd import FOLDER
+from kubetune_api.kinds import KINDS
 from servers.kube import Answer, ApiServer
 from support.chart import FULL_VALUES, NAMESPACE, Object, only, rendered
 
@@ -19,7 +20,7 @@ FOREIGN = "monitoring.coreos.com/v1"
 @pytest.fixture(scope="module")
 def cluster(api_server: ApiServer) -> ApiServer:
     """The API server with the project's kinds, and with the operator's namespace, as strict as can be."""
-    for kind in KINDS:
+    for kind in KINDS.values():
         path = f"{DEFINITIONS}/{kind.plural}.kubetune.dev"
         assert api_server.apply(path, (FOLDER / kind.file).read_bytes()).accepted
         api_server.wait_for_condition(path, "Established")

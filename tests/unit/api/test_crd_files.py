@@ -10,11 +10,12 @@ import yaml
 from kubetune_api import crd, reference
 from kubetune_api.base import RULES_KEY
 from kubetune_api.errors import path_text
+from kubetune_api.kinds import JOB, KINDS, KindRow
 from kubetune_api.schema import Schema, fields, structural_schema
 
 FIELDS = [
     pytest.param(path, field, id=f"{kind.name} {path_text(path)}")
-    for kind in crd.KINDS
+    for kind in KINDS.values()
     for path, field in fields(crd.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     if path[0] not in ("apiVersion", "kind", "metadata")
 ]
@@ -74,8 +75,8 @@ def test_a_field_says_what_it_is_and_how_large_it_may_be(path: tuple[str | int, 
         assert any(unit in field["description"].lower() for unit in UNITS), field["description"]
 
 
-@pytest.mark.parametrize("kind", crd.KINDS, ids=[kind.name for kind in crd.KINDS])
-def test_a_schema_is_structural(kind: crd.Kind) -> None:
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_a_schema_is_structural(kind: KindRow) -> None:
     text = (crd.FOLDER / kind.file).read_text("utf-8")
     assert not {"anyOf", "$ref", "x-kubetune-words", "title"} & set(keys(yaml.safe_load(text)))
 
@@ -88,9 +89,13 @@ def keys(value: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kind", "column"),
-    [pytest.param(kind, column, id=f"{kind.name} {column.name}") for kind in crd.KINDS for column in kind.columns],
+    [
+        pytest.param(kind, column, id=f"{kind.name} {column.name}")
+        for kind in KINDS.values()
+        for column in crd.COLUMNS[kind.name]
+    ],
 )
-def test_a_printer_column_shows_a_field_that_exists(kind: crd.Kind, column: crd.Column) -> None:
+def test_a_printer_column_shows_a_field_that_exists(kind: KindRow, column: crd.Column) -> None:
     known = {path_text(path): field["type"] for path, field in fields(structural_schema(kind.model))}
     if column.path == ".metadata.creationTimestamp":
         assert column.type == "date"
@@ -103,13 +108,17 @@ def test_a_printer_column_shows_a_field_that_exists(kind: crd.Kind, column: crd.
 
 
 def test_a_job_is_fixed_by_a_rule_on_the_root_that_sees_its_status() -> None:
-    root = crd.definition(crd.KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    root = crd.definition(JOB)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     (fixed,) = (rule for rule in root[RULES_KEY] if "oldSelf" in rule["rule"])
     assert "create a new job" in fixed["message"]
     assert fixed["fieldPath"] == ".spec"
 
 
 def test_lists_with_keys_are_merged_by_them() -> None:
-    status = crd.definition(crd.KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    status = crd.definition(JOB)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
     assert status["properties"]["conditions"]["x-kubernetes-list-map-keys"] == ["type"]
     assert status["properties"]["metrics"]["x-kubernetes-list-map-keys"] == ["name"]
+
+
+def test_deleting_all_of_a_namespace_takes_no_job_along() -> None:
+    assert all("all" not in kind.categories for kind in KINDS.values())

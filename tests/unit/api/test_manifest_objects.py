@@ -6,7 +6,7 @@ import pytest
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
-from kubetune_api.uris import lies_below, resolve_relative_uris
+from kubetune_api.uris import lies_below, resolve_relative_uris, uri_fields
 
 TEXT = """\
 apiVersion: kubetune.dev/v1alpha1
@@ -33,7 +33,7 @@ def job_of(text: str) -> FineTuneJob:
 
 def test_relative_file_uris_start_at_the_folder_of_the_manifest() -> None:
     job = resolve_relative_uris(job_of(TEXT), Path("/work/jobs"))
-    assert job.uris() == [
+    assert [(path, uri) for path, uri, _ in uri_fields(job)] == [
         ("spec.model.uri", "file:///work/jobs/models/minilm"),
         ("spec.dataset.uri", "file:///work/data/*.jsonl"),
         ("spec.dataset.validation.uri", "file:///work/jobs/v.jsonl"),

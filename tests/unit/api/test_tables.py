@@ -8,7 +8,8 @@ import pytest
 
 from kubetune_api import reference
 from kubetune_api.base import RULES_KEY
-from kubetune_api.crd import KINDS, definition
+from kubetune_api.crd import definition
+from kubetune_api.kinds import JOB
 from kubetune_api.manifest import read_manifest
 from kubetune_api.metrics import LOSS, METRICS, MetricRow
 from kubetune_api.schema import Schema, structural_schema
@@ -43,7 +44,7 @@ def judged(edits: dict[str, Any]) -> list[str]:
 
 
 def spec_schema() -> Schema:
-    schema: Schema = definition(KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema: Schema = definition(JOB)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return schema
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+from kubetune_api.formats import all_endings, format_of
 from kubetune_trainer.data.formats.csv import csv_records
 from kubetune_trainer.data.formats.jsonl import jsonl_records
 from kubetune_trainer.data.formats.parquet import parquet_records
@@ -13,15 +14,8 @@ from kubetune_trainer.records import LocalFile
 
 Records = Callable[[LocalFile, Sequence[Column]], Generator[tuple[int, Sequence[Any]]]]
 
-FORMATS: dict[str, Records] = {
-    ".csv": csv_records,
-    ".csv.gz": csv_records,
-    ".csv.bz2": csv_records,
-    ".jsonl": jsonl_records,
-    ".jsonl.gz": jsonl_records,
-    ".jsonl.bz2": jsonl_records,
-    ".parquet": parquet_records,
-}
+READERS: dict[str, Records] = {"CSV": csv_records, "JSONL": jsonl_records, "Parquet": parquet_records}
+"""By the format's name in the API's table."""
 
 
 def read(files: Iterable[LocalFile], fields: Sequence[Field], field: str) -> list[Row]:
@@ -38,11 +32,12 @@ def read(files: Iterable[LocalFile], fields: Sequence[Field], field: str) -> lis
 
 
 def _rows(file: LocalFile, fields: Sequence[Field]) -> Iterator[Row]:
-    records = next((reader for ending, reader in FORMATS.items() if file.uri.endswith(ending)), None)
-    if records is None:
-        raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {', '.join(FORMATS)}")
+    name = format_of(file.uri)
+    if name is None:
+        endings = ", ".join(all_endings())
+        raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {endings}")
     names = tuple(field.name for field in fields)
-    with closing(records(file, [field.column for field in fields])) as found:
+    with closing(READERS[name](file, [field.column for field in fields])) as found:
         for line, cells in found:
             where = place(file.uri, line)
             values = tuple(field.read(cell, field.column, where) for field, cell in zip(fields, cells, strict=True))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kubetune_api.formats import FORMATS, format_of
 from kubetune_api.job import Columns, FineTuneJobSpec
 
 
@@ -31,7 +32,8 @@ class Row:
 
 def place(file: str, line: int) -> str:
     """A place in a file, for messages."""
-    return f"{file}, {'row' if file.endswith('.parquet') else 'line'} {line}"
+    name = format_of(file)
+    return f"{file}, {FORMATS[name].counted if name else 'line'} {line}"
 
 
 def counted(rows: int) -> str:

@@ -7,10 +7,11 @@ hide where its bad byte is.
 import bz2
 import gzip
 import zlib
-from collections.abc import Generator
-from pathlib import PurePosixPath
-from typing import IO
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO, Any
 
+from kubetune_api.formats import compression_of
 from kubetune_trainer.data.rows import place
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
@@ -58,21 +59,23 @@ def refuse_bomb(file: LocalFile, expanded: int) -> None:
         )
 
 
-def _open(file: LocalFile) -> IO[bytes] | gzip.GzipFile:
-    match PurePosixPath(file.uri).suffix:
-        case ".gz":
-            return gzip.open(file.path, "rb")
-        case ".bz2":
-            return bz2.open(file.path, "rb")
-        case _:
-            return file.path.open("rb")
+OPENERS: dict[str, Callable[[Path], Any]] = {"gzip": gzip.open, "bzip2": bz2.open}
+"""By the compression's name in the API's table."""
 
 
-def _read_line(stream: IO[bytes] | gzip.GzipFile, file: LocalFile, number: int) -> bytes:
+def _open(file: LocalFile) -> IO[bytes]:
+    compression = compression_of(file.uri)
+    if compression is None:
+        return file.path.open("rb")
+    opened: IO[bytes] = OPENERS[compression](file.path)
+    return opened
+
+
+def _read_line(stream: IO[bytes], file: LocalFile, number: int) -> bytes:
     try:
         line = stream.readline(MAX_LINE_BYTES + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error, OSError, ValueError) as error:
-        if not file.uri.endswith((".gz", ".bz2")):
+        if compression_of(file.uri) is None:
             raise
         raise invalid_data(
             f"{place(file.uri, number)}: the compressed file is damaged or cut short ({error}); upload it again"

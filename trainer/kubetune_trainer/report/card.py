@@ -5,6 +5,7 @@ import math
 from huggingface_hub import EvalResult, ModelCardData
 
 from kubetune_api.metrics import metric_row
+from kubetune_api.schemes import HUB, scheme_of
 from kubetune_api.tasks import TASKS
 from kubetune_trainer import text
 from kubetune_trainer.records import RunRecord
@@ -88,10 +89,10 @@ def _results(record: RunRecord) -> list[EvalResult]:
 
 
 def _hub_name(uri: str) -> str | None:
-    """`owner/name` of a `hf://` URI; nothing else has a name that the hub knows."""
-    if not uri.startswith("hf://"):
+    """`owner/name` of a URI of the hub; nothing else has a name that it knows."""
+    if scheme_of(uri) != HUB:
         return None
-    path = uri.removeprefix("hf://").removeprefix("datasets/").removeprefix("models/")
+    path = uri.removeprefix(f"{HUB}://").removeprefix("datasets/").removeprefix("models/")
     return "/".join(path.split("/")[:2])
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from kubetune_api.reasons import Reason
+from kubetune_api.schemes import FILE, SCHEMES
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.endpoints import LOOPBACK, endpoint_url, endpoint_variable
@@ -20,7 +21,8 @@ from kubetune_trainer.storage.locations import Location
 TIMEOUT_VARIABLE = "KUBETUNE_STORAGE_TIMEOUT_SECONDS"
 _SLOW_COMPLETION = 200e6
 """Bytes per second at which a slow server joins the parts of an upload; it answers only then."""
-_PERMISSIONS = {"s3": "AWS_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+CLIENTS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+"""Of every scheme but `file`, to which a result may go."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class RetryPolicy:
 
 def connect(place: Location, policy: RetryPolicy, secret: Secret | None = None) -> Any:
     """The client for the bucket of a place (for `file`: for the whole file system)."""
-    if place.scheme == "file":
+    if place.scheme == FILE:
         return LocalStore()
     options: dict[str, Any] = {
         "connect_timeout": timedelta(seconds=policy.connect),
@@ -71,9 +73,8 @@ def connect(place: Location, policy: RetryPolicy, secret: Secret | None = None) 
         "retry_timeout": timedelta(seconds=policy.retry_window),
         "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=3), "base": 2},
     }
-    kinds = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
     keys = secret.client_options(place.scheme) if secret else {}
-    return kinds[place.scheme](place.bucket, client_options=options, retry_config=retry, **keys)
+    return CLIENTS[place.scheme](place.bucket, client_options=options, retry_config=retry, **keys)
 
 
 def _allows_http(place: Location) -> bool:
@@ -81,15 +82,17 @@ def _allows_http(place: Location) -> bool:
     variable = endpoint_variable(place)
     if variable is None:
         return False
-    url, permission = endpoint_url(variable), _PERMISSIONS[place.scheme]
+    url, permission = endpoint_url(variable), SCHEMES[place.scheme].allow_http_variable
     if url.scheme not in ("http", "https") or not url.hostname:
         raise RunError(Reason.STORAGE_FAILED, f"{variable} is no URL; set it to https://host or https://host:port.")
     if url.scheme == "https":
         return False
-    if url.hostname in LOOPBACK or os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
+    if url.hostname in LOOPBACK:
         return True
+    if permission and os.environ.get(permission, "").lower() in ("1", "true", "yes", "on"):
+        return True
+    way_out = f", or set {permission}=true if the network is trusted" if permission else ""
     raise RunError(
         Reason.STORAGE_FAILED,
-        f"{place.uri} would be reached without encryption at {url.hostname}; use an https:// endpoint, or set"
-        f" {permission}=true if the network is trusted.",
+        f"{place.uri} would be reached without encryption at {url.hostname}; use an https:// endpoint{way_out}.",
     )

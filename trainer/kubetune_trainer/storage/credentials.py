@@ -11,6 +11,7 @@ from typing import Any
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
+from kubetune_api.schemes import HUB, SCHEMES, scheme_of
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
 
@@ -18,12 +19,6 @@ _LARGEST = 65_536
 """Bytes of a key's file that are read; the largest is the JSON of a Google key, of 2,500."""
 _GOOD_FOR = timedelta(minutes=10)
 """After which the files are read anew: temporary credentials are renewed while a training runs."""
-_WANTED = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
-    "gs": "GOOGLE_SERVICE_ACCOUNT_KEY (the JSON of a service account's key)",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
-    "hf": "HF_TOKEN",
-}
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,14 @@ class Secret:
 
     def client_options(self, scheme: str) -> dict[str, Any]:
         """What obstore's client takes in place of what the environment says; nothing for `file`."""
-        options: dict[str, Callable[[], dict[str, Any]]] = {"s3": self._s3, "gs": self._gs, "az": self._az}
-        return options[scheme]() if scheme in options else {}
+        return KEYS[scheme](self) if scheme in KEYS else {}
 
     def hub_token(self) -> str:
         """The token for the Hugging Face hub."""
-        return self._demand("HF_TOKEN", "hf")
+        return self._demand("HF_TOKEN", HUB)
 
-    def _s3(self) -> dict[str, Any]:
+    def s3(self) -> dict[str, Any]:
+        """For S3's client: what gives it the keys as they are at the time."""
         self._s3_key()  # what is missing is told here, not from a thread of the client
         # Not as settings: those it would mix with a session token of the environment.
         return {"credential_provider": self._s3_key}
@@ -56,10 +51,12 @@ class Secret:
             "expires_at": datetime.now(UTC) + _GOOD_FOR,
         }
 
-    def _gs(self) -> dict[str, Any]:
+    def gs(self) -> dict[str, Any]:
+        """For Google's client."""
         return {"service_account_key": self._demand("GOOGLE_SERVICE_ACCOUNT_KEY", "gs")}
 
-    def _az(self) -> dict[str, Any]:
+    def az(self) -> dict[str, Any]:
+        """For Azure's client: the account, and what gives it the key or token as it is at the time."""
         self._az_key()
         account = self._demand("AZURE_STORAGE_ACCOUNT_NAME", "az")
         return {"account_name": account, "credential_provider": self._az_key}
@@ -75,7 +72,8 @@ class Secret:
         if value is None:
             raise RunError(
                 Reason.CREDENTIALS_REFUSED,
-                f"The Secret for {self.prefix} has no {key}; {scheme}:// takes {_WANTED[scheme]}, each a key of it.",
+                f"The Secret for {self.prefix} has no {key}; {scheme}:// takes {SCHEMES[scheme].keys}, each a key of"
+                " it.",
             )
         return value
 
@@ -86,6 +84,10 @@ class Secret:
                 return file.read(_LARGEST).strip() or None
         except (OSError, UnicodeDecodeError):
             return None
+
+
+KEYS: dict[str, Callable[[Secret], dict[str, Any]]] = {"s3": Secret.s3, "gs": Secret.gs, "az": Secret.az}
+"""What the client of each scheme takes from a Secret; the hub takes its token, this machine nothing."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,12 @@ class StoreCredentials:
         # Of two for the same prefix, the first is the job's own.
         longest = max(fitting, key=lambda secret: len(secret.prefix.rstrip("/")))
         return Secret(longest.prefix, Path(longest.folder))
+
+
+def wanted(uri: str, secret: Secret | None) -> str:
+    """What opens the URI, as a remedy names it: keys of the Secret that was used, or variables of the environment."""
+    scheme = SCHEMES[scheme_of(uri)]
+    return f"{scheme.keys} in the Secret for {secret.prefix}" if secret else scheme.variables
 
 
 ENVIRONMENT = StoreCredentials()

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 import obstore.exceptions
 
 from kubetune_api.reasons import Reason
+from kubetune_api.schemes import FILE, SCHEMES
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.credentials import Secret, wanted
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing", "OpenCredentials")
 """Without any in the environment, obstore asks the metadata server of a cloud's machine."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
@@ -35,8 +32,8 @@ _REFUSALS = {
     "AccessDenied": "they lack the permission",
 }
 _HINTS = {
-    "AuthorizationHeaderMalformed": "it is in another region; set AWS_REGION to it",
-    "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
+    "AuthorizationHeaderMalformed": "it is in another region",
+    "PermanentRedirect": "the bucket is in another region",
 }
 _LOCAL = {
     errno.ENOSPC: "no space is left on the device; free some, or choose another place",
@@ -60,6 +57,13 @@ class FailedRequest:
     place: Location
     seconds: float
     """How long the store was given to answer."""
+    secret: Secret | None = None
+    """What opened the store; None: the environment."""
+
+    @property
+    def credentials(self) -> str:
+        """What to look at if the store refuses."""
+        return wanted(self.place.uri, self.secret)
 
 
 def explain(error: Exception, request: FailedRequest) -> RunError:
@@ -68,7 +72,7 @@ def explain(error: Exception, request: FailedRequest) -> RunError:
     number = _errno(error, request)
     if number in _LOCAL:
         return _failed(request, _LOCAL[number])
-    if request.place.scheme == "file":
+    if request.place.scheme == FILE:
         return _failed(request, "it is not there" if isinstance(error, FileNotFoundError) else _first_line(words))
     return _explain_remote(error, words, request)
 
@@ -89,20 +93,21 @@ def _explain_remote(error: Exception, words: str, request: FailedRequest) -> Run
     if any(mark in words for mark in _NO_BUCKET):
         return _misnamed(request, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
-        return _refused(request, f"no credentials were found; set {_CREDENTIALS[place.scheme]}")
+        return _refused(request, f"no credentials were found; set {request.credentials}")
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
-        return _refused(request, f"{host} refused the credentials{meaning}; check {_CREDENTIALS[place.scheme]}")
+        return _refused(request, f"{host} refused the credentials{meaning}; check {request.credentials}")
     if code == "InvalidBucketName":
         return _misnamed(request, f"{host} takes no bucket of that name; correct the URI")
     if is_missing(error):
         return _failed(request, "it is not there; correct the URI")
-    return _failed(request, _hint(code, host) or _connection_error(words, request) or _first_line(words))
+    return _failed(request, _hint(code, request) or _connection_error(words, request) or _first_line(words))
 
 
-def _hint(code: str | None, host: str) -> str | None:
-    return f"{host} says that {_HINTS[code]}" if code in _HINTS else None
+def _hint(code: str | None, request: FailedRequest) -> str | None:
+    variable = SCHEMES[request.place.scheme].region_variable
+    return f"{server(request.place)} says that {_HINTS[code]}; set {variable} to it" if code in _HINTS else None
 
 
 def _connection_error(words: str, request: FailedRequest) -> str | None:
@@ -147,7 +152,7 @@ def _errno(error: Exception, request: FailedRequest) -> int | None:
     """The number of an error of this machine's own disk."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error)) if request.place.scheme == "file" else None
+    found = re.search(r"\(os error (\d+)\)", str(error)) if request.place.scheme == FILE else None
     return int(found[1]) if found else None
 
 

@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face hub, through its own library and standard variables (HF_TOKEN, HF_ENDPOINT)."""
+"""Repositories of the Hugging Face hub, through its own library and standard variables."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,15 +23,17 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from kubetune_api.reasons import Reason
+from kubetune_api.schemes import HUB, SCHEMES
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
-from kubetune_trainer.storage.credentials import Secret
+from kubetune_trainer.storage.credentials import Secret, wanted
 from kubetune_trainer.storage.digests import sha256_of
 from kubetune_trainer.storage.endpoints import LOOPBACK
 from kubetune_trainer.storage.errors import explain_local
 from kubetune_trainer.storage.store import ObjectInfo
 
-_DATASETS = "datasets/"
+_SCHEME, _DATASETS = f"{HUB}://", "datasets/"
+(_ENDPOINT,), _TOKEN = SCHEMES[HUB].endpoint_variables, SCHEMES[HUB].variables
 _SECONDS = 10.0
 """How long the hub may take to answer."""
 _DOWNLOADS_AT_ONCE = 4
@@ -45,20 +47,21 @@ class HubRepository:
         disable_progress_bars()
         self._name, self._revision, self._kind = name, revision, "dataset" if dataset else "model"
         # Read at each use, as obstore reads its own: the library would read it once, when imported.
-        self._endpoint = (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+        self._endpoint = (os.environ.get(_ENDPOINT) or ENDPOINT).rstrip("/")
         _demand_encryption(self._endpoint, self.uri())
         # False, not None: the library would look for a token in the home folder.
-        self._token = secret.hub_token() if secret else os.environ.get("HF_TOKEN") or False
+        self._token = secret.hub_token() if secret else os.environ.get(_TOKEN) or False
+        self._wanted = wanted(self.uri(), secret)
         self._api = HfApi(endpoint=self._endpoint, token=self._token)
 
     @classmethod
     def parse(cls, uri: str, revision: str | None, secret: Secret | None = None) -> tuple["HubRepository", str]:
         """`hf://owner/name[/path]` or `hf://datasets/owner/name/path`: the repository, and the path in it."""
-        rest = uri.removeprefix("hf://")
+        rest = uri.removeprefix(_SCHEME)
         dataset = rest.startswith(_DATASETS)
         parts = rest.removeprefix(_DATASETS).strip("/").split("/")
         if len(parts) < 2 or any(part in ("", ".", "..") for part in parts):
-            form = "hf://datasets/owner/name/path" if dataset else "hf://owner/name"
+            form = f"{_SCHEME}{_DATASETS}owner/name/path" if dataset else f"{_SCHEME}owner/name"
             raise RunError(Reason.INVALID_MANIFEST, f"The URI {uri} cannot be used: write {form}.")
         if revision is None:
             raise RunError(Reason.INVALID_MANIFEST, f"{uri} needs a revision: the commit, 40 hexadecimal digits.")
@@ -66,7 +69,7 @@ class HubRepository:
 
     def uri(self, path: str = "") -> str:
         """The full URI of a file."""
-        root = f"hf://{_DATASETS if self._kind == 'dataset' else ''}{self._name}"
+        root = f"{_SCHEME}{_DATASETS if self._kind == 'dataset' else ''}{self._name}"
         return f"{root}/{path}" if path else root
 
     def children(self, path: str = "") -> tuple[list[str], list[ObjectInfo]]:
@@ -127,23 +130,25 @@ class HubRepository:
     def _explained(self, error: BaseException, path: str) -> RunError:
         match error:
             case GatedRepoError():
-                return self._refused(f"its owner gives access on request; ask at {self._page}, then set HF_TOKEN")
+                return self._refused(f"its owner gives access on request; ask at {self._page}, then set {self._wanted}")
             case RevisionNotFoundError():
                 return self._failed(path, f"it has no commit {self._revision}; correct the revision")
             case RepositoryNotFoundError():
-                return self._refused("there is no such repository, or it is private; correct the URI, or set HF_TOKEN")
+                return self._refused(
+                    f"there is no such repository, or it is private; correct the URI, or set {self._wanted}"
+                )
             case HFValidationError():
                 return self._failed(path, "this is not the name of a repository; write owner/name")
             case ValueError() if path:
                 return self._failed(path, f"the library of the hub refuses it: {error}".rstrip("."))
             case ValueError():
-                return self._failed(path, f"{self._endpoint} answers as no hub does; check HF_ENDPOINT")
+                return self._failed(path, f"{self._endpoint} answers as no hub does; check {_ENDPOINT}")
             case HfHubHTTPError():
                 return self._answered(path, error.response.status_code)
             case OSError() if error.errno:
                 return explain_local(error, str(error.filename or self.uri(path)), "written")
         return self._failed(
-            path, f"{self._endpoint} cannot be reached, or broke off; check HF_ENDPOINT and the network"
+            path, f"{self._endpoint} cannot be reached, or broke off; check {_ENDPOINT} and the network"
         )
 
     @property
@@ -152,7 +157,7 @@ class HubRepository:
 
     def _answered(self, path: str, status: int) -> RunError:
         if status in _REFUSED:
-            return self._refused(f"{self._endpoint} refused the token (HTTP status {status}); check HF_TOKEN")
+            return self._refused(f"{self._endpoint} refused the token (HTTP status {status}); check {self._wanted}")
         return self._failed(path, f"{self._endpoint} answered with HTTP status {status}; try again later")
 
     def _refused(self, why: str) -> RunError:
@@ -166,9 +171,9 @@ def _demand_encryption(endpoint: str, uri: str) -> None:
     """The token, and weights that nothing but the endpoint vouches for, leave this machine encrypted only."""
     url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise RunError(Reason.STORAGE_FAILED, "HF_ENDPOINT is no URL; set it to https://host or https://host:port.")
+        raise RunError(Reason.STORAGE_FAILED, f"{_ENDPOINT} is no URL; set it to https://host or https://host:port.")
     if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise RunError(
             Reason.STORAGE_FAILED,
-            f"{uri} would be reached without encryption at {url.hostname}; set HF_ENDPOINT to an https:// endpoint.",
+            f"{uri} would be reached without encryption at {url.hostname}; set {_ENDPOINT} to an https:// endpoint.",
         )

@@ -5,9 +5,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from kubetune_api.reasons import Reason
+from kubetune_api.schemes import FILE, SCHEMES, WRITABLE, scheme_of
+from kubetune_api.tables import listed
 from kubetune_trainer.errors import RunError
-
-STORES = ("file", "s3", "gs", "az")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Location:
     """A place in a store: a file, a folder, or a pattern with `*`."""
 
     scheme: str
-    """`file`, `s3`, `gs` or `az`."""
+    """One to which a result may go: `s3`."""
     bucket: str
     """The bucket (Azure: the container); empty for `file`."""
     key: str
@@ -28,19 +28,19 @@ class Location:
         Raises RunError for another scheme, a relative `file://` path, a missing bucket, or a path that climbs (`..`):
         whoever wrote the URI has to correct it.
         """
-        scheme, separator, rest = uri.partition("://")
-        if not separator or scheme not in STORES:
-            raise _unusable(uri, "its scheme is none of file, s3, gs and az")
-        if scheme == "file":
+        scheme, rest = scheme_of(uri), uri.partition("://")[2]
+        if scheme not in WRITABLE:
+            raise _unusable(uri, f"its scheme is none of {listed(WRITABLE)}")
+        if scheme == FILE:
             rest = unquote(rest.removeprefix("localhost"))
             if not rest.startswith("/"):
                 raise _unusable(uri, "the path after file:// is not absolute; write file:///folder/file")
         bucket, _, key = rest.partition("/")
-        if scheme != "file" and not bucket:
-            raise _unusable(uri, f"it names no bucket; write {scheme}://bucket/path")
+        if (first := SCHEMES[scheme].first_part) and not bucket:
+            raise _unusable(uri, f"it names no {first}; write {scheme}://{first}/path")
         if "@" in bucket or ":" in bucket:
             raise _unusable(f"{scheme}://…", "there are credentials in it; give them as variables (docs/storage.md)")
-        if scheme == "file":
+        if scheme == FILE:
             key = "/".join(part for part in key.split("/") if part)
         key = key.strip("/")
         if error := _error_of(key):
@@ -68,13 +68,13 @@ class Location:
     def uri(self) -> str:
         """The same as text, which parses to the same location."""
         # Of what parse decodes, a percent sign alone would be read as something else.
-        key = self.key.replace("%", "%25") if self.scheme == "file" else self.key
+        key = self.key.replace("%", "%25") if self.scheme == FILE else self.key
         return f"{self.scheme}://{self.bucket}/{key}"
 
     @property
     def path(self) -> Path | None:
         """The path on this machine, for `file`."""
-        return Path("/", self.key) if self.scheme == "file" else None
+        return Path("/", self.key) if self.scheme == FILE else None
 
 
 def _error_of(key: str) -> str | None:

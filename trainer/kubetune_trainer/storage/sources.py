@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from kubetune_api.formats import all_endings, format_of
+from kubetune_api.tables import listed
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, glob, open_source
 
-DATA_SUFFIXES = (".csv", ".csv.gz", ".csv.bz2", ".jsonl", ".jsonl.gz", ".jsonl.bz2", ".parquet")
 _NAMES_SHOWN = 5
 
 
@@ -21,7 +22,7 @@ def fetch_dataset(
     """
     source, pattern = open_source(uri, revision, credentials)
     found = glob(source, pattern)
-    data = [info for info in found if info.path.endswith(DATA_SUFFIXES)]
+    data = [info for info in found if format_of(info.path)]
     if not data:
         raise invalid_data(_nothing(uri, source, pattern, found))
     return fetch(source, data, into)
@@ -31,7 +32,7 @@ def _nothing(uri: str, source: Source, pattern: str, found: list[ObjectInfo]) ->
     if found:
         return (
             f"{uri} names no data file: {_some([info.path.rpartition('/')[2] for info in found])}."
-            f" Name files that end in {', '.join(DATA_SUFFIXES[:-1])} or {DATA_SUFFIXES[-1]}."
+            f" Name files that end in {listed(all_endings(), 'or')}."
         )
     folder = pattern.partition("*")[0].rpartition("/")[0]
     if "*" not in pattern and source.children(pattern) != ([], []):

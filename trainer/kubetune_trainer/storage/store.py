@@ -1,4 +1,4 @@
-"""The one doorway to object storage: `file://`, `s3://`, `gs://` and `az://` behind the same few verbs.
+"""The one doorway to object storage: every scheme to which a result may go, behind the same few verbs.
 
 Every path is relative to the URI that the store was opened with. Every failure is a RunError that names the object and
 the remedy.
@@ -69,7 +69,7 @@ class Store:
         return self._at(path).uri
 
     def local_path(self, path: str = "") -> Path | None:
-        """Where the object lies on this machine; None unless the store is `file://`."""
+        """Where the object lies on this machine; None unless the store is this machine."""
         return self._at(path).path
 
     def _at(self, path: str) -> Location:
@@ -168,7 +168,7 @@ class Store:
             if verb == "read" and is_missing(error):
                 raise MissingObjectError(place.uri) from None
             # The cause is left out: its text holds access keys and signed URLs.
-            raise explain(error, FailedRequest(verb, place, self._policy.response)) from None
+            raise explain(error, FailedRequest(verb, place, self._policy.response, self._secret)) from None
 
 
 def _version(meta: Any) -> str:

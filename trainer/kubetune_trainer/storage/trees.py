@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kubetune_api.reasons import Reason
+from kubetune_api.schemes import HUB, scheme_of
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.cache import fetch_once
@@ -91,7 +92,7 @@ def local_names(objects: Sequence[ObjectInfo]) -> list[str]:
 
 def open_source(uri: str, revision: str | None, credentials: StoreCredentials = ENVIRONMENT) -> tuple[Source, str]:
     """The bucket, file system or repository that a URI points into, and the path there."""
-    if uri.startswith("hf://"):
+    if scheme_of(uri) == HUB:
         return HubRepository.parse(uri, revision, credentials.opening(uri))
     place = Location.parse(uri)
     return StoreSource(Store.open(f"{place.scheme}://{place.bucket}/", secret=credentials.opening(uri))), place.key

@@ -2,6 +2,7 @@
 
 from kubetune_api.profile import Endpoint, PodResources, Toleration
 from kubetune_api.quantity import amount
+from kubetune_api.schemes import SCHEMES
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.access import head_account, worker_account
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
@@ -19,11 +20,6 @@ _RAY = {
     "RAY_JOB_STOP_WAIT_TIME_S": "10",
     # The pod is the workers' own: they need not stand back behind anybody.
     "RAY_worker_niceness": "0",
-}
-_ENDPOINT_VARIABLES = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ALLOW_HTTP"),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ALLOW_HTTP"),
-    "hf": ("HF_ENDPOINT", None),
 }
 
 
@@ -121,12 +117,12 @@ def _container(resolved: Resolved, role: str, resources: Object) -> Object:
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, str]:
-    url, permission = _ENDPOINT_VARIABLES[endpoint.scheme]
-    variables = {url: endpoint.url}
-    if permission and endpoint.url.startswith("http://"):
-        variables[permission] = "true"
-    if endpoint.region:
-        variables["AWS_REGION"] = endpoint.region
+    scheme = SCHEMES[endpoint.scheme]
+    variables = {scheme.endpoint_variables[0]: endpoint.url}
+    if scheme.allow_http_variable and endpoint.url.startswith("http://"):
+        variables[scheme.allow_http_variable] = "true"
+    if scheme.region_variable and endpoint.region:
+        variables[scheme.region_variable] = endpoint.region
     return variables
 
 
