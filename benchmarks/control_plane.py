@@ -25,13 +25,16 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from kubetune_operator.machinery.api_server import Cluster  # noqa: E402
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB, RAY_JOB  # noqa: E402
+from kubetune_operator.machinery.api_server import ApiClient  # noqa: E402
 from kubetune_operator.machinery.connection import load_connection  # noqa: E402
-from kubetune_operator.machinery.kinds import FINE_TUNE_JOB, RAY_JOB, Object, kind_of  # noqa: E402
+from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING, Object  # noqa: E402
 from servers.build import kuberay_crds  # noqa: E402
 from servers.control_plane import ControlPlane, running_control_plane  # noqa: E402
 from support.operator_process import Operator, install, job_body  # noqa: E402
 
+WRITTEN = (CONFIG_MAP, ROLE, ROLE_BINDING, RAY_JOB)
+"""The kinds of a job's own objects, in the order in which they are written."""
 NAMESPACES = 20
 HANDS = 16
 """Requests at the same time, of the operator and of the bare client alike."""
@@ -45,7 +48,7 @@ class Bench:
     """A control plane with the operator's CRDs, and a client."""
 
     plane: ControlPlane
-    cluster: Cluster
+    api: ApiClient
     folder: Path
     namespaces: list[str] = field(default_factory=list)
 
@@ -89,7 +92,7 @@ async def at_once(work: Iterable[Callable[[], Awaitable[object]]], hands: int = 
 async def create_jobs(bench: Bench, count: int) -> None:
     """Many jobs as fast as the API server takes them."""
     jobs = [bench.job(number) for number in range(count)]
-    await at_once([lambda job=job: bench.cluster.create(FINE_TUNE_JOB, job) for job in jobs], hands=32)  # type: ignore[misc]
+    await at_once([lambda job=job: bench.api.create(FINE_TUNE_JOB, job) for job in jobs], hands=32)  # type: ignore[misc]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -157,17 +160,17 @@ async def bare_client(bench: Bench, count: int, template: dict[str, Any]) -> flo
 
 async def life_of_one(bench: Bench, job: Object, template: dict[str, Any]) -> None:
     """The job, and all that is written for it."""
-    await writes_of_one(bench, await bench.cluster.create(FINE_TUNE_JOB, job), template)
+    await writes_of_one(bench, await bench.api.create(FINE_TUNE_JOB, job), template)
 
 
 async def written_for(bench: Bench, number: int) -> dict[str, Any]:
     """What the operator wrote for one job: its first status, and its own objects."""
-    job = await bench.cluster.get(FINE_TUNE_JOB, bench.job(number)["metadata"]["namespace"], f"job-{number}")
+    job = await bench.api.get(FINE_TUNE_JOB, bench.job(number)["metadata"]["namespace"], f"job-{number}")
     assert job is not None
     selector = f"kubetune.dev/job-uid={job['metadata']['uid']}"
     things = []
-    for kind in ("ConfigMap", "Role", "RoleBinding", "RayJob"):
-        found, _ = await bench.cluster.list(kind_of({"kind": kind}), selector=selector)
+    for kind in WRITTEN:
+        found, _ = await bench.api.list(kind, selector=selector)
         things += found
     return {"status": job["status"], "things": things}
 
@@ -175,7 +178,7 @@ async def written_for(bench: Bench, number: int) -> dict[str, Any]:
 async def writes_of_one(bench: Bench, job: Object, template: dict[str, Any]) -> None:
     """The first status, the objects, and the second status, when the RayJob is seen."""
     metadata = job["metadata"]
-    await bench.cluster.patch_status(
+    await bench.api.patch_status(
         FINE_TUNE_JOB,
         metadata["namespace"],
         metadata["name"],
@@ -185,12 +188,12 @@ async def writes_of_one(bench: Bench, job: Object, template: dict[str, Any]) -> 
     for thing in template["things"]:
         copied = copy_for(thing, job)
         if thing["kind"] == "RayJob":
-            await bench.cluster.create(RAY_JOB, copied)
+            await bench.api.create(RAY_JOB, copied)
         else:
-            await bench.cluster.apply(copied)
-    current = await bench.cluster.get(FINE_TUNE_JOB, metadata["namespace"], metadata["name"])
+            await bench.api.apply(next(kind for kind in WRITTEN if kind.name == thing["kind"]), copied)
+    current = await bench.api.get(FINE_TUNE_JOB, metadata["namespace"], metadata["name"])
     assert current is not None
-    await bench.cluster.patch_status(
+    await bench.api.patch_status(
         FINE_TUNE_JOB,
         metadata["namespace"],
         metadata["name"],
@@ -224,16 +227,16 @@ async def open_loop(bench: Bench, rate: float) -> dict[str, float]:
     with bench.operator("steady") as (operator, _):
         # Not while it looks at everything that was there before, nor at what the first job of a namespace makes.
         for number in range(NAMESPACES):
-            await bench.cluster.create(FINE_TUNE_JOB, bench.job(jobs + number))
+            await bench.api.create(FINE_TUNE_JOB, bench.job(jobs + number))
         await until(lambda: made(operator) >= NAMESPACES)
         await settled(operator)
-        _, version = await bench.cluster.list(RAY_JOB, metadata_only=True)
+        _, version = await bench.api.list(RAY_JOB, metadata_only=True)
         watching = asyncio.create_task(watch_ray_jobs(bench, version, seen))
         started = time.monotonic()
         for number in range(jobs):
             await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
             job = bench.job(number)
-            await bench.cluster.create(FINE_TUNE_JOB, job)
+            await bench.api.create(FINE_TUNE_JOB, job)
             created[f"{job['metadata']['namespace']}/{job['metadata']['name']}"] = time.monotonic()
         while len(seen) < jobs and time.monotonic() - started < 120:
             await asyncio.sleep(0.1)
@@ -249,7 +252,7 @@ async def open_loop(bench: Bench, rate: float) -> dict[str, float]:
 
 async def watch_ray_jobs(bench: Bench, version: str, seen: dict[str, float]) -> None:
     """Notes when each job's RayJob is told of."""
-    async for what, thing in bench.cluster.watch(RAY_JOB, resource_version=version):
+    async for what, thing in bench.api.watch(RAY_JOB, resource_version=version):
         if what == "ADDED":
             metadata = thing["metadata"]
             seen[f"{metadata['namespace']}/{metadata['labels']['kubetune.dev/job']}"] = time.monotonic()
@@ -258,10 +261,10 @@ async def watch_ray_jobs(bench: Bench, version: str, seen: dict[str, float]) -> 
 async def restart(bench: Bench) -> dict[str, float]:
     """A new process over everything that is there: until each job was looked at, against a bare list and parse."""
     started = time.monotonic()
-    for kind in (FINE_TUNE_JOB, *(kind_of({"kind": kind}) for kind in ("RayJob", "ConfigMap", "Role", "RoleBinding"))):
-        await bench.cluster.list(kind)
+    for kind in (FINE_TUNE_JOB, *WRITTEN):
+        await bench.api.list(kind)
     bare = time.monotonic() - started
-    jobs = len((await bench.cluster.list(FINE_TUNE_JOB, metadata_only=True, page=5000))[0])
+    jobs = len((await bench.api.list(FINE_TUNE_JOB, metadata_only=True, page=5000))[0])
     started = time.monotonic()
     with bench.operator("restart") as (operator, process):
         while operator.metric("kubetune_reconcile_seconds_count") < jobs:
@@ -303,8 +306,8 @@ def fresh_plane() -> Iterator[tuple[ControlPlane, Path]]:
 async def measure_operator(sizes: list[int]) -> tuple[dict[int, float], dict[str, Any]]:
     """All that the operator does; the seconds of each burst, and what it wrote for one job."""
     with fresh_plane() as (plane, folder):
-        async with Cluster(load_connection(str(plane.admin_kubeconfig)), lambda: True, lambda *_: None) as cluster:
-            bench, seconds = Bench(plane, cluster, folder), {}
+        async with ApiClient(load_connection(str(plane.admin_kubeconfig)), lambda: True, lambda *_: None) as api:
+            bench, seconds = Bench(plane, api, folder), {}
             for size in sizes:
                 figures = await burst(bench, size)
                 seconds[size] = figures["seconds"]
@@ -320,8 +323,8 @@ async def measure_operator(sizes: list[int]) -> tuple[dict[int, float], dict[str
 async def measure_bare_client(operator: dict[int, float], template: dict[str, Any]) -> None:
     """The same bursts in the same order on as fresh a server, for it slows down with what it holds."""
     with fresh_plane() as (plane, folder):
-        async with Cluster(load_connection(str(plane.admin_kubeconfig)), lambda: True, lambda *_: None) as cluster:
-            bench = Bench(plane, cluster, folder)
+        async with ApiClient(load_connection(str(plane.admin_kubeconfig)), lambda: True, lambda *_: None) as api:
+            bench = Bench(plane, api, folder)
             for size, seconds in operator.items():
                 took = await bare_client(bench, size, template)
                 share = {"jobs/s": size / took, "share of it that the operator reaches": took / seconds}

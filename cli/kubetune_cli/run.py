@@ -17,6 +17,7 @@ from kubetune_api.outcome import Ending
 from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
 from kubetune_api.status import Condition, FineTuneJobStatus
+from kubetune_api.tables import listed
 from kubetune_api.times import timestamp
 from kubetune_cli.places import log_file
 from kubetune_cli.progress import view_for
@@ -80,17 +81,13 @@ def run_job(job: FineTuneJob, *, console: Console) -> Finished:
 
 
 def cluster_note(spec: FineTuneJobSpec) -> str | None:
-    """What the manifest says to a cluster's operator, and to nobody here."""
+    """The note on fields of the manifest that have no effect in a local run."""
     # What was written counts, even where it says the default.
     names = [str(FineTuneJobSpec.model_fields[name].alias) for name in CLUSTER_FIELDS if name in spec.model_fields_set]
     if not names:
         return None
-    if len(names) == 1:
-        speak, them = f"the field {names[0]} speaks", "it"
-    else:
-        speak, them = f"{', '.join(names[:-1])} and {names[-1]} speak", "them"
-    goes_on = ", so this one goes on though suspend is true" if spec.suspend else ""
-    return f"  note: {speak} to the cluster's operator; a local run ignores {them}{goes_on}"
+    trains = "; it trains although suspend is true" if spec.suspend else ""
+    return f"  note: a local run ignores {listed(names)}, which only the operator uses{trains}"
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kubetune_api.metrics import METRICS
+from kubetune_api.schemes import FILE, HUB
 from kubetune_api.tasks import TASKS
 
 
@@ -188,17 +190,17 @@ def fitting(value: str, pattern: str, *, dataset: bool) -> str | None:
 
 def _rewritten(value: str, *, dataset: bool) -> Iterator[str]:
     if value.startswith(("/", "./", "../")):
-        yield f"file://{value}"
+        yield f"{FILE}://{value}"
     elif _FILE_NAME.fullmatch(value):
-        yield f"file://./{value}"
+        yield f"{FILE}://./{value}"
     elif _HUB_NAME.fullmatch(value):
-        yield f"hf://datasets/{value}/*.parquet" if dataset else f"hf://{value}"
+        yield f"{HUB}://datasets/{value}/*.parquet" if dataset else f"{HUB}://{value}"
     if size := _SIZE.fullmatch(value):
         yield f"{size[1]}{size[2].upper()}i"
     if value.startswith("eval_"):
         yield f"validation/{value.removeprefix('eval_')}"
-    if value.endswith("/f1"):
-        yield f"{value}_macro"
+    split, _, other = value.rpartition("/")
+    yield from (f"{split}/{name}" for name, metric in METRICS.items() if other in metric.also)
 
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -21,6 +21,8 @@ class MetricRow:
     """Decimals of a bounded metric, significant digits of any other."""
     hub: tuple[str, str | None] | None = None
     """The metric of the Hugging Face hub and how it is averaged; None: it has the same name there."""
+    also: tuple[str, ...] = ()
+    """What other trainers call it."""
 
 
 LOSS = "loss"
@@ -31,7 +33,7 @@ METRICS: dict[str, MetricRow] = {
     "accuracy": MetricRow("accuracy", "Max"),
     "precision_macro": MetricRow("precision (macro)", "Max", hub=("precision", "macro")),
     "recall_macro": MetricRow("recall (macro)", "Max", hub=("recall", "macro")),
-    "f1_macro": MetricRow("F1 (macro)", "Max", hub=("f1", "macro")),
+    "f1_macro": MetricRow("F1 (macro)", "Max", hub=("f1", "macro"), also=("f1",)),
     "perplexity": MetricRow("perplexity", "Min", bounded=False),
 }
 """By name, in the order in which they are listed everywhere."""

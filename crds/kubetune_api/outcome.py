@@ -20,7 +20,7 @@ class Ending:
     completion_time: str
     progress: Progress | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    """By full name, `test/accuracy`."""
+    """By full name, `test/loss`."""
     artifact: Artifact | None = None
     """The published model, or the rejected one of a run that missed a requirement."""
 
@@ -36,7 +36,7 @@ class Ending:
         condition = Condition(
             type=phase, status="True", reason=reason, message=message, last_transition_time=self.completion_time
         )
-        # JSON has no word for a perplexity beyond all numbers.
+        # JSON has no word for a value beyond all numbers.
         metrics = [Metric(name=name, value=value) for name, value in self.metrics.items() if isfinite(value)]
         return FineTuneJobStatus(
             phase=phase,

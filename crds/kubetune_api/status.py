@@ -61,7 +61,7 @@ class Metric(ApiModel):
     """A measured value."""
 
     name: Annotated[str, StringConstraints(max_length=64)]
-    """The full name, `test/accuracy`."""
+    """The full name, `test/loss`."""
     value: float
     """The value."""
 

@@ -3,43 +3,41 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetune_operator.jobs import names
-from kubetune_operator.machinery.api_server import ApiError, Cluster
+from prometheus_client import CollectorRegistry
+
+from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB, RAY_JOB
+from kubetune_operator.jobs.metrics import JobMetrics, sample_of
+from kubetune_operator.machinery.api_server import ApiClient, ApiError
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.connection import Connection
 from kubetune_operator.machinery.controller import Controller
+from kubetune_operator.machinery.entries import ObjectKey
 from kubetune_operator.machinery.http import serve
 from kubetune_operator.machinery.informer import Informer
-from kubetune_operator.machinery.kinds import (
-    CONFIG_MAP,
-    FINE_TUNE_JOB,
-    FINE_TUNE_PROFILE,
-    NAMESPACE,
-    NETWORK_POLICY,
-    POD,
-    RAY_CLUSTER,
-    RAY_JOB,
-    ROLE,
-    ROLE_BINDING,
-    SERVICE_ACCOUNT,
-    Kind,
-)
+from kubetune_operator.machinery.kinds import EVENT, LEASE, Kind
+from kubetune_operator.machinery.labels import SELECTOR
 from kubetune_operator.machinery.leader import Leader, new_identity
+from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.queue import WorkQueue
-from kubetune_operator.machinery.store import Cache
+from kubetune_operator.machinery.reconciler import Reconciler
 from kubetune_operator.machinery.watch import missing, run_watch
-from kubetune_operator.metrics import JobView, Metrics, waiting_since
 from kubetune_operator.settings import Settings
 
-_CHILDREN = (RAY_JOB, RAY_CLUSTER, POD, CONFIG_MAP, ROLE, ROLE_BINDING, SERVICE_ACCOUNT, NETWORK_POLICY)
-_PRODUCT = f"{names.MANAGED_BY}={names.PRODUCT}"
 _TOO_LONG = 120.0
 """Seconds without a word from the API server about a kind, after which the cache is not to be trusted."""
 _log = logging.getLogger(__name__)
+
+
+def kinds_of(reconcilers: Iterable[Reconciler[Any, Any]]) -> set[Kind]:
+    """Every kind that the API server is asked about."""
+    watched = (one.kind for reconciler in reconcilers for one in (*reconciler.owns, *reconciler.reads))
+    return {EVENT, LEASE, *(reconciler.kind for reconciler in reconcilers), *watched}
 
 
 class Application:
@@ -47,60 +45,71 @@ class Application:
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
         self._settings, self._connection = settings, connection
-        self._metrics, self._cache, self._queue = Metrics(), Cache(), WorkQueue()
-        self._leader: Leader | None = None
         self._informers: dict[Kind, Informer] = {}
+        registry = CollectorRegistry()
+        self._reconcilers = self._our_kinds(registry)
+        self._metrics = Metrics(registry, kinds_of(self._reconcilers))
+        self._cache, self._queue = Cache(self._reconcilers), WorkQueue[ObjectKey]()
+        self._leader: Leader | None = None
+
+    def _our_kinds(self, registry: CollectorRegistry) -> list[Reconciler[Any, Any]]:
+        """Every kind that is reconciled, with its metrics."""
+        jobs = JobMetrics(registry)
+        jobs.collect_jobs(lambda: map(sample_of, self._cache.subjects(FINE_TUNE_JOB.name)), _now)
+        return [FineTuneJobs(jobs, kuberay=lambda: not self._informers[RAY_JOB].absent)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
         async with AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(
-                Cluster(self._connection, self._may_write, self._metrics.api_request)
+            api = await stack.enter_async_context(
+                ApiClient(self._connection, self._may_write, self._metrics.api_request)
             )
             controller = Controller(
-                cluster,
+                api,
                 self._cache,
                 self._queue,
+                self._reconcilers,
                 self._settings,
                 self._metrics,
                 may_write=self._may_write,
-                kuberay=lambda: not self._informers[RAY_JOB].absent,
                 now=_now,
             )
-            self._inform(cluster, controller)
+            self._inform(api, controller)
             self._leader = Leader(
-                cluster,
+                api,
                 self._settings,
                 new_identity(self._settings),
                 on_elected=lambda: self._elected(controller),
                 on_lost=lambda: self._metrics.leading(False),
             )
-            self._metrics.collect_jobs(self._counted, _now)
             self._metrics.collect_queue_length(lambda: len(self._queue))
             await stack.enter_async_context(serve(self._settings, self._metrics, self._unhealthy, self._unready))
-            await self._live(cluster, controller, stop)
+            await self._live(api, controller, stop)
 
-    def _inform(self, cluster: Cluster, controller: Controller) -> None:
-        self._informers = {
-            kind: Informer(cluster, kind, selector=selector, on_change=controller.heard, on_listed=controller.listed)
-            for kinds, selector in ((_CHILDREN, _PRODUCT), ((FINE_TUNE_PROFILE, NAMESPACE), ""))
-            for kind in kinds
-        }
+    def _inform(self, api: ApiClient, controller: Controller) -> None:
+        for reconciler in self._reconcilers:
+            for watched, selector in ((reconciler.owns, SELECTOR), (reconciler.reads, "")):
+                for kind in (one.kind for one in watched):
+                    self._informers[kind] = Informer(
+                        api, kind, selector=selector, on_change=controller.on_event, on_list=controller.on_list
+                    )
         for kind, informer in self._informers.items():
             self._metrics.collect_synced(kind.plural, informer.is_current)
 
-    async def _live(self, cluster: Cluster, controller: Controller, stop: asyncio.Event) -> None:
+    async def _live(self, api: ApiClient, controller: Controller, stop: asyncio.Event) -> None:
         """The informers first: what a job needs must be known before the job is looked at."""
         assert self._leader is not None
         async with asyncio.TaskGroup() as tasks:
             leading = tasks.create_task(self._leader.run())
             running = [tasks.create_task(informer.run()) for informer in self._informers.values()]
             tasks.create_task(self._end(stop, running, leading))
-            await self._first_of(stop, self._learn(cluster, controller))
+            await self._first_of(stop, self._learn(api, controller))
             if stop.is_set():
                 return
-            running.append(tasks.create_task(run_watch(self._connection, controller.heard, stop)))
-            running.append(tasks.create_task(self._resync(cluster, controller)))
+            for reconciler in self._reconcilers:
+                watch = run_watch(self._connection, reconciler.kind, controller.on_event, stop)
+                running.append(tasks.create_task(watch))
+            running.append(tasks.create_task(self._resync(api, controller)))
             running += [tasks.create_task(controller.work()) for _ in range(self._settings.reconcile_workers)]
 
     async def _end(self, stop: asyncio.Event, running: list[asyncio.Task[None]], leading: asyncio.Task[None]) -> None:
@@ -117,31 +126,33 @@ class Application:
         for task in ends:
             task.cancel()
 
-    async def _learn(self, cluster: Cluster, controller: Controller) -> None:
-        await self._synced()
-        await self._learn_jobs(cluster, controller)
-
-    async def _synced(self) -> None:
+    async def _learn(self, api: ApiClient, controller: Controller) -> None:
         for informer in self._informers.values():
             await informer.synced.wait()
+        # All at once: kopf tells of each object in a task of its own, which takes four times as long.
+        for reconciler in self._reconcilers:
+            with suppress(ApiError):  # kopf waits for the CRD, and tells of every object anyway
+                for obj in (await api.list(reconciler.kind))[0]:
+                    controller.on_event("put", obj)
 
-    async def _learn_jobs(self, cluster: Cluster, controller: Controller) -> None:
-        """All jobs at once: kopf tells of each one in a task of its own, which takes four times as long."""
-        with suppress(ApiError):  # kopf waits for the CRD, and tells of every job anyway
-            for job in (await cluster.list(FINE_TUNE_JOB))[0]:
-                controller.heard("put", job)
-
-    async def _resync(self, cluster: Cluster, controller: Controller) -> None:
-        """Level-triggered to the end: now and then every job is looked at, whatever was heard or missed of it."""
+    async def _resync(self, api: ApiClient, controller: Controller) -> None:
+        """Level-triggered to the end: now and then everything is looked at, whatever was heard or missed of it."""
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
-            known = {job.uid: f"{job.namespace}/{job.name}" for job in self._cache.jobs()}
-            try:
-                for uid in await missing(cluster, set(known)):
-                    self._cache.forget_job(known[uid], uid)
-            except Exception:
-                _log.exception("the jobs could not be compared with those of the API server")
+            for reconciler in self._reconcilers:
+                try:
+                    await self._forget_missing(api, reconciler.kind)
+                except Exception:
+                    _log.exception("the %ss could not be compared with those of the API server", reconciler.noun)
             controller.look_at_all()
+
+    async def _forget_missing(self, api: ApiClient, kind: Kind) -> None:
+        known = {
+            subject.uid: ObjectKey(kind.name, subject.namespace, subject.name)
+            for subject in self._cache.subjects(kind.name)
+        }
+        for uid in await missing(api, kind, set(known)):
+            self._cache.forget(known[uid], uid)
 
     def _may_write(self) -> bool:
         return self._leader is not None and self._leader.may_write()
@@ -149,17 +160,6 @@ class Application:
     def _elected(self, controller: Controller) -> None:
         self._metrics.leading(True)
         controller.look_at_all()
-
-    def _counted(self) -> list[JobView]:
-        return [
-            JobView(
-                job.namespace,
-                job.status.phase or "Pending",
-                job.status.reason or "",
-                waiting_since(job.status, job.created_at),
-            )
-            for job in self._cache.jobs()
-        ]
 
     def _unhealthy(self) -> str | None:
         return None

@@ -7,6 +7,7 @@ import pytest
 
 from cluster.__main__ import runs, the_administrator
 from cluster.install import Administrator
+from servers.build import CALLERS_ENVIRONMENT
 from support.e2e_jobs import ROOT, RealJob, upload_assets
 
 
@@ -14,7 +15,7 @@ from support.e2e_jobs import ROOT, RealJob, upload_assets
 def admin() -> Administrator:
     """The administrator of the cluster that `make cluster` keeps, or of one that is started now and stays."""
     if not runs():
-        subprocess.run(["make", "cluster"], cwd=ROOT, check=True)
+        subprocess.run(["make", "cluster"], cwd=ROOT, env=CALLERS_ENVIRONMENT, check=True)
     return the_administrator()
 
 

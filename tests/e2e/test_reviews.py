@@ -16,6 +16,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.classification import ClassTargets
+from servers.build import CALLERS_ENVIRONMENT
 from support.data_files import packed_file
 from support.e2e_jobs import RESULTS, ROOT, RealJob, bucket_at, example, metrics_of
 
@@ -83,7 +84,7 @@ def metrics_on_one_machine() -> dict[str, float]:
     code = max(newest(ROOT, f"{part}/**/*.py")[0] for part in ("cli", "crds", "planner", "trainer"))
     code = max(code, (ROOT / "examples" / "reviews.yaml").stat().st_mtime, (ROOT / "uv.lock").stat().st_mtime)
     if newest(ROOT, MANIFESTS)[0] < code:
-        subprocess.run(["make", "demo"], cwd=ROOT, check=True)
+        subprocess.run(["make", "demo"], cwd=ROOT, env=CALLERS_ENVIRONMENT, check=True)
     _, manifest = newest(ROOT, MANIFESTS)
     assert manifest is not None
     return dict(json.loads(manifest.read_text("utf-8"))["metrics"])

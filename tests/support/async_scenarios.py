@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.api_server import ApiClient
 from kubetune_operator.machinery.connection import Connection, load_connection
 from kubetune_operator.machinery.kinds import Object
 from servers.kube_client import KubeClient
@@ -82,14 +82,14 @@ def connection_of(client: KubeClient, folder: Path) -> Connection:
     return load_connection(str(client.kubeconfig(folder / f"{secrets.token_hex(4)}.kubeconfig")))
 
 
-def cluster_of(
+def client_of(
     client: KubeClient,
     folder: Path,
     may_write: Callable[[], bool] = lambda: True,
     seen: Callable[[str, str, int], None] = lambda *_: None,
-) -> Cluster:
+) -> ApiClient:
     """The operator's doorway as this client's user."""
-    return Cluster(connection_of(client, folder), may_write, seen)
+    return ApiClient(connection_of(client, folder), may_write, seen)
 
 
 def allow(server: KubeClient, namespace: str, group: str, resource: str) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,9 +18,9 @@ import yaml
 from obstore.store import S3Store
 
 from cluster.install import Administrator
+from servers.build import CALLERS_ENVIRONMENT
 from servers.kube_client import Object
 from servers.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
-from support.chart import script
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import hard_rows, write_csv
 
@@ -193,8 +195,8 @@ def metrics_of(status: Object) -> dict[str, float]:
 
 def upload_assets(s3: S3Server) -> str:
     """Puts the examples' models and data, and a tiny model and its data, onto the S3 server; their URI."""
-    assets = script("assets")
-    assets.main(["minilm", "reviews", "smollm2", "dialogues"])
+    fetch = [sys.executable, "scripts/assets.py", "minilm", "reviews", "smollm2", "dialogues"]
+    subprocess.run(fetch, cwd=ROOT, env=CALLERS_ENVIRONMENT, check=True)
     for uri in (ASSETS, RESULTS):
         s3.make_bucket(uri.removeprefix("s3://"))
     bucket = bucket_at(s3, ASSETS)
@@ -204,7 +206,7 @@ def upload_assets(s3: S3Server) -> str:
         (tiny / "model").mkdir(parents=True)
         saved(tiny_model("bert", labels=2), tiny / "model")
         write_csv(tiny / "rows.csv", ("text", "label"), hard_rows(2000))
-        for root in (assets.ASSETS, Path(folder)):
+        for root in (ROOT / ".assets", Path(folder)):
             for file in root.rglob("*"):
                 path = file.relative_to(root).as_posix()
                 if file.is_file() and there.get(path) != file.stat().st_size:

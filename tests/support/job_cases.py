@@ -201,6 +201,14 @@ RULES_BROKEN = (
         Case(f"a dataset that ends in {end}", {"spec.dataset.uri": f"s3://bucket/data{end}"}, "spec.dataset.uri")
         for end in (".txt", ".tsv", ".json", ".csv.zip", "/*.tsv", "", "/")
     ),
+    *(
+        Case(
+            f"a model of the hub as {split} data",
+            {f"spec.dataset.{split}": {"uri": "hf://owner/name/data.csv", "revision": COMMIT}},
+            f"spec.dataset.{split}.uri",
+        )
+        for split in ("validation", "test")
+    ),
     Case("a test set of another format", {"spec.dataset.test.uri": "s3://bucket/test.json"}, "spec.dataset.test.uri"),
     Case("a commit of data that is in no hub", {"spec.dataset.revision": COMMIT}, "spec.dataset.revision"),
     Case(

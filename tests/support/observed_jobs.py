@@ -10,12 +10,21 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from kubetune_api.run_report import KEY, RunReport
+from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import timestamp
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.events import transitions_of
+from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
+from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.jobs.observed import Observed
-from kubetune_operator.jobs.reconcile import Plan, reconcile
-from kubetune_operator.machinery.store import Cache
+from kubetune_operator.jobs.reconcile import JobPlan, reconcile
+from kubetune_operator.machinery.cache import Cache
+from kubetune_operator.machinery.entries import ObjectKey
+from kubetune_operator.machinery.events import Regarding, event_of
 from kubetune_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -199,20 +208,47 @@ def finished(kind: str = "Succeeded", *attempts: Object, ended: float = 100, **m
     return started(*attempts, phase=kind, completionTime=at(ended), conditions=[end], **more)
 
 
-def see(*objects: Object, kuberay: bool = True, key: str = f"{NAMESPACE}/{JOB}") -> Observed:
-    """The sight of a job among these objects."""
-    cache = Cache()
-    for thing in objects:
-        cache.put(copy.deepcopy(thing))
-    seen = cache.observe(key, kuberay=kuberay)
+def jobs_kind(*, kuberay: bool = True) -> FineTuneJobs:
+    """The reconciler of jobs."""
+    return FineTuneJobs(JobMetrics(CollectorRegistry()), kuberay=lambda: kuberay)
+
+
+def job_key(name: str = JOB) -> ObjectKey:
+    """The name of a job in the cache."""
+    return ObjectKey(FINE_TUNE_JOB.name, NAMESPACE, name)
+
+
+def observed(cache: Cache, name: str = JOB, *, kuberay: bool = True) -> Observed:
+    """The sight of a job in a cache."""
+    seen = jobs_kind(kuberay=kuberay).observe(cache, job_key(name))
     assert seen is not None, "the test shows no job"
     return seen
 
 
-def plan(*objects: Object, now: float = 0, kuberay: bool = True, settings: Settings = SETTINGS) -> Plan:
+def cache_of(*objects: Object) -> Cache:
+    """A cache that heard of these objects."""
+    cache = Cache([jobs_kind()])
+    for thing in objects:
+        cache.put(copy.deepcopy(thing))
+    return cache
+
+
+def see(*objects: Object, kuberay: bool = True, name: str = JOB) -> Observed:
+    """The sight of a job among these objects."""
+    return observed(cache_of(*objects), name, kuberay=kuberay)
+
+
+def plan(*objects: Object, now: float = 0, kuberay: bool = True, settings: Settings = SETTINGS) -> JobPlan:
     """What follows from the sight of these objects and the default profile, so many seconds after `START`."""
     shown = objects if any(thing["kind"] == "FineTuneProfile" for thing in objects) else (profile(), *objects)
     return reconcile(see(*shown, kuberay=kuberay), settings, after(now))
+
+
+def events_of(
+    job: Regarding, before: FineTuneJobStatus | None, after: FineTuneJobStatus, now: datetime, instance: str
+) -> list[Object]:
+    """The events that the operator makes of a change of status."""
+    return [event_of(job, transition, now, instance) for transition in transitions_of(before, after)]
 
 
 def walk(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:

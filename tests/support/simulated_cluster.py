@@ -8,11 +8,23 @@ from typing import Any
 
 from kubetune_api.run_report import KEY
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.reconcile import Plan, reconcile
+from kubetune_operator.jobs.reconcile import JobPlan, reconcile
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch, trimmed
 from kubetune_operator.machinery.kinds import Object
-from kubetune_operator.machinery.store import Cache
-from support.observed_jobs import JOB, NAMESPACE, SETTINGS, after, at, condition, job, pod, profile, ray_cluster, report
+from support.observed_jobs import (
+    JOB,
+    SETTINGS,
+    after,
+    at,
+    cache_of,
+    condition,
+    job,
+    observed,
+    pod,
+    profile,
+    ray_cluster,
+    report,
+)
 
 _RUNNING_KINDS = ("RayJob", "RayCluster", "Pod")
 
@@ -34,7 +46,7 @@ class SimulatedCluster:
         """Every RayJob that was ever created, in order."""
         self.again_after: float | None = None
         self._versions = 0
-        self._cache = Cache()
+        self._cache = cache_of()
         for thing in (profile(), job(**spec)):
             self._put(thing)
 
@@ -108,16 +120,12 @@ class SimulatedCluster:
 
     def _start_anew(self) -> None:
         """Another process takes over, which knows nothing but what is there now."""
-        self.dies_after, self._cache = None, Cache()
-        for thing in self.things.values():
-            self._cache.put(thing)
+        self.dies_after, self._cache = None, cache_of(*self.things.values())
 
-    def _plan(self) -> Plan:
-        seen = self._cache.observe(f"{NAMESPACE}/{JOB}", kuberay=True)
-        assert seen is not None
-        return reconcile(seen, SETTINGS, after(self.now))
+    def _plan(self) -> JobPlan:
+        return reconcile(observed(self._cache), SETTINGS, after(self.now))
 
-    def _carry_out(self, plan: Plan) -> None:
+    def _carry_out(self, plan: JobPlan) -> None:
         thing = self.things["FineTuneJob", JOB]
         if merge_patch(self.status, plan.status.to_dict()):
             self._write(partial(self._put, {**thing, "status": plan.status.to_dict()}))

@@ -10,18 +10,14 @@ from kubetune_api.labels import ATTEMPT as ATTEMPT
 from kubetune_api.labels import JOB as JOB
 from kubetune_api.labels import JOB_UID as JOB_UID
 from kubetune_api.labels import ROLE as ROLE
+from kubetune_operator.machinery.labels import MANAGED
 
-FIELD_MANAGER = "kubetune-operator"
-MANAGED_BY = "app.kubernetes.io/managed-by"
-PRODUCT = "kubetune"
 PROFILE = f"{GROUP}/profile"
 WORKERS = f"{GROUP}/workers"
 """How many workers a pod holds."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 PRIORITY_CLASS = "kueue.x-k8s.io/priority-class"
 
-MANAGED = {MANAGED_BY: PRODUCT}
-"""The label of every object that the operator makes, and of the pods that come of it."""
 HEAD_ACCOUNT = "kubetune-head"
 """The ServiceAccount of the heads in a namespace; each job's Role lets it report to that job's ConfigMap."""
 WORKER_ACCOUNT = "kubetune-worker"

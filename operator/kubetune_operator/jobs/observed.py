@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import Attempt, FineTuneJobStatus
+from kubetune_api.times import moment
+from kubetune_operator.jobs.state import finished
 from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
 from kubetune_operator.machinery.kinds import Object
 
@@ -75,3 +79,59 @@ class Observed:
     def report_of(self, attempt: int) -> RunReport | None:
         """What an attempt reports."""
         return self.report if self.report is not None and self.report.attempt == attempt else None
+
+
+@dataclass(frozen=True)
+class ProfileView:
+    """A FineTuneProfile as it is in the cluster."""
+
+    profile: FineTuneProfile | None = None
+    error: str = ""
+    """Why it cannot be read, where it is there."""
+
+
+def job_view(obj: Object) -> JobView:
+    """A FineTuneJob as the API server gives it; one that this version cannot read says why."""
+    metadata, stored = obj["metadata"], obj.get("status") or {}
+    parsed, error, readable = None, "", True
+    try:
+        status = FineTuneJobStatus.model_validate(stored)
+    except ValidationError:
+        # A newer version wrote it. To act without it, or to write over it, would lose its attempts.
+        status, stored, readable = FineTuneJobStatus(), FineTuneJobStatus().to_dict(), False
+    if status.run not in (None, metadata["uid"]) and not finished(status):
+        # Restored under another UID: that run, its objects and its folder are not this job's, which begins its own.
+        status = FineTuneJobStatus()
+    try:
+        body = {key: value for key, value in obj.items() if key != "status"}
+        parsed = FineTuneJob.model_validate(body)
+    except ValidationError as invalid:
+        error = _sentence(invalid)
+    return JobView(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        resource_version=metadata["resourceVersion"],
+        created_at=moment(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        parsed=parsed,
+        error=error,
+        readable=readable,
+        status=status,
+        stored_status=stored,
+    )
+
+
+def profile_view(obj: Object) -> ProfileView:
+    """A FineTuneProfile as the API server gives it."""
+    try:
+        return ProfileView(FineTuneProfile.model_validate(obj))
+    except ValidationError as error:
+        return ProfileView(error=_sentence(error))
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"]))
+    return f"{path}: {first['msg']}" if path else str(first["msg"])

@@ -3,7 +3,7 @@
 Whatever happened before, and wherever an earlier process stopped, the same sight gives the same plan.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -12,6 +12,8 @@ from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, Phase, six_d
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.failures import Failure, evidence_in, policy
+from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
+from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.jobs.objects.access import accounts, reporting
 from kubetune_operator.jobs.objects.network import network_policies
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
@@ -32,9 +34,11 @@ from kubetune_operator.jobs.verdict import (
 from kubetune_operator.jobs.views import RayJobView
 from kubetune_operator.jobs.waiting import Stage, stage_of, workers_ready
 from kubetune_operator.machinery.differences import trimmed
-from kubetune_operator.machinery.kinds import CONFIG_MAP, RAY_JOB, ROLE, ROLE_BINDING, Kind, Object
+from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING, Object
+from kubetune_operator.machinery.plan import Plan, Ref
 from kubetune_operator.settings import Settings
 
+JobPlan = Plan[FineTuneJobStatus]
 MOST_ATTEMPTS_KEPT = 64
 _LONGEST_BACKOFF = 3600
 _SUSPENDED_BY_SPEC = Verdict(Failure(Reason.SUSPENDED, "spec.suspend is true"))
@@ -42,36 +46,7 @@ _LINGERING = timedelta(seconds=120)
 """How long the cluster of a finished job may take to end by itself."""
 
 
-@dataclass(frozen=True)
-class Ref:
-    """An object to delete."""
-
-    kind: Kind
-    name: str
-    uid: str
-    """This one, not another of the same name."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What should be there."""
-
-    status: FineTuneJobStatus
-    apply: tuple[Object, ...] = ()
-    """To be there like this."""
-    create: Object | None = None
-    """To be created, never changed: the RayJob of an attempt."""
-    delete: tuple[Ref, ...] = ()
-    again_after: float | None = None
-    """Seconds after which the passing of time alone may change the plan."""
-    begins: bool = False
-    """Whether an attempt begins: its status goes first, for the API server fixes the spec by it, and no pod of an
-    earlier attempt may be left, whatever the cache says."""
-    headless: bool = False
-    """Whether the attempt ends because its head is gone: none may run, whatever the cache says."""
-
-
-def reconcile(seen: Observed, settings: Settings, now: datetime) -> Plan:
+def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
     """What should be there now."""
     job, status = seen.job, seen.job.status
     if job.deleting or not job.readable:
@@ -98,7 +73,7 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> Plan:
     return _refused(seen, fitting, now) if isinstance(fitting, Refused) else _begin(seen, fitting, settings, now)
 
 
-def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime) -> Plan:
+def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime) -> JobPlan:
     last, status = seen.job.attempt, seen.job.status
     number = 1 if last is None else last.number + 1
     name = names.ray_job(seen.job.name, seen.job.uid, number)
@@ -114,7 +89,7 @@ def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime
         }
     )
     plan = _create(seen, begun, attempt, resolved, settings, now)
-    return replace(plan, begins=True)
+    return plan if last is None else replace(plan, guards=(no_pod_is_left(seen.job),))
 
 
 def _kept(attempts: list[Attempt], now: datetime) -> list[Attempt]:
@@ -129,7 +104,7 @@ def _kept(attempts: list[Attempt], now: datetime) -> list[Attempt]:
 
 def _create(
     seen: Observed, status: FineTuneJobStatus, attempt: Attempt, resolved: Resolved, settings: Settings, now: datetime
-) -> Plan:
+) -> JobPlan:
     standing = Standing("Pending", Reason.STARTING, f"attempt {attempt.number} is being created")
     if status.reason == Reason.CREATION_REFUSED:  # until it is no longer refused
         standing = Standing("Pending", Reason.CREATION_REFUSED, status.message or "")
@@ -161,7 +136,9 @@ def _support_while_it_runs(seen: Observed, resolved: Resolved, settings: Setting
     )
 
 
-def _during(seen: Observed, attempt: Attempt, resolved: Resolved | Refused, settings: Settings, now: datetime) -> Plan:
+def _during(
+    seen: Observed, attempt: Attempt, resolved: Resolved | Refused, settings: Settings, now: datetime
+) -> JobPlan:
     ray_job = _ray_job_of(seen, attempt)
     attempt = _with_evidence(seen, attempt, ray_job, now)
     report = seen.report_of(attempt.number)
@@ -172,7 +149,8 @@ def _during(seen: Observed, attempt: Attempt, resolved: Resolved | Refused, sett
         return _stands(seen, _without_kuberay(), now, again_after=10)
     verdict = verdict_on(seen, attempt, ray_job, settings, now)
     if verdict is not None:
-        return replace(_concluded(seen, attempt, verdict, now), headless=verdict.headless)
+        plan = _concluded(seen, attempt, verdict, now)
+        return replace(plan, guards=(no_head_runs(seen.job, attempt.number),)) if verdict.headless else plan
     assert ray_job is not None
     if seen.job.job.spec.suspend:
         return _concluded(seen, attempt, _SUSPENDED_BY_SPEC, now)
@@ -187,7 +165,7 @@ def _ray_job_of(seen: Observed, attempt: Attempt) -> RayJobView | None:
 
 def _not_yet_created(
     seen: Observed, attempt: Attempt, resolved: Resolved | Refused, settings: Settings, now: datetime
-) -> Plan:
+) -> JobPlan:
     if seen.job.job.spec.suspend:
         return _concluded(seen, attempt, _SUSPENDED_BY_SPEC, now)
     if isinstance(resolved, Refused):
@@ -211,7 +189,7 @@ def _outlived(seen: Observed, attempt: Attempt) -> Standing:
     )
 
 
-def _outdated_run(seen: Observed, attempt: Attempt, plan: Plan) -> tuple[Ref, ...]:
+def _outdated_run(seen: Observed, attempt: Attempt, plan: JobPlan) -> tuple[Ref, ...]:
     """The run of an attempt that stopped before its RayJob was there, where profile or operator changed since: it is
     immutable, so it goes first."""
     wanted = next(thing for thing in plan.apply if thing["metadata"]["name"] == attempt.ray_job)
@@ -228,7 +206,7 @@ def _goes_on(
     resolved: Resolved | Refused,
     settings: Settings,
     now: datetime,
-) -> Plan:
+) -> JobPlan:
     workers = seen.job.job.spec.resources.workers or 1
     stage = stage_of(seen, ray_job, attempt, workers)
     attempt = _timed(attempt, stage, now)
@@ -302,7 +280,7 @@ def _with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None,
     )
 
 
-def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime) -> Plan:
+def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime) -> JobPlan:
     """The attempt is over: the job too, or another attempt follows."""
     failure = verdict.failure
     reason = failure.reason if failure else Reason.PUBLISHED
@@ -347,14 +325,14 @@ def _final(message: str, status: FineTuneJobStatus) -> str:
     return message if failed < 2 else f"{message} (after {failed} failed attempts)"
 
 
-def _over(seen: Observed, status: FineTuneJobStatus, standing: Standing, now: datetime) -> Plan:
+def _over(seen: Observed, status: FineTuneJobStatus, standing: Standing, now: datetime) -> JobPlan:
     """The end. What still runs goes; a cluster that has ended stays for the moment that its logs are kept."""
     status = status.model_copy(update={"completion_time": timestamp(now)})
     done = with_standing(status, standing, seen.job.generation, now)
     return _after_the_end(replace(seen, job=replace(seen.job, status=done)), now)
 
 
-def _after_the_end(seen: Observed, now: datetime) -> Plan:
+def _after_the_end(seen: Observed, now: datetime) -> JobPlan:
     status, ended = seen.job.status, _end_of(seen.job.status, now)
     status = status.model_copy(update={"observed_generation": seen.job.generation})
     moments = [ended + _LINGERING] if any(not ray_job.terminal for ray_job in seen.ray_jobs) else []
@@ -393,14 +371,14 @@ def _leftovers(seen: Observed) -> tuple[Ref, ...]:
     )
 
 
-def _suspended(seen: Observed, now: datetime, status: FineTuneJobStatus | None = None) -> Plan:
+def _suspended(seen: Observed, now: datetime, status: FineTuneJobStatus | None = None) -> JobPlan:
     status = status or seen.job.status
     left = len([pod for pod in seen.pods if pod.role != "submitter"])
     message = f"suspended; {left} of its pods are still ending" if left else "suspended; spec.suspend: false goes on"
     return _stands(seen, Standing("Suspended", Reason.SUSPENDED, message), now, again_after=None, status=status)
 
 
-def _before_the_next(seen: Observed, last: Attempt, now: datetime) -> Plan | None:
+def _before_the_next(seen: Observed, last: Attempt, now: datetime) -> JobPlan | None:
     """What there is to wait for before the next attempt; None if nothing."""
     if seen.ray_jobs or seen.pods or seen.ray_clusters:
         left = [*(pod.name for pod in seen.pods), *(cluster.name for cluster in seen.ray_clusters)] or [last.ray_job]
@@ -448,7 +426,17 @@ def _counted(status: FineTuneJobStatus) -> int:
     return sum(not attempt.exempt for attempt in status.attempts if attempt.completion_time)
 
 
-def _refused(seen: Observed, refused: Refused, now: datetime) -> Plan:
+def refused_creation(seen: Observed, error: str, now: datetime) -> FineTuneJobStatus:
+    """The status of a job of which the API server refuses to create something."""
+    standing = Standing(
+        "Pending",
+        Reason.CREATION_REFUSED,
+        f"{error}; the platform team mends this (quota, rights, KubeRay 1.6 or newer), and the job goes on then",
+    )
+    return with_standing(seen.job.status, standing, seen.job.generation, now)
+
+
+def _refused(seen: Observed, refused: Refused, now: datetime) -> JobPlan:
     return _stands(seen, Standing("Pending", refused.reason, refused.message, refused=True), now, again_after=None)
 
 
@@ -467,7 +455,7 @@ def _stands(
     *,
     again_after: float | None,
     status: FineTuneJobStatus | None = None,
-) -> Plan:
+) -> JobPlan:
     return Plan(with_standing(status or seen.job.status, standing, seen.job.generation, now), again_after=again_after)
 
 

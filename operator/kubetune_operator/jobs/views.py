@@ -157,6 +157,11 @@ def ray_cluster_view(cluster: Object) -> RayClusterView:
     return RayClusterView(metadata["name"], metadata["uid"], _number(metadata.get("labels", {}).get(names.ATTEMPT)))
 
 
+def namespace_labels(namespace: Object) -> dict[str, str]:
+    """The labels of a namespace."""
+    return dict(namespace["metadata"].get("labels", {}))
+
+
 def _secrets_of(pod: Object) -> list[str]:
     volumes = pod.get("spec", {}).get("volumes") or []
     return [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import aiohttp
 
-from kubetune_operator.jobs import names
 from kubetune_operator.machinery.connection import Connection
-from kubetune_operator.machinery.kinds import LEASE, Kind, Object, kind_of
+from kubetune_operator.machinery.kinds import LEASE, Kind, Object
+from kubetune_operator.machinery.labels import FIELD_MANAGER
 from kubetune_operator.settings import CONNECT_SECONDS
 
 REQUEST_SECONDS = 30.0
@@ -26,7 +26,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-STRICT = {"fieldValidation": "Strict", "fieldManager": names.FIELD_MANAGER}
+STRICT = {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
 
 Objects = list[Object]
 Seen = Callable[[str, str, int], None]
@@ -79,8 +79,8 @@ class _Call:
         return " ".join(filter(None, (self.method, resource, place)))
 
 
-class Cluster:
-    """The API server; open as long as the `async with` lasts."""
+class ApiClient:
+    """A client of the API server; open as long as the `async with` lasts."""
 
     def __init__(self, connection: Connection, may_write: Callable[[], bool], seen: Seen) -> None:
         self._connection = connection
@@ -93,7 +93,7 @@ class Cluster:
             connector=connector_of(self._connection),
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=CONNECT_SECONDS),
             # Within a cluster the network is faster than the server's compression.
-            headers={"User-Agent": names.FIELD_MANAGER, "Accept-Encoding": "identity"},
+            headers={"User-Agent": FIELD_MANAGER, "Accept-Encoding": "identity"},
         )
         return self
 
@@ -157,14 +157,14 @@ class Cluster:
                 self._seen(call.verb, kind.plural, 0)
             raise _unreachable(call, error) from error
 
-    async def create(self, kind: Kind, thing: Object) -> Object:
+    async def create(self, kind: Kind, obj: Object) -> Object:
         """Creates the object; one that exists is an ApiError (409, AlreadyExists)."""
-        return await self._write(_Call("POST", "create", kind, *_place(thing), query=STRICT, body=thing))
+        return await self._write(_Call("POST", "create", kind, *_place(obj), query=STRICT, body=obj))
 
-    async def apply(self, thing: Object) -> Object:
+    async def apply(self, kind: Kind, obj: Object) -> Object:
         """Makes the fields that the object names what it says, and those vanish that it named the last time."""
         query = {**STRICT, "force": "true"}
-        call = _Call("PATCH", "apply", kind_of(thing), *_place(thing), query=query, body=thing, media=APPLY_PATCH)
+        call = _Call("PATCH", "apply", kind, *_place(obj), query=query, body=obj, media=APPLY_PATCH)
         return await self._write(call)
 
     async def patch_status(
@@ -236,7 +236,7 @@ class Cluster:
 
     @property
     def _session(self) -> aiohttp.ClientSession:
-        assert self._open_session is not None, "the cluster is used outside its `async with`"
+        assert self._open_session is not None, "the client is used outside its `async with`"
         return self._open_session
 
     def _arguments(self, call: _Call) -> dict[str, Any]:
@@ -267,8 +267,8 @@ def connector_of(connection: Connection) -> aiohttp.TCPConnector:
     )
 
 
-def _place(thing: Object) -> tuple[str | None, str]:
-    metadata = thing["metadata"]
+def _place(obj: Object) -> tuple[str | None, str]:
+    metadata = obj["metadata"]
     return metadata.get("namespace"), metadata["name"]
 
 

@@ -1,4 +1,4 @@
-"""Acts on plans: one job at a time in one hand, status first, then what should be there, then what should not.
+"""Acts on plans: one object at a time in one hand, guards first, then status, then what should be there, then what not.
 
 Every step may be the last one of this process. Each is safe to repeat, and the next process plans anew from what it
 sees.
@@ -8,30 +8,44 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from kubetune_api.reasons import Reason
-from kubetune_api.status import Attempt, FineTuneJobStatus
-from kubetune_operator.jobs import names
-from kubetune_operator.jobs.events import JobRef, events_of
-from kubetune_operator.jobs.observed import JobView, Observed
-from kubetune_operator.jobs.reconcile import Plan, reconcile
-from kubetune_operator.jobs.state import Standing, with_standing
-from kubetune_operator.jobs.views import pod_view
-from kubetune_operator.machinery.api_server import ApiError, Cluster, NotLeaderError
+from kubetune_operator.machinery.api_server import ApiClient, ApiError, NotLeaderError
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch
-from kubetune_operator.machinery.kinds import EVENT, FINE_TUNE_JOB, POD, RAY_JOB, ROLE_BINDING, Object
-from kubetune_operator.machinery.logs import job_log
+from kubetune_operator.machinery.entries import ObjectKey, Subject
+from kubetune_operator.machinery.events import Regarding, event_of
+from kubetune_operator.machinery.kinds import EVENT, ROLE_BINDING, Kind, Object
+from kubetune_operator.machinery.logs import object_log
+from kubetune_operator.machinery.metrics import Metrics
+from kubetune_operator.machinery.plan import Guard, Plan, Status
 from kubetune_operator.machinery.queue import WorkQueue
-from kubetune_operator.machinery.store import Cache
-from kubetune_operator.metrics import Metrics
+from kubetune_operator.machinery.reconciler import Reconciler
 from kubetune_operator.settings import Settings
 
 _REFUSALS = (400, 403, 422)
-"""The API server understood the request and will not do it: the job says so, and it is tried again now and then."""
-_PROGRESS = {"progress", "workers", "message", "conditions"}
-"""The fields of a status that change all the time while a job goes on."""
+"""The API server understood the request and will not do it: the object says so, and it is tried again now and then."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at an object."""
+
+    key: ObjectKey
+    reconciler: Reconciler[Any, Any]
+    subject: Subject
+    seen: Any
+
+    def kind_of(self, obj: Object) -> Kind:
+        """The kind of a child."""
+        return next(watched.kind for watched in self.reconciler.owns if watched.kind.name == obj["kind"])
+
+    def is_own(self, obj: Object) -> bool:
+        """Whether an object is meant to be the subject's alone."""
+        return self.reconciler.labels.uid in obj["metadata"]["labels"]
 
 
 class Controller:
@@ -39,41 +53,41 @@ class Controller:
 
     def __init__(
         self,
-        cluster: Cluster,
+        api: ApiClient,
         cache: Cache,
-        queue: WorkQueue,
+        queue: WorkQueue[ObjectKey],
+        reconcilers: Iterable[Reconciler[Any, Any]],
         settings: Settings,
         metrics: Metrics,
         *,
         may_write: Callable[[], bool],
-        kuberay: Callable[[], bool],
         now: Callable[[], datetime],
     ) -> None:
-        self._cluster, self._cache, self._queue, self._settings = cluster, cache, queue, settings
-        self._metrics, self._may_write, self._kuberay, self._now = metrics, may_write, kuberay, now
-        self._written: dict[str, float] = {}
-        """When each job's status was last written, by the monotonic clock."""
+        self._api, self._cache, self._queue, self._settings = api, cache, queue, settings
+        self._reconcilers = {reconciler.kind.name: reconciler for reconciler in reconcilers}
+        self._metrics, self._may_write, self._now = metrics, may_write, now
+        self._written: dict[ObjectKey, float] = {}
+        """When each status was last written, by the monotonic clock."""
         self._namespace_locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._telling: set[asyncio.Task[None]] = set()
 
-    def heard(self, what: str, thing: Object) -> None:
-        """Takes in a change (`put` or `gone`) and has the jobs that it matters to looked at."""
-        touched = self._cache.put(thing) if what == "put" else self._cache.gone(thing)
-        for key in touched:
+    def on_event(self, what: str, obj: Object) -> None:
+        """Takes in a change (`put` or `gone`) and has looked at what it matters to."""
+        for key in self._cache.put(obj) if what == "put" else self._cache.gone(obj):
             self._queue.add(key)
 
-    def listed(self, kind: str, uids: set[str], version: int) -> None:
-        """Takes in what there is of a kind, and has the jobs looked at that had more."""
-        for key in self._cache.listed(kind, uids, version):
+    def on_list(self, kind: str, uids: set[str], version: int) -> None:
+        """Takes in what there is of a kind, and has looked at what had more."""
+        for key in self._cache.on_list(kind, uids, version):
             self._queue.add(key)
 
     def look_at_all(self) -> None:
-        """Has every job looked at."""
-        for key in self._cache.names():
+        """Has everything looked at."""
+        for key in self._cache.all_keys():
             self._queue.add(key)
 
     async def work(self) -> None:
-        """Looks at jobs for ever."""
+        """Looks at objects for ever."""
         while True:
             key = await self._queue.get()
             try:
@@ -81,13 +95,13 @@ class Controller:
             finally:
                 self._queue.done(key)
 
-    async def _look_at(self, key: str) -> None:
+    async def _look_at(self, key: ObjectKey) -> None:
         if not self._may_write():
-            return  # who is elected looks at all jobs
+            return  # who is elected looks at everything
         started = time.monotonic()
         failed = True
         try:
-            await self._bring_about(key)
+            await self._reconcile(key)
             self._queue.forget(key)
             failed = False
         except NotLeaderError:
@@ -96,22 +110,22 @@ class Controller:
             failed = error.status != 409
             self._again_after_failure(key, error)
         except Exception:
-            self._log(key).exception("the job could not be looked at")
+            self._log(key).exception("the %s could not be looked at", self._reconcilers[key.kind].noun)
             self._queue.add_after(key, self._queue.failures(key))
         self._metrics.reconciled(time.monotonic() - started, failed)
 
-    def _again_after_failure(self, key: str, error: ApiError) -> None:
+    def _again_after_failure(self, key: ObjectKey, error: ApiError) -> None:
         self._log(key).log(logging.DEBUG if error.status == 409 else logging.WARNING, "%s", error)
         self._queue.add_after(key, error.retry_after or self._queue.failures(key))
 
-    async def _bring_about(self, key: str) -> None:
-        seen = self._cache.observe(key, kuberay=self._kuberay())
-        if seen is None:
+    async def _reconcile(self, key: ObjectKey) -> None:
+        look = self._look(key)
+        if look is None:
             self._written.pop(key, None)
             return
-        plan = reconcile(seen, self._settings, self._now())
+        plan = look.reconciler.reconcile(look.seen, self._settings, self._now())
         try:
-            await self._carry_out(key, seen, plan)
+            await self._carry_out(look, plan)
         except ApiError as error:
             if error.status not in _REFUSALS or plan.create is None:
                 raise
@@ -120,138 +134,119 @@ class Controller:
         if plan.again_after is not None:
             self._queue.add_after(key, plan.again_after)
 
-    async def _carry_out(self, key: str, seen: Observed, plan: Plan) -> None:
-        job = seen.job
-        if plan.begins and job.attempt is not None:
-            await self._be_sure_that_no_pod_is_left(job)
-        if plan.headless and job.attempt is not None:
-            await self._be_sure_that_no_head_runs(job, job.attempt)
-        await self._write_status(key, job, plan.status)
-        await self._apply(job, plan.apply)
+    def _look(self, key: ObjectKey) -> _Look | None:
+        """The object as it is now; None if it is gone."""
+        reconciler, subject = self._reconcilers[key.kind], self._cache.subject(key)
+        seen = reconciler.observe(self._cache, key) if subject is not None else None
+        return None if seen is None else _Look(key, reconciler, subject, seen)
+
+    async def _carry_out(self, look: _Look, plan: Plan[Any]) -> None:
+        for guard in plan.guards:
+            await self._be_sure(look.subject, guard)
+        await self._write_status(look, plan.status)
+        await self._apply(look, plan.apply)
         if plan.create is not None:
-            await self._create(job, plan.create)
+            await self._create(look, plan.create)
         for ref in plan.delete:
-            await self._cluster.delete(ref.kind, job.namespace, ref.name, uid=ref.uid)
+            await self._api.delete(ref.kind, look.subject.namespace, ref.name, uid=ref.uid)
 
-    async def _be_sure_that_no_pod_is_left(self, job: JobView) -> None:
-        """Two attempts never run together: here the API server is asked, not the cache."""
-        if left := await self._pods_in_the_cluster(job, metadata_only=True):
-            name = left[0]["metadata"]["name"]
-            raise ApiError(
-                "LIST pods", status=409, reason="Conflict", message=f"pod {name} of {job.name} is still there"
-            )
+    async def _be_sure(self, subject: Subject, guard: Guard) -> None:
+        """A watch may be silent for long: here the API server is asked, not the cache."""
+        found, _ = await self._api.list(guard.kind, selector=guard.selector, metadata_only=guard.forbids is None)
+        for obj in found:
+            metadata = obj["metadata"]
+            # Another tenant may have given its objects the same labels.
+            if metadata["namespace"] == subject.namespace and (guard.forbids is None or guard.forbids(obj)):
+                because = guard.because.format(name=metadata["name"])
+                raise ApiError(f"LIST {guard.kind.plural}", status=409, reason="Conflict", message=because)
 
-    async def _be_sure_that_no_head_runs(self, job: JobView, attempt: Attempt) -> None:
-        """A watch may be silent for long, and another label of the pod may have been changed."""
-        heads = [pod_view(pod) for pod in await self._pods_in_the_cluster(job, f",{names.ROLE}=head")]
-        if any(head.attempt == attempt.number and head.lives for head in heads):
-            raise ApiError("LIST pods", status=409, reason="Conflict", message=f"the head of {job.name} runs")
-
-    async def _pods_in_the_cluster(self, job: JobView, more: str = "", *, metadata_only: bool = False) -> list[Object]:
-        """The job's pods as the API server has them; `more` narrows the selector."""
-        selector = f"{names.JOB_UID}={job.uid}{more}"
-        found, _ = await self._cluster.list(POD, selector=selector, metadata_only=metadata_only)
-        # Another tenant may have given its pods the same label.
-        return [pod for pod in found if pod["metadata"]["namespace"] == job.namespace]
-
-    async def _write_status(self, key: str, job: JobView, status: FineTuneJobStatus) -> None:
-        patch = merge_patch(job.stored_status, status.to_dict())
+    async def _write_status(self, look: _Look, status: Status) -> None:
+        patch = merge_patch(look.subject.stored_status, status.to_dict())
         if not patch:
             return
-        if not patch.keys() - _PROGRESS and self._must_wait(key, job.status, status):
+        if patch.keys() <= look.reconciler.throttled and self._must_wait(look.key):
             return
+        subject = look.subject
         try:
-            answer = await self._cluster.patch_status(
-                FINE_TUNE_JOB, job.namespace, job.name, patch, resource_version=job.resource_version
+            answer = await self._api.patch_status(
+                look.reconciler.kind, subject.namespace, subject.name, patch, resource_version=subject.resource_version
             )
         except ApiError as error:
             if error.status == 404:
-                self._cache.forget_job(key, job.uid)
+                self._cache.forget(look.key, subject.uid)
             raise
-        self._written[key] = time.monotonic()
-        # The watch has nothing new to tell of an answer that was quicker, and so would have nobody look at the job.
-        self.heard("put", answer)
-        self._tell(job, status)
+        self._written[look.key] = time.monotonic()
+        # The watch has nothing new to tell of an answer that was quicker, and so would have nobody look at the object.
+        self.on_event("put", answer)
+        self._tell(look, status)
 
-    def _must_wait(self, key: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> bool:
-        """Progress is written now and then; what has become of the job at once."""
-        if (before.phase, before.reason) != (after.phase, after.reason):
-            return False
+    def _must_wait(self, key: ObjectKey) -> bool:
+        """Progress is written now and then; what has become of the object at once."""
         left = self._written.get(key, 0.0) + self._settings.progress_seconds - time.monotonic()
         if left > 0:
             self._queue.add_after(key, left)
         return left > 0
 
-    async def _apply(self, job: JobView, things: tuple[Object, ...]) -> None:
-        if all(self._is_there(job, thing) for thing in things):
+    async def _apply(self, look: _Look, objects: tuple[Object, ...]) -> None:
+        if all(self._is_there(look, obj) for obj in objects):
             return
-        # The first job of a namespace makes what all of them share.
-        async with self._namespace_locks[job.namespace]:
-            for thing in (thing for thing in things if names.JOB_UID not in thing["metadata"]["labels"]):
-                await self._apply_one(job, thing)
-        own = [thing for thing in things if names.JOB_UID in thing["metadata"]["labels"]]
+        # The first one of a namespace makes what all of them share.
+        async with self._namespace_locks[look.subject.namespace]:
+            for obj in (obj for obj in objects if not look.is_own(obj)):
+                await self._apply_one(look, obj)
+        own = [obj for obj in objects if look.is_own(obj)]
         # Without the right to `bind`, the API server wants to know the Role before a RoleBinding names it.
-        bindings = [thing for thing in own if thing["kind"] == ROLE_BINDING.name]
-        await asyncio.gather(*(self._apply_one(job, thing) for thing in own if thing not in bindings))
-        await asyncio.gather(*(self._apply_one(job, thing) for thing in bindings))
+        bindings = [obj for obj in own if obj["kind"] == ROLE_BINDING.name]
+        await asyncio.gather(*(self._apply_one(look, obj) for obj in own if obj not in bindings))
+        await asyncio.gather(*(self._apply_one(look, obj) for obj in bindings))
 
-    async def _apply_one(self, job: JobView, thing: Object) -> None:
-        if not self._is_there(job, thing):
-            self._cache.put(await self._cluster.apply(thing))
+    async def _apply_one(self, look: _Look, obj: Object) -> None:
+        if not self._is_there(look, obj):
+            self._cache.put(await self._api.apply(look.kind_of(obj), obj))
 
-    def _is_there(self, job: JobView, thing: Object) -> bool:
-        metadata = thing["metadata"]
-        own = job.uid if names.JOB_UID in metadata["labels"] else None
-        return is_as_wanted(self._cache.existing(thing["kind"], job.namespace, metadata["name"], own), thing)
+    def _is_there(self, look: _Look, obj: Object) -> bool:
+        owner = look.subject.uid if look.is_own(obj) else None
+        entry = self._cache.find(obj["kind"], look.subject.namespace, obj["metadata"]["name"], owner)
+        return entry is not None and is_as_wanted(entry.object, obj)
 
-    async def _create(self, job: JobView, thing: Object) -> None:
-        name = thing["metadata"]["name"]
+    async def _create(self, look: _Look, obj: Object) -> None:
+        kind, name = look.kind_of(obj), obj["metadata"]["name"]
         try:
-            created = await self._cluster.create(RAY_JOB, thing)
+            created = await self._api.create(kind, obj)
         except ApiError as error:
-            there = await self._cluster.get(RAY_JOB, job.namespace, name) if error.status == 409 else None
-            if there is None or there["metadata"].get("labels", {}).get(names.JOB_UID) != job.uid:
+            there = await self._api.get(kind, look.subject.namespace, name) if error.status == 409 else None
+            if there is None or there["metadata"].get("labels", {}).get(look.reconciler.labels.uid) != look.subject.uid:
                 raise
             created = there  # the answer to an earlier try was lost
-        self._log(f"{job.namespace}/{job.name}").info("RayJob %s is there", name)
-        self.heard("put", created)
+        self._log(look.key).info("%s %s is there", kind.name, name)
+        self.on_event("put", created)
 
-    async def _say_refusal(self, key: str, error: ApiError) -> None:
-        """The job itself says what the API server would not make for it, and why."""
-        seen = self._cache.observe(key, kuberay=self._kuberay())
-        if seen is None:
+    async def _say_refusal(self, key: ObjectKey, error: ApiError) -> None:
+        """The object itself says what the API server would not make for it, and why."""
+        look = self._look(key)
+        if look is None:
             return
         self._log(key).warning("%s", error)
-        standing = Standing(
-            "Pending",
-            Reason.CREATION_REFUSED,
-            f"{error}; the platform team mends this (quota, rights, KubeRay 1.6 or newer), and the job goes on then",
-        )
-        status = with_standing(seen.job.status, standing, seen.job.generation, self._now())
-        await self._write_status(key, seen.job, status)
+        await self._write_status(look, look.reconciler.refused(look.seen, str(error), self._now()))
         self._queue.add_after(key, self._settings.refusal_seconds)
 
-    def _tell(self, job: JobView, after: FineTuneJobStatus) -> None:
+    def _tell(self, look: _Look, status: Status) -> None:
         """Metrics and events of a change; nothing waits for the events."""
-        self._metrics.observe_transition(job.namespace, job.status, after)
-        if after.reason == Reason.DOES_NOT_FIT != job.status.reason:
-            self._metrics.planner_refused()
-        if (job.status.phase, job.status.reason) != (after.phase, after.reason):
-            log = job_log(job.namespace, job.name, after.attempts[-1].number if after.attempts else None)
-            log.info("%s (%s): %s", after.phase, after.reason, after.message)
-        ref = JobRef(job.namespace, job.name, job.uid)
-        for event in events_of(ref, job.status, after, self._now(), self._settings.identity):
-            task = asyncio.create_task(self._create_event(event))
+        subject = look.subject
+        look.reconciler.record(look.seen, status)
+        regarding = Regarding(look.reconciler.kind, subject.namespace, subject.name, subject.uid)
+        for transition in look.reconciler.events(look.seen, status):
+            event = event_of(regarding, transition, self._now(), self._settings.identity)
+            task = asyncio.create_task(self._create_event(look.key, event))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
 
-    async def _create_event(self, event: Object) -> None:
+    async def _create_event(self, key: ObjectKey, event: Object) -> None:
         try:
-            await self._cluster.create(EVENT, event)
+            await self._api.create(EVENT, event)
         except (ApiError, NotLeaderError) as error:
             if not (isinstance(error, ApiError) and error.status == 409):
-                job_log(event["metadata"]["namespace"], event["regarding"]["name"]).debug("%s", error)
+                self._log(key).debug("%s", error)
 
-    def _log(self, key: str) -> logging.LoggerAdapter[logging.Logger]:
-        namespace, _, name = key.partition("/")
-        return job_log(namespace, name)
+    def _log(self, key: ObjectKey) -> logging.LoggerAdapter[logging.Logger]:
+        return object_log(self._reconcilers[key.kind].noun, key.namespace, key.name)

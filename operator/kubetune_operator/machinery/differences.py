@@ -10,13 +10,13 @@ _MOST_KEYS = 16
 _KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences")
 
 
-def trimmed(thing: Object) -> Object:
+def trimmed(obj: Object) -> Object:
     """An object without what is never looked at; the texts of a ConfigMap as their digests.
 
     Any tenant may give a ConfigMap our label, and 1 MB of whatever it likes: what is kept of it is small all the same.
     """
-    kept = {key: value for key, value in thing.items() if key not in ("status", "binaryData")}
-    kept["metadata"] = {key: value for key, value in thing["metadata"].items() if key in _KEPT_METADATA}
+    kept = {key: value for key, value in obj.items() if key not in ("status", "binaryData")}
+    kept["metadata"] = {key: value for key, value in obj["metadata"].items() if key in _KEPT_METADATA}
     if isinstance(data := kept.get("data"), dict):
         kept["data"] = {key: _digest(value) for key, value in data.items()} if len(data) <= _MOST_KEYS else {}
     return kept

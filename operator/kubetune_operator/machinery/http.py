@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from kubetune_operator.metrics import Metrics
+from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.settings import Settings
 
 Check = Callable[[], str | None]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-from kubetune_operator.machinery.api_server import ApiError, Cluster
+from kubetune_operator.machinery.api_server import ApiClient, ApiError
 from kubetune_operator.machinery.kinds import Kind, Object
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,11 @@ class Informer:
 
     def __init__(
         self,
-        cluster: Cluster,
+        api: ApiClient,
         kind: Kind,
         *,
         on_change: Change,
-        on_listed: Listed = lambda *_: None,
+        on_list: Listed = lambda *_: None,
         selector: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -50,11 +50,11 @@ class Informer:
         """The server has no such kind."""
         self.failing_since: float | None = None
         """Since when, by the clock, what is told may be old."""
-        self._cluster = cluster
+        self._api = api
         self._kind = kind
         self._selector = selector
         self._on_change = on_change
-        self._on_listed = on_listed
+        self._on_list = on_list
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
@@ -83,25 +83,25 @@ class Informer:
                 await self._back_off(str(error), None)
 
     async def _list(self) -> None:
-        found, version = await self._cluster.list(self._kind, selector=self._selector)
-        for key in self._known.keys() - {_key(thing) for thing in found}:
+        found, version = await self._api.list(self._kind, selector=self._selector)
+        for key in self._known.keys() - {_key(obj) for obj in found}:
             self._forget(key)
-        for thing in found:
-            self._put(thing)
-        self._on_listed(self._kind.name, {thing["metadata"]["uid"] for thing in found}, int(version))
+        for obj in found:
+            self._put(obj)
+        self._on_list(self._kind.name, {obj["metadata"]["uid"] for obj in found}, int(version))
         self._version = version
         self.absent = False
         self.synced.set()
 
     async def _watch(self) -> None:
         started = self._clock()
-        events = self._cluster.watch(self._kind, selector=self._selector, resource_version=self._version)
+        events = self._api.watch(self._kind, selector=self._selector, resource_version=self._version)
         try:
             async with aclosing(events) as stream:
-                async for what, thing in stream:
+                async for what, obj in stream:
                     self.failing_since = None
-                    self._hear(what, thing)
-                    self._version = thing["metadata"]["resourceVersion"]
+                    self._on_event(what, obj)
+                    self._version = obj["metadata"]["resourceVersion"]
         finally:
             if self.failing_since is None and self._clock() - started >= STEADY_SECONDS:
                 self._failures = 0
@@ -109,17 +109,17 @@ class Informer:
         if self._clock() - started < STEADY_SECONDS:
             await self._back_off("the watch ended at once", None)
 
-    def _hear(self, what: str, thing: Object) -> None:
+    def _on_event(self, what: str, obj: Object) -> None:
         if what in ("ADDED", "MODIFIED"):
-            self._put(thing)
+            self._put(obj)
         elif what == "DELETED":
-            key = _key(thing)
-            if self._known.get(key, ("",))[0] == thing["metadata"]["uid"]:
-                self._on_change("gone", _plain(thing))
+            key = _key(obj)
+            if self._known.get(key, ("",))[0] == obj["metadata"]["uid"]:
+                self._on_change("gone", _plain(obj))
                 del self._known[key]
 
-    def _put(self, thing: Object) -> None:
-        key, metadata = _key(thing), thing["metadata"]
+    def _put(self, obj: Object) -> None:
+        key, metadata = _key(obj), obj["metadata"]
         now = (metadata["uid"], metadata["resourceVersion"])
         before = self._known.get(key)
         if before == now:
@@ -127,7 +127,7 @@ class Informer:
         if before and before[0] != now[0]:
             self._forget(key)
         # Told first: if the caller fails, the next list tells it again.
-        self._on_change("put", _plain(thing))
+        self._on_change("put", _plain(obj))
         self._known[key] = now
 
     def _forget(self, key: str) -> None:
@@ -170,12 +170,12 @@ class Informer:
         await self._sleep(seconds)
 
 
-def _key(thing: Object) -> str:
-    metadata = thing["metadata"]
+def _key(obj: Object) -> str:
+    metadata = obj["metadata"]
     return "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))
 
 
-def _plain(thing: Object) -> Object:
+def _plain(obj: Object) -> Object:
     """The object without the record of who set which field, which can be half of it."""
-    metadata = {key: value for key, value in thing["metadata"].items() if key != "managedFields"}
-    return {**thing, "metadata": metadata}
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}

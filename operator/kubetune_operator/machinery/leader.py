@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kubetune_operator.machinery.api_server import ApiError, Cluster
+from kubetune_operator.machinery.api_server import ApiClient, ApiError
 from kubetune_operator.machinery.kinds import LEASE, Object
 from kubetune_operator.settings import Settings
 
@@ -56,7 +56,7 @@ class Leader:
 
     def __init__(
         self,
-        cluster: Cluster,
+        api: ApiClient,
         settings: Settings,
         identity: str,
         *,
@@ -66,7 +66,7 @@ class Leader:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._cluster = cluster
+        self._api = api
         self._settings = settings
         self._identity = identity
         self._on_elected = on_elected
@@ -109,7 +109,7 @@ class Leader:
             async with asyncio.timeout(self._poll_seconds):
                 await self._step()
         except (ApiError, TimeoutError) as error:
-            logger.warning("The Lease %s could not be looked after: %s", NAME, _why(error))
+            logger.warning("The Lease %s could not be renewed: %s", NAME, _why(error))
         self._notice_the_end()
 
     async def _step(self) -> None:
@@ -123,13 +123,13 @@ class Leader:
                 self._lease = None
             else:
                 return
-        lease = await self._cluster.get(LEASE, self._settings.namespace, NAME)
+        lease = await self._api.get(LEASE, self._settings.namespace, NAME)
         if self._may_take(lease):
             await self._take(lease)
 
     async def _take(self, lease: Object | None) -> None:
         begun = self._clock()
-        self._hold(await self._cluster.write_lease(self._ours(lease)), begun)
+        self._hold(await self._api.write_lease(self._ours(lease)), begun)
 
     def _may_take(self, lease: Object | None) -> bool:
         """Whether nobody else can hold the Lease, as far as we saw ourselves."""
@@ -191,7 +191,7 @@ class Leader:
         spec = {key: value for key, value in lease["spec"].items() if key != "holderIdentity"}
         try:
             async with asyncio.timeout(self._poll_seconds):
-                await self._cluster.write_lease({**lease, "spec": spec})
+                await self._api.write_lease({**lease, "spec": spec})
         except (ApiError, TimeoutError) as error:
             logger.warning("The Lease %s was not given back: %s", NAME, _why(error))
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from kubetune_operator.settings import Settings
 
-FIELDS = ("namespace", "job", "attempt", "decision")
-"""What a line can say beside its message; given as `extra` of a call, or by `job_log`."""
 _LIBRARIES = ("aiohttp", "kopf")
 """Loggers that tell of every request and every object."""
 
@@ -21,7 +19,7 @@ _LIBRARIES = ("aiohttp", "kopf")
 def configure(settings: Settings) -> None:
     """Sends all that is logged to stderr, in the form that the settings name."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
@@ -29,20 +27,21 @@ def configure(settings: Settings) -> None:
         logging.getLogger(library).setLevel(max(root.level, logging.WARNING))
 
 
-class _JobLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the job to each line; what a call gives as `extra` stays, which the adapter of Python 3.11 would drop."""
+class _ObjectLog(logging.LoggerAdapter[logging.Logger]):
+    """Adds the object to each line, and what a call gives as `extra`."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        return msg, {**kwargs, "extra": {**(self.extra or {}), **kwargs.get("extra", {})}}
+        fields = {**(self.extra or {}), **kwargs.get("extra", {})}
+        return msg, {**kwargs, "extra": {"fields": fields}}
 
 
-def job_log(namespace: str, name: str, attempt: int | None = None) -> logging.LoggerAdapter[logging.Logger]:
-    """The log of one job: `log.info("…", extra={"decision": "retry"})`."""
-    job = {"namespace": namespace, "job": name, "attempt": attempt}
-    return _JobLog(logging.getLogger("kubetune_operator.jobs"), job)
+def object_log(noun: str, namespace: str, name: str, **more: object) -> logging.LoggerAdapter[logging.Logger]:
+    """The log of one object, which its lines name under the noun: `log.info("…", extra={"decision": "retry"})`."""
+    fields = {"namespace": namespace, noun: name, **more}
+    return _ObjectLog(logging.getLogger(f"kubetune_operator.{noun}s"), fields)
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line, in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -59,7 +58,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-class TextLines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """One line for people; a traceback follows, indented, so that no line of it passes for one of the log."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -83,10 +82,10 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    given = {name: getattr(record, name, None) for name in FIELDS}
+    """What a line says beside its message."""
     return {
         name: value if isinstance(value, int) else one_line(str(value))
-        for name, value in given.items()
+        for name, value in getattr(record, "fields", {}).items()
         if value is not None
     }
 

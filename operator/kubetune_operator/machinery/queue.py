@@ -1,18 +1,20 @@
-"""The queue of jobs to look at: each key once, never in two hands, and again if it was added meanwhile."""
+"""The queue of what is to be looked at: each key once, never in two hands, and again if it was added meanwhile."""
 
 import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 60.0
 
+Key = TypeVar("Key", bound=Hashable)
 CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
-class WorkQueue:
+class WorkQueue(Generic[Key]):
     """Keys that wait, keys that are worked on, and keys that wait for their time."""
 
     def __init__(
@@ -24,13 +26,13 @@ class WorkQueue:
         self._clock = clock
         self._chance = chance
         self._call_later = call_later or (lambda delay, call: asyncio.get_running_loop().call_later(delay, call))
-        self._waiting: dict[str, float] = {}
+        self._waiting: dict[Key, float] = {}
         """Each key and since when, in the order in which they are handed out."""
-        self._in_hand: set[str] = set()
-        self._again: dict[str, float] = {}
+        self._in_hand: set[Key] = set()
+        self._again: dict[Key, float] = {}
         """The keys that were added while they were worked on, and when."""
-        self._later: dict[str, tuple[float, asyncio.TimerHandle]] = {}
-        self._failures: dict[str, int] = {}
+        self._later: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
+        self._failures: dict[Key, int] = {}
         self._takers: deque[asyncio.Future[None]] = deque()
 
     def __len__(self) -> int:
@@ -43,7 +45,7 @@ class WorkQueue:
         since = [*self._waiting.values(), *self._again.values()]
         return self._clock() - min(since) if since else 0.0
 
-    def add(self, key: str) -> None:
+    def add(self, key: Key) -> None:
         """The key is to be looked at."""
         if key in self._in_hand:
             self._again.setdefault(key, self._clock())
@@ -51,7 +53,7 @@ class WorkQueue:
             self._waiting[key] = self._clock()
             self._wake_one()
 
-    def add_after(self, key: str, seconds: float) -> None:
+    def add_after(self, key: Key, seconds: float) -> None:
         """The key is to be looked at in so many seconds, or earlier if that was said before."""
         due = self._clock() + seconds
         earlier = self._later.get(key)
@@ -61,7 +63,7 @@ class WorkQueue:
             earlier[1].cancel()
         self._later[key] = due, self._call_later(max(seconds, 0.0), lambda: self._arrive(key))
 
-    async def get(self) -> str:
+    async def get(self) -> Key:
         """The next key, as soon as there is one; it is in hand until `done`."""
         while not self._waiting:
             taker = asyncio.get_running_loop().create_future()
@@ -78,7 +80,7 @@ class WorkQueue:
         self._in_hand.add(key)
         return key
 
-    def done(self, key: str) -> None:
+    def done(self, key: Key) -> None:
         """The work on the key is over."""
         self._in_hand.discard(key)
         since = self._again.pop(key, None)
@@ -86,7 +88,7 @@ class WorkQueue:
             self._waiting[key] = since
             self._wake_one()
 
-    def failures(self, key: str) -> float:
+    def failures(self, key: Key) -> float:
         """One more failure of the key: how long to leave it alone, in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
@@ -94,11 +96,11 @@ class WorkQueue:
         longest = min(BACKOFF_SECONDS * 2.0 ** min(count, 20), LONGEST_BACKOFF_SECONDS)
         return longest * (0.5 + self._chance() / 2)
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: Key) -> None:
         """The key's failures are over."""
         self._failures.pop(key, None)
 
-    def _arrive(self, key: str) -> None:
+    def _arrive(self, key: Key) -> None:
         del self._later[key]
         self.add(key)
 

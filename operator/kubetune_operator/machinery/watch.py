@@ -1,4 +1,4 @@
-"""Watches the FineTuneJobs through kopf. The only module that imports `kopf`.
+"""Watches the objects that are reconciled, through kopf. The only module that imports `kopf`.
 
 Of kopf we use the watching alone: no finalizer, no annotation, no posted event, no peering. Two of its ways are kept
 from the rest of the operator. When it ends, `kopf.run_tasks` cancels every task of the loop that is younger than
@@ -17,9 +17,9 @@ import aiohttp
 import kopf
 from kopf._cogs.structs.references import Insights  # the only sign of whether kopf found the kind
 
-from kubetune_operator.machinery.api_server import Cluster, connector_of
+from kubetune_operator.machinery.api_server import ApiClient, connector_of
 from kubetune_operator.machinery.connection import Connection
-from kubetune_operator.machinery.kinds import FINE_TUNE_JOB, Object
+from kubetune_operator.machinery.kinds import Kind, Object
 
 logger = logging.getLogger(__name__)
 
@@ -34,47 +34,49 @@ STEADY_SECONDS = 60.0
 Change = Callable[[str, Object], None]
 
 
-async def run_watch(connection: Connection, on_change: Change, stop: asyncio.Event) -> None:
-    """Tells of every FineTuneJob that is `put` or `gone`, until `stop`, which SIGINT and SIGTERM set as well.
+async def run_watch(connection: Connection, kind: Kind, on_change: Change, stop: asyncio.Event) -> None:
+    """Tells of every object of the kind that is `put` or `gone`, until `stop`, which SIGINT and SIGTERM set as well.
 
-    kopf gives up when it is refused or the CRD vanishes; it is started again then, and tells of all jobs anew.
+    kopf gives up when it is refused or the CRD vanishes; it is started again then, and tells of all objects anew.
     """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     loop, failures = asyncio.get_running_loop(), 0
-    async with Cluster(connection, lambda: False, lambda *_: None) as cluster:
+    async with ApiClient(connection, lambda: False, lambda *_: None) as api:
         while not stop.is_set():
             started = loop.time()
             try:
-                await _until_served(cluster, stop)
-                await _run_kopf(connection, on_change, stop)
+                await _until_served(api, kind, stop)
+                await _run_kopf(connection, kind, on_change, stop)
             except Exception as error:  # whatever made kopf end
                 failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
                 longest = min(BACKOFF_SECONDS * 2.0 ** min(failures, 20), LONGEST_BACKOFF_SECONDS)
                 seconds = longest * random.uniform(0.5, 1.0)
-                logger.warning("The watch of the FineTuneJobs ended; it goes on in %.1f s: %s", seconds, error)
+                logger.warning("The watch of the %ss ended; it goes on in %.1f s: %s", kind.name, seconds, error)
                 await _pause(stop, seconds)
 
 
-async def missing(cluster: Cluster, known: set[str]) -> set[str]:
-    """Those of the jobs, by UID, that exist no more: kopf never tells of what vanished between a watch and a list."""
-    if not await cluster.serves(FINE_TUNE_JOB):
+async def missing(api: ApiClient, kind: Kind, known: set[str]) -> set[str]:
+    """Those of the objects, by UID, that exist no more: kopf does not tell of what vanished between watch and list."""
+    if not await api.serves(kind):
         return set(known)
-    found, _ = await cluster.list(FINE_TUNE_JOB, metadata_only=True)
-    return known - {job["metadata"]["uid"] for job in found}
+    found, _ = await api.list(kind, metadata_only=True)
+    return known - {obj["metadata"]["uid"] for obj in found}
 
 
-async def _until_served(cluster: Cluster, stop: asyncio.Event) -> None:
+async def _until_served(api: ApiClient, kind: Kind, stop: asyncio.Event) -> None:
     # kopf looks for the kind once, when it starts.
-    while not stop.is_set() and not await cluster.serves(FINE_TUNE_JOB):
-        logger.warning("The API server has no FineTuneJobs; install the CRDs. Asking again in %.0f s.", ABSENT_SECONDS)
+    while not stop.is_set() and not await api.serves(kind):
+        logger.warning(
+            "The API server has no %ss; install the CRDs. Asking again in %.0f s.", kind.name, ABSENT_SECONDS
+        )
         await _pause(stop, ABSENT_SECONDS)
 
 
-async def _run_kopf(connection: Connection, on_change: Change, stop: asyncio.Event) -> None:
+async def _run_kopf(connection: Connection, kind: Kind, on_change: Change, stop: asyncio.Event) -> None:
     """Runs kopf until `stop`, or until it fails."""
     insights = Insights()
     tasks = await kopf.spawn_tasks(
-        registry=_registry(connection, on_change),
+        registry=_registry(connection, kind, on_change),
         settings=_settings(),
         insights=insights,
         clusterwide=True,
@@ -100,9 +102,9 @@ async def _until_stopped(insights: Insights, stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-def _registry(connection: Connection, on_change: Change) -> kopf.OperatorRegistry:
+def _registry(connection: Connection, kind: Kind, on_change: Change) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    group, version = FINE_TUNE_JOB.api_version.split("/")
+    group, version = kind.api_version.split("/")
     logins = 0
 
     @kopf.on.login(registry=registry)
@@ -116,8 +118,8 @@ def _registry(connection: Connection, on_change: Change) -> kopf.OperatorRegistr
         return kopf.AiohttpSession(server=connection.server, aiohttp_session=_session(connection))
 
     # Not a plain function: kopf would run that in a thread.
-    @kopf.on.event(group, version, FINE_TUNE_JOB.plural, registry=registry)
-    async def heard(event: Any, **_: Any) -> None:
+    @kopf.on.event(group, version, kind.plural, registry=registry)
+    async def on_event(event: Any, **_: Any) -> None:
         on_change("gone" if event["type"] == "DELETED" else "put", _plain(event["object"]))
 
     return registry
@@ -134,7 +136,7 @@ def _session(connection: Connection) -> aiohttp.ClientSession:
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """Takes no copy of each job for differences that nobody asks for: four tenths of what kopf costs."""
+    """Takes no copy of each object for differences that nobody asks for: four tenths of what kopf costs."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         """No field counts."""
@@ -173,7 +175,7 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _plain(job: Any) -> Object:
-    """The job as a plain dictionary, without the record of who set which field."""
-    metadata = {key: value for key, value in job["metadata"].items() if key != "managedFields"}
-    return {**job, "metadata": metadata}
+def _plain(obj: Any) -> Object:
+    """The object as a plain dictionary, without the record of who set which field."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}

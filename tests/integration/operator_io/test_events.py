@@ -8,12 +8,16 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus
-from kubetune_operator.jobs.events import JobRef, events_of
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
+from kubetune_operator.machinery.events import Regarding
 from kubetune_operator.machinery.kinds import EVENT, NAMESPACE, Object
 from servers.kube import ApiServer
+from support.observed_jobs import events_of
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-JOB = JobRef("team-events", "a-name-of-thirty-seven-letters-as-lon", "0a1b2c3d-0000-4000-8000-000000000001")
+JOB = Regarding(
+    FINE_TUNE_JOB, "team-events", "a-name-of-thirty-seven-letters-as-lon", "0a1b2c3d-0000-4000-8000-000000000001"
+)
 LONGEST_MESSAGE = "模" * 4096
 LONGEST_REASON = "R" * 128
 LONGEST_INSTANCE = "kubetune-operator-" + "0" * 200
@@ -21,7 +25,7 @@ EMPTY = FineTuneJobStatus()
 
 
 @pytest.fixture(scope="module")
-def cluster(api_server: ApiServer) -> Iterator[ApiServer]:
+def api(api_server: ApiServer) -> Iterator[ApiServer]:
     answer = api_server.create(
         NAMESPACE.path(), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": JOB.namespace}}
     )
@@ -78,24 +82,24 @@ def events(before: FineTuneJobStatus, after: FineTuneJobStatus, now: datetime = 
 
 @pytest.mark.parametrize(("before", "after"), TRANSITIONS.values(), ids=TRANSITIONS.keys())
 def test_the_server_takes_an_event_at_its_longest_and_only_once(
-    cluster: ApiServer, before: FineTuneJobStatus, after: FineTuneJobStatus
+    api: ApiServer, before: FineTuneJobStatus, after: FineTuneJobStatus
 ) -> None:
     made = events(before, after)
     assert made
     for event in made:
-        first = cluster.create(EVENT.path(JOB.namespace), event)
+        first = api.create(EVENT.path(JOB.namespace), event)
         assert first.status == 201, first.message
         assert first.warnings == ()
     for event in events(before, after, NOW.replace(hour=13)):
-        assert cluster.create(EVENT.path(JOB.namespace), event).status == 409
+        assert api.create(EVENT.path(JOB.namespace), event).status == 409
 
 
-def test_kubectl_describe_finds_the_events_by_the_job(cluster: ApiServer) -> None:
-    other = JobRef(JOB.namespace, "found", "0a1b2c3d-0000-4000-8000-000000000009")
+def test_kubectl_describe_finds_the_events_by_the_job(api: ApiServer) -> None:
+    other = Regarding(FINE_TUNE_JOB, JOB.namespace, "found", "0a1b2c3d-0000-4000-8000-000000000009")
     (event,) = events_of(other, EMPTY, SUSPENDED, NOW, "operator-0")
-    assert cluster.create(EVENT.path(JOB.namespace), event).status == 201
+    assert api.create(EVENT.path(JOB.namespace), event).status == 201
     # The selector of `kubectl describe`, which reads them in the older form of the API.
     selector = f"involvedObject.name=found,involvedObject.kind=FineTuneJob,involvedObject.uid={other.uid}"
-    (found,) = cluster.get(f"/api/v1/namespaces/{JOB.namespace}/events", fieldSelector=selector).body["items"]
+    (found,) = api.get(f"/api/v1/namespaces/{JOB.namespace}/events", fieldSelector=selector).body["items"]
     assert (found["type"], found["reason"], found["message"]) == ("Normal", "Suspended", event["note"])
     assert found["eventTime"] == "2026-05-01T12:00:00.000000Z"

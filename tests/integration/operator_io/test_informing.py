@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.api_server import ApiClient
 from kubetune_operator.machinery.informer import Informer
 from kubetune_operator.machinery.kinds import CONFIG_MAP, Kind
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.proxy import READS, Answer, Proxy
-from support.async_scenarios import RIGHTS, Changes, allow, aside, briefly, cluster_of, in_background, run, until
+from support.async_scenarios import RIGHTS, Changes, allow, aside, briefly, client_of, in_background, run, until
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 WATCHES = r"configmaps\?.*watch=true"
@@ -33,17 +33,17 @@ def remove(server: KubeClient, namespace: str, name: str) -> None:
     assert server.delete(maps(namespace, name)).accepted
 
 
-def informer_of(cluster: Cluster, changes: Changes, kind: Kind = CONFIG_MAP, namespace: str = "") -> Informer:
+def informer_of(api: ApiClient, changes: Changes, kind: Kind = CONFIG_MAP, namespace: str = "") -> Informer:
     selector = f"test={namespace}" if namespace else ""
-    return Informer(cluster, kind, on_change=changes, selector=selector, sleep=briefly)
+    return Informer(api, kind, on_change=changes, selector=selector, sleep=briefly)
 
 
 def test_it_tells_of_what_exists_changes_and_goes(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         changes = Changes(namespace)
         await aside(put, server, namespace, "old")
-        async with cluster_of(server, tmp_path) as cluster:
-            informer = informer_of(cluster, changes, namespace=namespace)
+        async with client_of(server, tmp_path) as api:
+            informer = informer_of(api, changes, namespace=namespace)
             async with in_background(informer.run()):
                 await informer.synced.wait()
                 assert changes.heard == [("put", "old")]
@@ -64,8 +64,8 @@ def test_a_cut_watch_goes_on_and_tells_what_happened_meanwhile(
     async def scenario() -> None:
         changes = Changes(namespace)
         await aside(put, server, namespace, "old")
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
-            informer = informer_of(cluster, changes, namespace=namespace)
+        async with client_of(proxy.client(), tmp_path) as api:
+            informer = informer_of(api, changes, namespace=namespace)
             async with in_background(informer.run()):
                 await until(lambda: _watches(proxy) == 1 and informer.synced.is_set(), "there is no watch")
                 with proxy.down():
@@ -91,8 +91,8 @@ def test_a_deletion_and_a_new_object_of_the_same_name_that_nobody_watched_are_fo
         changes = Changes(namespace)
         for name in ("deleted", "recreated", "kept"):
             await aside(put, server, namespace, name)
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
-            informer = informer_of(cluster, changes, namespace=namespace)
+        async with client_of(proxy.client(), tmp_path) as api:
+            informer = informer_of(api, changes, namespace=namespace)
             async with in_background(informer.run()):
                 await until(lambda: _watches(proxy) == 1 and informer.synced.is_set(), "there is no watch")
                 del changes.heard[:]
@@ -122,8 +122,8 @@ def test_rights_that_are_withdrawn_and_given_back_cost_no_change(
         seen: list[tuple[str, str, int]] = []
         await aside(put, server, namespace, "old")
         user = proxy.client(account.token)
-        async with cluster_of(user, tmp_path, seen=lambda *what: seen.append(what)) as cluster:
-            informer = informer_of(cluster, changes, namespace=namespace)
+        async with client_of(user, tmp_path, seen=lambda *what: seen.append(what)) as api:
+            informer = informer_of(api, changes, namespace=namespace)
             async with in_background(informer.run()):
                 await until(lambda: ("list", "configmaps", 403) in seen, "it was not refused at the start")
                 assert not informer.synced.is_set()
@@ -188,8 +188,8 @@ def test_a_kind_that_comes_late_and_is_removed_again_is_told(
 
     async def scenario() -> None:
         changes = Changes(namespace)
-        async with cluster_of(server, tmp_path) as cluster:
-            informer = informer_of(cluster, changes, widget)
+        async with client_of(server, tmp_path) as api:
+            informer = informer_of(api, changes, widget)
             async with in_background(informer.run()):
                 await informer.synced.wait()
                 assert informer.absent
@@ -216,8 +216,8 @@ def test_whatever_breaks_in_the_end_every_change_was_told(
 
     async def scenario() -> None:
         everyone = [Changes(namespace) for _ in range(3)]
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
-            informers = [informer_of(cluster, changes, namespace=namespace) for changes in everyone]
+        async with client_of(proxy.client(), tmp_path) as api:
+            informers = [informer_of(api, changes, namespace=namespace) for changes in everyone]
             async with (
                 in_background(informers[0].run()),
                 in_background(informers[1].run()),

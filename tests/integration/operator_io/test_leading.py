@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.api_server import ApiClient
 from kubetune_operator.machinery.leader import Leader, boot_clock
 from kubetune_operator.settings import Settings
 from servers.kube import ApiServer
 from servers.processes import Process
 from servers.proxy import LoseReply, Proxy
-from support.async_scenarios import aside, cluster_of, in_background, run, until
+from support.async_scenarios import aside, client_of, in_background, run, until
 
 LEASE_SECONDS, RENEW_SECONDS = 5.0, 2.5
 ALONE = f"""
 import asyncio, sys, time
-from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.machinery.api_server import ApiClient
 from kubetune_operator.machinery.connection import load_connection
 from kubetune_operator.machinery.leader import Leader, boot_clock
 from kubetune_operator.settings import Settings
 
 async def main():
     settings = Settings(namespace=sys.argv[2], lease_seconds={LEASE_SECONDS}, renew_seconds={RENEW_SECONDS})
-    async with Cluster(load_connection(sys.argv[1]), lambda: False, lambda *_: None) as cluster:
-        leader = Leader(cluster, settings, "child", on_elected=lambda: None, on_lost=lambda: None)
+    async with ApiClient(load_connection(sys.argv[1]), lambda: False, lambda *_: None) as api:
+        leader = Leader(api, settings, "child", on_elected=lambda: None, on_lost=lambda: None)
         election = asyncio.create_task(leader.run())
         while True:
             now = boot_clock()
@@ -42,9 +42,9 @@ def settings_in(namespace: str) -> Settings:
     return Settings(namespace=namespace, lease_seconds=LEASE_SECONDS, renew_seconds=RENEW_SECONDS)
 
 
-def leader_of(cluster: Cluster, namespace: str, name: str, heard: list[str]) -> Leader:
+def leader_of(api: ApiClient, namespace: str, name: str, heard: list[str]) -> Leader:
     return Leader(
-        cluster,
+        api,
         settings_in(namespace),
         name,
         on_elected=lambda: heard.append(f"{name} elected"),
@@ -69,7 +69,7 @@ def test_the_second_leads_when_the_first_lost_its_way_to_the_server_and_not_befo
     heard: list[str] = []
 
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path) as disturbed, cluster_of(server, tmp_path) as direct:
+        async with client_of(proxy.client(), tmp_path) as disturbed, client_of(server, tmp_path) as direct:
             first, second = leader_of(disturbed, namespace, "a", heard), leader_of(direct, namespace, "b", heard)
             async with in_background(never_both(first, second)), in_background(first.run()):
                 await until(first.may_write, "nobody leads")
@@ -89,8 +89,8 @@ def test_the_second_leads_at_once_when_the_first_ends(server: ApiServer, namespa
     heard: list[str] = []
 
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            first, second = (leader_of(cluster, namespace, name, heard) for name in "ab")
+        async with client_of(server, tmp_path) as api:
+            first, second = (leader_of(api, namespace, name, heard) for name in "ab")
             async with in_background(never_both(first, second)):
                 async with in_background(first.run()):
                     await until(first.may_write, "nobody leads")
@@ -110,8 +110,8 @@ def test_a_renewal_whose_answer_is_lost_ends_nothing(proxy: Proxy, namespace: st
     heard: list[str] = []
 
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
-            leader = leader_of(cluster, namespace, "a", heard)
+        async with client_of(proxy.client(), tmp_path) as api:
+            leader = leader_of(api, namespace, "a", heard)
             async with in_background(leader.run()):
                 await until(leader.may_write, "nobody leads")
                 before = len(proxy.requests)
@@ -128,8 +128,8 @@ def test_of_many_that_start_at_once_one_leads(server: ApiServer, namespace: str,
     heard: list[str] = []
 
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            leaders = [leader_of(cluster, namespace, str(index), heard) for index in range(count)]
+        async with client_of(server, tmp_path) as api:
+            leaders = [leader_of(api, namespace, str(index), heard) for index in range(count)]
             async with in_background(never_both(*leaders)):
                 elections = [asyncio.create_task(leader.run()) for leader in leaders]
                 await until(lambda: any(leader.may_write() for leader in leaders), "nobody leads")
@@ -152,8 +152,8 @@ def test_a_process_that_was_stopped_does_not_write_when_it_wakes(
     child = Process([sys.executable, "-c", ALONE, kubeconfig, namespace], log=log, env=path)
 
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            second = leader_of(cluster, namespace, "b", heard)
+        async with client_of(server, tmp_path) as api:
+            second = leader_of(api, namespace, "b", heard)
             await aside(child.wait_until, lambda: "leads" in log.read_text())
             async with in_background(second.run()):
                 await asyncio.sleep(RENEW_SECONDS)

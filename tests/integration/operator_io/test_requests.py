@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.jobs import names
-from kubetune_operator.machinery.api_server import ApiError, Cluster, NotLeaderError
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB, RAY_CLUSTER
+from kubetune_operator.machinery.api_server import ApiClient, ApiError, NotLeaderError
 from kubetune_operator.machinery.connection import in_cluster
-from kubetune_operator.machinery.kinds import CONFIG_MAP, FINE_TUNE_JOB, NAMESPACE, RAY_CLUSTER, Object
+from kubetune_operator.machinery.kinds import CONFIG_MAP, NAMESPACE, Object
+from kubetune_operator.machinery.labels import FIELD_MANAGER
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.processes import free_port
 from servers.proxy import READS, Answer, Delay, LoseReply, LoseRequest, Proxy
-from support.async_scenarios import aside, cluster_of, run
+from support.async_scenarios import aside, client_of, run
 from support.job_cases import edited
 
 
@@ -37,20 +38,20 @@ async def refusal(awaitable: Any) -> ApiError:
 
 def test_an_object_is_created_read_and_deleted(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            created = await cluster.create(CONFIG_MAP, config_map(namespace, key="value"))
+        async with client_of(server, tmp_path) as api:
+            created = await api.create(CONFIG_MAP, config_map(namespace, key="value"))
             assert created["data"] == {"key": "value"}
-            assert await cluster.get(CONFIG_MAP, namespace, "notes") == created
-            await cluster.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
-            assert await cluster.get(CONFIG_MAP, namespace, "notes") is None
+            assert await api.get(CONFIG_MAP, namespace, "notes") == created
+            await api.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
+            assert await api.get(CONFIG_MAP, namespace, "notes") is None
 
     run(scenario())
 
 
 def test_an_object_without_a_namespace_is_read(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            found = await cluster.get(NAMESPACE, None, namespace)
+        async with client_of(server, tmp_path) as api:
+            found = await api.get(NAMESPACE, None, namespace)
             assert found is not None
             assert found["metadata"]["name"] == namespace
 
@@ -59,9 +60,9 @@ def test_an_object_without_a_namespace_is_read(server: ApiServer, namespace: str
 
 def test_an_object_that_exists_is_refused_with_a_sentence(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            await cluster.create(CONFIG_MAP, config_map(namespace))
-            error = await refusal(cluster.create(CONFIG_MAP, config_map(namespace)))
+        async with client_of(server, tmp_path) as api:
+            await api.create(CONFIG_MAP, config_map(namespace))
+            error = await refusal(api.create(CONFIG_MAP, config_map(namespace)))
             assert (error.status, error.reason) == (409, "AlreadyExists")
             assert str(error) == (
                 f'POST configmaps {namespace}/notes: 409 AlreadyExists: configmaps "notes" already exists'
@@ -72,11 +73,11 @@ def test_an_object_that_exists_is_refused_with_a_sentence(server: ApiServer, nam
 
 def test_a_field_that_the_server_does_not_know_is_refused(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
+        async with client_of(server, tmp_path) as api:
             wrong = {**config_map(namespace), "dta": {}}
-            assert (await refusal(cluster.create(CONFIG_MAP, wrong))).status == 400
-            assert 'unknown field "dta"' in (await refusal(cluster.create(CONFIG_MAP, wrong))).message
-            assert "dta" in (await refusal(cluster.apply(wrong))).message
+            assert (await refusal(api.create(CONFIG_MAP, wrong))).status == 400
+            assert 'unknown field "dta"' in (await refusal(api.create(CONFIG_MAP, wrong))).message
+            assert "dta" in (await refusal(api.apply(CONFIG_MAP, wrong))).message
 
     run(scenario())
 
@@ -87,13 +88,13 @@ def test_an_applied_field_that_is_not_named_any_more_vanishes_and_others_stay(
     path = f"/api/v1/namespaces/{namespace}/configmaps/notes"
 
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            await cluster.apply(config_map(namespace, ours="1", old="1"))
+        async with client_of(server, tmp_path) as api:
+            await api.apply(CONFIG_MAP, config_map(namespace, ours="1", old="1"))
             await aside(server.merge, path, {"data": {"theirs": "1"}})
-            applied = await cluster.apply(config_map(namespace, ours="2"))
+            applied = await api.apply(CONFIG_MAP, config_map(namespace, ours="2"))
             assert applied["data"] == {"ours": "2", "theirs": "1"}
             managers = {field["manager"] for field in applied["metadata"]["managedFields"]}
-            assert names.FIELD_MANAGER in managers
+            assert FIELD_MANAGER in managers
 
     run(scenario())
 
@@ -102,10 +103,10 @@ def test_a_status_is_patched_only_at_the_version_that_was_read(
     server: ApiServer, namespace: str, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            created = await cluster.create(FINE_TUNE_JOB, job(namespace))
+        async with client_of(server, tmp_path) as api:
+            created = await api.create(FINE_TUNE_JOB, job(namespace))
             version = created["metadata"]["resourceVersion"]
-            patch = cluster.patch_status
+            patch = api.patch_status
             patched = await patch(
                 FINE_TUNE_JOB, namespace, "reviews", {"observedGeneration": 1}, resource_version=version
             )
@@ -115,7 +116,7 @@ def test_a_status_is_patched_only_at_the_version_that_was_read(
             error = await refusal(stale)
             assert (error.status, error.reason) == (409, "Conflict")
             assert str(error).startswith(f"PATCH finetunejobs/status {namespace}/reviews: 409 Conflict: ")
-            found = await cluster.get(FINE_TUNE_JOB, namespace, "reviews")
+            found = await api.get(FINE_TUNE_JOB, namespace, "reviews")
             assert found == patched
 
     run(scenario())
@@ -125,11 +126,11 @@ def test_only_the_very_object_is_deleted_and_one_that_is_gone_is_as_good(
     server: ApiServer, namespace: str, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            created = await cluster.create(CONFIG_MAP, config_map(namespace))
-            await cluster.delete(CONFIG_MAP, namespace, "notes", uid="another")
-            assert await cluster.get(CONFIG_MAP, namespace, "notes") == created
-            await cluster.delete(CONFIG_MAP, namespace, "nothing", uid="whatever")
+        async with client_of(server, tmp_path) as api:
+            created = await api.create(CONFIG_MAP, config_map(namespace))
+            await api.delete(CONFIG_MAP, namespace, "notes", uid="another")
+            assert await api.get(CONFIG_MAP, namespace, "notes") == created
+            await api.delete(CONFIG_MAP, namespace, "nothing", uid="whatever")
 
     run(scenario())
 
@@ -139,10 +140,10 @@ def test_a_list_is_whole_whatever_the_size_of_its_pages(
     server: ApiServer, namespace: str, tmp_path: Path, page: int
 ) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
+        async with client_of(server, tmp_path) as api:
             for index in range(5):
-                await cluster.create(CONFIG_MAP, config_map(namespace, f"notes-{index}", key="value"))
-            found, version = await cluster.list(CONFIG_MAP, selector=f"test={namespace}", page=page)
+                await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}", key="value"))
+            found, version = await api.list(CONFIG_MAP, selector=f"test={namespace}", page=page)
             assert [thing["metadata"]["name"] for thing in found] == [f"notes-{index}" for index in range(5)]
             assert {(thing["apiVersion"], thing["kind"]) for thing in found} == {("v1", "ConfigMap")}
             assert found[0]["data"] == {"key": "value"}
@@ -153,9 +154,9 @@ def test_a_list_is_whole_whatever_the_size_of_its_pages(
 
 def test_a_list_of_metadata_has_nothing_else(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            created = await cluster.create(CONFIG_MAP, config_map(namespace, key="value"))
-            found, _ = await cluster.list(CONFIG_MAP, selector=f"test={namespace}", metadata_only=True)
+        async with client_of(server, tmp_path) as api:
+            created = await api.create(CONFIG_MAP, config_map(namespace, key="value"))
+            found, _ = await api.list(CONFIG_MAP, selector=f"test={namespace}", metadata_only=True)
             assert [thing["metadata"]["uid"] for thing in found] == [created["metadata"]["uid"]]
             assert "data" not in found[0]
 
@@ -166,11 +167,11 @@ def test_a_list_that_grew_too_old_between_two_pages_is_asked_for_whole(
     proxy: Proxy, namespace: str, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
+        async with client_of(proxy.client(), tmp_path) as api:
             for index in range(3):
-                await cluster.create(CONFIG_MAP, config_map(namespace, f"notes-{index}"))
+                await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}"))
             proxy.disturb(Answer(410, "Expired"), methods=READS, path="continue=")
-            found, _ = await cluster.list(CONFIG_MAP, selector=f"test={namespace}", page=2)
+            found, _ = await api.list(CONFIG_MAP, selector=f"test={namespace}", page=2)
             assert len(found) == 3
             assert "limit=" not in proxy.requests[-1].path
 
@@ -179,13 +180,13 @@ def test_a_list_that_grew_too_old_between_two_pages_is_asked_for_whole(
 
 def test_a_watch_tells_what_happens_after_the_version(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            _, version = await cluster.list(CONFIG_MAP, selector=f"test={namespace}")
-            created = await cluster.create(CONFIG_MAP, config_map(namespace))
-            await cluster.apply(config_map(namespace, key="value"))
-            await cluster.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
+        async with client_of(server, tmp_path) as api:
+            _, version = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            created = await api.create(CONFIG_MAP, config_map(namespace))
+            await api.apply(CONFIG_MAP, config_map(namespace, key="value"))
+            await api.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
             told = []
-            async for what, thing in cluster.watch(CONFIG_MAP, selector=f"test={namespace}", resource_version=version):
+            async for what, thing in api.watch(CONFIG_MAP, selector=f"test={namespace}", resource_version=version):
                 told.append((what, thing["metadata"].get("name")))
                 if what == "DELETED":
                     break
@@ -196,10 +197,10 @@ def test_a_watch_tells_what_happens_after_the_version(server: ApiServer, namespa
 
 def test_a_watch_tells_of_an_object_of_a_megabyte(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(server, tmp_path) as cluster:
-            _, version = await cluster.list(CONFIG_MAP, selector=f"test={namespace}")
-            await cluster.create(CONFIG_MAP, config_map(namespace, key="x" * 1_000_000))
-            async for what, thing in cluster.watch(CONFIG_MAP, selector=f"test={namespace}", resource_version=version):
+        async with client_of(server, tmp_path) as api:
+            _, version = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            await api.create(CONFIG_MAP, config_map(namespace, key="x" * 1_000_000))
+            async for what, thing in api.watch(CONFIG_MAP, selector=f"test={namespace}", resource_version=version):
                 if what == "ADDED":
                     assert len(thing["data"]["key"]) == 1_000_000
                     return
@@ -209,8 +210,8 @@ def test_a_watch_tells_of_an_object_of_a_megabyte(server: ApiServer, namespace: 
 
 def test_a_watch_from_a_version_that_the_server_forgot_is_a_410(server: ApiServer, tmp_path: Path) -> None:
     async def scenario() -> ApiError:
-        async with cluster_of(server, tmp_path) as cluster:
-            return await refusal(_all(cluster.watch(FINE_TUNE_JOB, resource_version="1")))
+        async with client_of(server, tmp_path) as api:
+            return await refusal(_all(api.watch(FINE_TUNE_JOB, resource_version="1")))
 
     error = run(scenario())
     assert error.status == 410
@@ -223,26 +224,26 @@ async def _all(events: Any) -> list[Any]:
 
 def test_a_kind_is_served_or_not(server: ApiServer, tmp_path: Path) -> None:
     async def scenario() -> tuple[bool, bool, bool]:
-        async with cluster_of(server, tmp_path) as cluster:
+        async with client_of(server, tmp_path) as api:
             kinds = (FINE_TUNE_JOB, CONFIG_MAP, RAY_CLUSTER)
-            return tuple([await cluster.serves(kind) for kind in kinds])  # type: ignore[return-value]
+            return tuple([await api.serves(kind) for kind in kinds])  # type: ignore[return-value]
 
     assert run(scenario()) == (True, True, False)
 
 
 def test_who_does_not_lead_sends_no_write(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path, may_write=lambda: False) as cluster:
+        async with client_of(proxy.client(), tmp_path, may_write=lambda: False) as api:
             writes = (
-                cluster.create(CONFIG_MAP, config_map(namespace)),
-                cluster.apply(config_map(namespace)),
-                cluster.patch_status(FINE_TUNE_JOB, namespace, "reviews", {}, resource_version="1"),
-                cluster.delete(CONFIG_MAP, namespace, "notes", uid="any"),
+                api.create(CONFIG_MAP, config_map(namespace)),
+                api.apply(CONFIG_MAP, config_map(namespace)),
+                api.patch_status(FINE_TUNE_JOB, namespace, "reviews", {}, resource_version="1"),
+                api.delete(CONFIG_MAP, namespace, "notes", uid="any"),
             )
             for write in writes:
                 with pytest.raises(NotLeaderError):
                     await write
-            assert await cluster.get(CONFIG_MAP, namespace, "notes") is None
+            assert await api.get(CONFIG_MAP, namespace, "notes") is None
 
     run(scenario())
     assert {request.method for request in proxy.requests} == {"GET"}
@@ -252,12 +253,12 @@ def test_a_write_is_not_tried_again_by_one_who_leads_no_more(proxy: Proxy, names
     answers = iter([True, True, False])
 
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path, may_write=lambda: next(answers)) as cluster:
-            created = await cluster.create(CONFIG_MAP, config_map(namespace))
+        async with client_of(proxy.client(), tmp_path, may_write=lambda: next(answers)) as api:
+            created = await api.create(CONFIG_MAP, config_map(namespace))
             proxy.disturb(LoseRequest())
             with pytest.raises(NotLeaderError):
-                await cluster.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
-            assert await cluster.get(CONFIG_MAP, namespace, "notes") == created
+                await api.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
+            assert await api.get(CONFIG_MAP, namespace, "notes") == created
 
     run(scenario())
     assert [request.method for request in proxy.requests] == ["POST", "DELETE", "GET"]
@@ -275,9 +276,9 @@ def test_a_refusal_says_when_to_come_again(
     proxy: Proxy, namespace: str, tmp_path: Path, answer: Answer, status: int, retry_after: float | None
 ) -> None:
     async def scenario() -> ApiError:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
+        async with client_of(proxy.client(), tmp_path) as api:
             proxy.disturb(answer)
-            return await refusal(cluster.create(CONFIG_MAP, config_map(namespace)))
+            return await refusal(api.create(CONFIG_MAP, config_map(namespace)))
 
     error = run(scenario())
     assert (error.status, error.reason, error.retry_after) == (status, answer.reason, retry_after)
@@ -294,9 +295,9 @@ def test_a_write_whose_connection_breaks_is_unreachable(
     proxy: Proxy, server: ApiServer, namespace: str, tmp_path: Path, fault: LoseReply | LoseRequest, is_done: bool
 ) -> None:
     async def scenario() -> ApiError:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
+        async with client_of(proxy.client(), tmp_path) as api:
             proxy.disturb(fault, path="configmaps")
-            return await refusal(cluster.create(CONFIG_MAP, config_map(namespace)))
+            return await refusal(api.create(CONFIG_MAP, config_map(namespace)))
 
     error = run(scenario())
     assert (error.status, error.reason) == (0, "Unreachable")
@@ -306,16 +307,16 @@ def test_a_write_whose_connection_breaks_is_unreachable(
 
 def test_the_nth_write_alone_is_disturbed(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> list[int]:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
+        async with client_of(proxy.client(), tmp_path) as api:
             proxy.disturb(Answer(500), nth=2, times=2)
             statuses = []
             for index in range(4):
                 try:
-                    await cluster.create(CONFIG_MAP, config_map(namespace, f"notes-{index}"))
+                    await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}"))
                     statuses.append(201)
                 except ApiError as error:
                     statuses.append(error.status)
-                await cluster.get(CONFIG_MAP, namespace, "notes-0")
+                await api.get(CONFIG_MAP, namespace, "notes-0")
             return statuses
 
     assert run(scenario()) == [201, 500, 500, 201]
@@ -323,10 +324,10 @@ def test_the_nth_write_alone_is_disturbed(proxy: Proxy, namespace: str, tmp_path
 
 def test_a_request_that_is_delayed_is_done_later(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> float:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
+        async with client_of(proxy.client(), tmp_path) as api:
             proxy.disturb(Delay(0.3))
             started = time.monotonic()
-            await cluster.create(CONFIG_MAP, config_map(namespace))
+            await api.create(CONFIG_MAP, config_map(namespace))
             return time.monotonic() - started
 
     assert run(scenario()) >= 0.3
@@ -336,8 +337,8 @@ def test_nobody_at_the_address_is_unreachable(server: ApiServer, tmp_path: Path)
     nobody = KubeClient(f"https://127.0.0.1:{free_port()}", server.folder / "certificates" / "apiserver.crt", "any")
 
     async def scenario() -> ApiError:
-        async with cluster_of(nobody, tmp_path) as cluster:
-            return await refusal(cluster.get(CONFIG_MAP, "team-a", "notes"))
+        async with client_of(nobody, tmp_path) as api:
+            return await refusal(api.get(CONFIG_MAP, "team-a", "notes"))
 
     error = run(scenario())
     assert (error.status, error.reason) == (0, "Unreachable")
@@ -347,17 +348,17 @@ def test_every_request_is_counted_with_its_verb_and_answer(proxy: Proxy, namespa
     seen: list[tuple[str, str, int]] = []
 
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path, seen=lambda *what: seen.append(what)) as cluster:
-            created = await cluster.create(CONFIG_MAP, config_map(namespace))
-            await refusal(cluster.create(CONFIG_MAP, config_map(namespace)))
-            await cluster.apply(config_map(namespace))
-            await cluster.get(CONFIG_MAP, namespace, "nothing")
-            _, version = await cluster.list(CONFIG_MAP, selector=f"test={namespace}")
-            async for _ in cluster.watch(CONFIG_MAP, resource_version=version):
+        async with client_of(proxy.client(), tmp_path, seen=lambda *what: seen.append(what)) as api:
+            created = await api.create(CONFIG_MAP, config_map(namespace))
+            await refusal(api.create(CONFIG_MAP, config_map(namespace)))
+            await api.apply(CONFIG_MAP, config_map(namespace))
+            await api.get(CONFIG_MAP, namespace, "nothing")
+            _, version = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            async for _ in api.watch(CONFIG_MAP, resource_version=version):
                 break
-            await cluster.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
+            await api.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
             proxy.disturb(LoseRequest(), methods=READS, times=2)  # one that only reads is tried twice
-            await refusal(cluster.get(CONFIG_MAP, namespace, "nothing"))
+            await refusal(api.get(CONFIG_MAP, namespace, "nothing"))
 
     run(scenario())
     assert seen == [
@@ -386,8 +387,8 @@ def test_a_pod_comes_in_as_its_service_account(
     environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
 
     async def scenario() -> ApiError:
-        async with Cluster(in_cluster(files, environment), lambda: True, lambda *_: None) as cluster:
-            return await refusal(cluster.get(CONFIG_MAP, namespace, "notes"))
+        async with ApiClient(in_cluster(files, environment), lambda: True, lambda *_: None) as api:
+            return await refusal(api.get(CONFIG_MAP, namespace, "notes"))
 
     error = run(scenario())
     assert error.status == 403
@@ -405,14 +406,14 @@ def test_a_token_that_was_rotated_is_read_again_after_a_minute_and_at_once_when_
 
     async def scenario() -> list[int]:
         statuses = []
-        async with Cluster(connection, lambda: True, lambda *_: None) as cluster:
+        async with ApiClient(connection, lambda: True, lambda *_: None) as api:
             (files / "token").write_text("expired")
             for seconds in (0, 59.9, 0.1):
                 now[0] += seconds
-                statuses.append((await refusal(cluster.get(CONFIG_MAP, namespace, "notes"))).status)
+                statuses.append((await refusal(api.get(CONFIG_MAP, namespace, "notes"))).status)
             (files / "token").write_text(account.token)
             for _ in range(2):
-                statuses.append((await refusal(cluster.get(CONFIG_MAP, namespace, "notes"))).status)
+                statuses.append((await refusal(api.get(CONFIG_MAP, namespace, "notes"))).status)
         return statuses
 
     assert run(scenario()) == [403, 403, 401, 401, 403]
@@ -426,11 +427,11 @@ def test_a_pod_without_a_token_is_told_what_it_lacks(tmp_path: Path) -> None:
 
 def test_requests_run_side_by_side(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
+        async with client_of(proxy.client(), tmp_path) as api:
             await asyncio.gather(
-                *(cluster.create(CONFIG_MAP, config_map(namespace, f"notes-{index}")) for index in range(20))
+                *(api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}")) for index in range(20))
             )
-            found, _ = await cluster.list(CONFIG_MAP, selector=f"test={namespace}")
+            found, _ = await api.list(CONFIG_MAP, selector=f"test={namespace}")
             assert len(found) == 20
 
     run(scenario())

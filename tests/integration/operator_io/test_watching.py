@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_operator.machinery.kinds import FINE_TUNE_JOB
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
 from kubetune_operator.machinery.watch import missing, run_watch
 from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.proxy import READS, WRITES, Answer, Proxy
-from support.async_scenarios import Changes, allow, aside, cluster_of, connection_of, in_background, run, until
+from support.async_scenarios import Changes, allow, aside, client_of, connection_of, in_background, run, until
 from support.job_cases import edited
 
 KIND = r"^/apis/kubetune\.dev/v1alpha1$|^/apis/kubetune\.dev/v1alpha1\?$"
@@ -27,7 +27,7 @@ def test_every_job_that_exists_comes_changes_or_goes_is_told(server: ApiServer, 
     async def scenario() -> None:
         changes, stop = Changes(namespace), asyncio.Event()
         await aside(create, server, namespace, "old")
-        async with in_background(run_watch(connection_of(server, tmp_path), changes, stop)):
+        async with in_background(run_watch(connection_of(server, tmp_path), FINE_TUNE_JOB, changes, stop)):
             await until(lambda: changes.heard == [("put", "old")], "the job that exists was not told")
             await aside(create, server, namespace, "new")
             await until(lambda: ("put", "new") in changes.heard, "the new job was not told")
@@ -51,7 +51,7 @@ def test_it_writes_nothing_and_asks_for_nothing_but_jobs_and_what_the_server_ser
         changes, stop = Changes(namespace), asyncio.Event()
         await aside(create, server, namespace, "old")
         before = (await aside(server.get, FINE_TUNE_JOB.path(namespace, "old"))).body
-        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), changes, stop)):
+        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), FINE_TUNE_JOB, changes, stop)):
             await until(lambda: any("watch=true" in request.path for request in proxy.requests), "it does not watch")
             await asyncio.sleep(0.5)
         assert (await aside(server.get, FINE_TUNE_JOB.path(namespace, "old"))).body == before
@@ -66,7 +66,7 @@ def test_it_writes_nothing_and_asks_for_nothing_but_jobs_and_what_the_server_ser
 def test_a_stop_ends_it_and_no_other_task(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         stop = asyncio.Event()
-        watch = asyncio.create_task(run_watch(connection_of(server, tmp_path), Changes(namespace), stop))
+        watch = asyncio.create_task(run_watch(connection_of(server, tmp_path), FINE_TUNE_JOB, Changes(namespace), stop))
         await asyncio.sleep(1)
         younger = asyncio.create_task(asyncio.sleep(60))
         stop.set()
@@ -82,7 +82,7 @@ def test_a_stop_ends_it_and_no_other_task(server: ApiServer, namespace: str, tmp
 def test_a_signal_stops_it(server: ApiServer, namespace: str, tmp_path: Path, number: signal.Signals) -> None:
     async def scenario() -> None:
         changes, stop = Changes(namespace), asyncio.Event()
-        watch = asyncio.create_task(run_watch(connection_of(server, tmp_path), changes, stop))
+        watch = asyncio.create_task(run_watch(connection_of(server, tmp_path), FINE_TUNE_JOB, changes, stop))
         await asyncio.sleep(1)
         for _ in range(2):
             signal.raise_signal(number)
@@ -99,7 +99,10 @@ def test_a_refusal_ends_kopf_and_the_watch_goes_on_with_the_other_tasks_alive(
         changes, stop = Changes(namespace), asyncio.Event()
         await aside(create, server, namespace, "old")
         connection = connection_of(proxy.client(account.token), tmp_path)
-        async with in_background(run_watch(connection, changes, stop)), in_background(asyncio.sleep(600)):
+        async with (
+            in_background(run_watch(connection, FINE_TUNE_JOB, changes, stop)),
+            in_background(asyncio.sleep(600)),
+        ):
             # kopf asks five times before it gives up, in some seconds.
             await until(lambda: len(_lists(proxy)) > 4, "it was not refused")
             assert changes.heard == []
@@ -117,7 +120,7 @@ def test_a_cut_watch_goes_on(proxy: Proxy, server: ApiServer, namespace: str, tm
     async def scenario() -> None:
         changes, stop = Changes(namespace), asyncio.Event()
         await aside(create, server, namespace, "old")
-        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), changes, stop)):
+        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), FINE_TUNE_JOB, changes, stop)):
             await until(lambda: any("watch=true" in request.path for request in proxy.requests), "it does not watch")
             with proxy.down():
                 await aside(create, server, namespace, "new")
@@ -135,11 +138,11 @@ def test_a_deletion_that_kopf_missed_is_missing(
         changes, stop = Changes(namespace), asyncio.Event()
         kept, lost = [await aside(create, server, namespace, name) for name in ("kept", "lost")]
         async with (
-            cluster_of(server, tmp_path) as cluster,
-            in_background(run_watch(connection_of(proxy.client(), tmp_path), changes, stop)),
+            client_of(server, tmp_path) as api,
+            in_background(run_watch(connection_of(proxy.client(), tmp_path), FINE_TUNE_JOB, changes, stop)),
         ):
             await until(lambda: any("watch=true" in request.path for request in proxy.requests), "no watch")
-            assert await missing(cluster, {kept, lost}) == set()
+            assert await missing(api, FINE_TUNE_JOB, {kept, lost}) == set()
             proxy.disturb(Answer(410, "Expired"), methods=READS, path="watch=true")
             with proxy.down():
                 await aside(server.delete, FINE_TUNE_JOB.path(namespace, "lost"))
@@ -147,7 +150,7 @@ def test_a_deletion_that_kopf_missed_is_missing(
             await aside(create, server, namespace, "new")
             await until(lambda: ("put", "new") in changes.heard, "the new job was not told")
             assert ("gone", "lost") not in changes.heard, "kopf learned to tell of it: `missing` is not needed"
-            assert await missing(cluster, {kept, lost}) == {lost}
+            assert await missing(api, FINE_TUNE_JOB, {kept, lost}) == {lost}
 
     run(scenario())
 
@@ -156,8 +159,8 @@ def test_without_the_kind_every_job_is_missing(proxy: Proxy, server: ApiServer, 
     async def scenario() -> set[str]:
         await aside(create, server, namespace, "old")
         proxy.disturb(Answer(404, "NotFound"), methods=READS, path=KIND)
-        async with cluster_of(proxy.client(), tmp_path) as cluster:
-            return await missing(cluster, {"a", "b"})
+        async with client_of(proxy.client(), tmp_path) as api:
+            return await missing(api, FINE_TUNE_JOB, {"a", "b"})
 
     assert run(scenario()) == {"a", "b"}
 
@@ -169,7 +172,7 @@ def test_a_kind_that_the_server_does_not_have_yet_is_waited_for(
         changes, stop = Changes(namespace), asyncio.Event()
         await aside(create, server, namespace, "old")
         proxy.disturb(Answer(404, "NotFound"), methods=READS, path=KIND)
-        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), changes, stop)):
+        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), FINE_TUNE_JOB, changes, stop)):
             await until(lambda: bool(changes.heard), "the job was not told")
 
     run(scenario())
@@ -181,7 +184,7 @@ def test_a_token_that_is_refused_is_read_anew(proxy: Proxy, server: ApiServer, n
         connection = connection_of(proxy.client("expired"), tmp_path)
         kubeconfig = next(tmp_path.glob("*.kubeconfig"))
         await aside(create, server, namespace, "old")
-        async with in_background(run_watch(connection, changes, stop)):
+        async with in_background(run_watch(connection, FINE_TUNE_JOB, changes, stop)):
             await until(lambda: len(proxy.requests) > 0, "it asks for nothing")
             proxy.client().kubeconfig(kubeconfig)
             await until(lambda: changes.heard == [("put", "old")], "it does not come in with the new token")
@@ -194,7 +197,7 @@ def test_a_watch_whose_token_is_refused_later_comes_in_again(
 ) -> None:
     async def scenario() -> None:
         changes, stop = Changes(namespace), asyncio.Event()
-        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), changes, stop)):
+        async with in_background(run_watch(connection_of(proxy.client(), tmp_path), FINE_TUNE_JOB, changes, stop)):
             await until(lambda: any("watch=true" in request.path for request in proxy.requests), "it does not watch")
             proxy.disturb(Answer(401, "Unauthorized"), methods=READS, path="watch=true", times=2)
             proxy.cut()

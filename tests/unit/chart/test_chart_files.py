@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from kubetune_api.reasons import Reason
-from kubetune_operator.metrics import Metrics
+from kubetune_operator.jobs.metrics import JobMetrics
+from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.settings import Settings
 from support.chart import CHART, script
 
@@ -134,9 +136,10 @@ def test_what_every_replica_shows_of_the_same_jobs_is_counted_once(expression: s
 
 
 def test_the_operator_exports_these_metrics() -> None:
-    metrics = Metrics()
-    metrics.collect_jobs(list, lambda: datetime.now(UTC))
-    exported = {family.name for family in metrics.registry.collect()}
+    registry = CollectorRegistry()
+    Metrics(registry, ())
+    JobMetrics(registry).collect_jobs(list, lambda: datetime.now(UTC))
+    exported = {family.name for family in registry.collect()}
     # Their series have a suffix that the name of the family has not.
     operators = {name for name in METRICS if not name.startswith("ray_")}
     assert {re.sub(r"_(bucket|total)$", "", name) for name in operators} <= exported

@@ -25,24 +25,22 @@ def test_a_manifest_without_such_fields_gets_no_note() -> None:
 def test_one_field_is_named_alone() -> None:
     said = note({"spec.ttlSecondsAfterFinished": 60})
     assert said is not None
-    assert "the field ttlSecondsAfterFinished speaks to the cluster's operator; a local run ignores it" in said
+    assert "a local run ignores ttlSecondsAfterFinished, which only the operator uses" in said
 
 
 def test_one_note_names_all_fields_as_the_manifest_does() -> None:
     said = note({"spec.queueName": "team-a", "spec.priorityClassName": "low", "spec.retry": {"maxAttempts": 2}})
-    assert said == (
-        "  note: queueName, priorityClassName and retry speak to the cluster's operator; a local run ignores them"
-    )
+    assert said == "  note: a local run ignores queueName, priorityClassName and retry, which only the operator uses"
 
 
 @pytest.mark.parametrize(
-    ("suspended", "goes_on"), [pytest.param(True, True, id="suspended"), pytest.param(False, False, id="not suspended")]
+    ("suspended", "trains"), [pytest.param(True, True, id="suspended"), pytest.param(False, False, id="not suspended")]
 )
-def test_a_suspended_job_goes_on_and_says_so(suspended: bool, goes_on: bool) -> None:
+def test_a_suspended_job_trains_and_says_so(suspended: bool, trains: bool) -> None:
     said = note({"spec.suspend": suspended})
     assert said is not None
-    assert ("goes on though suspend is true" in said) == goes_on
+    assert ("it trains although suspend is true" in said) == trains
 
 
 def test_a_field_that_set_gives_is_named_too() -> None:
-    assert "the field queueName speaks" in str(note({}, overrides=("spec.queueName=team-a",)))
+    assert "ignores queueName, which" in str(note({}, overrides=("spec.queueName=team-a",)))

@@ -4,9 +4,11 @@ import pytest
 
 from kubetune_api.reasons import REASONS, Reason
 from kubetune_api.status import Attempt
+from kubetune_operator.jobs import names
 from kubetune_operator.jobs.reconcile import MOST_ATTEMPTS_KEPT
 from kubetune_operator.jobs.verdict import running_seconds
 from support.observed_jobs import (
+    UID,
     after,
     at,
     attempt,
@@ -63,7 +65,7 @@ def test_no_attempt_begins_while_anything_of_an_earlier_one_is_left(left: list[A
 def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_results() -> None:
     status = started(ENDED, progress={"step": 1, "totalSteps": 2, "epoch": 1.0}, metrics=[{"name": "x", "value": 1.0}])
     begun = plan(job(status), now=10)
-    assert begun.begins
+    assert [guard.selector for guard in begun.guards] == [f"{names.JOB_UID}={UID}"]
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == name_of(2)
     assert (begun.status.progress, begun.status.metrics, begun.status.artifact) == (None, [], None)
@@ -86,7 +88,7 @@ def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_resul
 )
 def test_the_wait_before_the_next_attempt(attempts: list[Any], wait: int) -> None:
     retried = job(started(*attempts), retry={"maxAttempts": 20, "backoffSeconds": 10})
-    assert plan(retried, now=wait).begins
+    assert plan(retried, now=wait).create is not None
     if wait:
         early = plan(retried, now=wait - 1)
         assert (early.create, early.again_after) == (None, 1)

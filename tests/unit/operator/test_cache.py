@@ -6,10 +6,10 @@ import pytest
 
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.observed import Observed, job_view
 from kubetune_operator.jobs.reconcile import reconcile
 from kubetune_operator.machinery.differences import merge_patch
-from kubetune_operator.machinery.store import Cache, job_view
+from kubetune_operator.machinery.labels import MANAGED
 from kubetune_operator.settings import Settings
 from support.observed_jobs import (
     JOB,
@@ -19,10 +19,14 @@ from support.observed_jobs import (
     Object,
     artifact,
     attempt,
+    cache_of,
     finished,
     job,
+    job_key,
+    jobs_kind,
     name_of,
     namespace,
+    observed,
     pod,
     profile,
     progress,
@@ -34,21 +38,8 @@ from support.observed_jobs import (
     succeeded,
 )
 
-KEY = f"{NAMESPACE}/{JOB}"
+KEY, OTHER_KEY = job_key(), job_key("other")
 OTHER_UID = "99999999-0000-4000-8000-000000000001"
-
-
-def filled(*things: Object) -> Cache:
-    cache = Cache()
-    for thing in things:
-        cache.put(thing)
-    return cache
-
-
-def observed(cache: Cache) -> Observed:
-    seen = cache.observe(KEY, kuberay=True)
-    assert seen is not None
-    return seen
 
 
 def newer(thing: Object, **changes: Any) -> Object:
@@ -72,11 +63,11 @@ def test_a_job_is_seen_with_everything_of_it_and_nothing_of_others() -> None:
     assert seen.report is not None
     assert seen.namespace_labels["team"] == "a"
     assert seen.profile is not None
-    assert see(other, job(), pod(), key=f"{NAMESPACE}/other").pods == ()
+    assert see(other, job(), pod(), name="other").pods == ()
 
 
 def test_there_is_nothing_to_see_of_a_job_that_is_not_there() -> None:
-    assert Cache().observe(KEY, kuberay=True) is None
+    assert jobs_kind().observe(cache_of(), KEY) is None
 
 
 def test_the_report_is_the_config_maps_whatever_else_has_its_name() -> None:
@@ -92,7 +83,7 @@ def test_what_another_namespace_labels_as_a_jobs_own_is_not_seen(thing: Object) 
     forged = newer(thing, namespace="team-b", uid="forged")
     seen = see(job(started(attempt())), forged)
     assert (seen.ray_jobs, seen.ray_clusters, seen.pods, seen.report, dict(seen.existing)) == ((), (), (), None, {})
-    assert filled(forged).existing(thing["kind"], NAMESPACE, thing["metadata"]["name"], UID) is None
+    assert cache_of(forged).find(thing["kind"], NAMESPACE, thing["metadata"]["name"], UID) is None
 
 
 @pytest.mark.parametrize(
@@ -108,87 +99,85 @@ def test_what_another_namespace_labels_as_a_jobs_own_is_not_seen(thing: Object) 
     ],
 )
 def test_a_change_matters_to_the_jobs_that_may_decide_otherwise(thing: Object, touched: set[str]) -> None:
-    assert filled(job()).put(newer(thing)) == touched
+    assert cache_of(job()).put(newer(thing)) == touched
 
 
 def test_what_the_jobs_of_a_namespace_share_matters_to_all_of_them() -> None:
     shared = {**pod(), "kind": "ServiceAccount"}
-    shared["metadata"] = {**shared["metadata"], "labels": dict(names.MANAGED)}
-    cache = filled(job(), job(metadata={"name": "other", "uid": OTHER_UID}))
-    assert cache.put(shared) == cache.gone(shared) == {KEY, f"{NAMESPACE}/other"}
+    shared["metadata"] = {**shared["metadata"], "labels": dict(MANAGED)}
+    cache = cache_of(job(), job(metadata={"name": "other", "uid": OTHER_UID}))
+    assert cache.put(shared) == cache.gone(shared) == {KEY, OTHER_KEY}
 
 
 def test_profiles_and_namespaces_do_not_matter_to_a_job_that_is_over() -> None:
     end = {"type": "Failed", "status": "True", "reason": "So", "message": "So.", "lastTransitionTime": "2026-05-01"}
-    cache = filled(job({"conditions": [end]}))
+    cache = cache_of(job({"conditions": [end]}))
     assert cache.put(profile()) == cache.put(namespace()) == set()
 
 
 def test_labels_of_a_namespace_that_did_not_change_matter_to_nobody() -> None:
-    assert filled(job(), namespace(team="a")).put(newer(namespace(team="a"))) == set()
+    assert cache_of(job(), namespace(team="a")).put(newer(namespace(team="a"))) == set()
 
 
 @pytest.mark.parametrize("thing", [pod(), ray_job(), report()], ids=lambda thing: thing["kind"])
 def test_an_older_word_never_replaces_a_newer_one(thing: Object) -> None:
     later = newer(thing, deletionTimestamp="2026-05-01T12:00:00Z")
     mine = job()
-    cache = filled(mine, later)
+    cache = cache_of(mine, later)
     assert cache.put(thing) == set()
-    assert observed(cache) == observed(filled(mine, later))
+    assert observed(cache) == observed(cache_of(mine, later))
 
 
 def test_an_older_word_of_the_job_never_replaces_a_newer_one() -> None:
     old = job()
-    cache = filled(newer(old, generation=2))
+    cache = cache_of(newer(old, generation=2))
     assert cache.put(old) == set()
     assert observed(cache).job.generation == 2
 
 
 def test_a_job_that_was_created_anew_is_another_one_whatever_is_still_heard_of_the_old_one() -> None:
     old = job()
-    cache = filled(old, pod())
+    cache = cache_of(old, pod())
     assert cache.put(newer(old, uid=OTHER_UID)) == {KEY}
     assert (observed(cache).job.uid, observed(cache).pods) == (OTHER_UID, ())
     assert cache.put(old) == cache.gone(old) == set()
-    cache.forget_job(KEY, UID)
+    cache.forget(KEY, UID)
     assert observed(cache).job.uid == OTHER_UID
 
 
 @pytest.mark.parametrize("thing", [pod(), ray_job(), ray_cluster(), report()], ids=lambda thing: thing["kind"])
 def test_what_is_gone_is_seen_no_more(thing: Object) -> None:
     mine = job()
-    cache = filled(mine, thing)
+    cache = cache_of(mine, thing)
     assert cache.gone({"kind": thing["kind"], "metadata": {"uid": thing["metadata"]["uid"]}}) == {KEY}
-    assert observed(cache) == observed(filled(mine))
+    assert observed(cache) == observed(cache_of(mine))
     assert cache.gone(thing) == set()
 
 
 def test_what_only_our_own_write_told_of_is_gone_with_the_first_list_that_does_not_have_it() -> None:
     """It was deleted while the watch was cut: no informer ever knew of it."""
     mine, thing = job(), ray_job()
-    cache, version = filled(mine, thing), int(thing["metadata"]["resourceVersion"])
+    cache, version = cache_of(mine, thing), int(thing["metadata"]["resourceVersion"])
     there = {thing["metadata"]["uid"]}
-    assert cache.listed("RayJob", there, version + 1) == cache.listed("Pod", set(), version + 1) == set()
-    assert cache.listed("RayJob", set(), version - 1) == set(), "a list that is older than the object"
+    assert cache.on_list("RayJob", there, version + 1) == cache.on_list("Pod", set(), version + 1) == set()
+    assert cache.on_list("RayJob", set(), version - 1) == set(), "a list that is older than the object"
     assert observed(cache).ray_jobs
-    assert cache.listed("RayJob", set(), version) == {KEY}
-    assert observed(cache) == observed(filled(mine))
+    assert cache.on_list("RayJob", set(), version) == {KEY}
+    assert observed(cache) == observed(cache_of(mine))
 
 
 def test_a_pod_that_takes_another_jobs_label_is_that_jobs_alone() -> None:
     mine, other = pod(), job(metadata={"name": "other", "uid": OTHER_UID})
-    cache = filled(job(), other, mine)
+    cache = cache_of(job(), other, mine)
     taken = relabelled(mine, **{names.JOB_UID: OTHER_UID, names.JOB: "other"})
-    assert cache.put(taken) == {KEY, f"{NAMESPACE}/other"}
+    assert cache.put(taken) == {KEY, OTHER_KEY}
     assert observed(cache).pods == ()
     cache.gone(taken)
-    there = cache.observe(f"{NAMESPACE}/other", kuberay=True)
-    assert there is not None
-    assert there.pods == ()
+    assert observed(cache, "other").pods == ()
 
 
 def test_the_profile_that_counts_is_the_one_that_the_job_names() -> None:
-    cache = filled(job(profileRef__name="a100"), profile(), profile("a100"))
+    cache = cache_of(job(profileRef__name="a100"), profile(), profile("a100"))
     found = observed(cache).profile
     assert found is not None
     assert found.metadata.name == "a100"
@@ -197,7 +186,7 @@ def test_the_profile_that_counts_is_the_one_that_the_job_names() -> None:
 
 
 def test_a_profile_that_cannot_be_read_says_why_until_it_can() -> None:
-    cache = filled(job(), profile(scratchSize="much"))
+    cache = cache_of(job(), profile(scratchSize="much"))
     assert observed(cache).profile is None
     assert observed(cache).profile_error.startswith("spec.scratchSize: ")
     assert cache.put(profile()) == {KEY}
@@ -205,21 +194,21 @@ def test_a_profile_that_cannot_be_read_says_why_until_it_can() -> None:
 
 
 def test_a_job_that_cannot_be_read_says_why() -> None:
-    seen = observed(filled(job(training__epochs="three")))
+    seen = observed(cache_of(job(training__epochs="three")))
     assert (seen.job.parsed, seen.profile) == (None, None)
     assert seen.job.error.startswith("spec.training.epochs: ")
 
 
 def test_the_texts_of_config_maps_are_not_kept() -> None:
-    cache = filled(job(), report(doing="fetches the model"))
-    kept = cache.existing("ConfigMap", NAMESPACE, REPORTS, UID)
+    cache = cache_of(job(), report(doing="fetches the model"))
+    kept = cache.find("ConfigMap", NAMESPACE, REPORTS, UID)
     assert kept is not None
-    assert "fetches" not in repr(kept)
+    assert "fetches" not in repr(kept.object)
 
 
 def test_the_answer_to_our_own_write_counts_at_once() -> None:
     before = job()
-    cache = filled(before)
+    cache = cache_of(before)
     answer = newer({**before, "status": started(attempt())})
     cache.put(answer)
     assert observed(cache).job.status == FineTuneJobStatus.model_validate(started(attempt()))
@@ -227,11 +216,11 @@ def test_the_answer_to_our_own_write_counts_at_once() -> None:
 
 
 def test_a_job_that_was_found_to_be_gone_is_forgotten() -> None:
-    cache = filled(job())
-    assert (cache.names(), [one.uid for one in cache.jobs()]) == ([KEY], [UID])
-    cache.forget_job(KEY, UID)
-    cache.forget_job(KEY, UID)
-    assert (cache.names(), list(cache.jobs())) == ([], [])
+    cache = cache_of(job())
+    assert (cache.all_keys(), [one.uid for one in cache.subjects(KEY.kind)]) == ([KEY], [UID])
+    cache.forget(KEY, UID)
+    cache.forget(KEY, UID)
+    assert (cache.all_keys(), list(cache.subjects(KEY.kind))) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -3,22 +3,23 @@ import copy
 from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from kubetune_operator.machinery.api_server import Cluster
+from kubetune_operator.application import kinds_of
+from kubetune_operator.machinery.api_server import ApiClient
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.controller import Controller
 from kubetune_operator.machinery.kinds import Kind
+from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.queue import WorkQueue
-from kubetune_operator.machinery.store import Cache
-from kubetune_operator.metrics import Metrics
 from support.observed_jobs import (
-    JOB,
-    NAMESPACE,
     SETTINGS,
     START,
     Object,
     at,
     attempt,
     job,
+    jobs_kind,
     name_of,
     namespace,
     pod,
@@ -26,8 +27,6 @@ from support.observed_jobs import (
     ray_job,
     started,
 )
-
-KEY = f"{NAMESPACE}/{JOB}"
 
 
 class QuickServer:
@@ -45,7 +44,7 @@ class QuickServer:
         self.job = self._stored({**self.job, "status": {**self.job.get("status", {}), **patch}})
         return copy.deepcopy(self.job)
 
-    async def apply(self, thing: Object) -> Object:
+    async def apply(self, _: Kind, thing: Object) -> Object:
         return self._stored(thing)
 
     async def create(self, _: Kind, thing: Object) -> Object:
@@ -70,19 +69,19 @@ class QuickServer:
 
 
 async def look_after_the_job_of(server: QuickServer, *heard: Object) -> None:
-    cache, queue = Cache(), WorkQueue()
+    kinds = [jobs_kind()]
     controller = Controller(
-        cast("Cluster", server),
-        cache,
-        queue,
+        cast("ApiClient", server),
+        Cache(kinds),
+        WorkQueue(),
+        kinds,
         SETTINGS,
-        Metrics(),
+        Metrics(CollectorRegistry(), kinds_of(kinds)),
         may_write=lambda: True,
-        kuberay=lambda: True,
         now=lambda: START,
     )
     for thing in (namespace(), profile(), server.job, *heard):
-        controller.heard("put", thing)
+        controller.on_event("put", thing)
     worker = asyncio.create_task(controller.work())
     for _ in range(1000):  # nothing of it waits for anything but its turn
         await asyncio.sleep(0)

@@ -6,10 +6,12 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus
-from kubetune_operator.jobs.events import MAX_NOTE_BYTES, JobRef, events_of
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
+from kubetune_operator.machinery.events import MAX_NOTE_BYTES, Regarding
 from kubetune_operator.machinery.kinds import Object
+from support.observed_jobs import events_of
 
-JOB = JobRef("team-a", "reviews", "0a1b2c3d-0000-4000-8000-000000000001")
+JOB = Regarding(FINE_TUNE_JOB, "team-a", "reviews", "0a1b2c3d-0000-4000-8000-000000000001")
 NOW = datetime(2026, 5, 1, 12, 0, 0, 250, tzinfo=UTC)
 EMPTY = FineTuneJobStatus()
 
@@ -230,7 +232,7 @@ def test_training_that_begins_again_in_the_same_attempt_has_an_event_of_its_own(
 
 def test_a_job_made_anew_under_the_same_name_has_events_of_its_own() -> None:
     after = status(attempts=(attempt(),))
-    other = JobRef(JOB.namespace, JOB.name, "0a1b2c3d-0000-4000-8000-000000000002")
+    other = Regarding(FINE_TUNE_JOB, JOB.namespace, JOB.name, "0a1b2c3d-0000-4000-8000-000000000002")
     (one,), (two,) = events(EMPTY, after), events_of(other, EMPTY, after, NOW, "operator-0")
     assert one["metadata"]["name"] != two["metadata"]["name"]
 

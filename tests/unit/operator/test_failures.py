@@ -7,6 +7,7 @@ from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.failures import Failure, policy, stronger
 from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
 from support.observed_jobs import (
+    JOB,
     ROOT,
     Object,
     at,
@@ -209,7 +210,7 @@ def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() ->
     assert "as one does that somebody deletes; KubeRay has not ended the run in 60 seconds" in (ended.message or "")
     assert over.status.reason == Reason.WAITING_TO_RETRY
     assert [ref.name for ref in over.delete] == [name_of(1)]
-    assert over.headless
+    assert [guard.because for guard in over.guards] == [f"the head of {JOB} runs"]
 
 
 def test_the_last_attempt_without_a_head_gives_its_hardware_back_at_once() -> None:

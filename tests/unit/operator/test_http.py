@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 
+from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.machinery.http import Check, serve
-from kubetune_operator.metrics import Metrics
+from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.settings import Settings
 
 LOOPBACK = Settings(metrics_host="127.0.0.1", metrics_port=0)
@@ -21,6 +23,12 @@ class Answer:
     status: int
     content_type: str
     text: str
+
+
+def every_metric() -> Metrics:
+    metrics = Metrics(CollectorRegistry(), ())
+    JobMetrics(metrics.registry)
+    return metrics
 
 
 def well() -> str | None:
@@ -38,7 +46,7 @@ def ask(
     """What a server of its own answers to one request."""
 
     async def answer() -> Answer:
-        async with serve(LOOPBACK, Metrics(), healthy, ready) as port, aiohttp.ClientSession() as client:
+        async with serve(LOOPBACK, every_metric(), healthy, ready) as port, aiohttp.ClientSession() as client:
             url = f"http://127.0.0.1:{port}{path}"
             async with client.request(method, url, headers=headers) as response:
                 return Answer(response.status, response.headers["Content-Type"], await response.text())
@@ -93,7 +101,7 @@ def test_requests_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_port_is_free_again_after_the_end() -> None:
     async def bound_again() -> None:
-        async with serve(LOOPBACK, Metrics(), well, well) as port:
+        async with serve(LOOPBACK, every_metric(), well, well) as port:
             pass
         with socket.create_server(("127.0.0.1", port)):
             pass
@@ -104,7 +112,7 @@ def test_the_port_is_free_again_after_the_end() -> None:
 def test_a_scraper_that_keeps_its_connection_does_not_hold_the_end_up() -> None:
     async def scraped() -> None:
         async with aiohttp.ClientSession() as client:
-            async with serve(LOOPBACK, Metrics(), well, well) as port:
+            async with serve(LOOPBACK, every_metric(), well, well) as port:
                 await (await client.get(f"http://127.0.0.1:{port}/healthz")).read()
             with pytest.raises(aiohttp.ClientConnectionError):
                 await client.get(f"http://127.0.0.1:{port}/healthz")

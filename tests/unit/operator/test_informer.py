@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.machinery.api_server import ApiError
 from kubetune_operator.machinery.informer import Informer
-from kubetune_operator.machinery.kinds import RAY_JOB, Object
+from kubetune_operator.machinery.kinds import Object
 
 
 def thing(name: str, version: int = 1, uid: str = "") -> Object:
@@ -119,7 +120,7 @@ def inform(
             RAY_JOB,
             selector=selector,
             on_change=told,
-            on_listed=lambda kind, uids, version: lists.append((kind, uids, version, len(changes))),
+            on_list=lambda kind, uids, version: lists.append((kind, uids, version, len(changes))),
             clock=lambda: cluster.now,
             sleep=cluster.sleep,
             chance=lambda: 1.0,

@@ -460,7 +460,7 @@ def test_the_log_says_why_the_lease_could_not_be_looked_after_or_given_back(
         await a.stop()
 
     run(scenario())
-    assert f"The Lease kubetune-operator could not be looked after: {said}" in caplog.text
+    assert f"The Lease kubetune-operator could not be renewed: {said}" in caplog.text
     assert f"The Lease kubetune-operator was not given back: {said}" in caplog.text
 
 

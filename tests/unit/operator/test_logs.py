@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_operator.machinery.logs import JsonLines, configure, job_log, one_line
+from kubetune_operator.machinery.logs import JsonFormatter, configure, object_log, one_line
 from kubetune_operator.settings import Settings
 
 Capture = pytest.CaptureFixture[str]
@@ -49,8 +49,8 @@ def test_a_line_is_one_json_object(capsys: Capture) -> None:
 
 def test_the_log_of_a_job_names_the_job_and_keeps_what_a_call_adds(capsys: Capture) -> None:
     configure(Settings())
-    job_log("team-a", "reviews", 2).info("Starts again.", extra={"decision": "retry"})
-    job_log("team-a", "reviews").info("Waits.")
+    object_log("job", "team-a", "reviews", attempt=2).info("Starts again.", extra={"decision": "retry"})
+    object_log("job", "team-a", "reviews").info("Waits.")
     first, second = lines(capsys)
     assert first | {"namespace": "team-a", "job": "reviews", "attempt": 2, "decision": "retry"} == first
     assert second["job"] == "reviews"
@@ -76,7 +76,7 @@ def test_an_exception_that_is_logged_where_none_is_leaves_no_traceback(capsys: C
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_a_tenants_text_begins_no_line_and_steers_no_terminal(log_format: str, capsys: Capture) -> None:
     configure(Settings(log_format=log_format))
-    job_log("team-a", HOSTILE).warning("The data at %s cannot be read.", HOSTILE, extra={"decision": HOSTILE})
+    object_log("job", "team-a", HOSTILE).warning("The data at %s cannot be read.", HOSTILE, extra={"decision": HOSTILE})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     if log_format == "json":
@@ -97,7 +97,7 @@ def test_a_tenants_text_in_an_exception_begins_no_line(log_format: str, capsys: 
 
 def test_text_lines_are_for_people(capsys: Capture) -> None:
     configure(Settings(log_format="text"))
-    job_log("team-a", "reviews", 1).info("Starts.", extra={"decision": "start"})
+    object_log("job", "team-a", "reviews", attempt=1).info("Starts.", extra={"decision": "start"})
     time, said = capsys.readouterr().err.split(" ", 1)
     assert time.endswith("Z")
     assert said == "INFO    kubetune_operator.jobs: Starts. namespace=team-a job=reviews attempt=1 decision=start\n"
@@ -126,7 +126,7 @@ def test_configuring_twice_says_nothing_twice(capsys: Capture) -> None:
 
 def test_other_fields_of_a_record_are_not_told() -> None:
     record = logging.makeLogRecord({"msg": "Hello.", "secret": "s3cr3t", "attempt": 1})
-    assert "s3cr3t" not in JsonLines().format(record)
+    assert "s3cr3t" not in JsonFormatter().format(record)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt, FineTuneJobStatus
-from kubetune_operator.machinery.kinds import KINDS
-from kubetune_operator.metrics import OTHER, JobView, Metrics, waiting_since
+from kubetune_operator.application import kinds_of
+from kubetune_operator.jobs.metrics import JobMetrics, JobSample, waiting_since
+from kubetune_operator.machinery.metrics import OTHER, Metrics
+from support.observed_jobs import jobs_kind
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+KINDS = kinds_of([jobs_kind()])
 ADDED_BY_THE_FORMAT = {"le"}
 """The bound of a histogram's bucket."""
 
@@ -45,26 +49,34 @@ def attempt(
     )
 
 
-def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+def metrics_of_jobs() -> JobMetrics:
+    return JobMetrics(CollectorRegistry())
+
+
+def metrics_of_a_process() -> Metrics:
+    return Metrics(CollectorRegistry(), KINDS)
+
+
+def value(metrics: Metrics | JobMetrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"kubetune_{name}", labels)
 
 
 def test_the_first_training_of_a_job_ends_its_time_in_the_queue() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition("team-a", status(attempt()), status(attempt(running=7)))
     assert value(metrics, "job_queue_seconds_count", namespace="team-a") == 1
     assert value(metrics, "job_queue_seconds_sum", namespace="team-a") == 7 * 60
 
 
 def test_a_later_attempt_that_trains_is_no_second_time_in_the_queue() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     first = attempt(running=7, finished=9, reason=Reason.PREEMPTED)
     metrics.observe_transition("team-a", status(first, attempt(2)), status(first, attempt(2, running=20)))
     assert value(metrics, "job_queue_seconds_count", namespace="team-a") == 0
 
 
 def test_what_an_attempt_may_count_is_there_before_it_ends_for_prometheus_sees_no_increase_to_a_first_value() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition("team-a", status(), status(attempt()))
     assert value(metrics, "attempts_total", namespace="team-a", reason="OutOfMemory") == 0
     assert value(metrics, "job_run_seconds_count", namespace="team-a") == 0
@@ -72,7 +84,7 @@ def test_what_an_attempt_may_count_is_there_before_it_ends_for_prometheus_sees_n
 
 
 def test_an_attempt_that_ends_is_counted_by_its_reason_and_its_running_time() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition(
         "team-a", status(attempt(running=7)), status(attempt(running=7, finished=10, reason=Reason.OUT_OF_MEMORY))
     )
@@ -81,7 +93,7 @@ def test_an_attempt_that_ends_is_counted_by_its_reason_and_its_running_time() ->
 
 
 def test_an_attempt_that_ends_before_it_trained_has_no_running_time() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition(
         "team-a", status(attempt()), status(attempt(finished=4, reason=Reason.IMAGE_PULL_FAILED))
     )
@@ -90,14 +102,14 @@ def test_an_attempt_that_ends_before_it_trained_has_no_running_time() -> None:
 
 
 def test_an_end_that_was_seen_before_is_not_counted_again() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     ended = status(attempt(running=7, finished=10, reason=Reason.OUT_OF_MEMORY))
     metrics.observe_transition("team-a", ended, ended)
     assert value(metrics, "attempts_total", namespace="team-a", reason="OutOfMemory") is None
 
 
 def test_an_attempt_that_trained_and_ended_between_two_looks_counts_whole() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition(
         "team-a", status(started=None), status(attempt(running=1, finished=3, reason=Reason.PUBLISHED))
     )
@@ -107,7 +119,7 @@ def test_an_attempt_that_trained_and_ended_between_two_looks_counts_whole() -> N
 
 
 def test_time_before_a_queue_took_the_hardware_counts_as_running_time_and_not_as_a_new_start() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     taken, again = attempt(ran_seconds=90), attempt(ran_seconds=90, running=10)
     metrics.observe_transition("team-a", status(taken), status(again))
     metrics.observe_transition(
@@ -120,7 +132,7 @@ def test_time_before_a_queue_took_the_hardware_counts_as_running_time_and_not_as
 
 
 def test_an_attempt_that_ends_while_its_hardware_is_taken_has_run_until_then() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition(
         "team-a",
         status(attempt(ran_seconds=90)),
@@ -135,7 +147,7 @@ def test_a_job_waits_since_the_reason_is_this_one_and_one_that_nobody_looked_at_
 
 
 def test_clocks_that_disagree_give_no_negative_time() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition(
         "team-a", status(attempt(running=7)), status(attempt(running=7, finished=5, reason=Reason.PUBLISHED))
     )
@@ -144,20 +156,20 @@ def test_clocks_that_disagree_give_no_negative_time() -> None:
 
 @pytest.mark.parametrize("reason", ["a tenant's own word", "", None], ids=["invented", "empty", "none"])
 def test_a_reason_that_the_api_does_not_know_is_other(reason: str | None) -> None:
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.observe_transition("team-a", status(attempt()), status(attempt(finished=4, reason=reason)))
-    metrics.collect_jobs(lambda: [JobView("team-a", "Pending", reason or "", ago(1))], lambda: NOW)
+    metrics.collect_jobs(lambda: [JobSample("team-a", "Pending", reason or "", ago(1))], lambda: NOW)
     assert value(metrics, "attempts_total", namespace="team-a", reason=OTHER) == 1
     assert value(metrics, "job_waiting_seconds", namespace="team-a", reason=OTHER) == 60
 
 
 def test_jobs_are_counted_by_namespace_and_phase_when_prometheus_asks() -> None:
     jobs = [
-        JobView("team-a", "Running", Reason.TRAINING, ago(50)),
-        JobView("team-a", "Running", Reason.TRAINING, ago(5)),
-        JobView("team-b", "Failed", Reason.OUT_OF_MEMORY, ago(3)),
+        JobSample("team-a", "Running", Reason.TRAINING, ago(50)),
+        JobSample("team-a", "Running", Reason.TRAINING, ago(5)),
+        JobSample("team-b", "Failed", Reason.OUT_OF_MEMORY, ago(3)),
     ]
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.collect_jobs(lambda: jobs, lambda: NOW)
     assert value(metrics, "jobs", namespace="team-a", phase="Running") == 2
     assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
@@ -165,8 +177,8 @@ def test_jobs_are_counted_by_namespace_and_phase_when_prometheus_asks() -> None:
 
 
 def test_a_deleted_job_leaves_no_series() -> None:
-    jobs = [JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))]
-    metrics = Metrics()
+    jobs = [JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))]
+    metrics = metrics_of_jobs()
     metrics.collect_jobs(lambda: jobs, lambda: NOW)
     assert value(metrics, "jobs", namespace="team-a", phase="Pending") == 1
     jobs.clear()
@@ -176,13 +188,13 @@ def test_a_deleted_job_leaves_no_series() -> None:
 
 def test_the_longest_wait_counts_and_only_of_jobs_that_do_not_run_yet() -> None:
     jobs = [
-        JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(2)),
-        JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(30)),
-        JobView("team-a", "Admitted", Reason.WAITING_FOR_NODES, ago(4)),
-        JobView("team-a", "Running", Reason.TRAINING, ago(500)),
-        JobView("team-a", "Suspended", Reason.SUSPENDED, ago(500)),
+        JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(2)),
+        JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(30)),
+        JobSample("team-a", "Admitted", Reason.WAITING_FOR_NODES, ago(4)),
+        JobSample("team-a", "Running", Reason.TRAINING, ago(500)),
+        JobSample("team-a", "Suspended", Reason.SUSPENDED, ago(500)),
     ]
-    metrics = Metrics()
+    metrics = metrics_of_jobs()
     metrics.collect_jobs(lambda: jobs, lambda: NOW)
     waits = [family for family in metrics.registry.collect() if family.name == "kubetune_job_waiting_seconds"]
     assert {(sample.labels["reason"], sample.value) for sample in waits[0].samples} == {
@@ -192,7 +204,7 @@ def test_the_longest_wait_counts_and_only_of_jobs_that_do_not_run_yet() -> None:
 
 
 def test_looks_at_jobs_are_timed_and_their_errors_counted() -> None:
-    metrics = Metrics()
+    metrics = metrics_of_a_process()
     metrics.reconciled(0.25, error=False)
     metrics.reconciled(0.5, error=True)
     assert value(metrics, "reconcile_seconds_sum") == 0.75
@@ -210,28 +222,27 @@ def test_looks_at_jobs_are_timed_and_their_errors_counted() -> None:
 def test_requests_are_counted_by_verb_resource_and_code(
     request_made: tuple[str, str, int], labels: tuple[str, str, str]
 ) -> None:
-    metrics = Metrics()
+    metrics = metrics_of_a_process()
     metrics.api_request(*request_made)
     verb, resource, code = labels
     assert value(metrics, "api_requests_total", verb=verb, resource=resource, code=code) == 1
 
 
 def test_every_kind_that_the_operator_handles_is_a_resource_of_its_own() -> None:
-    metrics = Metrics()
-    for kind in KINDS.values():
+    metrics = metrics_of_a_process()
+    for kind in KINDS:
         metrics.collect_synced(kind.plural, lambda: True)
         assert value(metrics, "informer_synced", resource=kind.plural) == 1
 
 
 def test_gauges_follow_what_is_so() -> None:
     queue, watches = [1, 2, 3], {"pods"}
-    metrics = Metrics()
+    metrics = metrics_of_a_process()
     metrics.collect_queue_length(lambda: len(queue))
     metrics.leading(True)
     metrics.collect_synced("pods", lambda: "pods" in watches)
-    metrics.planner_refused()
     assert (value(metrics, "work_queue_length"), value(metrics, "leader")) == (3, 1)
-    assert (value(metrics, "planner_refusals_total"), value(metrics, "informer_synced", resource="pods")) == (1, 1)
+    assert value(metrics, "informer_synced", resource="pods") == 1
     queue.clear()
     watches.clear()
     metrics.leading(False)
@@ -240,23 +251,25 @@ def test_gauges_follow_what_is_so() -> None:
 
 
 def test_two_sets_of_metrics_share_nothing() -> None:
-    one, other = Metrics(), Metrics()
+    one, other = metrics_of_jobs(), metrics_of_jobs()
     one.planner_refused()
+    assert value(one, "planner_refusals_total") == 1
     assert value(other, "planner_refusals_total") == 0
 
 
-def with_every_series() -> Metrics:
-    metrics = Metrics()
-    metrics.collect_jobs(lambda: [JobView("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))], lambda: NOW)
-    metrics.observe_transition("team-a", status(), status(attempt(running=1, finished=2, reason=Reason.PUBLISHED)))
-    metrics.api_request("get", "pods", 200)
-    metrics.collect_synced("pods", lambda: True)
-    return metrics
+def with_every_series() -> CollectorRegistry:
+    process = metrics_of_a_process()
+    process.api_request("get", "pods", 200)
+    process.collect_synced("pods", lambda: True)
+    jobs = JobMetrics(process.registry)
+    jobs.collect_jobs(lambda: [JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))], lambda: NOW)
+    jobs.observe_transition("team-a", status(), status(attempt(running=1, finished=2, reason=Reason.PUBLISHED)))
+    return process.registry
 
 
 def described_by_the_code() -> dict[str, tuple[str, frozenset[str]]]:
     """Type and labels of each metric, by the name under which it is queried."""
-    families = [family for family in with_every_series().registry.collect() if family.name.startswith("kubetune_")]
+    families = [family for family in with_every_series().collect() if family.name.startswith("kubetune_")]
     return {
         f"{family.name}_total" if family.type == "counter" else family.name: (
             family.type,

@@ -367,7 +367,7 @@ def test_a_name_that_the_api_server_would_refuse_makes_no_object(spec: dict[str,
 
 @pytest.mark.parametrize("name", ["Reviews", "1st", "a.b", "-a", "a-", "a" * 38, "a\n", "a b", "$(id)"])
 def test_a_job_with_a_name_that_the_api_server_would_refuse_makes_no_object(name: str) -> None:
-    seen = see(profile(), job(metadata={"name": name}), key=f"{NAMESPACE}/{name}")
+    seen = see(profile(), job(metadata={"name": name}), name=name)
     refused = reconcile(seen, SETTINGS, START)
     assert (refused.apply, refused.create, refused.status.reason) == ((), None, "InvalidManifest")
 

@@ -8,6 +8,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.status import ConditionType, FineTuneJobStatus
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.state import holds
+from kubetune_operator.machinery.labels import MANAGED, MANAGED_BY, PRODUCT
 from support.observed_jobs import (
     JOB,
     NAMESPACE,
@@ -199,7 +200,7 @@ def _follows(before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
 
 def test_a_new_job_begins_with_its_start_its_first_attempt_and_all_objects_in_one_plan() -> None:
     begun = plan(job(), now=5)
-    assert begun.begins
+    assert begun.guards == ()
     assert begun.status.start_time == "2026-05-01T12:00:05Z"
     assert [(one.number, one.ray_job, one.completion_time) for one in begun.status.attempts] == [(1, name_of(1), None)]
     assert begun.status.run == UID
@@ -236,7 +237,7 @@ def test_what_may_not_run_yet_has_not_started_and_may_still_be_changed(
     shown: list[Any], kuberay: bool, reason: str
 ) -> None:
     waits = plan(*shown, kuberay=kuberay)
-    assert (waits.apply, waits.create, waits.delete, waits.begins) == ((), None, (), False)
+    assert (waits.apply, waits.create, waits.delete, waits.guards) == ((), None, (), ())
     assert (waits.status.start_time, waits.status.attempts, waits.status.reason) == (None, [], reason)
     assert (waits.again_after is not None) == (reason == Reason.KUBERAY_MISSING), "the rest is told by an event"
 
@@ -262,7 +263,7 @@ def test_a_job_that_was_restored_under_another_uid_begins_its_own_run_from_its_f
     uid = "99999999-0000-4000-8000-000000000001"
     # What is left of the old one is restored as well, or not gone yet.
     begun = plan(job(started(*attempts), metadata={"uid": uid}), ray_job(deployment="Running"), pod(), now=20)
-    assert begun.begins
+    assert begun.guards == ()
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == names.ray_job(JOB, uid, 1)
     assert (begun.status.run, begun.status.start_time) == (uid, at(20))
@@ -281,7 +282,7 @@ def test_the_status_written_and_the_ray_job_not_the_same_attempt_is_created() ->
     again = plan(job(started(attempt(seen=False))), now=100)
     assert again.create is not None
     assert again.create["metadata"]["name"] == name_of(1)
-    assert not again.begins
+    assert again.guards == ()
     assert len(again.status.attempts) == 1
 
 
@@ -494,7 +495,7 @@ def test_a_cluster_that_ended_by_itself_stays_for_its_logs(kind: str) -> None:
 def test_after_its_time_all_that_the_job_made_goes_and_the_job_and_what_others_use_stay() -> None:
     cluster = SimulatedCluster(ttlSecondsAfterFinished=500)
     shared = report_text("")
-    shared["metadata"] |= {"name": "shared", "uid": "shared", "labels": dict(names.MANAGED)}
+    shared["metadata"] |= {"name": "shared", "uid": "shared", "labels": dict(MANAGED)}
     cluster.put(shared)
     cluster.after(*SUCCEEDS)
     kinds = {kind for kind, _ in cluster.names}
@@ -525,7 +526,7 @@ def test_a_finished_job_stays_finished_though_its_spec_cannot_be_read(kind: Cond
     assert (shown.status.phase, shown.create, shown.delete) == (kind, None, ())
     assert holds(shown.status, kind)
     again = plan(job(shown.status.to_dict()), now=20_000)
-    assert (again.status.phase, again.begins, len(again.status.attempts)) == (kind, False, 1)
+    assert (again.status.phase, again.create, len(again.status.attempts)) == (kind, None, 1)
 
 
 def test_what_a_finished_job_still_holds_is_freed_though_its_spec_cannot_be_read() -> None:
@@ -539,6 +540,6 @@ def test_every_object_is_named_and_labelled_for_the_job() -> None:
     for thing in (*begun.apply, begun.create):
         metadata = thing["metadata"]
         assert metadata["namespace"] == NAMESPACE
-        assert metadata["labels"][names.MANAGED_BY] == names.PRODUCT
+        assert metadata["labels"][MANAGED_BY] == PRODUCT
         if names.JOB in metadata["labels"]:
             assert (metadata["labels"][names.JOB], metadata["labels"][names.JOB_UID]) == (JOB, UID)

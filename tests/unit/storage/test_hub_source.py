@@ -44,7 +44,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     )
     hub.start()
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     yield hub
     hub.stop()
 

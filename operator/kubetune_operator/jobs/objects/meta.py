@@ -4,6 +4,7 @@ from kubetune_api.base import API_VERSION
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.machinery.kinds import Kind, Object
+from kubetune_operator.machinery.labels import MANAGED
 
 
 def owned(kind: Kind, job: JobView, name: str, labels: dict[str, str] | None = None) -> Object:
@@ -34,5 +35,5 @@ def shared(kind: Kind, namespace: str, name: str) -> Object:
     return {
         "apiVersion": kind.api_version,
         "kind": kind.name,
-        "metadata": {"name": name, "namespace": namespace, "labels": dict(names.MANAGED)},
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(MANAGED)},
     }

@@ -8,6 +8,7 @@ from kubetune_api.profile import Egress, FineTuneProfile
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.meta import shared
 from kubetune_operator.machinery.kinds import NETWORK_POLICY, Object
+from kubetune_operator.machinery.labels import MANAGED
 from kubetune_operator.settings import Settings
 
 DASHBOARD_PORT, METRICS_PORT = 8265, 8080
@@ -17,7 +18,7 @@ _API_SERVER_PORTS = [443, 6443]
 
 def network_policies(namespace: str, profile: FineTuneProfile, settings: Settings) -> list[Object]:
     """Nothing in or out but what a run needs; the API server for the head alone."""
-    pods = {**names.MANAGED, names.PROFILE: profile.metadata.name}
+    pods = {**MANAGED, names.PROFILE: profile.metadata.name}
     each_other = {"podSelector": {"matchLabels": pods}}
     ingress = [
         {"from": [each_other]},

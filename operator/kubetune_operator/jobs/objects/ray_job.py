@@ -6,12 +6,13 @@ is off, so that an attempt of ours is one start of the trainer.
 
 from kubetune_api.quantity import amount
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.jobs.objects.meta import owned
 from kubetune_operator.jobs.objects.pods import head_pod, submitter_pod, worker_pod
 from kubetune_operator.jobs.objects.run import RUN_FOLDER, RUN_KEY
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
-from kubetune_operator.machinery.kinds import RAY_JOB, Object
+from kubetune_operator.machinery.kinds import Object
 
 RAY_VERSION = "2.60.0"
 """The Ray of the trainer's image; KubeRay chooses its probes by it."""

@@ -1,15 +1,15 @@
-"""What the operator measures, for Prometheus. `docs/metrics.md` explains each metric.
+"""What is measured of jobs, for Prometheus. `docs/metrics.md` explains each metric.
 
 Counters and histograms grow with what happens; what is so at the moment is counted from the cache when Prometheus asks,
 so a deleted job leaves no series behind. The values of labels are bounded: a tenant cannot invent new ones.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -17,24 +17,18 @@ from kubetune_api.reasons import REASONS
 from kubetune_api.status import Attempt, FineTuneJobStatus, Phase
 from kubetune_api.times import moment
 from kubetune_operator.jobs.events import attempt_changes
-from kubetune_operator.machinery.kinds import KINDS
+from kubetune_operator.jobs.observed import JobView
+from kubetune_operator.machinery.metrics import counter, histogram, known
 
-OTHER = "Other"
-"""The label of a value that is none of the known ones."""
-NO_ANSWER = "none"
-"""The code of a request that got no answer."""
-_RESOURCES = frozenset(kind.plural for kind in KINDS.values())
-_VERBS = frozenset({"get", "list", "watch", "create", "update", "patch", "apply", "delete", "discover"})
 _NOT_RUNNING: frozenset[Phase] = frozenset({"Pending", "Admitted"})
 
 _HOUR, _DAY = 3600, 86400
 _QUEUE_BUCKETS = (5, 15, 30, 60, 120, 300, 900, _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY)
 _RUN_BUCKETS = (60, 300, 900, _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY)
-_RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
 @dataclass(frozen=True)
-class JobView:
+class JobSample:
     """What is counted of a job."""
 
     namespace: str
@@ -44,42 +38,29 @@ class JobView:
     """Since when that has been the reason."""
 
 
-class Metrics:
-    """All metrics of one process, in a registry of their own."""
+class JobMetrics:
+    """The metrics of jobs, in a registry."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self._queue_seconds = self._histogram(
-            "job_queue_seconds", "Time from the start of a job to its first training.", _QUEUE_BUCKETS, "namespace"
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._queue_seconds = histogram(
+            registry,
+            "job_queue_seconds",
+            "Time from the start of a job to its first training.",
+            _QUEUE_BUCKETS,
+            "namespace",
         )
-        self._run_seconds = self._histogram(
-            "job_run_seconds", "Time that an attempt trained, once it has ended.", _RUN_BUCKETS, "namespace"
+        self._run_seconds = histogram(
+            registry, "job_run_seconds", "Time that an attempt trained, once it has ended.", _RUN_BUCKETS, "namespace"
         )
-        self._attempts = self._counter("attempts", "Attempts that ended, by their reason.", "namespace", "reason")
-        self._reconcile_seconds = self._histogram(
-            "reconcile_seconds", "Time of one look at a job, with all its requests.", _RECONCILE_BUCKETS
-        )
-        self._reconcile_errors = self._counter("reconcile_errors", "Looks at a job that ended in an error.")
-        self._api_requests = self._counter("api_requests", "Requests to the API server.", "verb", "resource", "code")
-        self._planner_refusals = self._counter("planner_refusals", "Times that the planner found no room for a job.")
-        self._leader = self._gauge("leader", "1 if this replica is the one that writes, else 0.")
-        self._queue_length = self._gauge("work_queue_length", "Jobs that wait to be looked at.")
-        self._synced = self._gauge(
-            "informer_synced", "1 if the cache of the resource is complete and kept so, else 0.", "resource"
+        self._attempts = counter(registry, "attempts", "Attempts that ended, by their reason.", "namespace", "reason")
+        self._planner_refusals = counter(
+            registry, "planner_refusals", "Times that the planner found no room for a job."
         )
 
-    def collect_jobs(self, jobs: Callable[[], Iterable[JobView]], now: Callable[[], datetime]) -> None:
+    def collect_jobs(self, jobs: Callable[[], Iterable[JobSample]], now: Callable[[], datetime]) -> None:
         """Counts these jobs whenever Prometheus asks."""
         self.registry.register(_Jobs(jobs, now))
-
-    def collect_queue_length(self, length: Callable[[], int]) -> None:
-        """Reads the length of the work queue whenever Prometheus asks."""
-        self._queue_length.set_function(length)
-
-    def collect_synced(self, resource: str, synced: Callable[[], bool]) -> None:
-        """Reads whether the cache of a resource (`rayjobs`) is complete whenever Prometheus asks."""
-        self._synced.labels(_known(resource, _RESOURCES)).set_function(synced)
 
     def observe_transition(self, namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
         """Counts all that a change of a job's status implies."""
@@ -90,28 +71,13 @@ class Metrics:
             began = min(moment(attempt.running_time) for attempt in changes.running if attempt.running_time)
             self._queue_seconds.labels(namespace).observe(_seconds(moment(after.start_time), began))
         for attempt in changes.ended:
-            self._attempts.labels(namespace, _known(attempt.reason, REASONS.keys())).inc()
+            self._attempts.labels(namespace, known(attempt.reason, REASONS.keys())).inc()
             if _has_trained(attempt):
                 self._run_seconds.labels(namespace).observe(_trained_seconds(attempt))
-
-    def reconciled(self, seconds: float, error: bool) -> None:
-        """One job was looked at."""
-        self._reconcile_seconds.observe(seconds)
-        if error:
-            self._reconcile_errors.inc()
-
-    def api_request(self, verb: str, resource: str, code: int) -> None:
-        """One request was made; `code` is the HTTP status, 0 if no answer came."""
-        answer = str(code) if code else NO_ANSWER
-        self._api_requests.labels(_known(verb, _VERBS), _known(resource, _RESOURCES), answer).inc()
 
     def planner_refused(self) -> None:
         """The planner found no room for a job."""
         self._planner_refusals.inc()
-
-    def leading(self, leads: bool) -> None:
-        """Whether this replica is the one that writes."""
-        self._leader.set(leads)
 
     def _begin(self, namespace: str) -> None:
         """Prometheus sees no increase in a series that begins with 1: all that an attempt may count begins with 0."""
@@ -120,20 +86,11 @@ class Metrics:
         for reason in REASONS:
             self._attempts.labels(namespace, reason)
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(f"kubetune_{name}_total", meaning, labels, registry=self.registry)
-
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        return Gauge(f"kubetune_{name}", meaning, labels, registry=self.registry)
-
-    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"kubetune_{name}", meaning, labels, buckets=buckets, registry=self.registry)
-
 
 class _Jobs(Collector):
     """Counts the jobs of the cache."""
 
-    def __init__(self, jobs: Callable[[], Iterable[JobView]], now: Callable[[], datetime]) -> None:
+    def __init__(self, jobs: Callable[[], Iterable[JobSample]], now: Callable[[], datetime]) -> None:
         self._views = jobs
         self._now = now
 
@@ -159,6 +116,14 @@ class _Jobs(Collector):
         yield from (jobs, waiting)
 
 
+def sample_of(job: JobView) -> JobSample:
+    """What is counted of a job as it is now."""
+    status = job.status
+    return JobSample(
+        job.namespace, status.phase or "Pending", status.reason or "", waiting_since(status, job.created_at)
+    )
+
+
 def waiting_since(status: FineTuneJobStatus, created_at: datetime) -> datetime:
     """Since when a job has waited for what it waits for now; whatever it waited for before does not count."""
     return moment(status.reason_since_time) if status.reason_since_time else created_at
@@ -175,11 +140,11 @@ def _trained_seconds(attempt: Attempt) -> float:
     return attempt.ran_seconds + _seconds(moment(attempt.running_time), moment(attempt.completion_time))
 
 
-def _longest_waits(views: list[JobView], now: datetime) -> dict[tuple[str, str], float]:
+def _longest_waits(views: list[JobSample], now: datetime) -> dict[tuple[str, str], float]:
     longest: dict[tuple[str, str], float] = {}
     for view in views:
         if view.phase in _NOT_RUNNING:
-            labels = (view.namespace, _known(view.reason, REASONS.keys()))
+            labels = (view.namespace, known(view.reason, REASONS.keys()))
             longest[labels] = max(longest.get(labels, 0.0), _seconds(view.since, now))
     return longest
 
@@ -187,7 +152,3 @@ def _longest_waits(views: list[JobView], now: datetime) -> dict[tuple[str, str],
 def _seconds(start: datetime, end: datetime) -> float:
     """Never negative: the times may come from clocks of different machines."""
     return max(0.0, (end - start).total_seconds())
-
-
-def _known(value: str | None, known: Set[str]) -> str:
-    return value if value is not None and value in known else OTHER

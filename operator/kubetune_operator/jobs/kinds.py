@@ -1,0 +1,14 @@
+"""The kinds beyond Kubernetes' own that a FineTuneJob has to do with."""
+
+from kubetune_api.base import API_VERSION
+from kubetune_api.kinds import JOB, PROFILE, KindRow
+from kubetune_operator.machinery.kinds import Kind
+
+
+def _ours(row: KindRow) -> Kind:
+    return Kind(API_VERSION, row.name, row.plural, namespaced=row.scope == "Namespaced")
+
+
+FINE_TUNE_JOB, FINE_TUNE_PROFILE = _ours(JOB), _ours(PROFILE)
+RAY_JOB = Kind("ray.io/v1", "RayJob", "rayjobs")
+RAY_CLUSTER = Kind("ray.io/v1", "RayCluster", "rayclusters")

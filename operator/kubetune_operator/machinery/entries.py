@@ -1,0 +1,103 @@
+"""How objects are kept: what a kind of our own says of it, and what the cache gives back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from kubetune_operator.machinery.kinds import Kind, Object
+from kubetune_operator.machinery.labels import OwnerLabels
+
+
+class ObjectKey(NamedTuple):
+    """Names an object of a kind that is reconciled."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Owner(NamedTuple):
+    """Whose an object is, as its labels say it."""
+
+    key: ObjectKey
+    uid: str
+
+
+class Subject(Protocol):
+    """What the machinery wants to know of an object that is reconciled."""
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+
+    @property
+    def resource_version(self) -> str:
+        """Its version."""
+
+    @property
+    def stored_status(self) -> Object:
+        """Its status as the API server has it, from which a change is made."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Objects that decisions look at."""
+
+    kind: Kind
+    view: Callable[[Object], Any] | None = None
+    """What is kept of an object for decisions, made when it is heard of. The same for all that watch the kind."""
+    applied: bool = False
+    """Whether plans apply such objects: then enough is kept to tell whether one is as wanted."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as it was last heard of."""
+
+    kind: str
+    namespace: str
+    """Empty where the kind has none."""
+    name: str
+    uid: str
+    version: int
+    owner: Owner | None
+    """None: all of its namespace share it."""
+    view: Any
+    """What its kind's `Watched.view` made of it."""
+    object: Object | None
+    """The trimmed object, of kinds that plans apply."""
+
+
+class Registration(Protocol):
+    """A kind of our own, as far as the cache has to know it."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind that is reconciled."""
+
+    @property
+    def labels(self) -> OwnerLabels:
+        """The labels by which its children are told to be its own."""
+
+    @property
+    def owns(self) -> tuple[Watched, ...]:
+        """The kinds of its children, which have the label of `labels.SELECTOR`."""
+
+    @property
+    def reads(self) -> tuple[Watched, ...]:
+        """The other kinds that its decisions look at."""
+
+    def view(self, obj: Object) -> Subject:
+        """An object of the kind as it is kept."""
+
+    def concerns(self, subject: Any, entry: Entry) -> bool:
+        """Whether a change of an object that is nobody's own (a namespace, say) may change what is decided on a subject
+        as `view` gives it."""
