@@ -38,7 +38,7 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
     tokenizer = load_tokenizer(model)
     with TemporaryDirectory() as cache:
         files = {"train": fetch_dataset(job.spec.dataset.uri, None, Path(cache))}
-        data = prepare(job.spec, files, tokenizer, job.spec.task.max_length)
+        data = prepare(job.spec, files, tokenizer, job.spec.max_length)
     plan = BatchPlan(
         rows=data.splits["train"].rows,
         global_batch_size=job.spec.training.global_batch_size,
@@ -57,7 +57,7 @@ def _job(manifest: Path, overrides: list[str]) -> FineTuneJob:
     read = read_manifest(manifest.read_bytes(), str(manifest), overrides=overrides)
     if read.errors:
         raise SystemExit("\n".join(map(str, read.errors)))
-    return resolve_relative_uris(read.jobs[0], manifest.resolve().parent)
+    return resolve_relative_uris(read.jobs[0], manifest.resolve().parent).resolved
 
 
 def kubetune(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, tokenizer: Any) -> Result:
@@ -98,8 +98,8 @@ def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, t
         per_device_eval_batch_size=training.global_batch_size,
         num_train_epochs=1,
         max_steps=plan.total_steps,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
+        learning_rate=training.peak_learning_rate,
+        weight_decay=training.optimizer.settings["weight_decay"],
         lr_scheduler_type=training.schedule.type.lower(),
         warmup_steps=warmup_steps(training, plan.total_steps),
         max_grad_norm=training.max_gradient_norm,

@@ -65,6 +65,15 @@ class PodResources(ApiModel):
     """Memory, in bytes."""
 
 
+class HeadResources(PodResources):
+    """What the head's pod asks for and gets."""
+
+    cpu: Quantity = "1"
+    """Cores (`500m` is half a one)."""
+    memory: Quantity = "4Gi"
+    """Memory, in bytes."""
+
+
 class Toleration(ApiModel):
     """A taint that the pods put up with, as in a pod's spec."""
 
@@ -132,7 +141,7 @@ class FineTuneProfileSpec(ApiModel):
     but for the last, which may have fewer."""
     worker: PodResources = PodResources()
     """What one worker gets; a pod gets it once for each of its workers."""
-    head: PodResources = PodResources(cpu="1", memory="4Gi")
+    head: HeadResources = HeadResources()
     """What the head gets, which reads the data and writes the report and trains nothing."""
     shared_memory_size: Quantity = "1Gi"
     """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there. At least `100Mi`."""

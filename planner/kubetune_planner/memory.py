@@ -100,7 +100,7 @@ def labels_of(spec: FineTuneJobSpec) -> int | None:
 
 def sequence_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:
     """The longest sequence, in tokens: what the job allows or the model can, whichever is less."""
-    return min(spec.task.max_length, shape.positions)
+    return min(spec.max_length, shape.positions)
 
 
 def trained_parameters(shape: ModelShape, spec: FineTuneJobSpec) -> int:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune_api.base import ApiModel, rules_of
-from kubetune_api.crd import FOLDER
+from kubetune_api.crd import FOLDER, definition
 from kubetune_api.errors import FieldError
 from kubetune_api.job import FineTuneJob
 from kubetune_api.kinds import KINDS
 from kubetune_api.manifest import read_manifest
 from kubetune_api.profile import FineTuneProfile
+from kubetune_api.tasks import TASKS
 from servers.kube import Answer, ApiServer
 from support.job_cases import (
     JOB,
@@ -31,6 +32,7 @@ from support.job_cases import (
     Case,
     edited,
 )
+from support.more_rows import more_rows
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JOBS = "/apis/kubetune.dev/v1alpha1/namespaces/default/finetunejobs"
@@ -69,6 +71,17 @@ def test_a_definition_has_a_structural_schema_and_accepted_names(cluster: ApiSer
     status = cluster.get(f"{DEFINITIONS}/{plural}.kubetune.dev").body["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
     assert conditions == {"NamesAccepted": "True", "Established": "True"}
+
+
+def test_the_price_of_the_rules_leaves_room_for_forty_tasks(cluster: ApiServer) -> None:
+    row = TASKS["SequenceClassification"]
+    with more_rows(TASKS, **{f"TaskOfTheFuture{number}": row for number in range(40 - len(TASKS))}):
+        assert len(TASKS) == 40
+        wider = definition(KINDS["FineTuneJob"])
+    # In a group of its own, beside the one that is there.
+    wider = json.loads(json.dumps(wider).replace("kubetune.dev", "wider.kubetune.dev"))
+    answer = cluster.create(DEFINITIONS, wider, dryRun="All")
+    assert answer.accepted, answer.message
 
 
 def test_the_server_fills_in_the_defaults_that_the_models_have(cluster: ApiServer) -> None:

@@ -106,10 +106,13 @@ RIGHT = (
                 "microBatchSize": 4,
                 "learningRate": 3e-5,
                 "schedule": {"type": "Cosine", "warmupRatio": 0.1},
-                "weightDecay": 0.01,
-                "adamBeta1": 0.8,
-                "adamBeta2": 0.99,
-                "adamEpsilon": 1e-6,
+                "optimizer": {
+                    "type": "AdamW",
+                    "beta1": 0.8,
+                    "beta2": 0.99,
+                    "epsilon": 1e-6,
+                    "weightDecay": 0.01,
+                },
                 "maxGradientNorm": 0.5,
                 "precision": "BF16",
                 "seed": 11,
@@ -134,7 +137,8 @@ RIGHT = (
     Case("a whole number written as a fraction", {"spec.training.epochs": 3.0}),
     Case("a whole number where a fraction may stand", {"spec.training.learningRate": 1}),
     Case(
-        "the bounds themselves", {"spec.training.adamBeta1": 0, "spec.training.seed": 4294967295, "spec.zero.stage": 0}
+        "the bounds themselves",
+        {"spec.training.optimizer.beta1": 0, "spec.training.seed": 4294967295, "spec.zero.stage": 0},
     ),
     Case(
         "dots that climb nowhere, and a slash at the end",
@@ -308,7 +312,7 @@ WRONG = (
     Case("a count beyond 64 bits", {"spec.training.maxSteps": 10**20}, "spec.training.maxSteps"),
     Case("a learning rate of nothing", {"spec.training.learningRate": 0}, "spec.training.learningRate"),
     Case("a learning rate above 1", {"spec.training.learningRate": 1.5}, "spec.training.learningRate"),
-    Case("a decay of the mean of 1", {"spec.training.adamBeta1": 1.0}, "spec.training.adamBeta1"),
+    Case("a decay of the mean of 1", {"spec.training.optimizer.beta1": 1.0}, "spec.training.optimizer.beta1"),
     Case("too large a share", {"spec.dataset.validationFraction": 0.91}, "spec.dataset.validationFraction"),
     Case("too short a length", {"spec.task.maxLength": 7}, "spec.task.maxLength"),
     Case("a single label", {"spec.task.labels": ["fresh"]}, "spec.task.labels"),

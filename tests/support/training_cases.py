@@ -54,7 +54,7 @@ class Case:
                 "globalBatchSize": BATCH,
                 "microBatchSize": self.micro,
                 "learningRate": 2e-2,
-                "weightDecay": 0.1,
+                "optimizer": {"weightDecay": 0.1},
                 "epochs": 1000,
                 "maxSteps": self.steps,
                 "schedule": {"type": "Linear", "warmupSteps": 2},

@@ -22,11 +22,12 @@ _CODE = re.compile(r"`([^`]+)`")
 _VARIABLE = re.compile(r"\b[A-Z]+(?:_[A-Z0-9]+)+\b")
 
 
-def table(page: str, header: str) -> list[list[str]]:
-    """The cells of the table with this header, row by row."""
-    lines = page.partition(f"\n{header}\n")[2].splitlines()[1:]
-    assert lines, f"no table {header}"
-    rows = lines[: next(number for number, line in enumerate(lines) if not line.startswith("|"))]
+def table(page: str, first: str) -> list[list[str]]:
+    """The cells of the first table whose header begins so, row by row."""
+    _, found, rest = page.partition(f"\n| {first} |" if first else "\n| |")
+    assert found, f"no table of {first}"
+    rows = rest.splitlines()[2:]
+    rows = rows[: next(number for number, line in enumerate(rows) if not line.startswith("|"))]
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
@@ -36,12 +37,12 @@ def names(text: str) -> list[str]:
 
 
 def readme_row(title: str) -> str:
-    (row,) = (row[1] for row in table(README, "| | |") if row[0] == title)
+    (row,) = (row[1] for row in table(README, "") if row[0] == title)
     return row
 
 
 def test_each_format_has_a_row_with_its_endings_and_what_it_holds() -> None:
-    told = [(tuple(names(row[0])), row[1]) for row in table(DATA, "| name ends in | content |")]
+    told = [(tuple(names(row[0])), row[1]) for row in table(DATA, "name ends in")]
     assert told == [(endings(row), row.holds) for row in FORMATS.values()]
 
 
@@ -54,21 +55,21 @@ def test_each_task_has_its_paragraph_and_its_columns() -> None:
 
 
 def test_each_metric_has_a_row() -> None:
-    told = [name for row in table(TRAINING, "| metric | |") for name in names(row[0])]
+    told = [name for row in table(TRAINING, "metric") for name in names(row[0])]
     assert set(told) - set(TASKS) == set(METRICS)
     (metrics,) = re.findall(r"^\| `metrics` \| (`loss`.*) \|$", REPORT, re.MULTILINE)
     assert set(names(metrics)) == set(METRICS)
 
 
 def test_each_family_says_what_it_can_learn() -> None:
-    rows = table(TRAINING, "| type in `config.json` | classification | `CausalLM` |")
+    rows = table(TRAINING, "type in `config.json`")
     told = {name: row[2:] == ["yes"] for row in rows for name in names(row[0])}
     assert told == {name: family.decoder for name, family in FAMILIES.items()}
 
 
 def test_each_scheme_says_what_may_lie_there() -> None:
     told: dict[str, str] = defaultdict(str)
-    for form, *cells in table(STORAGE, "| form | for | what it names |"):
+    for form, *cells in table(STORAGE, "form"):
         told[form.strip("`").partition("://")[0]] += " ".join(cells)
     assert list(told) == list(SCHEMES)
     assert tuple(name for name, said in told.items() if "output" in said) == WRITABLE
@@ -79,8 +80,7 @@ def test_each_scheme_says_what_may_lie_there() -> None:
 def test_each_scheme_has_its_variables_and_its_keys(name: str) -> None:
     scheme = SCHEMES[name]
     variables, keys = (
-        next(row[1] for row in table(STORAGE, header) if row[0] == f"`{name}://`")
-        for header in ("| store | variables |", "| URIs | keys of the Secret |")
+        next(row[1] for row in table(STORAGE, header) if row[0] == f"`{name}://`") for header in ("store", "URIs")
     )
     assert set(_VARIABLE.findall(keys)) == set(_VARIABLE.findall(scheme.keys))
     assert variables_of(scheme) <= set(_VARIABLE.findall(variables))

@@ -40,6 +40,7 @@ def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: 
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
     """
+    run = run.model_copy(update={"job": run.job.resolved})
     spec = run.job.spec
     listener.stage("Checking the output")
     credentials = StoreCredentials.of(run)
@@ -79,7 +80,7 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreC
         for name, source in sources.items()
         if source is not None
     }
-    return prepare(task_of(spec), spec, files, tokenizer, longest_sequence(config, spec.task.max_length))
+    return prepare(task_of(spec), spec, files, tokenizer, longest_sequence(config, spec.max_length))
 
 
 def _task(

@@ -1,6 +1,6 @@
 """The object: metadata, spec and status of a `FineTuneJob`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -44,3 +44,8 @@ class FineTuneJob(ApiModel):
     `ttlSecondsAfterFinished`."""
     status: FineTuneJobStatus | None = None
     """What has been seen of the run. Written by kubetune alone."""
+
+    @property
+    def resolved(self) -> Self:
+        """The same with every default filled in that depends on a task, a method or another type."""
+        return self.model_copy(update={"spec": self.spec.resolved})

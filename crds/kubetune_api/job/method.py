@@ -1,10 +1,16 @@
 """`spec.method`: which weights are trained."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from kubetune_api.base import ApiModel
+from kubetune_api.methods import METHODS
+from kubetune_api.tables import OneOf, filled
+
+
+def _what_they_do() -> str:
+    return " ".join(f"`{name}` {method.does}." for name, method in METHODS.items())
 
 
 class Freeze(ApiModel):
@@ -19,7 +25,7 @@ class Freeze(ApiModel):
 class Method(ApiModel):
     """Which weights are trained."""
 
-    type: Literal["Full"] = "Full"
-    """`Full` trains every weight that is not frozen."""
+    type: Annotated[str, OneOf(METHODS), Field(json_schema_extra=filled(methods=_what_they_do))] = "Full"
+    """{methods}"""
     freeze: Freeze = Freeze()
     """Which parts stay as they are."""

@@ -1,6 +1,6 @@
 """`spec` of a `FineTuneJob`, with the rules that span its parts."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry
 from kubetune_api.job.task import Task
 from kubetune_api.job.task_rules import column_rules, metric_rules
 from kubetune_api.job.training import Training
+from kubetune_api.methods import METHODS
+from kubetune_api.tasks import TASKS
 
 
 class FineTuneJobSpec(ApiModel):
@@ -90,6 +92,23 @@ class FineTuneJobSpec(ApiModel):
             field="evaluation.require",
         ),
     )
+
+    @property
+    def max_length(self) -> int:
+        """The longest sequence, in tokens, the model's own limit aside."""
+        return self.task.max_length or TASKS[self.task.type].max_length
+
+    @property
+    def resolved(self) -> Self:
+        """The same with every default filled in that depends on a task, a method or another type."""
+        rate = self.training.learning_rate or METHODS[self.method.type].learning_rate
+        optimizer = self.training.optimizer.model_copy(update=self.training.optimizer.settings)
+        training = {"learning_rate": rate, "optimizer": optimizer}
+        parts = {
+            "task": self.task.model_copy(update={"max_length": self.max_length}),
+            "training": self.training.model_copy(update=training),
+        }
+        return self.model_copy(update=parts)
 
 
 CLUSTER_FIELDS = (

@@ -14,6 +14,10 @@ def _what_they_do() -> str:
     return " ".join(f"`{name}` {task.does}." for name, task in TASKS.items())
 
 
+def _lengths() -> str:
+    return ", ".join(f"{task.max_length} ({name})" for name, task in TASKS.items())
+
+
 def _labels_rule() -> Iterator[Rule]:
     names = tasks_with_labels()
     yield Rule(
@@ -37,9 +41,9 @@ class Task(ApiModel):
     ) = None
     """The labels of a classification, in the order of the head's outputs. Unset: those found in the training split, in
     sorted order. Set: a row with any other label is an error, unless `dataset.cleaning.dropOtherLabels` drops it."""
-    max_length: Annotated[int, Field(ge=8, le=131072)] = 512
+    max_length: Annotated[int | None, Field(ge=8, le=131072, json_schema_extra=filled(lengths=_lengths))] = None
     """The longest sequence, in tokens; what is longer is cut, and the report counts how many were. The model's own
-    limit applies as well."""
+    limit applies as well. Unset: by the task, {lengths}."""
 
     rules: ClassVar = (
         _labels_rule,

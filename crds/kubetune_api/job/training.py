@@ -1,13 +1,62 @@
 """`spec.training`: how the weights are trained."""
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Rule
+from kubetune_api.methods import METHODS
+from kubetune_api.optimizers import OPTIMIZERS
+from kubetune_api.schema import default_text
+from kubetune_api.tables import OneOf, filled
+from kubetune_api.unions import members_of_type
 
 DEFAULT_MICRO_BATCH_SIZE = 8
 """The examples that one worker takes at a time when neither the manifest nor the planner says."""
+
+
+def _rates() -> str:
+    return ", ".join(f"{default_text(method.learning_rate)} ({name})" for name, method in METHODS.items())
+
+
+def _what_they_do() -> str:
+    return " ".join(f"`{name}` {optimizer.does}." for name, optimizer in OPTIMIZERS.items())
+
+
+def _default_of(setting: str) -> Callable[[], str]:
+    def text() -> str:
+        values = {name: row.defaults[setting] for name, row in OPTIMIZERS.items() if setting in row.defaults}
+        return ", ".join(f"{default_text(value)} ({name})" for name, value in values.items())
+
+    return text
+
+
+class Optimizer(ApiModel):
+    """How gradients become steps."""
+
+    type: Annotated[str, OneOf(OPTIMIZERS), Field(json_schema_extra=filled(optimizers=_what_they_do))] = "AdamW"
+    """{optimizers}"""
+    beta1: Annotated[float | None, Field(ge=0.0, lt=1.0, json_schema_extra=filled(default=_default_of("beta1")))] = None
+    """The decay of the mean of the gradients, per optimizer step. Unset: {default}."""
+    beta2: Annotated[float | None, Field(ge=0.0, lt=1.0, json_schema_extra=filled(default=_default_of("beta2")))] = None
+    """The decay of the mean of the squared gradients, per optimizer step. Unset: {default}."""
+    epsilon: Annotated[
+        float | None, Field(gt=0.0, le=1.0, json_schema_extra=filled(default=_default_of("epsilon")))
+    ] = None
+    """The guard against a division by zero, in units of the gradient. Unset: {default}."""
+    weight_decay: Annotated[
+        float | None, Field(ge=0.0, le=1.0, json_schema_extra=filled(default=_default_of("weight_decay")))
+    ] = None
+    """The decoupled L2 decay, per step and learning rate. Biases and norms are exempt. Unset: {default}."""
+
+    rules: ClassVar = (members_of_type(lambda: {name: row.defaults for name, row in OPTIMIZERS.items()}),)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Every setting of its type, by attribute, with the default where the manifest does not say."""
+        given = {name: getattr(self, name) for name in OPTIMIZERS[self.type].defaults}
+        return {**OPTIMIZERS[self.type].defaults, **{name: value for name, value in given.items() if value is not None}}
 
 
 class Schedule(ApiModel):
@@ -31,7 +80,7 @@ class Schedule(ApiModel):
 
 
 class Training(ApiModel):
-    """How the weights are trained: AdamW on the mean loss of each global batch."""
+    """How the weights are trained, on the mean loss of each global batch."""
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
     """How often the training split is gone through, in whole passes."""
@@ -44,18 +93,12 @@ class Training(ApiModel):
     """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster;
     but for the random numbers of dropout, the result is the same. Unset: in a cluster what fits the accelerator's
     memory, where kubetune knows the model's shape; elsewhere 8."""
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-5
-    """The highest learning rate of the schedule, per optimizer step."""
+    learning_rate: Annotated[float | None, Field(gt=0.0, le=1.0, json_schema_extra=filled(rates=_rates))] = None
+    """The highest learning rate of the schedule, per optimizer step. Unset: by the method, {rates}."""
     schedule: Schedule = Schedule()
     """How the learning rate moves."""
-    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """AdamW's decoupled L2 decay, per step and learning rate. Biases and norms are exempt."""
-    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """AdamW's decay of the mean of the gradients, per optimizer step."""
-    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    """AdamW's decay of the mean of the squared gradients, per optimizer step."""
-    adam_epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-8
-    """AdamW's guard against a division by zero, in units of the gradient."""
+    optimizer: Optimizer = Optimizer()
+    """How gradients become steps."""
     max_gradient_norm: Annotated[float, Field(ge=0.0, le=1000000.0)] = 1.0
     """Scales the gradients of a step down to this Euclidean norm, in units of the gradient. 0 turns it off."""
     precision: Literal["Auto", "FP32", "BF16"] = "Auto"
@@ -63,6 +106,12 @@ class Training(ApiModel):
     GPU that has it and `FP32` elsewhere."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, of a job whose defaults are filled in."""
+        assert self.learning_rate is not None, "the defaults are not filled in yet"
+        return self.learning_rate
 
     @property
     def micro_batch(self) -> int:

@@ -45,6 +45,7 @@ def resolve(
     """What the job runs with, or all that its profile forbids."""
     if profile is None:
         return _without_profile(job, profile_error)
+    job = job.resolved
     if not profile.admits(namespace_labels):
         return Refused(
             Reason.PROFILE_FORBIDS,

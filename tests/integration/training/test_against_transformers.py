@@ -65,17 +65,18 @@ def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 def theirs(case: Case, folder: Path) -> InOrder:
     training = case.training
+    settings = training.optimizer.settings
     trainer = InOrder(
         model=case.model,
         args=TrainingArguments(
             output_dir=str(folder),
             per_device_train_batch_size=training.global_batch_size,
             num_train_epochs=1,
-            learning_rate=training.learning_rate,
-            weight_decay=training.weight_decay,
-            adam_beta1=training.adam_beta1,
-            adam_beta2=training.adam_beta2,
-            adam_epsilon=training.adam_epsilon,
+            learning_rate=training.peak_learning_rate,
+            weight_decay=settings["weight_decay"],
+            adam_beta1=settings["beta1"],
+            adam_beta2=settings["beta2"],
+            adam_epsilon=settings["epsilon"],
             max_grad_norm=training.max_gradient_norm,
             lr_scheduler_type="linear",
             warmup_steps=training.schedule.warmup_steps or 0,

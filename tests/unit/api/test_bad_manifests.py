@@ -47,8 +47,8 @@ def case(what: str, old: str, new: str, *errors: str) -> Case:
 
 
 TRAINING_FIELDS = (
-    "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, weightDecay, adamBeta1, adamBeta2,"
-    " adamEpsilon, maxGradientNorm, precision, seed"
+    "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, optimizer,"
+    " maxGradientNorm, precision, seed"
 )
 COLUMNS = "columns: {text: body, label: verdict}"
 TASK = "type: SequenceClassification"
@@ -241,8 +241,8 @@ VALUES = [
     case(
         "a decay of one is refused",
         "learningRate: 2e-5",
-        "adamBeta2: 1",
-        "15: spec.training.adamBeta2: 1 is not less than 1; give at least 0 and less than 1",
+        "optimizer: {beta2: 1}",
+        "15: spec.training.optimizer.beta2: 1 is not less than 1; give at least 0 and less than 1",
     ),
     case(
         "a whole number too large for any machine is refused, not wrapped",

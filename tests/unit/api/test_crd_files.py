@@ -122,3 +122,9 @@ def test_lists_with_keys_are_merged_by_them() -> None:
 
 def test_deleting_all_of_a_namespace_takes_no_job_along() -> None:
     assert all("all" not in kind.categories for kind in KINDS.values())
+
+
+@pytest.mark.parametrize(("path", "field"), [each for each in FIELDS if "enum" in each.values[1]])
+def test_no_value_is_a_word_that_yaml_1_1_reads_as_a_boolean(path: tuple[str | int, ...], field: Schema) -> None:
+    words = {"y", "n", "yes", "no", "on", "off", "true", "false"}
+    assert not words & {str(choice).lower() for choice in field["enum"] if path[0] != "status"}

@@ -12,9 +12,10 @@ from kubetune_api.crd import definition
 from kubetune_api.kinds import JOB
 from kubetune_api.manifest import read_manifest
 from kubetune_api.metrics import LOSS, METRICS, MetricRow
-from kubetune_api.schema import Schema, structural_schema
+from kubetune_api.schema import Schema
 from kubetune_api.tasks import TASKS, TaskRow
 from support.job_cases import CAUSAL, edited
+from support.more_rows import more_rows
 
 GRADING = TaskRow(
     does="puts a number on a text",
@@ -31,12 +32,9 @@ GRADED = {"spec.task.type": "Grading", "spec.dataset.columns": {"text": "body"}}
 
 
 @pytest.fixture(autouse=True)
-def _grading(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(TASKS, "Grading", GRADING)
-    monkeypatch.setitem(METRICS, "spread", MetricRow("spread", "Min", bounded=False))
-    structural_schema.cache_clear()
-    yield
-    structural_schema.cache_clear()
+def _grading() -> Iterator[None]:
+    with more_rows(METRICS, spread=MetricRow("spread", "Min", bounded=False)), more_rows(TASKS, Grading=GRADING):
+        yield
 
 
 def judged(edits: dict[str, Any]) -> list[str]:

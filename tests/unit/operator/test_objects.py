@@ -287,7 +287,8 @@ def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> No
     assert run.report_to is not None
     assert (run.report_to.namespace, run.report_to.name) == (NAMESPACE, REPORTS)
     wanted = job(resources__workers=3)
-    assert run.job == FineTuneJob.model_validate({**wanted, "metadata": {"name": "reviews", "namespace": NAMESPACE}})
+    as_wanted = FineTuneJob.model_validate({**wanted, "metadata": {"name": "reviews", "namespace": NAMESPACE}})
+    assert run.job == as_wanted.resolved
     assert "status" not in json.loads(config["data"]["run.json"])["job"]
 
 

@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import save
 
 from kubetune_api.reasons import Reason
+from kubetune_api.run import MountedSecret
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.models import fetch_model
 from kubetune_trainer.storage.sources import fetch_dataset
 from servers.hub import COMMIT, TOKEN, Hub, Repository
@@ -213,6 +215,13 @@ def test_a_model_that_the_hub_does_not_give_is_told(
     assert caught.value.reason == reason
     assert str(caught.value) == message.format(hub=hub.endpoint)
     assert hub.downloads == []
+
+
+def test_a_hub_opened_by_a_secret_that_refuses_names_the_key_of_the_secret(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "HF_TOKEN").write_text("hf_of_somebody_else")
+    secrets = StoreCredentials((MountedSecret(prefix="hf://someone", folder=str(tmp_path)),))
+    with pytest.raises(RunError, match="is private; correct the URI, or set HF_TOKEN in the Secret for hf://someone"):
+        fetch_model("hf://someone/private", COMMIT, tmp_path / "cache", credentials=secrets)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def test_an_empty_group_is_left_out() -> None:
 
 
 def test_adamw_takes_every_setting_of_the_job() -> None:
-    job = training(learningRate=0.25, weightDecay=0.5, adamBeta1=0.7, adamBeta2=0.8, adamEpsilon=1e-3)
+    settings = {"weightDecay": 0.5, "beta1": 0.7, "beta2": 0.8, "epsilon": 1e-3}
+    job = training(learningRate=0.25, optimizer=settings)
     for group in adamw(tiny_model("llama", labels=None), job).param_groups:
         assert (group["lr"], group["betas"], group["eps"]) == (0.25, (0.7, 0.8), 1e-3)
 

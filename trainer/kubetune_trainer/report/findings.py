@@ -67,7 +67,7 @@ def _of_rows(record: RunRecord) -> Iterator[str]:
         if split.rows and split.truncated / split.rows > MANY_TRUNCATED:
             yield (
                 f"{text.percent(split.truncated / split.rows)} of the rows of {split.name} were longer than"
-                f" {record.job.spec.task.max_length} tokens or the model's own limit, and were cut. A higher"
+                f" {record.job.spec.max_length} tokens or the model's own limit, and were cut. A higher"
                 " task.maxLength keeps more, if the model allows it."
             )
             break

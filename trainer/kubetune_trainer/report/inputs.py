@@ -53,5 +53,5 @@ def label_distribution(data: DataReport) -> list[tuple[str, dict[str, int]]]:
 
 def manifest_yaml(record: RunRecord) -> str:
     """The manifest with the API's fixed defaults; a field that has none and was not set is left out."""
-    resolved = {name: part for name, part in record.job.to_dict().items() if name != "status"}
+    resolved = {name: part for name, part in record.job.resolved.to_dict().items() if name != "status"}
     return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)

@@ -30,11 +30,12 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over the trained parameters, with torch's fused kernel."""
+    settings = training.optimizer.settings
     return torch.optim.AdamW(
-        parameter_groups(model, training.weight_decay),
-        lr=training.learning_rate,
-        betas=(training.adam_beta1, training.adam_beta2),
-        eps=training.adam_epsilon,
+        parameter_groups(model, settings["weight_decay"]),
+        lr=training.peak_learning_rate,
+        betas=(settings["beta1"], settings["beta2"]),
+        eps=settings["epsilon"],
         fused=True,
     )
 

@@ -1,0 +1,19 @@
+"""Which weights a run trains: one row for each method. The CRD's enumeration, defaults and texts follow from it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One method."""
+
+    does: str
+    """The method in a sentence, for the API's page."""
+    learning_rate: float
+    """The highest learning rate, per optimizer step, where the manifest does not say."""
+
+
+METHODS: dict[str, MethodRow] = {
+    "Full": MethodRow(does="trains every weight that is not frozen", learning_rate=2e-5),
+}
+"""By the name that `method.type` has."""

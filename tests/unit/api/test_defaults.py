@@ -1,0 +1,77 @@
+"""Values that a manifest leaves out: a group that is left out is an empty one, and what depends on a task, a method or
+another type is filled in once, not written into the object.
+"""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+
+from kubetune_api.base import ApiModel
+from kubetune_api.job import FineTuneJob, FineTuneJobSpec
+from kubetune_api.methods import METHODS
+from kubetune_api.optimizers import OPTIMIZERS
+from kubetune_api.profile import FineTuneProfileSpec
+from kubetune_api.schema import fields, structural_schema
+from kubetune_api.tasks import TASKS
+from support.job_cases import CAUSAL, JOB, edited
+
+
+def groups(model: type[ApiModel], path: str) -> Iterator[Any]:
+    """Every group below a model that has a default, with its path."""
+    for field in model.model_fields.values():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, ApiModel):
+                here = f"{path}.{field.alias}"
+                if isinstance(field.default, ApiModel):
+                    yield pytest.param(kind, field.default, id=here)
+                yield from groups(kind, here)
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"), [*groups(FineTuneJobSpec, "job"), *groups(FineTuneProfileSpec, "profile")]
+)
+def test_a_group_that_is_left_out_is_an_empty_one(kind: type[ApiModel], default: ApiModel) -> None:
+    assert default == kind.model_validate({})
+
+
+def spec_of(edits: dict[str, Any]) -> FineTuneJobSpec:
+    return FineTuneJob.model_validate(edited(edits)).spec
+
+
+@pytest.mark.parametrize(
+    "path", ["spec.task.maxLength", "spec.training.learningRate", *(f"spec.training.optimizer.{name}" for name in (
+        "beta1", "beta2", "epsilon", "weightDecay",
+    ))],
+)  # fmt: skip
+def test_what_depends_on_another_field_has_no_default_in_the_schema(path: str) -> None:
+    by_path = {".".join(map(str, path)): field for path, field in fields(structural_schema(FineTuneJob))}
+    assert "default" not in by_path[path]
+
+
+@pytest.mark.parametrize("edits", [pytest.param({}, id="labels"), pytest.param(CAUSAL, id="completions")])
+def test_what_is_left_out_is_filled_in_by_task_method_and_optimizer(edits: dict[str, Any]) -> None:
+    spec = spec_of(edits)
+    filled = spec.resolved
+    assert (spec.task.max_length, spec.training.learning_rate, spec.training.optimizer.beta1) == (None, None, None)
+    assert filled.task.max_length == spec.max_length == TASKS[spec.task.type].max_length
+    assert filled.training.peak_learning_rate == METHODS[spec.method.type].learning_rate == 2e-5
+    assert filled.training.optimizer.to_dict() == {
+        "type": "AdamW", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0.0,
+    }  # fmt: skip
+    assert filled.resolved == filled
+
+
+def test_what_the_manifest_says_stays() -> None:
+    spec = spec_of({
+        "spec.task.maxLength": 64, "spec.training.learningRate": 1e-3, "spec.training.optimizer.beta2": 0.95,
+        "spec.training.optimizer.weightDecay": 0,
+    })  # fmt: skip
+    filled = spec.resolved
+    assert (filled.max_length, filled.training.peak_learning_rate) == (64, 1e-3)
+    assert filled.training.optimizer.settings == OPTIMIZERS["AdamW"].defaults | {"beta2": 0.95}
+
+
+def test_a_rate_is_not_read_before_the_defaults_are_filled_in() -> None:
+    with pytest.raises(AssertionError, match="not filled in"):
+        _ = FineTuneJob.model_validate(JOB).spec.training.peak_learning_rate
