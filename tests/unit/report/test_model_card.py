@@ -167,7 +167,7 @@ def test_the_settings_are_yaml_that_gives_the_manifest_back() -> None:
     (block,) = [
         token for token in tokens(render_card(record, STORED)) if token.type == "fence" and token.info == "yaml"
     ]
-    assert yaml.safe_load(block.content) == record.job.to_dict()
+    assert yaml.safe_load(block.content) == record.job.resolved.to_dict()
 
 
 def test_the_settings_have_the_fixed_defaults_and_say_so() -> None:
