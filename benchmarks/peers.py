@@ -19,7 +19,7 @@ from kubetune_api.uris import resolve_relative_uris
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.model.load import load_model, load_tokenizer
-from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import detect
@@ -64,9 +64,11 @@ def kubetune(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, 
     """kubetune's loop over a DeepSpeed engine, one worker, stage 0."""
     os.environ.update(LOCAL_RANK="0", DS_ACCELERATOR="cpu")
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    engine = build_engine(model, job.spec.training, plan, stage=0, device=detect())
+    training = job.spec.training
+    resolved = ResolvedTraining(0, "FP32", plan.micro_batch_size, 1, training.peak_learning_rate, job.spec.max_length)
+    engine = build_engine(model, training, plan, resolved, detect())
     records: list[StepRecord | EvaluationRecord] = []
-    Loop(engine, data.splits, data.labels, job.spec.training, plan, tokenizer.pad_token_id, records.append).run()
+    Loop(engine, data.splits, data.labels, training, plan, tokenizer.pad_token_id, records.append).run()
     steps = [record for record in records if isinstance(record, StepRecord)]
     test = next(record for record in records if isinstance(record, EvaluationRecord) and record.split == "test")
     torch.distributed.destroy_process_group()

@@ -101,3 +101,8 @@ def scheme_texts(names: tuple[str, ...], conjunction: str = "or") -> str:
 def folder_forms() -> str:
     """How a folder is named in each scheme to which a result may go: "`file:///path`, `s3://bucket/path`"."""
     return ", ".join(f"`{name}://{SCHEMES[name].first_part or ''}/path`" for name in WRITABLE)
+
+
+def keys_in_words() -> str:
+    """The keys that a Secret has for each scheme: "for s3:// …; for gs:// …"."""
+    return "; ".join(f"for {name}:// {scheme.keys}" for name, scheme in SCHEMES.items() if scheme.keys)

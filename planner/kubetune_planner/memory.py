@@ -8,7 +8,7 @@ from kubetune_api.tasks import TASKS
 from kubetune_planner.activations import Passes
 from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.shape import ModelShape
-from kubetune_planner.states import Precision, bytes_per_parameter, model_states
+from kubetune_planner.states import Precision, bytes_per_parameter, model_states, stage_that_runs
 
 CUDA_CONTEXT = 1 << 30
 """What is gone before the first tensor: CUDA's context and kernels, cuBLAS' workspace, NCCL's channels. They take some
@@ -61,9 +61,7 @@ def estimate(
     Model states: `states.py` (ZeRO, arXiv:1910.02054). Activations: `activations.py` (arXiv:2205.05198).
     Buffers: `buffers.py` (DeepSpeed's sources).
     """
-    number = 4 if precision == "FP32" else 2
-    if precision == "BF16":
-        stage = max(stage, 1)  # as the trainer does: DeepSpeed has no stage 0 that sums gradients in 32 bits
+    number, stage = 4 if precision == "FP32" else 2, stage_that_runs(precision, stage)
     labels = labels_of(job_spec)
     parameters, trained = shape.parameters_for(labels), trained_parameters(shape, job_spec)
     states = model_states(
@@ -71,15 +69,14 @@ def estimate(
     )
     passes = Passes(shape, micro_batch_size, sequence_length(shape, job_spec), number)
     activations = passes.peak_bytes(kept_layers=kept_layers(shape, job_spec), language_model=labels is None)
-    reduction = Reduction(
+    buffers = Reduction(
         trained=trained,
         largest=_largest_trained(shape, job_spec),
         precision=precision,
         workers=workers,
         accumulates=job_spec.training.global_batch_size > workers * micro_batch_size,
         on_gpu=device == "cuda",
-    )
-    buffers = reduction.buffers(stage)
+    ).buffers(stage)
     whole = number * gathered(parameters, shape.embedding_matrix) if stage == 3 else 0
     return MemoryEstimate(
         weights=states.weights + whole,

@@ -45,6 +45,12 @@ def bytes_per_parameter(precision: Precision, stage: int) -> BytesPerParameter:
     return BytesPerParameter(weight=2, gradient=6 if stage <= 1 else 4, optimizer=12)
 
 
+def stage_that_runs(precision: Precision, stage: int) -> int:
+    """The stage that runs where `stage` is asked for: DeepSpeed has no stage 0 in BF16 that sums gradients in 32 bits,
+    and stage 1 computes the same."""
+    return max(stage, 1) if precision == "BF16" else stage
+
+
 def model_states(cost: BytesPerParameter, *, parameters: int, trained: int, stage: int, workers: int) -> ModelStates:
     """The states of one worker. Frozen parameters have weights and nothing else.
 

@@ -19,8 +19,10 @@ from transformers import (
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze
+from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.model.freeze import freeze
+from kubetune_trainer.methods.freeze import freeze
+from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import TokenTargets, Vocabulary
 from kubetune_trainer.tasks.classification import ClassTargets, Labels
@@ -80,7 +82,7 @@ class MemoryCase:
             },
             method={"freeze": {"embeddings": self.frozen, "bottomLayers": self.layers - 1 if self.frozen else 0}},
         )
-        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})})
+        return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})}).resolved
 
     def split(self, workers: int) -> EncodedSplit:
         """Rows for every step, as long as the job allows, but for some that are padded."""
@@ -134,7 +136,12 @@ def _trained(case: MemoryCase) -> Any:
         epochs=STEPS,
         max_steps=STEPS,
     )
-    engine = build_engine(model, training, plan, stage=case.stage, device=Device("cpu", has_bf16=True))
+    precision: Precision = "BF16" if training.precision == "BF16" else "FP32"
+    stage = stage_that_runs(precision, case.stage)
+    resolved = ResolvedTraining(
+        stage, precision, case.rows, workers, training.peak_learning_rate, max_length=case.length
+    )
+    engine = build_engine(model, training, plan, resolved, Device("cpu"))
     # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.
     Path("/proc/self/clear_refs").write_text("5")
     space = Vocabulary() if case.family == "llama" else Labels(("a", "b"))

@@ -11,15 +11,17 @@ from safetensors import safe_open
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze, Training
+from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.model.freeze import freeze
-from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.methods.freeze import freeze
+from kubetune_trainer.methods.full import Full
+from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.tasks.classification import Labels
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
-from kubetune_trainer.training.engine import build_engine, whole_state
+from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
 from support.tiny_models import PAD, classification_rows, completion_rows, spec_for, tiny_model
 
@@ -79,6 +81,19 @@ class Case:
         """The pretrained model, the same weights each time."""
         return tiny_model(self.family, labels=len(LABELS) if self.classifies else None)
 
+    def resolved(self, workers: int) -> ResolvedTraining:
+        """How it runs on so many workers."""
+        precision = self.training.precision
+        assert precision != "Auto"
+        return ResolvedTraining(
+            stage_that_runs(precision, self.stage),
+            precision,
+            self.micro,
+            workers,
+            self.training.peak_learning_rate,
+            max_length=32,
+        )
+
     @property
     def alone(self) -> "Case":
         """The same training, spread over nothing."""
@@ -131,12 +146,11 @@ def _train(case: Case) -> Trained:
     )
     base = getattr(model, model.base_model_prefix)
     freeze(model, base, FAMILIES[case.family], Freeze(embeddings=case.freeze_embeddings))
-    engine = build_engine(model, training, plan, stage=case.stage, device=Device("cpu", has_bf16=True))
+    engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
     records: list[StepRecord | EvaluationRecord] = []
-    task = task_of(case.spec)
     space = Labels(LABELS) if case.classifies else Vocabulary()
-    Loop(engine, task, splits, space, training, plan, PAD, records.append).run()
-    state = whole_state(engine)
+    Loop(engine, task_of(case.spec), splits, space, training, plan, PAD, records.append).run()
+    state = dict(Full(Freeze()).tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state else frozenset()
     engine.destroy()

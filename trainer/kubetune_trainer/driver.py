@@ -1,6 +1,7 @@
 """One run from its job to its verified model: the sequence that `kubetune run` and a cluster's RayJob share."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -9,28 +10,31 @@ from tempfile import TemporaryDirectory
 import ray
 
 from kubetune_api.run import Run
+from kubetune_planner.shape import ModelShape
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
 from kubetune_trainer.artifact.published import Published, find_published, read_published
-from kubetune_trainer.artifact.tensors import Expectation
 from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
+from kubetune_trainer.journal import Journal
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.progress import ProgressTeller
-from kubetune_trainer.ray_runtime import RecordReader, accelerators, new_record_queue, ray_cluster, run_workers
-from kubetune_trainer.records import PretrainedRecord, RunRecord
+from kubetune_trainer.ray_runtime import RecordReader, hardware, new_record_queue, ray_cluster, run_workers
+from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
 from kubetune_trainer.report import render_card, render_report, write_metrics
+from kubetune_trainer.resolve import resolve
+from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
-from kubetune_trainer.training.zero import stage_for
+from kubetune_trainer.worker_entry import train
 
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
@@ -52,24 +56,28 @@ def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: 
     listener.stage("Fetching the model")
     base = pretrained_model(spec.model, cache, credentials=credentials)
     listener.stage("Reading the data")
-    data = _read_data(run, base, cache, credentials)
+    data, max_length = _read_data(run, base, cache, credentials)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
     listener.stage("Starting the workers")
     with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(run.workers):
-        task, workers = _task(run, base, data, cache, listener)
-        tell = ProgressTeller(task.plan.total_steps, listener)
-        listener.stage(f"Training on {_count(task.plan.rows, 'row')} with {_count(workers, 'worker')}")
-        with RecordReader(task.records, tell):
-            trained = run_workers(task, workers=workers, gpus=accelerators() > 0, scratch=scratch)
+        given = _worker_input(run, base, data, max_length, cache, listener)
+        tell = ProgressTeller(given.plan.total_steps, listener)
+        workers = _count(given.resolved.workers, "worker")
+        listener.stage(f"Training on {_count(given.plan.rows, 'row')} with {workers}")
+        with Journal(store, run.folder) as journal, RecordReader(given.records, tell, journal):
+            trained = run_workers(train, given, scratch=scratch)
+    if journal.gap:
+        listener.note(journal.gap)
     listener.stage("Verifying the model")
-    _verify(store, run, base, trained)
-    record = _record(run, task, base, data, trained, start_time=start_time, completion_time=now())
+    verify(store, f"{run.folder}/model", trained.files, trained.expected, base.folder, task_of(spec).model_class())
+    record = _record(run, given, base, data, trained, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
-    return _publish(store, run, record, trained, listener)
+    return _publish(store, run, record, [*trained.files, *journal.files], listener)
 
 
-def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials) -> PreparedData:
+def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials) -> tuple[PreparedData, int]:
+    """The rows, encoded, and the longest sequence that job and model allow, in tokens."""
     spec = run.job.spec
     dataset = spec.dataset
     config, tokenizer = load_config(base.folder, spec), load_tokenizer(base.folder)
@@ -80,72 +88,55 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreC
         for name, source in sources.items()
         if source is not None
     }
-    return prepare(task_of(spec), spec, files, tokenizer, longest_sequence(config, spec.max_length))
+    max_length = longest_sequence(config, spec.max_length)
+    return prepare(task_of(spec), spec, files, tokenizer, max_length), max_length
 
 
-def _task(
-    run: Run, base: PretrainedModel, data: PreparedData, cache: Path, listener: Listener
-) -> tuple[WorkerInput, int]:
-    spec = run.job.spec
-    workers = _workers(run, accelerators(), listener)
+def _worker_input(
+    run: Run, base: PretrainedModel, data: PreparedData, max_length: int, cache: Path, listener: Listener
+) -> WorkerInput:
+    spec, there = run.job.spec, hardware()
+    resolved, notes = resolve(
+        spec, workers=run.workers, hardware=there, shape=_shape(base.folder), max_length=max_length
+    )
+    for note in notes:
+        listener.note(note)
     plan = BatchPlan(
         rows=data.splits["train"].rows,
         global_batch_size=spec.training.global_batch_size,
-        micro_batch_size=spec.training.micro_batch,
-        workers=workers,
+        micro_batch_size=resolved.micro_batch_size,
+        workers=resolved.workers,
         epochs=spec.training.epochs,
         max_steps=spec.training.max_steps,
     )
     refuse_endless_warmup(spec.training, plan.total_steps)
-    return (
-        WorkerInput(
-            run=run,
-            stage=stage_for(spec.zero.stage, workers),
-            plan=plan,
-            model_files=base.files,
-            cache=str(cache),
-            data=ray.put(data),
-            records=new_record_queue(),
-        ),
-        workers,
+    return WorkerInput(
+        run=run,
+        resolved=resolved,
+        on_gpu=there.gpus > 0,
+        plan=plan,
+        model_files=base.files,
+        cache=str(cache),
+        data=ray.put(data),
+        records=new_record_queue(),
     )
 
 
-def _workers(run: Run, gpus: int, listener: Listener) -> int:
-    asked = run.workers
-    if asked is None:
-        return max(1, gpus)
-    if 0 < gpus < asked:
-        listener.note(
-            f"{asked} workers are asked for and {gpus} GPUs are there: {gpus} workers train, to the same result"
-        )
-        return gpus
-    return asked
+def _shape(folder: Path) -> ModelShape | None:
+    """The model's shape; None where its configuration does not give one, which only leaves nothing to plan with."""
+    try:
+        return ModelShape.from_config(json.loads((folder / CONFIG).read_bytes()))
+    except ValueError:
+        return None
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _verify(store: Store, run: Run, base: PretrainedModel, trained: WorkerResult) -> None:
-    verify(
-        store,
-        f"{run.folder}/model",
-        trained.files,
-        Expectation(
-            shapes=trained.shapes,
-            base=base.folder,
-            base_names=trained.base_names,
-            frozen=trained.frozen,
-            may_be_unchanged=trained.may_be_unchanged,
-        ),
-        task_of(run.job.spec).model_class(),
-    )
-
-
 def _record(
     run: Run,
-    task: WorkerInput,
+    given: WorkerInput,
     base: PretrainedModel,
     data: PreparedData,
     trained: WorkerResult,
@@ -158,10 +149,8 @@ def _record(
         job=run.job,
         run_id=run.run_id,
         execution=run.claimed,
-        workers=task.plan.workers,
-        zero_stage=task.stage,
+        resolved=given.resolved,
         device=trained.device,
-        precision=trained.precision,
         start_time=start_time,
         completion_time=completion_time,
         base=PretrainedRecord(
@@ -180,14 +169,16 @@ def _record(
     )
 
 
-def _publish(store: Store, run: Run, record: RunRecord, trained: WorkerResult, listener: Listener) -> Published:
+def _publish(
+    store: Store, run: Run, record: RunRecord, uploaded: Sequence[StoredFile], listener: Listener
+) -> Published:
     """Uploads what people read, then the manifest, which names it all; where another execution was first, it counts."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         here = Path(scratch)
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
         (here / "README.md").write_text(render_card(record, store.uri(f"{run.folder}/model")), encoding="utf-8")
         write_metrics(record, here / "metrics.jsonl")
-        files = [*trained.files, *upload_folder(here, store, run.folder)]
+        files = [*uploaded, *upload_folder(here, store, run.folder)]
     if committed := commit(store, manifest(record, files, folder=run.folder)):
         return read_published(run, store, committed)
     first = find_published(run, store)

@@ -10,7 +10,14 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from kubetune_api.run import Run
-from kubetune_trainer.records import EvaluationRecord, RequirementResult, StepRecord, StoredFile
+from kubetune_trainer.records import (
+    EvaluationRecord,
+    Expectation,
+    RequirementResult,
+    ResolvedTraining,
+    StepRecord,
+    StoredFile,
+)
 from kubetune_trainer.training.batches import BatchPlan
 
 Record = StepRecord | EvaluationRecord
@@ -21,7 +28,9 @@ class WorkerInput:
     """What the driver hands to every worker."""
 
     run: Run
-    stage: int
+    resolved: ResolvedTraining
+    on_gpu: bool
+    """Whether each worker has a GPU, and not the CPU."""
     plan: BatchPlan
     model_files: tuple[StoredFile, ...]
     """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
@@ -39,26 +48,14 @@ class WorkerResult:
 
     family: str
     device: str
-    precision: str
-    shapes: dict[str, tuple[int, ...]]
-    """Every tensor that was uploaded."""
-    frozen: frozenset[str]
-    may_be_unchanged: frozenset[str]
-    """Trained tensors that may yet equal the base model's."""
-    base_names: dict[str, str]
+    expected: Expectation
+    """What the files that were uploaded must hold."""
     parameters: int
     trained_parameters: int
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
-
-
-def train(config: dict[str, Any]) -> WorkerResult | None:
-    """The function that Ray Train runs on each worker. Rank 0 returns the result."""
-    from kubetune_trainer.worker import train_rank
-
-    return train_rank(config["task"])
 
 
 class RecordQueue:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -17,8 +17,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from kubetune_api.reasons import Reason
+from kubetune_planner.plan import AcceleratorSpec
 from kubetune_trainer.errors import RunError, is_out_of_memory, storage_is_full
-from kubetune_trainer.handoff import RecordQueue, WorkerInput, WorkerResult, train, without_idle_warnings
+from kubetune_trainer.handoff import Record, RecordQueue, WorkerInput, WorkerResult, without_idle_warnings
+from kubetune_trainer.resolve import Hardware
 
 _POLL_SECONDS = 0.3
 _NODES_POLL_SECONDS = 1.0
@@ -94,9 +96,20 @@ def folder_for_sockets(temporary: str) -> str:
     return temporary if len(os.fsencode(longest)) <= _LONGEST_SOCKET_PATH else "/tmp"  # noqa: S108
 
 
-def accelerators() -> int:
-    """The GPUs of the whole Ray cluster."""
-    return int(ray.cluster_resources().get("GPU", 0))
+def hardware() -> Hardware:
+    """What the workers can compute on, over the whole Ray cluster. Its GPUs are taken to be alike: one is asked."""
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if not gpus:
+        return Hardware()
+    # In a process of its own, which Ray ends afterwards: asking takes some of the GPU's memory.
+    return Hardware(gpus, ray.get(ray.remote(num_gpus=1, max_calls=1)(_describe_gpu).remote()))
+
+
+def _describe_gpu() -> AcceleratorSpec:
+    import torch
+
+    about = torch.cuda.get_device_properties(0)
+    return AcceleratorSpec(about.name, about.total_memory, torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def new_record_queue() -> Any:
@@ -107,8 +120,8 @@ def new_record_queue() -> Any:
 class RecordReader:
     """Takes the records of a queue, in a thread, for as long as the block lasts."""
 
-    def __init__(self, queue: Any, tell: Any) -> None:
-        self._queue, self._tell = queue, tell
+    def __init__(self, queue: Any, *takers: Callable[[list[Record]], None]) -> None:
+        self._queue, self._takers = queue, takers
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -120,29 +133,33 @@ class RecordReader:
         self._thread.join()
 
     def _read(self) -> None:
+        asked = None
         while True:
             last = self._stop.wait(_POLL_SECONDS)
+            asked = asked or self._queue.take.remote()
             try:
-                records = ray.get(self._queue.take.remote(), timeout=30)
+                records, asked = ray.get(asked, timeout=30), None
             except ray.exceptions.GetTimeoutError:
-                records = []  # a busy machine; what was taken without us is lost to the view, not to the result
+                records = []  # a busy machine; the same answer is asked for again, or what it holds would be lost
             except ray.exceptions.RayError:
                 return
-            if records:
-                self._tell(records)
+            for take in self._takers if records else ():
+                take(records)
             if last:
                 return
 
 
-def run_workers(task: WorkerInput, *, workers: int, gpus: bool, scratch: str) -> WorkerResult:
-    """Trains on `workers` ranks, one GPU each where there are any; every layer's own retries are off."""
+def run_workers(
+    train: Callable[[dict[str, Any]], WorkerResult | None], given: WorkerInput, *, scratch: str
+) -> WorkerResult:
+    """Calls `train` on every rank, one GPU each where there are any; every layer's own retries are off."""
     none = ray.train.FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0)
     trainer = TorchTrainer(
         train,
-        train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=gpus),
-        run_config=ray.train.RunConfig(name=task.run.run_id, storage_path=scratch, failure_config=none),
+        train_loop_config={"input": given},
+        torch_config=TorchConfig(backend="nccl" if given.on_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=given.resolved.workers, use_gpu=given.on_gpu),
+        run_config=ray.train.RunConfig(name=given.run.run_id, storage_path=scratch, failure_config=none),
     )
     try:
         result = trainer.fit()

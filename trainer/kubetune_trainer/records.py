@@ -1,8 +1,9 @@
 """What a run measures and remembers: the data between the training loop, the report and the manifest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kubetune_api.job import FineTuneJob
 
@@ -114,6 +115,39 @@ class EvaluationRecord:
 
 
 @dataclass(frozen=True)
+class ResolvedTraining:
+    """What a manifest may leave open, as it runs: worked out once, before the workers start."""
+
+    stage: int
+    """The ZeRO stage."""
+    precision: Literal["FP32", "BF16"]
+    """The numbers that the model computes with."""
+    micro_batch_size: int
+    """What one worker takes through the model at a time, in examples."""
+    workers: int
+    learning_rate: float
+    """The highest of the schedule, per optimizer step."""
+    max_length: int
+    """The longest sequence, in tokens."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What verification must find in the files of a trained model."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Every tensor of the model's files, and no other."""
+    base_names: Mapping[str, str]
+    """The base model's name for each tensor that came from it; a tensor without one is new."""
+    frozen: frozenset[str] = frozenset()
+    """Tensors that must be there and be the base model's, bit for bit; of tied ones, the one that is stored."""
+    may_be_unchanged: frozenset[str] = frozenset()
+    """Trained tensors that no gradient may have reached, so that they may be as they were."""
+    first_values: Mapping[str, str] = field(default_factory=dict)
+    """The digests of new tensors before the first step, in the type that they are stored in."""
+
+
+@dataclass(frozen=True)
 class RequirementResult:
     """A requirement of the manifest, judged."""
 
@@ -148,10 +182,8 @@ class RunRecord:
     job: FineTuneJob
     run_id: str
     execution: int
-    workers: int
-    zero_stage: int
+    resolved: ResolvedTraining
     device: str
-    precision: str
     start_time: str
     completion_time: str
     base: PretrainedRecord

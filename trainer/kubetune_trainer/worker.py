@@ -1,5 +1,6 @@
 """What each Ray Train worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,92 +10,119 @@ import torch
 import torch.distributed as dist
 
 from kubetune_trainer.artifact.publish import upload_folder
-from kubetune_trainer.artifact.reopen import stored_shapes
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
-from kubetune_trainer.handoff import WorkerInput, WorkerResult
-from kubetune_trainer.model.freeze import may_be_unchanged
-from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
+from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
+from kubetune_trainer.methods import Method, Trainable, method_of
+from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
-from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
+from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
-from kubetune_trainer.training.device import detect
-from kubetune_trainer.training.engine import build_engine, whole_state
+from kubetune_trainer.training.device import Device, detect
+from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.requirements import check_requirements
 
 
-def train_rank(task: WorkerInput) -> WorkerResult | None:
+def train_rank(given: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
-    spec = task.run.job.spec
-    learned = task_of(spec)
-    first = dist.get_rank() == 0
-    device = detect()
-    context = ray.train.get_context()
-    torch.set_num_threads(max(1, cores() // context.get_local_world_size()))
-    data: PreparedData = ray.get(task.data)
-    credentials = StoreCredentials.of(task.run)
-    folder = pretrained_model(spec.model, Path(task.cache), task.model_files, credentials).folder
+    torch.set_num_threads(max(1, cores() // ray.train.get_context().get_local_world_size()))
+    return train(given, ray.get(given.data), _teller(given))
+
+
+def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]) -> WorkerResult | None:
+    """The same in any group of torch.distributed; every rank calls `tell` with each record."""
+    spec, device = given.run.job.spec, detect()
+    task, method = task_of(spec), method_of(spec.method)
+    trainable, tokenizer = _load(given, method, data)
+    counts = _parameters(trainable)
+    engine = build_engine(trainable.loaded.model, spec.training, given.plan, given.resolved, device)
+    records: list[Record] = []
+
+    def take(record: Record) -> None:
+        records.append(record)
+        tell(record)
+
+    Loop(engine, task, data.splits, data.space, spec.training, given.plan, tokenizer.pad_token_id, take).run()
+    tensors = method.tensors(engine)
+    if dist.get_rank() != 0:
+        # Every rank has its part in each tensor that is put together.
+        for _ in tensors:
+            pass
+        return None
+    expected, files = _upload(given, method, trainable, tensors, tokenizer)
+    return _result(given, trainable, device, records, counts, expected, files)
+
+
+def _load(given: WorkerInput, method: Method, data: PreparedData) -> tuple[Trainable, Any]:
+    """The model, ready for the engine, and its tokenizer."""
+    spec = given.run.job.spec
+    credentials = StoreCredentials.of(given.run)
+    folder = pretrained_model(spec.model, Path(given.cache), given.model_files, credentials).folder
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
-    loaded = load_model(folder, spec, learned, data.space, tokenizer)
+    loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)
+    trainable = method.attach(loaded, precision=given.resolved.precision)
     torch.manual_seed(spec.training.seed + dist.get_rank())
-    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-    trained = sum(parameter.numel() for parameter in loaded.model.parameters() if parameter.requires_grad)
-    engine = build_engine(loaded.model, spec.training, task.plan, stage=task.stage, device=device)
-    records: list[StepRecord | EvaluationRecord] = []
-    metadata = task.run.job.metadata
-    show = StepMetrics(
-        namespace=metadata.namespace, name=metadata.name, attempt=task.run.attempt, worker=dist.get_rank()
-    )
+    return trainable, tokenizer
 
-    def keep(record: StepRecord | EvaluationRecord) -> None:
-        records.append(record)
+
+def _parameters(trainable: Trainable) -> tuple[int, int]:
+    """All parameters, and those that are trained; counted before the engine takes them in slices."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in trainable.loaded.model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
+
+def _teller(given: WorkerInput) -> Callable[[Record], None]:
+    """What is called with each record: it is shown to Prometheus, and on rank 0 sent to the driver."""
+    rank, metadata = dist.get_rank(), given.run.job.metadata
+    show = StepMetrics(namespace=metadata.namespace, name=metadata.name, attempt=given.run.attempt, worker=rank)
+
+    def tell(record: Record) -> None:
         if isinstance(record, StepRecord):
             show(record)
-        if first:
-            task.records.put.remote(record)
+        if rank == 0:
+            given.records.put.remote(record)
 
-    Loop(engine, learned, data.splits, data.space, spec.training, task.plan, tokenizer.pad_token_id, keep).run()
-    state = whole_state(engine)
-    if not first:
-        return None
-    evaluations = tuple(record for record in records if isinstance(record, EvaluationRecord))
-    requirements = check_requirements(
-        spec.evaluation.require,
-        {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()},
-    )
-    shapes, files = _upload(loaded, tokenizer, state, task)
-    return WorkerResult(
-        family=loaded.model.config.model_type,
-        device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
-        precision="BF16" if device.bf16(spec.training.precision) else "FP32",
-        shapes=shapes,
-        frozen=loaded.frozen - loaded.model.all_tied_weights_keys.keys(),
-        may_be_unchanged=may_be_unchanged(loaded.model, bf16=device.bf16(spec.training.precision)),
-        base_names=loaded.base_names,
-        parameters=parameters,
-        trained_parameters=trained,
-        steps=tuple(record for record in records if isinstance(record, StepRecord)),
-        evaluations=evaluations,
-        requirements=requirements,
-        files=files,
-    )
+    return tell
 
 
 def _upload(
-    loaded: LoadedModel, tokenizer: Any, state: dict[str, torch.Tensor], task: WorkerInput
-) -> tuple[dict[str, tuple[int, ...]], tuple[StoredFile, ...]]:
-    """Writes the model in Hugging Face format to the store; returns the shapes it must have there and its files."""
-    shapes = stored_shapes(loaded.model, state)
+    given: WorkerInput, method: Method, trainable: Trainable, tensors: Any, tokenizer: Any
+) -> tuple[Expectation, tuple[StoredFile, ...]]:
+    """Writes the model in Hugging Face format to the store; what must be found there, and its files."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:
-        loaded.save(Path(scratch), state)
+        shapes = method.write(trainable, tensors, Path(scratch))
         tokenizer.save_pretrained(scratch)
-        root = task.run.root
-        store = Store.open(root, secret=StoreCredentials.of(task.run).opening(root))
-        files = upload_folder(Path(scratch), store, f"{task.run.folder}/model")
-    return shapes, tuple(files)
+        root = given.run.root
+        store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))
+        files = upload_folder(Path(scratch), store, f"{given.run.folder}/model")
+    return method.expectation(trainable, shapes), tuple(files)
+
+
+def _result(
+    given: WorkerInput,
+    trainable: Trainable,
+    device: Device,
+    records: list[Record],
+    counts: tuple[int, int],
+    expected: Expectation,
+    files: tuple[StoredFile, ...],
+) -> WorkerResult:
+    evaluations = tuple(record for record in records if isinstance(record, EvaluationRecord))
+    metrics = {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()}
+    return WorkerResult(
+        family=trainable.loaded.model.config.model_type,
+        device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
+        expected=expected,
+        parameters=counts[0],
+        trained_parameters=counts[1],
+        steps=tuple(record for record in records if isinstance(record, StepRecord)),
+        evaluations=evaluations,
+        requirements=check_requirements(given.run.job.spec.evaluation.require, metrics),
+        files=files,
+    )

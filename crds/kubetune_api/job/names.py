@@ -39,8 +39,11 @@ ProfileName = Annotated[
 ]
 SecretName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
-    Field(json_schema_extra=words("the name of a Secret: lowercase letters, digits, `-` and `.`")),
+    StringConstraints(min_length=1, max_length=253),
+    Matches(
+        lambda: r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        lambda: "the name of a Secret: lowercase letters, digits, `-` and `.`",
+    ),
 ]
 QueueName = Annotated[
     str,

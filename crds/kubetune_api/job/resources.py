@@ -6,6 +6,8 @@ from pydantic import Field
 
 from kubetune_api.base import ApiModel, Uri
 from kubetune_api.job.names import ProfileName, SecretName
+from kubetune_api.schemes import keys_in_words
+from kubetune_api.tables import filled
 
 
 class ProfileRef(ApiModel):
@@ -30,8 +32,7 @@ class Zero(ApiModel):
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """0 keeps everything on every worker; 1 spreads the optimizer's state, 2 also the gradients, 3 also the weights.
-    Unset: in a cluster the lowest stage that fits the accelerator's memory, where kubetune knows the model's shape;
-    elsewhere 0 for one worker, 2 for more."""
+    Unset: the lowest stage that fits the accelerator's memory; on CPUs 0 for one worker, 2 for more."""
 
 
 class Credentials(ApiModel):
@@ -40,9 +41,8 @@ class Credentials(ApiModel):
     prefix: Uri
     """The URIs that it opens: each that is this one or lies below it, after a `/`; `s3://` is all of S3. Where several
     fit, the longest counts."""
-    secret_name: SecretName
-    """A Secret in the job's namespace. Its keys are the standard variables of the store, as AWS_ACCESS_KEY_ID and
-    AWS_SECRET_ACCESS_KEY, or HF_TOKEN for the hub."""
+    secret_name: Annotated[SecretName, Field(json_schema_extra=filled(keys=keys_in_words))]
+    """A Secret in the job's namespace. Its keys: {keys}."""
 
 
 class Retry(ApiModel):

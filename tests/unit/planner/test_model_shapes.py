@@ -21,7 +21,7 @@ from kubetune_api.families import FAMILIES
 from kubetune_planner.catalogue import names, shape_of
 from kubetune_planner.memory import trained_parameters
 from kubetune_planner.shape import ModelShape
-from kubetune_trainer.model.freeze import freeze
+from kubetune_trainer.methods.freeze import freeze
 from support.tiny_models import CONFIGS, spec_for, tiny_model
 
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

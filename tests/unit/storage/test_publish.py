@@ -149,7 +149,7 @@ def test_a_manifest_says_what_is_there_and_where_it_came_from(record: RunRecord)
     }
     assert [file["uri"] for file in provenance["data"]["files"]] == [file.name for file in record.data.files]
     assert FineTuneJob.model_validate(provenance["job"]).spec == record.job.spec
-    assert (provenance["workers"], provenance["zeroStage"]) == (record.workers, record.zero_stage)
+    assert (provenance["workers"], provenance["zeroStage"]) == (record.resolved.workers, record.resolved.stage)
     assert provenance["versions"] == record.versions
 
 

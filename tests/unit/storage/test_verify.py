@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import upload_folder
-from kubetune_trainer.artifact.reopen import opening_errors, stored_shapes
-from kubetune_trainer.artifact.verify import Expectation, Verification, verify
+from kubetune_trainer.artifact.reopen import opening_errors
+from kubetune_trainer.artifact.verify import Verification, verify
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import StoredFile
+from kubetune_trainer.model.stored import stored_shapes, tensor_digest
+from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.store import Store
 from support.tiny_models import CONFIGS, saved, tiny_model
 
@@ -41,9 +42,10 @@ class Uploaded:
     root: Path
     files: tuple[StoredFile, ...]
     expected: Expectation
+    base: Path
 
     def verify(self) -> Verification:
-        return verify(self.store, FOLDER, self.files, self.expected, AutoModelForSequenceClassification)
+        return verify(self.store, FOLDER, self.files, self.expected, self.base, AutoModelForSequenceClassification)
 
 
 def write_model(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -64,11 +66,11 @@ def upload(
     files = upload_folder(tmp_path / "trained", store, FOLDER)
     expected = Expectation(
         shapes={name: tuple(tensor.shape) for name, tensor in TRAINED.items()},
-        base=tmp_path / "base",
         base_names={f"bert.{name}": name for name in BASE},
         frozen=FROZEN,
+        first_values={name: tensor_digest(PRETRAINED[name]) for name in HEAD},
     )
-    return Uploaded(store, tmp_path / "store", tuple(files), expected)
+    return Uploaded(store, tmp_path / "store", tuple(files), expected, tmp_path / "base")
 
 
 def errors(uploaded: Uploaded) -> str:
@@ -159,6 +161,12 @@ def remove(name: str) -> Callable[[Path], None]:
             retrained({name: tensor for name, tensor in PRETRAINED.items() if name not in HEAD}),
             f"none of the {CHANGED} trained tensors differs from the base model's.",
             id="nothing was trained",
+        ),
+        pytest.param(
+            retrained({name: PRETRAINED[name] for name in HEAD}),
+            "the new tensor classifier.bias has its first values everywhere: it was never trained; the new tensor"
+            " classifier.weight has its first values everywhere: it was never trained.",
+            id="a new head that never trained",
         ),
         pytest.param(
             first_value(EMBEDDINGS, torch.nextafter(TRAINED[EMBEDDINGS][0, 0], torch.tensor(1.0)).item()),
@@ -293,10 +301,16 @@ def test_a_model_damaged_in_the_store_is_refused(
     assert errors(uploaded).startswith(expected.format(whole=whole, short=whole - 4))
 
 
-def test_a_tensor_without_gradient_may_be_unchanged_where_the_caller_says_so(tmp_path: Path) -> None:
+def test_a_tensor_without_gradient_may_stay_where_the_caller_says_so(tmp_path: Path) -> None:
     uploaded = upload(tmp_path, retrained({BIAS: PRETRAINED[BIAS]}))
     allowed = replace(uploaded.expected, may_be_unchanged=frozenset({BIAS}))
     assert replace(uploaded, expected=allowed).verify().changed == CHANGED - 1
+
+
+def test_a_new_tensor_without_gradient_may_stay_where_the_caller_says_so(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path, retrained({"classifier.bias": PRETRAINED["classifier.bias"]}))
+    allowed = replace(uploaded.expected, may_be_unchanged=frozenset({"classifier.bias"}))
+    assert replace(uploaded, expected=allowed).verify().changed == CHANGED
 
 
 def test_a_tensor_that_the_base_does_not_have_is_told(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from kubetune_api.families import FAMILIES
 from kubetune_api.job import Freeze
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.freeze import freeze, may_be_unchanged
 from support.tiny_models import CONFIGS, tiny_model
 
 # The names of the parameters below the first layer, in each family's own words.

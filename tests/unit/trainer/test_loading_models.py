@@ -78,7 +78,6 @@ def test_a_language_model_keeps_every_weight(family: str, tmp_path: Path) -> Non
         assert torch.equal(tensor, pretrained.state_dict()[name]), name
     stored = load_file(tmp_path / "model.safetensors")
     assert set(loaded.base_names.values()) == set(stored)
-    assert loaded.frozen == frozenset()
 
 
 def test_files_of_a_base_model_alone_name_their_tensors_without_a_prefix(tmp_path: Path) -> None:

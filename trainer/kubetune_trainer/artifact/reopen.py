@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from kubetune_trainer.model.stored import stored_shapes
+
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-def stored_shapes(model: PreTrainedModel, state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """The tensors of `state` that the files of `model` must hold: of tied ones only the first is stored."""
-    return {name: tuple(tensor.shape) for name, tensor in state.items() if name not in model.all_tied_weights_keys}
 
 
 def opening_errors(folder: Path, shapes: Shapes, model_class: Any) -> Iterator[str]:

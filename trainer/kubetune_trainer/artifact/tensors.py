@@ -1,6 +1,6 @@
 """Whether the tensors of a trained model are what the training must have left behind, one tensor at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,21 +9,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-
-@dataclass(frozen=True)
-class Expectation:
-    """What the trained model must look like."""
-
-    shapes: Mapping[str, tuple[int, ...]]
-    """Every tensor of the model's files, and no other."""
-    base: Path
-    """The folder with the base model's safetensors files."""
-    base_names: Mapping[str, str]
-    """The base model's name for each tensor that came from it; a tensor without one is new."""
-    frozen: frozenset[str] = frozenset()
-    """Tensors that must be there and be the base model's, bit for bit; of tied ones, the one that is stored."""
-    may_be_unchanged: frozenset[str] = frozenset()
-    """Trained tensors that no gradient may have reached, so that they may equal the base model's."""
+from kubetune_trainer.model.stored import as_bytes, tensor_digest
+from kubetune_trainer.records import Expectation
 
 
 @dataclass
@@ -31,16 +18,21 @@ class TensorCheck:
     """The comparison, file by file; `finish` judges what only the whole can tell."""
 
     expected: Expectation
+    base: Path
+    """The folder with the base model's safetensors files."""
     seen: set[str] = field(default_factory=set)
     changed: int = 0
     unchanged: list[str] = field(default_factory=list)
+    """Trained tensors of the base model."""
+    untrained: list[str] = field(default_factory=list)
+    """New tensors that are as they were before the first step."""
 
     def __post_init__(self) -> None:
         self._open = ExitStack()
         self._base: dict[str, Any] = {}
 
     def __enter__(self) -> "TensorCheck":
-        for path in sorted(self.expected.base.glob("*.safetensors")):
+        for path in sorted(self.base.glob("*.safetensors")):
             file = self._open.enter_context(safe_open(path, framework="pt"))
             self._base.update(dict.fromkeys(file.keys(), file))
         return self
@@ -61,6 +53,8 @@ class TensorCheck:
         """The errors of the model as a whole."""
         for tensor in sorted((self.expected.shapes.keys() | self.expected.frozen) - self.seen):
             yield f"the tensor {tensor} is missing"
+        for tensor in self.untrained:
+            yield f"the new tensor {tensor} has its first values everywhere: it was never trained"
         if self.unchanged and not self.changed:
             yield f"none of the {len(self.unchanged)} trained tensors differs from the base model's"
             return
@@ -89,6 +83,8 @@ class TensorCheck:
         if origin is None:
             if name in self.expected.frozen:
                 yield f"the frozen tensor {name} has no counterpart in the base model"
+            elif self._has_first_values(name, values) and name not in self.expected.may_be_unchanged:
+                self.untrained.append(name)
             return
         if origin not in self._base:
             yield f"the base model has no tensor {origin} for {name}"
@@ -102,6 +98,10 @@ class TensorCheck:
         elif name not in self.expected.may_be_unchanged:
             self.unchanged.append(name)
 
+    def _has_first_values(self, name: str, values: torch.Tensor) -> bool:
+        first = self.expected.first_values.get(name)
+        return first is not None and first == tensor_digest(values)
+
 
 def _same_bits(values: torch.Tensor, base: torch.Tensor) -> bool:
     """Whether the base's values, in the type that the trained tensor is stored in, are the trained ones bit for bit."""
@@ -110,8 +110,4 @@ def _same_bits(values: torch.Tensor, base: torch.Tensor) -> bool:
     cast = base.to(values.dtype)
     if values.numel() == 0:
         return True
-    return torch.equal(_bytes(values), _bytes(cast))
-
-
-def _bytes(values: torch.Tensor) -> torch.Tensor:
-    return values.contiguous().reshape(-1).view(torch.uint8)
+    return torch.equal(as_bytes(values), as_bytes(cast))

@@ -12,12 +12,10 @@ from typing import Any
 from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_errors
-from kubetune_trainer.artifact.tensors import Expectation, TensorCheck
+from kubetune_trainer.artifact.tensors import TensorCheck
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import StoredFile
+from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
-
-__all__ = ["Expectation", "Verification", "verify"]
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 _FAULTS_SHOWN = 10
@@ -37,15 +35,15 @@ class Verification:
 
 
 def verify(
-    store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation, model_class: Any
+    store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation, base: Path, model_class: Any
 ) -> Verification:
     """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
 
-    `files` are all that was uploaded there, their names relative to the store; `model_class` is the auto class of
-    transformers that opens it. One file is on this machine's disk and
-    one tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every error.
+    `files` are all that was uploaded there, their names relative to the store; `base` is the folder of the base model,
+    `model_class` the auto class of transformers that opens the trained one. One file is on this machine's disk and one
+    tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every error.
     """
-    with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected) as tensors:
+    with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
         errors = [*_listing_errors(store, folder, files)]
         for file in files:
             errors += _file_errors(store, file, Path(scratch), tensors)

@@ -20,7 +20,6 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.freeze import freeze
 from kubetune_trainer.model.task import ModelTask
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
@@ -29,12 +28,10 @@ _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to train."""
+    """A pretrained model with the head of its task."""
 
     model: PreTrainedModel
     family: Family
-    frozen: frozenset[str]
-    """The names of the parameters that stay as they are."""
     base_names: dict[str, str]
     """For each tensor that came from the pretrained model: its name in the pretrained files."""
     use_cache: bool | None
@@ -103,7 +100,7 @@ def load_model(
     space: Any,
     tokenizer: PreTrainedTokenizerFast,
 ) -> LoadedModel:
-    """The pretrained model in 32-bit numbers, with the head of its task, frozen as the manifest says.
+    """The pretrained model in 32-bit numbers, with the head of its task.
 
     `space` is what the head answers, by the task's own account.
     A new head's weights come from torch's global generator: seed it before, alike on every rank.
@@ -127,9 +124,7 @@ def load_model(
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
     use_cache = _prepare_config(model, tokenizer, family)
-    base = getattr(model, model.base_model_prefix)
-    frozen = freeze(model, base, family, spec.method.freeze)
-    return LoadedModel(model, family, frozen, base_names(model, folder, new), use_cache)
+    return LoadedModel(model, family, base_names(model, folder, new), use_cache)
 
 
 def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family) -> bool | None:

@@ -29,8 +29,13 @@ def metric_lines(record: RunRecord) -> Iterator[str]:
     events: list[StepRecord | EvaluationRecord] = [*record.steps, *record.evaluations]
     # Sorting is stable: at the same step the step itself stays first.
     for event in sorted(events, key=lambda event: event.step):
-        kind = "step" if isinstance(event, StepRecord) else "evaluation"
-        yield json.dumps({"type": kind, **_fields(event)}, allow_nan=False, separators=(",", ":"))
+        yield metric_line(event)
+
+
+def metric_line(event: StepRecord | EvaluationRecord) -> str:
+    """The line of one step or evaluation, without its end."""
+    kind = "step" if isinstance(event, StepRecord) else "evaluation"
+    return json.dumps({"type": kind, **_fields(event)}, allow_nan=False, separators=(",", ":"))
 
 
 def _fields(event: StepRecord | EvaluationRecord) -> dict[str, Any]:

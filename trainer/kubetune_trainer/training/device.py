@@ -12,28 +12,16 @@ class Device:
 
     kind: str
     """`cuda` or `cpu`."""
-    has_bf16: bool
 
     @property
     def backend(self) -> str:
         """The collective-communication library of torch.distributed."""
         return "nccl" if self.kind == "cuda" else "gloo"
 
-    def bf16(self, precision: str) -> bool:
-        """Whether a job of this `precision` (`Auto`, `FP32`, `BF16`) computes in bfloat16 here.
-
-        On a CPU `Auto` is FP32: few have instructions for bfloat16, and without them it is slower.
-        """
-        if precision == "Auto":
-            return self.kind == "cuda" and self.has_bf16
-        return precision == "BF16"
-
 
 def detect() -> Device:
     """The device of this process."""
-    if torch.cuda.is_available():
-        return Device(kind="cuda", has_bf16=torch.cuda.is_bf16_supported(including_emulation=False))
-    return Device(kind="cpu", has_bf16=True)
+    return Device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_for_deepspeed(device: Device) -> None:

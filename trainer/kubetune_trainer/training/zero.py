@@ -2,14 +2,8 @@
 
 from typing import Any
 
+from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.training.batches import BatchPlan
-
-
-def stage_for(stage: int | None, workers: int) -> int:
-    """The ZeRO stage of a run whose manifest may leave it open: 0 has nothing to spread on one worker."""
-    if stage is not None:
-        return stage
-    return 0 if workers == 1 else 2
 
 
 def deepspeed_config(
@@ -19,9 +13,7 @@ def deepspeed_config(
 
     Optimizer and schedule are not in it: they are torch objects, the same ones for every stage.
     """
-    if bf16:
-        # DeepSpeed refuses stage 0 in bfloat16 with sums of gradients in 32 bits; stage 1 computes the same.
-        stage = max(stage, 1)
+    assert stage == stage_that_runs("BF16" if bf16 else "FP32", stage), "a stage that DeepSpeed does not have"
     return {
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.accumulation_steps,

@@ -1,7 +1,7 @@
 """What the metadata of every object has: labels to find it by, and an owner whose end is its own."""
 
-from kubetune_api.base import API_VERSION
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.machinery.kinds import Kind, Object
 from kubetune_operator.machinery.labels import MANAGED
@@ -10,8 +10,8 @@ from kubetune_operator.machinery.labels import MANAGED
 def owned(kind: Kind, job: JobView, name: str, labels: dict[str, str] | None = None) -> Object:
     """An object that belongs to a job and goes with it."""
     owner = {
-        "apiVersion": API_VERSION,
-        "kind": "FineTuneJob",
+        "apiVersion": FINE_TUNE_JOB.api_version,
+        "kind": FINE_TUNE_JOB.name,
         "name": job.name,
         "uid": job.uid,
         "controller": True,

@@ -1,0 +1,70 @@
+"""`Full`: which weights it trains, and what it expects of the published files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kubetune_api.job import Freeze, Method
+from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.artifact.verify import verify
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.methods import METHODS, Trainable, method_of
+from kubetune_trainer.methods.full import Full
+from kubetune_trainer.model.load import load_model, load_tokenizer
+from kubetune_trainer.model.stored import tensor_digest
+from kubetune_trainer.storage.store import Store
+from support.tiny_models import saved, spec_for, tiny_model
+
+HEAD = {"classifier.weight", "classifier.bias"}
+FOLDER = "executions/1/model"
+NOTHING = Freeze()
+
+
+def attached(folder: Path, precision: str = "FP32", freeze: Freeze = NOTHING) -> Trainable:
+    saved(tiny_model("bert", labels=2), folder)
+    spec = spec_for("SequenceClassification", folder)
+    loaded = load_model(folder, spec, ("a", "b", "c"), load_tokenizer(folder))
+    return Full(freeze).attach(loaded, precision="BF16" if precision == "BF16" else "FP32")
+
+
+def test_the_method_of_a_manifest_has_its_settings() -> None:
+    assert method_of(Method(freeze=Freeze(bottom_layers=2))) == Full(Freeze(bottom_layers=2))
+    assert METHODS.keys() == set(Method.model_fields["type"].annotation.__args__)  # type: ignore[union-attr]
+
+
+def test_nothing_is_frozen_unasked(tmp_path: Path) -> None:
+    assert attached(tmp_path).frozen == frozenset()
+
+
+def test_what_is_frozen_is_expected_to_be_as_it_was(tmp_path: Path) -> None:
+    trainable = attached(tmp_path, freeze=Freeze(embeddings=True))
+    assert Full(NOTHING).expectation(trainable, {}).frozen == trainable.frozen
+    assert "bert.embeddings.word_embeddings.weight" in trainable.frozen
+
+
+@pytest.mark.parametrize(("precision", "stored_as"), [("FP32", torch.float32), ("BF16", torch.bfloat16)])
+def test_the_first_values_of_a_new_head_are_known_as_they_would_be_stored(
+    tmp_path: Path, precision: str, stored_as: torch.dtype
+) -> None:
+    trainable = attached(tmp_path, precision)
+    assert trainable.first_values == {
+        name: tensor_digest(parameter.to(stored_as))
+        for name, parameter in trainable.loaded.model.named_parameters()
+        if name in HEAD
+    }
+
+
+def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path) -> None:
+    method, trainable = Full(NOTHING), attached(tmp_path / "base")
+    state = {name: tensor.clone() for name, tensor in trainable.loaded.model.state_dict().items()}
+    trained = {
+        name: tensor if name in HEAD or not tensor.is_floating_point() else tensor + 0.5
+        for name, tensor in state.items()
+    }
+    shapes = method.write(trainable, trained.items(), tmp_path / "model")
+    load_tokenizer(tmp_path / "base").save_pretrained(tmp_path / "model")
+    store = Store.open((tmp_path / "store").as_uri())
+    files = upload_folder(tmp_path / "model", store, FOLDER)
+    with pytest.raises(RunError, match=r"the new tensor classifier\.bias has its first values everywhere"):
+        verify(store, FOLDER, files, method.expectation(trainable, shapes), tmp_path / "base")

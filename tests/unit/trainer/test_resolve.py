@@ -1,0 +1,123 @@
+"""What a manifest leaves open, worked out once: workers, precision, stage and micro-batch as they run."""
+
+from typing import Any
+
+import pytest
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_planner.catalogue import shape_of
+from kubetune_planner.plan import AcceleratorSpec, TrainingPlan, plan
+from kubetune_trainer.records import ResolvedTraining
+from kubetune_trainer.resolve import Hardware, resolve
+from support.tiny_models import spec_for
+
+GIB = 1 << 30
+BERT = shape_of("hf://google-bert/bert-base-uncased")
+CPU = Hardware()
+
+
+def gpus(count: int, memory: int = 80 * GIB, *, has_bf16: bool = True) -> Hardware:
+    return Hardware(count, AcceleratorSpec("a GPU", memory, has_bf16))
+
+
+def spec(stage: int | None = None, **training: Any) -> FineTuneJobSpec:
+    zero = {} if stage is None else {"stage": stage}
+    return spec_for("SequenceClassification", training={"globalBatchSize": 32, **training}, zero=zero).resolved
+
+
+def resolved(job: FineTuneJobSpec, hardware: Hardware = CPU, workers: int | None = None) -> ResolvedTraining:
+    return resolve(job, workers=workers, hardware=hardware, shape=BERT, max_length=128)[0]
+
+
+def notes(job: FineTuneJobSpec, hardware: Hardware = CPU, workers: int | None = None) -> tuple[str, ...]:
+    return resolve(job, workers=workers, hardware=hardware, shape=BERT, max_length=128)[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "stage"),
+    [
+        pytest.param(None, 1, 0, id="left open, one worker has nothing to spread"),
+        pytest.param(None, 2, 2, id="left open, more workers spread optimizer and gradients"),
+        pytest.param(0, 4, 0, id="0 is a wish, not a gap"),
+        pytest.param(3, 1, 3, id="3 on one worker"),
+    ],
+)
+def test_the_stage_on_cpus(asked: int | None, workers: int, stage: int) -> None:
+    assert resolved(spec(asked), workers=workers).stage == stage
+
+
+def test_stage_0_in_bfloat16_is_recorded_as_the_stage_1_that_runs() -> None:
+    assert resolved(spec(0, precision="BF16"), workers=2).stage == 1
+    assert resolved(spec(0, precision="FP32"), workers=2).stage == 0
+    assert resolved(spec(0), gpus(1)).stage == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hardware", "precision"),
+    [
+        pytest.param("Auto", CPU, "FP32", id="a CPU"),
+        pytest.param("BF16", CPU, "BF16", id="a CPU that is told to"),
+        pytest.param("Auto", gpus(1), "BF16", id="a GPU that has it"),
+        pytest.param("Auto", gpus(1, has_bf16=False), "FP32", id="a GPU that has it not"),
+        pytest.param("FP32", gpus(1), "FP32", id="a GPU that is told not to"),
+    ],
+)
+def test_the_precision(wanted: str, hardware: Hardware, precision: str) -> None:
+    assert resolved(spec(2, precision=wanted), hardware).precision == precision
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware", "workers"),
+    [
+        pytest.param(None, CPU, 1, id="one, where nothing says more"),
+        pytest.param(None, gpus(4), 4, id="one for each GPU"),
+        pytest.param(3, CPU, 3, id="as asked, on CPUs"),
+        pytest.param(2, gpus(4), 2, id="as asked, of more GPUs"),
+    ],
+)
+def test_the_workers(asked: int | None, hardware: Hardware, workers: int) -> None:
+    assert resolved(spec(2, microBatchSize=1), hardware, asked).workers == workers
+    assert notes(spec(2, microBatchSize=1), hardware, asked) == ()
+
+
+def test_where_gpus_are_fewer_than_asked_for_they_train_and_it_is_said() -> None:
+    job = spec(2, microBatchSize=1)
+    assert resolved(job, gpus(2), 4).workers == 2
+    assert notes(job, gpus(2), 4) == (
+        "4 workers are asked for and 2 GPUs are there: 2 workers train, to the same result",
+    )
+
+
+def test_on_a_gpu_what_is_open_is_planned() -> None:
+    there = gpus(2)
+    assert there.gpu is not None
+    assert BERT is not None
+    planned = plan(spec(), BERT, there.gpu, 2)
+    assert isinstance(planned, TrainingPlan)
+    found = resolved(spec(), there)
+    assert (found.stage, found.micro_batch_size) == (planned.stage, planned.micro_batch_size) == (1, 16)
+    assert notes(spec(), there) == (planned.sentence,)
+
+
+def test_on_a_gpu_what_is_set_is_left_alone() -> None:
+    job = spec(2, microBatchSize=4)
+    assert (resolved(job, gpus(2)).stage, resolved(job, gpus(2)).micro_batch_size) == (2, 4)
+    assert notes(job, gpus(2)) == ()
+
+
+def test_a_training_that_no_plan_fits_is_tried_with_what_needs_least_and_it_is_said() -> None:
+    tiny = gpus(2, GIB)
+    assert tiny.gpu is not None
+    assert BERT is not None
+    refused = plan(spec(), BERT, tiny.gpu, 2)
+    least = min(refused.candidates, key=lambda candidate: candidate.memory.total)
+    found = resolved(spec(), tiny)
+    assert (found.stage, found.micro_batch_size) == (least.stage, 1)
+    (note,) = notes(spec(), gpus(2, GIB))
+    assert note.startswith("The training does not fit: ")
+    assert note.endswith(" It is tried all the same.")
+
+
+def test_without_a_known_shape_nothing_is_planned() -> None:
+    found, said = resolve(spec(), workers=None, hardware=gpus(2), shape=None, max_length=128)
+    assert (found.stage, found.micro_batch_size, said) == (2, 8, ())

@@ -1,0 +1,48 @@
+"""What a method of fine-tuning does for a run. Worker, engine and verification know methods by this protocol alone."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from kubetune_planner.states import Precision
+from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.records import Expectation
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""By the name of a tensor."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A model, ready for the engine."""
+
+    loaded: LoadedModel
+    frozen: frozenset[str]
+    """The names of the parameters that stay as they are."""
+    may_be_unchanged: frozenset[str]
+    """Trained parameters that a short run may leave bit for bit as they were."""
+    first_values: Mapping[str, str]
+    """The digests of trained parameters that the pretrained model does not have, as they were before the first step."""
+
+
+class Method(Protocol):
+    """One way to fine-tune a model."""
+
+    def attach(self, loaded: LoadedModel, *, precision: Precision) -> Trainable:
+        """Decides, in place, which parameters are trained. Before the engine is built, alike on every rank.
+
+        RunError where the method does not suit the model.
+        """
+
+    def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        """What is published, by name, on the CPU: on rank 0, one gathered after the other. Nothing on other ranks, but
+        every rank must go through it to its end."""
+
+    def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
+        """Writes the tensors and the configuration in Hugging Face format; the shapes of all that the files hold."""
+
+    def expectation(self, trainable: Trainable, shapes: Shapes) -> Expectation:
+        """What verification must find in files of these `shapes`."""

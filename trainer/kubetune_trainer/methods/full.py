@@ -1,0 +1,74 @@
+"""`Full`: every weight that is not frozen is trained, and the whole model is published."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from kubetune_api.job import Freeze
+from kubetune_planner.states import Precision
+from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
+from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.model.stored import stored_shapes, tensor_digest
+from kubetune_trainer.records import Expectation
+
+
+@dataclass(frozen=True)
+class Full:
+    """See `Method`."""
+
+    frozen: Freeze
+    """What the manifest wants to stay as it is."""
+
+    def attach(self, loaded: LoadedModel, *, precision: Precision) -> Trainable:
+        """See `Method`."""
+        model = loaded.model
+        frozen = freeze(model, getattr(model, model.base_model_prefix), loaded.family, self.frozen)
+        stored_as = torch.bfloat16 if precision == "BF16" else torch.float32
+        return Trainable(
+            loaded,
+            frozen,
+            may_be_unchanged(model, bf16=precision == "BF16"),
+            {
+                name: tensor_digest(parameter.detach().to(stored_as))
+                for name, parameter in model.named_parameters()
+                if parameter.requires_grad and name not in loaded.base_names
+            },
+        )
+
+    def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        """See `Method`. Tied weights are one tensor under several names, so that they are written once."""
+        import deepspeed
+
+        first = dist.get_rank() == 0
+        copies: dict[int, torch.Tensor] = {}
+        for name, tensor in engine.module.state_dict(keep_vars=True).items():
+            # Under ZeRO-3 each rank holds a slice; one tensor is put together at a time, so that no rank needs room for
+            # the whole model on its accelerator.
+            with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
+                if first and id(tensor) not in copies:
+                    copies[id(tensor)] = tensor.detach().cpu().clone()
+            if first:
+                yield name, copies[id(tensor)]
+
+    def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
+        """See `Method`. The whole model is on the CPU of this process meanwhile."""
+        state = dict(tensors)
+        shapes = stored_shapes(trainable.loaded.model, state)
+        trainable.loaded.save(folder, state)
+        return shapes
+
+    def expectation(self, trainable: Trainable, shapes: Shapes) -> Expectation:
+        """See `Method`: what was trained has changed, what is frozen has not."""
+        return Expectation(
+            shapes=shapes,
+            base_names=trainable.loaded.base_names,
+            # Of tied tensors the files hold the first alone.
+            frozen=trainable.frozen - trainable.loaded.model.all_tied_weights_keys.keys(),
+            may_be_unchanged=trainable.may_be_unchanged,
+            first_values=trainable.first_values,
+        )

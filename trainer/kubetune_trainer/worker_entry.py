@@ -1,0 +1,15 @@
+"""The function that Ray Train runs on each worker.
+
+Ray opens it in its controller as well, so this module imports neither torch nor transformers before it is called.
+"""
+
+from typing import Any
+
+from kubetune_trainer.handoff import WorkerResult
+
+
+def train(config: dict[str, Any]) -> WorkerResult | None:
+    """Trains the share of the rank that calls it. Rank 0 returns the result."""
+    from kubetune_trainer.worker import train_rank
+
+    return train_rank(config["input"])
