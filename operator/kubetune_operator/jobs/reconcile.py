@@ -5,21 +5,31 @@ Whatever happened before, and wherever an earlier process stopped, the same sigh
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import takewhile
+from typing import Any
 
 from kubetune_api.reasons import TRAINER_FAILURES, Reason
-from kubetune_api.status import Attempt, FineTuneJobStatus, Metric, Phase, six_digits
+from kubetune_api.status import (
+    LONGEST_EVIDENCE,
+    LONGEST_OF_ATTEMPT,
+    MOST_EVIDENCE,
+    Attempt,
+    FineTuneJobStatus,
+    Metric,
+    Phase,
+    six_digits,
+)
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.failures import Failure, evidence_in, policy
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
+from kubetune_operator.jobs.history import earlier_reasons, exempt_in_a_row, failed_attempts, with_attempt
 from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.jobs.objects.access import accounts, reporting
 from kubetune_operator.jobs.objects.network import network_policies
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
 from kubetune_operator.jobs.objects.run import run_config
 from kubetune_operator.jobs.observed import Observed
-from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve
+from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import Standing, finished, holds, with_standing
 from kubetune_operator.jobs.verdict import (
     GRACE,
@@ -39,7 +49,6 @@ from kubetune_operator.machinery.plan import Plan, Ref
 from kubetune_operator.settings import Settings
 
 JobPlan = Plan[FineTuneJobStatus]
-MOST_ATTEMPTS_KEPT = 64
 _LONGEST_BACKOFF = 3600
 _SUSPENDED_BY_SPEC = Verdict(Failure(Reason.SUSPENDED, "spec.suspend is true"))
 _LINGERING = timedelta(seconds=120)
@@ -78,28 +87,18 @@ def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime
     number = 1 if last is None else last.number + 1
     name = names.ray_job(seen.job.name, seen.job.uid, number)
     attempt = Attempt(number=number, ray_job=name, start_time=timestamp(now), deadline_seconds=resolved.deadline)
-    begun = status.model_copy(
+    begun = with_attempt(status, attempt, now).model_copy(
         update={
             "start_time": status.start_time or timestamp(now),
             "run": seen.job.uid,
-            "attempts": _kept([*status.attempts, attempt], now),
             "progress": None,
             "metrics": [],
+            "primary_metric": None,
             "artifact": None,
         }
     )
     plan = _create(seen, begun, attempt, resolved, settings, now)
     return plan if last is None else replace(plan, guards=(no_pod_is_left(seen.job),))
-
-
-def _kept(attempts: list[Attempt], now: datetime) -> list[Attempt]:
-    """As many as a status takes. The oldest that cost nothing goes, and leaves the time that it ran to the next one."""
-    if len(attempts) <= MOST_ATTEMPTS_KEPT:
-        return attempts
-    oldest = next(place for place, attempt in enumerate(attempts) if attempt.exempt)
-    gone, heir = attempts[oldest : oldest + 2]
-    ran = heir.ran_seconds + int(running_seconds([gone], now))
-    return [*attempts[:oldest], heir.model_copy(update={"ran_seconds": ran}), *attempts[oldest + 2 :]]
 
 
 def _create(
@@ -108,7 +107,8 @@ def _create(
     standing = Standing("Pending", Reason.STARTING, f"attempt {attempt.number} is being created")
     if status.reason == Reason.CREATION_REFUSED:  # until it is no longer refused
         standing = Standing("Pending", Reason.CREATION_REFUSED, status.message or "")
-    status = status.model_copy(update={"workers": f"0/{resolved.workers}"})
+    chosen = {"workers": resolved.workers, "ready_workers": 0, "resolved": settings_of(resolved)}
+    status = status.model_copy(update=chosen)
     return Plan(
         with_standing(status, standing, seen.job.generation, now),
         apply=(*_support(seen, resolved, settings), run_config(seen.job, resolved, attempt.number)),
@@ -215,7 +215,8 @@ def _goes_on(
         update={
             "attempts": [*seen.job.status.attempts[:-1], attempt],
             "progress": report.progress if report else None,
-            "workers": f"{min(workers_ready(seen.pods_of(attempt.number)), workers)}/{workers}",
+            "workers": workers,
+            "ready_workers": min(workers_ready(seen.pods_of(attempt.number)), workers),
         }
     )
     standing = Standing(_phase(stage), stage.reason, stage.message, admitted=stage.admitted)
@@ -266,7 +267,7 @@ def _with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None,
     clusters = [cluster.uid for cluster in seen.ray_clusters if cluster.attempt == attempt.number]
     failure = provisional_failure(attempt, pods)
     headless = ray_job is not None and runs_without_head(ray_job, pods)
-    lines = dict.fromkeys([*attempt.evidence, *(line[:512] for line in evidence_in(pods))])
+    lines = dict.fromkeys([*attempt.evidence, *(line[:LONGEST_EVIDENCE] for line in evidence_in(pods))])
     return attempt.model_copy(
         update={
             "ray_job_uid": ray_job.uid if ray_job else attempt.ray_job_uid,
@@ -274,8 +275,8 @@ def _with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None,
             "head_gone_time": (attempt.head_gone_time or timestamp(now)) if headless else None,
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
-            "message": failure.message[:4096] if failure else None,
-            "evidence": list(lines)[:8],
+            "message": failure.message[:LONGEST_OF_ATTEMPT] if failure else None,
+            "evidence": list(lines)[:MOST_EVIDENCE],
         }
     )
 
@@ -285,13 +286,13 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     failure = verdict.failure
     reason = failure.reason if failure else Reason.PUBLISHED
     message = failure.message if failure else "The model is verified and published."
-    follows = policy(reason, [earlier.reason for earlier in seen.job.status.attempts[:-1]])
+    follows = policy(reason, earlier_reasons(seen.job.status))
     ended = attempt.model_copy(
         update={
             "head_gone_time": attempt.head_gone_time if verdict.headless else None,
             "completion_time": timestamp(now),
             "reason": reason,
-            "message": message[:4096],
+            "message": message[:LONGEST_OF_ATTEMPT],
             "exempt": follows.exempt and failure is not None,
         }
     )
@@ -301,17 +302,30 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
             "attempts": [*seen.job.status.attempts[:-1], ended],
             "progress": (result.progress if result else None) or seen.job.status.progress,
             "workers": None,
-            **({"metrics": _for_people(result.metrics), "artifact": result.artifact} if result else {}),
+            "ready_workers": None,
+            **(_results(seen, result) if result else {}),
         }
     )
     if failure is None:
         return _over(seen, status, Standing("Succeeded", reason, message), now)
     if reason == Reason.SUSPENDED:
         return replace(_suspended(seen, now, status), delete=_ray_jobs(seen))
-    if follows.retry and (follows.exempt or _counted(status) < seen.job.job.spec.retry.max_attempts):
+    if follows.retry and (follows.exempt or failed_attempts(status) < seen.job.job.spec.retry.max_attempts):
         plan = _stands(seen, _will_retry(seen, ended, status), now, again_after=1, status=status)
         return replace(plan, delete=_ray_jobs(seen))
     return _over(seen, status, Standing("Failed", reason, _final(message, status)), now)
+
+
+def _results(seen: Observed, result: FineTuneJobStatus) -> dict[str, Any]:
+    """What the trainer reported of its model, as a status shows it."""
+    metrics, name = _for_people(result.metrics), seen.job.job.spec.primary_metric
+    primary = next((metric for metric in metrics if metric.name == name), None)
+    return {
+        "metrics": metrics,
+        "primary_metric": primary,
+        "artifact": result.artifact,
+        "resolved": result.resolved or seen.job.status.resolved,
+    }
 
 
 def _for_people(metrics: list[Metric]) -> list[Metric]:
@@ -321,7 +335,7 @@ def _for_people(metrics: list[Metric]) -> list[Metric]:
 
 
 def _final(message: str, status: FineTuneJobStatus) -> str:
-    failed = _counted(status)
+    failed = failed_attempts(status)
     return message if failed < 2 else f"{message} (after {failed} failed attempts)"
 
 
@@ -398,7 +412,7 @@ def _before_the_next(seen: Observed, last: Attempt, now: datetime) -> JobPlan | 
 def _will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> Standing:
     at = _next_at(seen, last, status)
     most = seen.job.job.spec.retry.max_attempts
-    cost = "which costs none of its attempts" if last.exempt else f"failed attempt {_counted(status)} of {most}"
+    cost = "which costs none of its attempts" if last.exempt else f"failed attempt {failed_attempts(status)} of {most}"
     found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
     return Standing(
         "Pending",
@@ -413,17 +427,8 @@ def _next_at(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> dateti
     ended = moment(last.completion_time or last.start_time)
     if last.reason == Reason.SUSPENDED:
         return ended
-    times = _exempt_in_a_row(status) - 1 if last.exempt else _counted(status) - 1
+    times = exempt_in_a_row(status) - 1 if last.exempt else failed_attempts(status) - 1
     return ended + timedelta(seconds=min(_LONGEST_BACKOFF, seen.job.job.spec.retry.backoff_seconds * 2**times))
-
-
-def _exempt_in_a_row(status: FineTuneJobStatus) -> int:
-    """How often the last attempts lost their hardware, one after the other."""
-    return len(list(takewhile(lambda attempt: attempt.exempt, reversed(status.attempts))))
-
-
-def _counted(status: FineTuneJobStatus) -> int:
-    return sum(not attempt.exempt for attempt in status.attempts if attempt.completion_time)
 
 
 def refused_creation(seen: Observed, error: str, now: datetime) -> FineTuneJobStatus:

@@ -5,10 +5,8 @@ from datetime import datetime
 from typing import Literal
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase
+from kubetune_api.status import LONGEST_SENTENCE, Condition, ConditionType, FineTuneJobStatus, Phase
 from kubetune_api.times import timestamp
-
-_LONGEST = 4096
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,9 @@ class Standing:
 
 def with_standing(status: FineTuneJobStatus, standing: Standing, generation: int, now: datetime) -> FineTuneJobStatus:
     """The status that says where the job stands."""
-    message = standing.message[:_LONGEST]
+    message = standing.message[:LONGEST_SENTENCE]
     since = status.reason_since_time if status.reason == standing.reason else timestamp(now)
+    conditions = _conditions(status, standing, message, timestamp(now))
     return status.model_copy(
         update={
             "observed_generation": generation,
@@ -35,9 +34,9 @@ def with_standing(status: FineTuneJobStatus, standing: Standing, generation: int
             "reason": standing.reason,
             "reason_since_time": since,
             "message": message,
-            "conditions": _conditions(status, standing, message, timestamp(now)),
+            "conditions": [each.model_copy(update={"observed_generation": generation}) for each in conditions],
         }
-    )
+    ).summarized
 
 
 def holds(status: FineTuneJobStatus, condition: ConditionType) -> bool:
@@ -71,7 +70,7 @@ def _condition(
     true: bool,
     standing: Standing,
     message: str,
-    before: dict[ConditionType, Condition],
+    before: dict[str, Condition],
     now: str,
 ) -> Condition:
     value: Literal["True", "False"] = "True" if true else "False"

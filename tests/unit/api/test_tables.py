@@ -1,4 +1,4 @@
-"""A row that is added to a table counts at once: in what manifests may say, in the CRD and in the page on the API."""
+"""Rows refer to rows that exist, and one that is added counts at once: in manifests, in the CRD, in the page."""
 
 import json
 from collections.abc import Iterator
@@ -9,10 +9,13 @@ import pytest
 from kubetune_api import reference
 from kubetune_api.base import RULES_KEY
 from kubetune_api.crd import definition
+from kubetune_api.families import FAMILIES
+from kubetune_api.job import Columns
 from kubetune_api.kinds import JOB
 from kubetune_api.manifest import read_manifest
 from kubetune_api.metrics import LOSS, METRICS, MetricRow
 from kubetune_api.schema import Schema
+from kubetune_api.schemes import SCHEMES
 from kubetune_api.tasks import TASKS, TaskRow
 from support.job_cases import CAUSAL, edited
 from support.more_rows import more_rows
@@ -111,3 +114,24 @@ def test_the_page_on_the_api_follows_the_rows() -> None:
     assert "`Grading` puts a number on a text." in page
     assert "`text` (and `textPair`) for Grading" in page
     assert "`loss`, `spread` (Grading)" in page
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_a_task_names_columns_and_metrics_that_exist(name: str) -> None:
+    task = TASKS[name]
+    assert {*task.columns, *task.optional_columns} <= set(Columns.model_fields)
+    assert set(task.metrics) <= set(METRICS)
+    assert set(task.headline) <= set(task.metrics)
+    assert LOSS in task.metrics
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_family_names_the_same_sizes_as_the_others(name: str) -> None:
+    assert set(FAMILIES[name].names) - {"embedding"} == set(FAMILIES["bert"].names)
+
+
+@pytest.mark.parametrize("name", list(SCHEMES))
+def test_a_scheme_that_another_server_may_stand_in_for_names_the_variable_that_people_set(name: str) -> None:
+    scheme = SCHEMES[name]
+    assert (scheme.usual_endpoint_variable in scheme.endpoint_variables) == bool(scheme.endpoint_variables)
+    assert scheme.endpoint_variables or not scheme.allow_http_variable

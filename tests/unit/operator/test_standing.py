@@ -1,7 +1,7 @@
 import pytest
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Condition, FineTuneJobStatus, Phase
+from kubetune_api.status import Condition, FineTuneJobStatus, Metric, Phase, Progress, Summary
 from kubetune_operator.jobs.state import Standing, finished, holds, with_standing
 from support.observed_jobs import after, at
 
@@ -62,9 +62,9 @@ def test_a_job_that_was_never_suspended_says_nothing_of_it_and_one_that_was_says
 
 
 def test_the_rest_of_the_status_stays() -> None:
-    before = FineTuneJobStatus(start_time=at(0), run="run", workers="1/2")
+    before = FineTuneJobStatus(start_time=at(0), run="run", workers=2, ready_workers=1)
     after_it = stands("Running", before=before)
-    assert (after_it.start_time, after_it.run, after_it.workers) == (at(0), "run", "1/2")
+    assert (after_it.start_time, after_it.run, after_it.workers, after_it.ready_workers) == (at(0), "run", 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,20 @@ def test_a_job_is_over_by_its_conditions_and_not_by_its_phase(kind: str, value: 
     status = FineTuneJobStatus(phase="Failed", conditions=[told])
     assert finished(status) == over
     assert holds(status, told.type) == (value == "True")
+
+
+def test_each_condition_says_of_which_generation_it_speaks() -> None:
+    status = with_standing(EMPTY, Standing("Running", "Training", "So."), 7, after(0))
+    assert {condition.observed_generation for condition in status.conditions} == {7}
+
+
+def test_the_summary_says_progress_metric_and_workers_for_kubectl_get() -> None:
+    progress = Progress(step=120, total_steps=339, epoch=1.0)
+    metric = Metric(name="test/accuracy", value=0.81412345678)
+    before = FineTuneJobStatus(progress=progress, primary_metric=metric, workers=4, ready_workers=3)
+    summary = stands("Running", before=before).summary
+    assert summary == Summary(progress="120/339", metric="test/accuracy 0.814123", workers="3/4")
+    assert stands("Pending").summary is None
 
 
 def test_a_long_sentence_is_cut_to_what_a_status_takes() -> None:

@@ -16,7 +16,7 @@ from kubetune_api.metrics import rank
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MANIFEST, Run
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile
@@ -43,6 +43,12 @@ class _Requirement(_Part):
 
 
 class _Provenance(_Part):
+    workers: int
+    zero_stage: int
+    precision: str
+    micro_batch_size: int
+    learning_rate: float
+    max_length: int
     start_time: str
     completion_time: str
 
@@ -69,6 +75,7 @@ class Published:
     completion_time: str
     metrics: dict[str, float]
     requirements: tuple[RequirementResult, ...]
+    resolved: ResolvedSettings
     files: tuple[StoredFile, ...]
     artifact: Artifact
 
@@ -81,6 +88,7 @@ class Published:
             progress=progress,
             metrics=self.metrics,
             artifact=self.artifact,
+            resolved=self.resolved,
         )
         if not self.artifact.rejected:
             return ending.succeeded()
@@ -120,6 +128,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
             name: value for name in sorted(content.metrics, key=rank) if (value := content.metrics[name]) is not None
         },
         requirements=tuple(_result(requirement) for requirement in content.requirements),
+        resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
         artifact=Artifact(
             uri=store.uri(f"{folder}/model"),

@@ -1,0 +1,94 @@
+"""An API server in memory, with the methods of the operator's client, and a controller that works on it."""
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from kubetune_operator.application import kinds_of
+from kubetune_operator.machinery.api_server import ApiClient, ApiError
+from kubetune_operator.machinery.cache import Cache
+from kubetune_operator.machinery.controller import Controller
+from kubetune_operator.machinery.kinds import Kind, Object
+from kubetune_operator.machinery.metrics import Metrics
+from kubetune_operator.machinery.queue import WorkQueue
+from kubetune_operator.machinery.reconciler import Reconciler
+from kubetune_operator.settings import Settings
+
+
+class InMemoryApi:
+    """Keeps objects by kind and name; whoever listens hears of each change, as from a watch."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.refuses: set[str] = set()
+        """The kinds of which it creates none: a quota, say."""
+        self.created: list[Object] = []
+        self.deleted: list[str] = []
+        self.hears: Callable[[str, Object], None] = lambda what, obj: None
+        self._version = 1_000_000
+        for obj in objects:
+            self.put(obj)
+
+    def put(self, obj: Object) -> Object:
+        """Others create or change an object."""
+        self._version += 1
+        made = {"uid": f"uid-{self._version}", "creationTimestamp": "2026-05-01T12:00:00Z"}
+        metadata = made | obj["metadata"] | {"resourceVersion": str(self._version)}
+        self.objects[obj["kind"], metadata["name"]] = stored = {**copy.deepcopy(obj), "metadata": metadata}
+        self.hears("put", copy.deepcopy(stored))
+        return copy.deepcopy(stored)
+
+    def remove(self, kind: str, name: str) -> None:
+        """Others delete an object."""
+        self.hears("gone", self.objects.pop((kind, name)))
+
+    async def get(self, kind: Kind, _: str, name: str) -> Object | None:
+        return self.objects.get((kind.name, name))
+
+    async def list(self, kind: Kind, *, selector: str, metadata_only: bool) -> tuple[list[Object], str]:
+        await asyncio.sleep(0)
+        wanted = dict(pair.split("=") for pair in selector.split(","))
+        found = [obj for (name, _), obj in self.objects.items() if name == kind.name]
+        return [obj for obj in found if wanted.items() <= obj["metadata"]["labels"].items()], str(self._version)
+
+    async def create(self, kind: Kind, obj: Object) -> Object:
+        await asyncio.sleep(0)
+        if kind.name in self.refuses:
+            raise ApiError(f"POST {kind.plural}", status=403, reason="Forbidden", message="exceeded quota")
+        self.created.append(obj)
+        return self.put(obj)
+
+    async def apply(self, _: Kind, obj: Object) -> Object:
+        return self.put(obj)
+
+    async def patch_status(self, kind: Kind, _: str, name: str, patch: Object, **__: str) -> Object:
+        await asyncio.sleep(0)
+        obj = self.objects[kind.name, name]
+        return self.put({**obj, "status": {**obj.get("status", {}), **patch}})
+
+    async def delete(self, kind: Kind, _: str, name: str, *, uid: str) -> None:
+        self.deleted.append(name)
+        if self.objects.get((kind.name, name), {}).get("metadata", {}).get("uid") == uid:
+            self.remove(kind.name, name)
+
+
+def controller_of(
+    api: InMemoryApi, reconcilers: Iterable[Reconciler[Any, Any]], settings: Settings, now: Callable[[], datetime]
+) -> Controller:
+    """A controller of these kinds, which may always write."""
+    kinds = list(reconcilers)
+    metrics = Metrics(CollectorRegistry(), kinds_of(kinds))
+    client = cast("ApiClient", api)
+    return Controller(client, Cache(kinds), WorkQueue(), kinds, settings, metrics, may_write=lambda: True, now=now)
+
+
+async def works(controller: Controller) -> None:
+    """The controller does all that there is to do: nothing of it waits for anything but its turn."""
+    worker = asyncio.create_task(controller.work())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    worker.cancel()
