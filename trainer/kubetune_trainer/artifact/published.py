@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from kubetune_api.metrics import rank
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MANIFEST, Run
@@ -20,12 +21,6 @@ from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
-
-_ORDER = [
-    f"{split}/{name}"
-    for split in ("validation", "test")
-    for name in ("loss", "accuracy", "precision_macro", "recall_macro", "f1_macro", "perplexity")
-]
 
 
 class _Part(BaseModel):
@@ -130,7 +125,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         start_time=content.provenance.start_time,
         completion_time=content.provenance.completion_time,
         metrics={
-            name: value for name in sorted(content.metrics, key=_rank) if (value := content.metrics[name]) is not None
+            name: value for name in sorted(content.metrics, key=rank) if (value := content.metrics[name]) is not None
         },
         requirements=tuple(_result(requirement) for requirement in content.requirements),
         resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
@@ -156,11 +151,6 @@ def _check_files(store: Store, published: Published) -> None:
                 published.artifact.manifest_uri,
                 f"{file.name} has {there[file.name]} bytes, and {file.size} were published",
             )
-
-
-def _rank(metric: str) -> tuple[int, str]:
-    """Orders metrics as a run measures them; the manifest has its keys sorted."""
-    return (_ORDER.index(metric), "") if metric in _ORDER else (len(_ORDER), metric)
 
 
 def _result(requirement: _Requirement) -> RequirementResult:
