@@ -166,7 +166,7 @@ class FineTuneProfileSpec(ApiModel):
     """The servers of object storage and hub. A scheme that is not named has its public one."""
     egress: Annotated[list[Egress], Field(max_length=64)] | None = None
     """Where the pods may connect to, besides DNS, each other and (the head) the API server, which is anywhere on ports
-    443 and 6443 unless the operator knows its addresses. Unset: everywhere on port 443 but for link-local addresses, which
+    443 and 6443 unless the operator knows it. Unset: everywhere on port 443 but for link-local addresses, which
     the clouds' metadata servers have; an endpoint on another port, and workload identity that asks such a server, need
     an entry here."""
 
