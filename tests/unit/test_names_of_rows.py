@@ -13,43 +13,56 @@ from kubetune_api.schemes import REMOTE
 from kubetune_api.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("crds/kubetune_api", "planner/kubetune_planner", "operator/kubetune_operator", "cli/kubetune_cli")
 TRAINER = "trainer/kubetune_trainer"
-PACKAGES = ("crds/kubetune_api", "planner/kubetune_planner", "operator/kubetune_operator", "cli/kubetune_cli", TRAINER)
 
 
-def files_with(names: Iterable[str], form: str) -> set[str]:
+def files_with(names: Iterable[str], form: str, folders: Iterable[str]) -> set[str]:
     """The sources in which one of the names stands in this form."""
     pattern = re.compile(form.format("|".join(map(re.escape, names))))
-    sources = (path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py"))
+    sources = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return {path.relative_to(ROOT).as_posix() for path in sources if pattern.search(path.read_text("utf-8"))}
 
 
 @pytest.mark.parametrize(
-    ("names", "form", "places"),
+    ("names", "form", "folders", "places"),
     [
-        pytest.param(TASKS, r"\b({})\b", rf"crds/kubetune_api/tasks\.py|{TRAINER}/tasks/\w+\.py", id="tasks"),
+        pytest.param(
+            TASKS,
+            r"\b({})\b",
+            (*PACKAGES, TRAINER),
+            rf"crds/kubetune_api/tasks\.py|{TRAINER}/tasks/(classification|causal)\.py",
+            id="tasks",
+        ),
         pytest.param(
             set(METRICS) - {LOSS},
             "[\"']({})[\"']",
-            rf"crds/kubetune_api/(metrics|tasks)\.py|{TRAINER}/tasks/\w+\.py",
+            (*PACKAGES, TRAINER),
+            rf"crds/kubetune_api/(metrics|tasks)\.py|{TRAINER}/tasks/(classification|causal)\.py",
             id="metrics",
         ),
-        pytest.param(FAMILIES, "[\"']({})[\"']", r"crds/kubetune_api/families\.py", id="families"),
+        pytest.param(
+            FAMILIES, "[\"']({})[\"']", (*PACKAGES, TRAINER), r"crds/kubetune_api/families\.py", id="families"
+        ),
         pytest.param(
             REMOTE,
             "[\"']({})[\"']",
+            (*PACKAGES, TRAINER),
             rf"crds/kubetune_api/schemes\.py|{TRAINER}/storage/(clients|credentials)\.py",
             id="schemes",
         ),
         pytest.param(
             {*FORMATS, *all_endings()},
             "[\"']({})[\"']",
+            (*PACKAGES, TRAINER),
             rf"crds/kubetune_api/formats\.py|{TRAINER}/data/read\.py",
             id="formats",
         ),
     ],
 )
-def test_a_name_stands_in_its_row_and_where_it_is_done(names: Iterable[str], form: str, places: str) -> None:
-    found = files_with(names, form)
+def test_a_name_stands_in_its_row_and_where_it_is_done(
+    names: Iterable[str], form: str, folders: Iterable[str], places: str
+) -> None:
+    found = files_with(names, form, folders)
     assert found, "the form finds not even the row"
     assert {file for file in found if not re.fullmatch(places, file)} == set()
