@@ -191,7 +191,7 @@ def test_the_settings_have_the_fixed_defaults_and_say_so() -> None:
         ),
         pytest.param(causal(), STORED, "model", "Copy the folder", id="what lies in a bucket is copied first"),
         pytest.param(
-            causal(), "file:///o'clock/a\"b\\c/model", "/o'clock/a\"b\\c/model", "lies in", id="a folder with quotes"
+            causal(), "file:///o'clock/a\"b\\c/model", "/o'clock/a\"b\\c/model", "is in", id="a folder with quotes"
         ),
     ],
 )
