@@ -13,7 +13,7 @@ from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
-from kubetune_trainer.methods import Method, Trainable, method_of
+from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
@@ -57,7 +57,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
     return _result(given, trainable, device, records, counts, expected, files)
 
 
-def _load(given: WorkerInput, method: Method, data: PreparedData) -> tuple[Trainable, Any]:
+def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tuple[Trainable, Any]:
     """The model, ready for the engine, and its tokenizer."""
     spec = given.run.job.spec
     credentials = StoreCredentials.of(given.run)
@@ -92,7 +92,7 @@ def _teller(given: WorkerInput) -> Callable[[Record], None]:
 
 
 def _upload(
-    given: WorkerInput, method: Method, trainable: Trainable, tensors: Any, tokenizer: Any
+    given: WorkerInput, method: TrainingMethod, trainable: Trainable, tensors: Any, tokenizer: Any
 ) -> tuple[Expectation, tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; what must be found there, and its files."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:

@@ -11,6 +11,7 @@ from kubetune_api.status import ResolvedSettings
 from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings
+from kubetune_planner.states import stage_that_runs
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,12 @@ def fitted(resolved: Resolved) -> Resolved | Refused:
 def settings_of(resolved: Resolved) -> ResolvedSettings:
     """What is known before the attempt begins; its trainer reports the rest."""
     spec, accelerator = resolved.job.spec, resolved.profile.spec.accelerator
-    precision = spec.training.precision
+    stage, precision = spec.zero.stage, spec.training.precision
     if precision == "Auto":
         precision = "BF16" if accelerator is not None and accelerator.bf16 else "FP32"
     return ResolvedSettings(
         workers=resolved.workers,
-        zero_stage=spec.zero.stage,
+        zero_stage=None if stage is None else stage_that_runs(precision, stage),
         precision=precision,
         micro_batch_size=spec.training.micro_batch_size,
         learning_rate=spec.training.learning_rate,

@@ -240,6 +240,12 @@ def test_the_status_says_what_was_chosen_for_an_attempt() -> None:
     assert begun.resolved == ResolvedSettings(workers=2, precision="FP32", learning_rate=2e-5, max_length=512)
 
 
+@pytest.mark.parametrize(("precision", "ran"), [("FP32", 0), ("BF16", 1)])
+def test_the_stage_is_the_one_that_runs_in_this_precision(precision: str, ran: int) -> None:
+    wanted = job(zero__stage=0, training__precision=precision)
+    assert settings_of(allowed(wanted, profile())).zero_stage == ran
+
+
 @pytest.mark.parametrize(
     ("accelerator", "precision"),
     [
