@@ -126,6 +126,10 @@ RIGHT = (
             },
             "spec.output": {"uri": "s3://models/team-a"},
             "spec.credentials": [{"prefix": "s3://models/", "secretName": "s3-credentials"}],
+            "spec.inheritedMetadata": {
+                "labels": {"cost-center": "nlp"},
+                "annotations": {"example.com/by": "A person."},
+            },
             "spec.queueName": "team-a",
             "spec.priorityClassName": "high",
             "spec.retry": {"maxAttempts": 5, "backoffSeconds": 0},
@@ -193,6 +197,16 @@ _URIS_WRONG = {
 _HUB_DATA = "hf://datasets/owner/name/data.csv"
 
 RULES_BROKEN = (
+    Case(
+        "a label of Kueue to be passed on",
+        {"spec.inheritedMetadata.labels": {"kueue.x-k8s.io/queue-name": "a"}},
+        "spec.inheritedMetadata.labels",
+    ),
+    Case(
+        "an annotation of Kubernetes to be passed on",
+        {"spec.inheritedMetadata.annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}},
+        "spec.inheritedMetadata.annotations",
+    ),
     Case(
         "a primary metric of another task",
         {"spec.evaluation.primaryMetric": "test/perplexity"},
@@ -406,25 +420,15 @@ KEYS_WRONG = (
 """The API server names the map, the models name the key in it as well."""
 _SELECTOR = "spec.namespaceSelector.matchExpressions"
 PROFILE_RULES_BROKEN = (
-    Case(
-        "a primary metric of another task",
-        {"spec.evaluation.primaryMetric": "test/perplexity"},
-        "spec.evaluation.primaryMetric",
+    ProfileCase(
+        "a label of Ray to be passed on",
+        {"spec.inheritedMetadata.labels": {"ray.io/cluster": "a"}},
+        "spec.inheritedMetadata.labels",
     ),
-    Case(
-        "a primary metric of another task than CausalLM",
-        {**CAUSAL, "spec.evaluation.primaryMetric": "validation/accuracy"},
-        "spec.evaluation.primaryMetric",
-    ),
-    Case(
-        "a primary metric of a test split that is not there",
-        {"spec.dataset.testFraction": 0, "spec.evaluation.primaryMetric": "test/loss"},
-        "spec.evaluation.primaryMetric",
-    ),
-    Case(
-        "a primary metric of a validation split that is not there",
-        {"spec.dataset.validationFraction": 0, "spec.evaluation.primaryMetric": "validation/loss"},
-        "spec.evaluation.primaryMetric",
+    ProfileCase(
+        "an annotation of kubetune to be passed on",
+        {"spec.inheritedMetadata.annotations": {"kubetune.dev/job": "a"}},
+        "spec.inheritedMetadata.annotations",
     ),
     ProfileCase("In without values", {_SELECTOR: [{"key": "tier", "operator": "In"}]}, f"{_SELECTOR}[0].values"),
     ProfileCase(

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Rule
+from kubetune_api.inherited import InheritedMetadata
 from kubetune_api.job.dataset import Dataset
 from kubetune_api.job.evaluation import Evaluation
 from kubetune_api.job.method import Method
@@ -59,6 +60,9 @@ class FineTuneJobSpec(ApiModel):
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """The Secrets for model, data and output, in a cluster; those of the profile count where none of these fits. A
     local run takes the standard environment variables instead, and says so."""
+    inherited_metadata: InheritedMetadata = InheritedMetadata()
+    """Labels and annotations for what the job makes in a cluster: RayJobs, pods and ConfigMaps. Only what the profile
+    allows."""
     queue_name: QueueName | None = None
     """The Kueue LocalQueue that the job waits in, in a cluster. Unset: it starts at once."""
     priority_class_name: QueueName | None = None
@@ -136,6 +140,7 @@ class FineTuneJobSpec(ApiModel):
 
 CLUSTER_FIELDS = (
     "credentials",
+    "inherited_metadata",
     "queue_name",
     "priority_class_name",
     "retry",
