@@ -75,7 +75,7 @@ def test_a_job_waits_for_kuberay_and_begins_as_soon_as_it_is_there(admin: Admini
     admin.remove(KUBERAY)
     job = new_job("early", **tiny_job()).apply()
     status = job.wait_for(lambda status: status.get("reason") == "KubeRayMissing")
-    assert "installs KubeRay" in status["message"]
+    assert "install KubeRay" in status["message"]
     conditions = {condition["type"]: condition for condition in status["conditions"]}
     assert conditions["Admitted"]["reason"] == "KubeRayMissing"
     admin.install_kuberay()
