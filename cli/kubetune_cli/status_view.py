@@ -9,9 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kubetune_api.metrics import SPLITS
-from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress
-from kubetune_api.tasks import TASKS
+from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
 from kubetune_cli.jobs import Job
 from kubetune_cli.text import age, elide, paragraphs, printable
 
@@ -39,20 +37,35 @@ def _cells(job: Job, now: datetime) -> list[Text]:
         _phase(status),
         _text(f"{progress.step}/{progress.total_steps}" if progress else ""),
         _text("" if loss is None else f"{loss:.4f}"),
-        _text(_headline(status.metrics)),
-        _text(status.workers or ""),
+        _text(_metric(status.primary_metric)),
+        _text(_workers(status)),
         _text(str(job.attempt.number) if job.attempt else ""),
         _text(_age(job.created, now)),
         _text(elide(printable(status.message or ""), _MESSAGE)),
     ]
 
 
-def _headline(metrics: Sequence[Metric]) -> str:
-    """What a task's model is judged by, on the test split or else on the validation split."""
-    values = {metric.name: metric.value for metric in metrics}
-    names = (f"{split}/{task.headline[0]}" for split in reversed(SPLITS) for task in TASKS.values())
-    name = next((name for name in names if name in values), None)
-    return f"{name.partition('/')[2]} {values[name]:.4f}" if name else ""
+def _metric(metric: Metric | None) -> str:
+    return f"{metric.name.partition('/')[2]} {metric.value:.4f}" if metric else ""
+
+
+def _workers(status: FineTuneJobStatus) -> str:
+    return "" if status.workers is None else f"{status.ready_workers or 0}/{status.workers}"
+
+
+def _settings(resolved: ResolvedSettings | None) -> str:
+    """What was chosen where the manifest left it open, as far as it is known."""
+    if resolved is None:
+        return ""
+    parts = (
+        ("{} workers", resolved.workers),
+        ("ZeRO stage {}", resolved.zero_stage),
+        ("{}", resolved.precision),
+        ("micro-batches of {}", resolved.micro_batch_size),
+        ("learning rate {:g}", resolved.learning_rate),
+        ("{} tokens", resolved.max_length),
+    )
+    return ", ".join(text.format(value) for text, value in parts if value is not None)
 
 
 def whole(job: Job, now: datetime) -> RenderableType:
@@ -87,7 +100,8 @@ def _facts(job: Job, now: datetime) -> RenderableType:
     return _pairs(
         (name, value)
         for name, value in (
-            ("workers", status.workers),
+            ("workers", _workers(status)),
+            ("settings", _settings(status.resolved)),
             ("started", _moment(status.start_time, now)),
             ("ended", _moment(status.completion_time, now)),
             ("run", status.run),

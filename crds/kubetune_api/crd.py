@@ -62,27 +62,19 @@ FIXED_ONCE_STARTED = {
 """On the root, where the rule sees `status`, and where no optional field that comes or goes can switch it off."""
 
 
-def _metric(title: str, name: str, *, wide: bool = False) -> Column:
-    path = f".status.metrics[?(@.name=='{name}')].value"
-    return Column(title, path, "number", f"The final {name}.", wide=wide)
-
-
 _AGE = Column("Age", ".metadata.creationTimestamp", "date", "The time since its creation.")
 COLUMNS: dict[str, tuple[Column, ...]] = {
     JOB.name: (
         Column("Phase", ".status.phase", "string", "Where the run is."),
-        Column("Step", ".status.progress.step", "integer", "Optimizer steps done."),
-        Column("Of", ".status.progress.totalSteps", "integer", "Optimizer steps in all."),
-        Column("Loss", ".status.progress.loss", "number", "The training loss of the last step."),
-        _metric("Accuracy", "test/accuracy"),
-        _metric("Perplexity", "test/perplexity"),
-        Column("Workers", ".status.workers", "string", "The workers that are ready, of those that the run needs."),
-        Column("Attempt", ".status.attempts[-1:].number", "integer", "The attempt that counts."),
+        Column("Reason", ".status.reason", "string", "Why it is in its phase."),
+        Column("Progress", ".status.summary.progress", "string", "Optimizer steps done, of all."),
+        Column("Metric", ".status.summary.metric", "string", "The primary metric and its final value."),
+        Column("Workers", ".status.summary.workers", "string", "The workers that are ready, of those that are needed."),
         _AGE,
-        _metric("F1", "test/f1_macro", wide=True),
+        Column("Loss", ".status.progress.loss", "number", "The training loss of the last step.", wide=True),
+        Column("Attempt", ".status.attempts[-1:].number", "integer", "The attempt that counts.", wide=True),
         Column("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
-        Column("Reason", ".status.reason", "string", "Why it is in its phase.", wide=True),
-        Column("Message", ".status.message", "string", "The same as a sentence.", wide=True),
+        Column("Message", ".status.message", "string", "The reason as a sentence.", wide=True),
     ),
     PROFILE.name: (
         Column("Accelerator", ".spec.accelerator.resourceName", "string", "What each worker gets one of."),

@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Literal
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress
+from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, ResolvedSettings
 
 _LONGEST_MESSAGE = 4000
 
@@ -23,6 +23,8 @@ class Ending:
     """By full name, `test/loss`."""
     artifact: Artifact | None = None
     """The published model, or the rejected one of a run that missed a requirement."""
+    resolved: ResolvedSettings | None = None
+    """What ran where the manifest left it open."""
 
     def succeeded(self) -> FineTuneJobStatus:
         """The model is verified and published."""
@@ -47,4 +49,5 @@ class Ending:
             progress=self.progress,
             metrics=metrics,
             artifact=self.artifact,
+            resolved=self.resolved,
         )

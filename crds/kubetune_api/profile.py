@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel, Rule, Uri, words
+from kubetune_api.inherited import AllowedInheritedMetadata, InheritedMetadata, is_allowed
 from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
 from kubetune_api.quantity import Quantity, amount
 from kubetune_api.schemes import WITH_ENDPOINT
@@ -124,6 +125,10 @@ class FineTuneProfileSpec(ApiModel):
     that `s3://team-a` (the same as `s3://team-a/`) admits `s3://team-a/x` and not `s3://team-b` or `s3://team-a-old`.
     `s3://` is all of S3, and `{namespace}` stands for the job's namespace. Empty: anything, but for `file://` in a
     cluster, which is the pod's own disk."""
+    inherited_metadata: InheritedMetadata = InheritedMetadata()
+    """Labels and annotations for the RayJobs, pods and ConfigMaps of every job; they count before the job's own."""
+    allowed_inherited_metadata: AllowedInheritedMetadata = AllowedInheritedMetadata()
+    """The labels and annotations that a job may add."""
     limits: Limits = Limits()
     """Ceilings for one job."""
     requires_queue: bool = False
@@ -206,7 +211,7 @@ Violation = tuple[str, object, str]
 
 def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
     """What the profile forbids in the job, wherever it runs."""
-    return [*_too_much(job, profile), *_out_of_bounds(job, profile)]
+    return [*_too_much(job, profile), *_out_of_bounds(job, profile), *_not_passed_on(job, profile)]
 
 
 def _too_much(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
@@ -238,6 +243,30 @@ def _out_of_bounds(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation
         for path, uri, _ in uri_fields(job)
         if not any(lies_below(uri, prefix) for prefix in prefixes)
     ]
+
+
+def _not_passed_on(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    asked, allowed = job.spec.inherited_metadata, profile.spec.allowed_inherited_metadata
+    found: list[Violation] = []
+    for what, keys, may in (
+        ("labels", asked.labels, allowed.labels),
+        ("annotations", asked.annotations, allowed.annotations),
+    ):
+        sentence = (
+            f"profile {profile.metadata.name} (allowedInheritedMetadata.{what}) allows {', '.join(may) or 'none'};"
+            " remove the others"
+        )
+        refused = [key for key in keys if not is_allowed(key, may)]
+        found += [(f"spec.inheritedMetadata.{what}", ", ".join(refused), sentence)] if refused else []
+    return found
+
+
+def inherited(job: FineTuneJob, profile: FineTuneProfile) -> InheritedMetadata:
+    """What the objects of a job get beside kubetune's own metadata; the profile's counts before the job's."""
+    ours, its = profile.spec.inherited_metadata, job.spec.inherited_metadata
+    return InheritedMetadata.model_construct(
+        labels={**its.labels, **ours.labels}, annotations={**its.annotations, **ours.annotations}
+    )
 
 
 def within(prefix: str, namespace: str) -> str:

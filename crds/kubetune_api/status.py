@@ -1,18 +1,25 @@
 """`FineTuneJob.status`, and what `kubetune run --json` prints: the same shape."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel
 
-Sentence = Annotated[str, StringConstraints(max_length=4096)]
+LONGEST_SENTENCE, LONGEST_OF_ATTEMPT, LONGEST_EVIDENCE = 4096, 1024, 256
+"""Characters of a message of the job, of one of an attempt, and of a line of evidence."""
+MOST_ATTEMPTS, MOST_EVIDENCE = 10, 4
+"""The attempts that a status lists, and the lines of evidence of each."""
+Sentence = Annotated[str, StringConstraints(max_length=LONGEST_SENTENCE)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+"""A constant that the schema leaves open: a newer operator may know more of them than the installed CRD."""
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=64)]
 _MOST = 10**15
 """Every count has a bound: what a tenant's run reports must not be more than the API server takes."""
 StoredUri = Annotated[str, StringConstraints(max_length=2048)]
 
+# What this version writes.
 Phase = Literal["Pending", "Admitted", "Running", "Suspended", "Succeeded", "Failed"]
 ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeeded", "Failed", "Ready", "Stalled"]
 
@@ -20,7 +27,7 @@ ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeed
 class Condition(ApiModel):
     """One truth about the run, in the form of Kubernetes' conditions."""
 
-    type: ConditionType
+    type: Word
     """What is said: `Accepted` by kubetune, `Admitted` to its hardware, `Running`, `Suspended`, and at the end
     `Succeeded` or `Failed`. `Ready` and `Stalled` say the same to GitOps tools. A local run has its end alone."""
     status: Literal["True", "False", "Unknown"]
@@ -31,6 +38,8 @@ class Condition(ApiModel):
     """Why, as a sentence that a person can act on."""
     last_transition_time: Timestamp
     """When `status` last changed."""
+    observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The generation of the spec that this condition speaks of. A local run does not say it."""
 
 
 class Progress(ApiModel):
@@ -111,13 +120,52 @@ class Attempt(ApiModel):
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Why it ended, as a constant."""
-    message: Sentence | None = None
+    message: Annotated[str, StringConstraints(max_length=LONGEST_OF_ATTEMPT)] | None = None
     """Why it ended, as a sentence."""
-    evidence: Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=8)] = Field([])
+    evidence: Annotated[
+        list[Annotated[str, StringConstraints(max_length=LONGEST_EVIDENCE)]], Field(max_length=MOST_EVIDENCE)
+    ] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
     exempt: bool = False
     """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, or was
     suspended."""
+
+
+class DroppedAttempts(ApiModel):
+    """What the attempts that are no longer listed still count for."""
+
+    failed: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    """How many of them cost one of `retry.maxAttempts`."""
+    reasons: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=64)] = Field([])
+    """The reasons that they ended for, each once."""
+
+
+class ResolvedSettings(ApiModel):
+    """What was left open in the manifest and what was chosen, as far as it is known."""
+
+    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """The number of workers (ranks)."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] | None = None
+    """The ZeRO stage."""
+    precision: Word | None = None
+    """The numbers that the model computes with."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """What one worker takes through the model at a time, in examples."""
+    learning_rate: float | None = None
+    """The highest learning rate of the schedule, per optimizer step."""
+    max_length: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """The longest sequence, in tokens."""
+
+
+class Summary(ApiModel):
+    """The columns of `kubectl get` that one field does not say. Derived, and never read back."""
+
+    progress: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Optimizer steps done, of all: `120/339`."""
+    metric: Annotated[str, StringConstraints(max_length=128)] | None = None
+    """The name and the value of `primaryMetric`."""
+    workers: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """The workers that are ready, of those that the run needs: `3/4`."""
 
 
 def _keyed_by(field: str) -> dict[str, Any]:
@@ -130,16 +178,21 @@ class FineTuneJobStatus(ApiModel):
 
     observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     """The generation of the spec that this status speaks of."""
-    phase: Phase | None = None
-    """One word for people; derived from the conditions and never read back."""
+    phase: Word | None = None
+    """One word for people: Pending, Admitted, Running, Suspended, Succeeded or Failed. Derived from the conditions and
+    never read back."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
     """Why it is in this phase, as a constant."""
     reason_since_time: Timestamp | None = None
     """Since when that has been the reason. A local run does not say it."""
     message: Sentence | None = None
     """Why it is in this phase and what it waits for, as a sentence."""
-    workers: Annotated[str, StringConstraints(max_length=16)] | None = None
-    """The workers that are ready, of those that the run needs: `3/4`."""
+    workers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The workers that the attempt needs."""
+    ready_workers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The workers that are ready."""
+    resolved: ResolvedSettings | None = None
+    """What was left open in the manifest and what was chosen."""
     start_time: Timestamp | None = None
     """When the run started; from then on the spec is fixed."""
     completion_time: Timestamp | None = None
@@ -148,11 +201,30 @@ class FineTuneJobStatus(ApiModel):
     """The id of the run: the last folder of the output's path."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=_keyed_by("type"))] = Field([])
     """The truths about the run."""
-    attempts: Annotated[list[Attempt], Field(max_length=64, json_schema_extra=_keyed_by("number"))] = Field([])
-    """The attempts, the last one last; of more than 64, those that count and the last."""
+    attempts: Annotated[list[Attempt], Field(max_length=MOST_ATTEMPTS, json_schema_extra=_keyed_by("number"))] = Field(
+        []
+    )
+    """The attempts, the last one last; of more than 10, those that count before those that are exempt."""
+    dropped_attempts: DroppedAttempts | None = None
+    """What the attempts that are no longer listed still count for. Unset: all are listed."""
     progress: Progress | None = None
     """How far the training is."""
     metrics: Annotated[list[Metric], Field(max_length=256, json_schema_extra=_keyed_by("name"))] = Field([])
     """The final metrics."""
+    primary_metric: Metric | None = None
+    """The final value of `evaluation.primaryMetric`."""
     artifact: Artifact | None = None
     """The published result."""
+    summary: Summary | None = None
+    """The columns of `kubectl get` that one field does not say. A local run does not say it."""
+
+    @property
+    def summarized(self) -> Self:
+        """The same with its summary."""
+        progress, metric = self.progress, self.primary_metric
+        summary = Summary(
+            progress=f"{progress.step}/{progress.total_steps}" if progress else None,
+            metric=f"{metric.name} {six_digits(metric.value):g}" if metric else None,
+            workers=None if self.workers is None else f"{self.ready_workers or 0}/{self.workers}",
+        )
+        return self.model_copy(update={"summary": summary if summary != Summary() else None})

@@ -7,6 +7,8 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.tasks import TASKS
 from kubetune_planner.activations import Passes
 from kubetune_planner.buffers import Reduction, gathered
+from kubetune_planner.methods import METHODS
+from kubetune_planner.optimizers import STATE_BYTES
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, bytes_per_parameter, model_states, stage_that_runs
 
@@ -26,7 +28,7 @@ class MemoryEstimate:
     weights: int
     gradients: int
     optimizer: int
-    """AdamW's means, and 32-bit weights."""
+    """Its states, and 32-bit weights."""
     activations: int
     """What the forward pass keeps, and the logits."""
     buffers: int
@@ -63,15 +65,15 @@ def estimate(
     """
     number, stage = 4 if precision == "FP32" else 2, stage_that_runs(precision, stage)
     labels = labels_of(job_spec)
-    parameters, trained = shape.parameters_for(labels), trained_parameters(shape, job_spec)
-    states = model_states(
-        bytes_per_parameter(precision, stage), parameters=parameters, trained=trained, stage=stage, workers=workers
-    )
+    parameters = shape.parameters_for(labels)
+    trained = METHODS[job_spec.method.type](job_spec.method, shape, labels)
+    cost = bytes_per_parameter(precision, stage, STATE_BYTES[job_spec.training.optimizer.type])
+    states = model_states(cost, parameters=parameters, trained=trained.parameters, stage=stage, workers=workers)
     passes = Passes(shape, micro_batch_size, sequence_length(shape, job_spec), number)
-    activations = passes.peak_bytes(kept_layers=kept_layers(shape, job_spec), language_model=labels is None)
+    activations = passes.peak_bytes(kept_layers=trained.kept_layers, language_model=labels is None)
     buffers = Reduction(
-        trained=trained,
-        largest=_largest_trained(shape, job_spec),
+        trained=trained.parameters,
+        largest=trained.largest,
         precision=precision,
         workers=workers,
         accumulates=job_spec.training.global_batch_size > workers * micro_batch_size,
@@ -98,26 +100,3 @@ def labels_of(spec: FineTuneJobSpec) -> int | None:
 def sequence_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:
     """The longest sequence, in tokens: what the job allows or the model can, whichever is less."""
     return min(spec.max_length, shape.positions)
-
-
-def trained_parameters(shape: ModelShape, spec: FineTuneJobSpec) -> int:
-    """The parameters that are not frozen."""
-    frozen = _frozen_layers(shape, spec) * shape.layer_parameters
-    frozen += shape.embedding_parameters * spec.method.freeze.embeddings
-    return shape.parameters_for(labels_of(spec)) - frozen
-
-
-def kept_layers(shape: ModelShape, spec: FineTuneJobSpec) -> int:
-    """The layers whose activations are kept: frozen layers keep none where nothing below them learns."""
-    return shape.layers - (_frozen_layers(shape, spec) if spec.method.freeze.embeddings else 0)
-
-
-def _frozen_layers(shape: ModelShape, spec: FineTuneJobSpec) -> int:
-    return min(spec.method.freeze.bottom_layers, shape.layers)
-
-
-def _largest_trained(shape: ModelShape, spec: FineTuneJobSpec) -> int:
-    has_output_layer = labels_of(spec) is None and not shape.tied
-    if spec.method.freeze.embeddings and not has_output_layer:
-        return shape.layer_matrix
-    return max(shape.layer_matrix, shape.embedding_matrix)

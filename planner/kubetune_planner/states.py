@@ -16,7 +16,7 @@ class BytesPerParameter:
     weight: int
     gradient: int
     optimizer: int
-    """AdamW's two means, and the 32-bit weights where they are kept apart: the paper's K."""
+    """The optimizer's states, and the 32-bit weights where they are kept apart: the paper's K."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,17 @@ class ModelStates:
         return self.weights + self.gradients + self.optimizer
 
 
-def bytes_per_parameter(precision: Precision, stage: int) -> BytesPerParameter:
+def bytes_per_parameter(precision: Precision, stage: int, state_bytes: int) -> BytesPerParameter:
     """What DeepSpeed keeps for each parameter under the trainer's configuration, which sums gradients in 32 bits.
 
-    FP32: at stage 0 torch's AdamW works on the weights themselves; from stage 1 on DeepSpeed keeps a 32-bit copy of
-    them even where they have 32 bits already. BF16: at stages 0 and 1 (the same there) gradients stand in both
-    precisions; from stage 2 on those of 16 bits live in the reduction's buckets only.
+    `state_bytes` is what the optimizer keeps for it. FP32: at stage 0 torch's optimizer works on the weights
+    themselves; from stage 1 on DeepSpeed keeps a 32-bit copy of them even where they have 32 bits already. BF16: at
+    stages 0 and 1 (the same there) gradients stand in both precisions; from stage 2 on those of 16 bits live in the
+    reduction's buckets only.
     """
     if precision == "FP32":
-        return BytesPerParameter(weight=4, gradient=4, optimizer=12 if stage else 8)
-    return BytesPerParameter(weight=2, gradient=6 if stage <= 1 else 4, optimizer=12)
+        return BytesPerParameter(weight=4, gradient=4, optimizer=state_bytes + (4 if stage else 0))
+    return BytesPerParameter(weight=2, gradient=6 if stage <= 1 else 4, optimizer=state_bytes + 4)
 
 
 def stage_that_runs(precision: Precision, stage: int) -> int:

@@ -14,6 +14,8 @@ from cluster.__main__ import the_prometheus
 from cluster.install import Administrator
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.prepare import prepare
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.classification import ClassTargets
 from servers.build import CALLERS_ENVIRONMENT
 from support.data_files import packed_file
 from support.e2e_jobs import RESULTS, ROOT, RealJob, bucket_at, example, metrics_of
@@ -60,15 +62,15 @@ def accuracy_of(folder: Path, scratch: Path) -> float:
     spec = FineTuneJobSpec.model_validate(example("reviews"))
     data = (ROOT / ".assets" / "data" / "reviews.csv.bz2").read_bytes()
     file = packed_file(scratch, "reviews.csv.bz2", data)
-    held_out = prepare(spec, {"train": [file]}, tokenizer, 128).splits["test"]
-    assert held_out.labels is not None
+    held_out = prepare(task_of(spec), spec, {"train": [file]}, tokenizer, 128).splits["test"]
+    assert isinstance(held_out.targets, ClassTargets)
     right = 0
     with torch.no_grad():
-        for row, label in enumerate(held_out.labels):
+        for row, label in enumerate(held_out.targets.classes):
             tokens = held_out.tokens[held_out.offsets[row] : held_out.offsets[row + 1]]
             logits = model(torch.from_numpy(tokens.astype(np.int64))[None]).logits
             right += int(logits.argmax()) == label
-    return right / len(held_out.labels)
+    return right / held_out.rows
 
 
 def newest(root: Path, pattern: str) -> tuple[float, Path | None]:

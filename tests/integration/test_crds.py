@@ -205,7 +205,8 @@ def test_kubectl_get_shows_the_columns_of_a_finished_job(cluster: ApiServer) -> 
     assert cluster.create(JOBS, edited({"metadata.name": "shown", "spec.resources.workers": 2})).accepted
     status = {
         "phase": "Succeeded",
-        "workers": "2/2",
+        "reason": "ModelPublished",
+        "summary": {"progress": "9/10", "metric": "test/accuracy 0.875", "workers": "2/2"},
         "attempts": [
             {"number": number, "rayJob": f"shown-1-{number}", "startTime": NOW, "evidence": [], "exempt": False}
             for number in (1, 2)
@@ -220,14 +221,21 @@ def test_kubectl_get_shows_the_columns_of_a_finished_job(cluster: ApiServer) -> 
     expected = {
         "Name": "shown",
         "Phase": "Succeeded",
-        "Step": 9,
-        "Of": 10,
-        "Loss": 0.25,
-        "Accuracy": 0.875,
+        "Reason": "ModelPublished",
+        "Progress": "9/10",
+        "Metric": "test/accuracy 0.875",
         "Workers": "2/2",
+        "Loss": 0.25,
         "Attempt": 2,
     }
     assert {name: shown[name] for name in expected} == expected
+
+
+def test_a_status_of_a_newer_operator_is_taken(cluster: ApiServer) -> None:
+    assert cluster.create(JOBS, edited({"metadata.name": "newer"})).accepted
+    condition = {"type": "Thrilled", "status": "True", "reason": "New", "message": "!", "lastTransitionTime": NOW}
+    status = {"phase": "Evaluating", "conditions": [condition]}
+    assert cluster.merge(f"{JOBS}/newer/status", {"status": status}).accepted
 
 
 def test_a_profile_is_accepted_without_a_namespace(cluster: ApiServer) -> None:

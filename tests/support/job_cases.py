@@ -120,9 +120,16 @@ RIGHT = (
             "spec.profileRef": {"name": "laptop"},
             "spec.resources": {"workers": 2},
             "spec.zero": {"stage": 3},
-            "spec.evaluation": {"require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}]},
+            "spec.evaluation": {
+                "primaryMetric": "test/f1_macro",
+                "require": [{"metric": "test/accuracy", "min": 0.8, "max": 1.0}],
+            },
             "spec.output": {"uri": "s3://models/team-a"},
             "spec.credentials": [{"prefix": "s3://models/", "secretName": "s3-credentials"}],
+            "spec.inheritedMetadata": {
+                "labels": {"cost-center": "nlp"},
+                "annotations": {"example.com/by": "A person."},
+            },
             "spec.queueName": "team-a",
             "spec.priorityClassName": "high",
             "spec.retry": {"maxAttempts": 5, "backoffSeconds": 0},
@@ -190,6 +197,36 @@ _URIS_WRONG = {
 _HUB_DATA = "hf://datasets/owner/name/data.csv"
 
 RULES_BROKEN = (
+    Case(
+        "a label of Kueue to be passed on",
+        {"spec.inheritedMetadata.labels": {"kueue.x-k8s.io/queue-name": "a"}},
+        "spec.inheritedMetadata.labels",
+    ),
+    Case(
+        "an annotation of Kubernetes to be passed on",
+        {"spec.inheritedMetadata.annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}},
+        "spec.inheritedMetadata.annotations",
+    ),
+    Case(
+        "a primary metric of another task",
+        {"spec.evaluation.primaryMetric": "test/perplexity"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "a primary metric of another task than CausalLM",
+        {**CAUSAL, "spec.evaluation.primaryMetric": "validation/accuracy"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "a primary metric of a test split that is not there",
+        {"spec.dataset.testFraction": 0, "spec.evaluation.primaryMetric": "test/loss"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "a primary metric of a validation split that is not there",
+        {"spec.dataset.validationFraction": 0, "spec.evaluation.primaryMetric": "validation/loss"},
+        "spec.evaluation.primaryMetric",
+    ),
     *(Case(f"{error} in {field}", {field: uri}, field) for field in _URIS for error, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
@@ -383,6 +420,16 @@ KEYS_WRONG = (
 """The API server names the map, the models name the key in it as well."""
 _SELECTOR = "spec.namespaceSelector.matchExpressions"
 PROFILE_RULES_BROKEN = (
+    ProfileCase(
+        "a label of Ray to be passed on",
+        {"spec.inheritedMetadata.labels": {"ray.io/cluster": "a"}},
+        "spec.inheritedMetadata.labels",
+    ),
+    ProfileCase(
+        "an annotation of kubetune to be passed on",
+        {"spec.inheritedMetadata.annotations": {"kubetune.dev/job": "a"}},
+        "spec.inheritedMetadata.annotations",
+    ),
     ProfileCase("In without values", {_SELECTOR: [{"key": "tier", "operator": "In"}]}, f"{_SELECTOR}[0].values"),
     ProfileCase(
         "Exists with values",

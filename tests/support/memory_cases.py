@@ -23,6 +23,9 @@ from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods.freeze import freeze
 from kubetune_trainer.records import ResolvedTraining
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.causal import TokenTargets, Vocabulary
+from kubetune_trainer.tasks.classification import ClassTargets, Labels
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
@@ -88,8 +91,8 @@ class MemoryCase:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         tokens = np.random.default_rng(0).integers(1, self.vocabulary, offsets[-1]).astype(np.int32)
         if self.family == "llama":
-            return EncodedSplit(tokens, None, offsets, target_from=np.ones_like(lengths, dtype=np.int32))
-        return EncodedSplit(tokens, None, offsets, labels=(np.arange(len(lengths)) % 2).astype(np.int32))
+            return EncodedSplit(tokens, None, offsets, TokenTargets(np.ones_like(lengths, dtype=np.int32)))
+        return EncodedSplit(tokens, None, offsets, ClassTargets((np.arange(len(lengths)) % 2).astype(np.int32)))
 
 
 def peaks_of(cases: list[MemoryCase]) -> dict[MemoryCase, int]:
@@ -141,7 +144,8 @@ def _trained(case: MemoryCase) -> Any:
     engine = build_engine(model, training, plan, resolved, Device("cpu"))
     # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.
     Path("/proc/self/clear_refs").write_text("5")
-    Loop(engine, {"train": split}, () if case.family == "llama" else ("a", "b"), training, plan, PAD, _ignore).run()
+    space = Vocabulary() if case.family == "llama" else Labels(("a", "b"))
+    Loop(engine, task_of(spec), {"train": split}, space, training, plan, PAD, _ignore).run()
     return engine
 
 

@@ -21,7 +21,8 @@ from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
 from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.jobs.observed import Observed
-from kubetune_operator.jobs.reconcile import JobPlan, reconcile
+from kubetune_operator.jobs.plans import JobPlan
+from kubetune_operator.jobs.reconcile import reconcile
 from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.entries import ObjectKey
 from kubetune_operator.machinery.events import Regarding, event_of

@@ -8,7 +8,6 @@ from typing import Any
 
 from kubetune_api.job import FineTuneJob
 from kubetune_trainer.records import (
-    ClassMetrics,
     CleaningStep,
     DataReport,
     EvaluationRecord,
@@ -20,6 +19,7 @@ from kubetune_trainer.records import (
     StepRecord,
     StoredFile,
 )
+from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
 
 
 def stored(name: str, size: int) -> StoredFile:
@@ -99,7 +99,7 @@ def evaluation(
         "recall_macro": sum(one.recall for one in found) / len(found),
         "f1_macro": sum(one.f1 for one in found) / len(found),
     }
-    return EvaluationRecord(split, step, epoch, metrics, tuple(found), confusion)
+    return EvaluationRecord(split, step, epoch, metrics, ClassificationDetails(tuple(found), confusion))
 
 
 def data(labels: tuple[str, ...], rows_per_label: list[int], **changes: Any) -> DataReport:

@@ -8,7 +8,8 @@ from typing import Any
 
 from kubetune_api.run_report import KEY
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.reconcile import JobPlan, reconcile
+from kubetune_operator.jobs.plans import JobPlan
+from kubetune_operator.jobs.reconcile import reconcile
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch, trimmed
 from kubetune_operator.machinery.kinds import Object
 from support.observed_jobs import (

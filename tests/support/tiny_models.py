@@ -26,6 +26,8 @@ from transformers import (
 
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.tasks.causal import TokenTargets
+from kubetune_trainer.tasks.classification import ClassTargets
 
 VOCABULARY = 64
 PAD = 0
@@ -89,7 +91,7 @@ def classification_rows(rows: int, *, labels: int = 3, seed: int = 0) -> Encoded
         np.concatenate([[1], random.integers(4 + 10 * label, 14 + 10 * label, random.integers(3, 20))])
         for label in classes
     ]
-    return EncodedSplit(_flat(texts), None, _offsets(texts), labels=classes)
+    return EncodedSplit(_flat(texts), None, _offsets(texts), ClassTargets(classes))
 
 
 def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
@@ -98,7 +100,7 @@ def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
     prompts = [random.integers(4, 40, random.integers(2, 9)) for _ in range(rows)]
     texts = [np.concatenate([prompt, prompt[-1] + 1 + np.arange(random.integers(1, 12))]) for prompt in prompts]
     starts = np.array([len(prompt) for prompt in prompts], dtype=np.int32)
-    return EncodedSplit(_flat(texts), None, _offsets(texts), target_from=starts)
+    return EncodedSplit(_flat(texts), None, _offsets(texts), TokenTargets(starts))
 
 
 def _flat(texts: list[Any]) -> Any:

@@ -10,12 +10,15 @@ import torch.distributed as dist
 from safetensors import safe_open
 
 from kubetune_api.families import FAMILIES
-from kubetune_api.job import Freeze, Training
+from kubetune_api.job import FineTuneJobSpec, Freeze, Training
 from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods.freeze import freeze
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.causal import Vocabulary
+from kubetune_trainer.tasks.classification import Labels
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
@@ -45,7 +48,7 @@ class Case:
         return not FAMILIES[self.family].decoder
 
     @property
-    def training(self) -> Training:
+    def spec(self) -> FineTuneJobSpec:
         """The settings, without any that would hide a difference."""
         return spec_for(
             "SequenceClassification" if self.classifies else "CausalLM",
@@ -60,7 +63,12 @@ class Case:
                 "maxGradientNorm": 0.3,
                 "precision": "BF16" if self.bf16 else "FP32",
             },
-        ).training
+        )
+
+    @property
+    def training(self) -> Training:
+        """How it is trained."""
+        return self.spec.training
 
     @property
     def splits(self) -> dict[str, EncodedSplit]:
@@ -140,7 +148,8 @@ def _train(case: Case) -> Trained:
     freeze(model, base, FAMILIES[case.family], Freeze(embeddings=case.freeze_embeddings))
     engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
     records: list[StepRecord | EvaluationRecord] = []
-    Loop(engine, splits, LABELS if case.classifies else (), training, plan, PAD, records.append).run()
+    space = Labels(LABELS) if case.classifies else Vocabulary()
+    Loop(engine, task_of(case.spec), splits, space, training, plan, PAD, records.append).run()
     state = dict(Full(Freeze()).tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state else frozenset()

@@ -9,7 +9,7 @@ from lupa import LuaRuntime
 
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import moment
-from kubetune_operator.jobs.state import Standing, with_standing
+from kubetune_operator.jobs.state import JobState, with_state
 
 PAGE = Path(__file__).parents[2] / "docs" / "gitops.md"
 NOW = moment("2026-01-01T00:00:00Z")
@@ -27,22 +27,22 @@ def health(status: FineTuneJobStatus | None, generation: int = 1) -> tuple[str, 
 
 
 @pytest.mark.parametrize(
-    ("standing", "expected"),
+    ("state", "expected"),
     [
-        pytest.param(Standing("Pending", "WaitingForQuota", "waits"), "Progressing", id="a job that waits"),
-        pytest.param(Standing("Running", "Training", "trains", admitted=True), "Progressing", id="a job that trains"),
-        pytest.param(Standing("Suspended", "Suspended", "suspended"), "Suspended", id="a suspended job"),
-        pytest.param(Standing("Succeeded", "ModelPublished", "done"), "Healthy", id="a published model"),
-        pytest.param(Standing("Failed", "InvalidData", "no column"), "Degraded", id="a failed job"),
-        pytest.param(Standing("Pending", "ProfileForbids", "no", refused=True), "Degraded", id="a refused job"),
+        pytest.param(JobState("Pending", "WaitingForQuota", "waits"), "Progressing", id="a job that waits"),
+        pytest.param(JobState("Running", "Training", "trains", admitted=True), "Progressing", id="a job that trains"),
+        pytest.param(JobState("Suspended", "Suspended", "suspended"), "Suspended", id="a suspended job"),
+        pytest.param(JobState("Succeeded", "ModelPublished", "done"), "Healthy", id="a published model"),
+        pytest.param(JobState("Failed", "InvalidData", "no column"), "Degraded", id="a failed job"),
+        pytest.param(JobState("Pending", "ProfileForbids", "no", refused=True), "Degraded", id="a refused job"),
     ],
 )
-def test_each_standing_has_its_health_and_its_sentence(standing: Standing, expected: str) -> None:
-    status = with_standing(FineTuneJobStatus(), standing, 1, NOW)
-    assert health(status) == (expected, standing.message)
+def test_each_state_has_its_health_and_its_sentence(state: JobState, expected: str) -> None:
+    status = with_state(FineTuneJobStatus(), state, 1, NOW)
+    assert health(status) == (expected, state.message)
 
 
 def test_a_job_that_was_just_changed_or_not_looked_at_yet_is_in_progress() -> None:
-    status = with_standing(FineTuneJobStatus(), Standing("Failed", "InvalidData", "old"), 1, NOW)
+    status = with_state(FineTuneJobStatus(), JobState("Failed", "InvalidData", "old"), 1, NOW)
     assert health(status, generation=2)[0] == "Progressing"
     assert health(None)[0] == "Progressing"

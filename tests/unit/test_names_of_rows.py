@@ -27,12 +27,18 @@ def files_with(names: Iterable[str], form: str, folders: Iterable[str]) -> set[s
 @pytest.mark.parametrize(
     ("names", "form", "folders", "places"),
     [
-        pytest.param(TASKS, r"\b({})\b", PACKAGES, r"crds/kubetune_api/tasks\.py", id="tasks"),
+        pytest.param(
+            TASKS,
+            r"\b({})\b",
+            (*PACKAGES, TRAINER),
+            rf"crds/kubetune_api/tasks\.py|{TRAINER}/tasks/(classification|causal)\.py",
+            id="tasks",
+        ),
         pytest.param(
             set(METRICS) - {LOSS},
             "[\"']({})[\"']",
-            PACKAGES,
-            r"crds/kubetune_api/(metrics|tasks)\.py",
+            (*PACKAGES, TRAINER),
+            rf"crds/kubetune_api/(metrics|tasks)\.py|{TRAINER}/tasks/(classification|causal)\.py",
             id="metrics",
         ),
         pytest.param(

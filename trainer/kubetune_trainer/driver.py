@@ -31,6 +31,7 @@ from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
 from kubetune_trainer.worker_entry import train
@@ -69,7 +70,7 @@ def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: 
     if journal.gap:
         listener.note(journal.gap)
     listener.stage("Verifying the model")
-    verify(store, f"{run.folder}/model", trained.files, trained.expected, base.folder)
+    verify(store, f"{run.folder}/model", trained.files, trained.expected, base.folder, task_of(spec).model_class())
     record = _record(run, given, base, data, trained, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
     return _publish(store, run, record, [*trained.files, *journal.files], listener)
@@ -88,7 +89,7 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreC
         if source is not None
     }
     max_length = longest_sequence(config, spec.max_length)
-    return prepare(spec, files, tokenizer, max_length), max_length
+    return prepare(task_of(spec), spec, files, tokenizer, max_length), max_length
 
 
 def _worker_input(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from kubetune_api.job import FineTuneJob
 
@@ -72,6 +72,11 @@ class DataReport:
     cleaning: tuple[CleaningStep, ...]
     splits: tuple[SplitReport, ...]
     labels: tuple[str, ...] = ()
+    """In the order of the head's outputs; empty where those have no names."""
+
+    def split(self, name: str) -> SplitReport | None:
+        """The split of that name, if the run has it."""
+        return next((split for split in self.splits if split.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,11 @@ class StepRecord:
     seconds: float
 
 
-@dataclass(frozen=True)
-class ClassMetrics:
-    """How one label fared."""
+class Details(Protocol):
+    """What an evaluation tells beyond its metrics: a dataclass of the task's own, such as a confusion matrix."""
 
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    rows: int
+    def to_dict(self) -> dict[str, Any]:
+        """What `metrics.jsonl` says of it, in values that JSON has."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,8 @@ class EvaluationRecord:
     step: int
     epoch: float
     metrics: dict[str, float]
-    """`loss`, `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, or `loss`, `perplexity`."""
-    per_class: tuple[ClassMetrics, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] = ()
-    """Rows are true labels, columns predicted ones."""
+    """By the names of the API's table, those of the task."""
+    details: Details | None = None
 
 
 @dataclass(frozen=True)

@@ -13,30 +13,40 @@ from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
-from kubetune_trainer.methods import Method, Trainable, method_of
+from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
-from kubetune_trainer.training.metrics import judge
+from kubetune_trainer.training.requirements import check_requirements
 
 
 def train_rank(given: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
-    spec, method, device = given.run.job.spec, method_of(given.run.job.spec.method), detect()
     torch.set_num_threads(max(1, cores() // ray.train.get_context().get_local_world_size()))
-    data: PreparedData = ray.get(given.data)
+    return train(given, ray.get(given.data), _teller(given))
+
+
+def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]) -> WorkerResult | None:
+    """The same in any group of torch.distributed; every rank calls `tell` with each record."""
+    spec, device = given.run.job.spec, detect()
+    task, method = task_of(spec), method_of(spec.method)
     trainable, tokenizer = _load(given, method, data)
     counts = _parameters(trainable)
     engine = build_engine(trainable.loaded.model, spec.training, given.plan, given.resolved, device)
     records: list[Record] = []
-    take = _taker(given, records)
-    Loop(engine, data.splits, data.labels, spec.training, given.plan, tokenizer.pad_token_id, take).run()
+
+    def take(record: Record) -> None:
+        records.append(record)
+        tell(record)
+
+    Loop(engine, task, data.splits, data.space, spec.training, given.plan, tokenizer.pad_token_id, take).run()
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.
@@ -47,7 +57,7 @@ def train_rank(given: WorkerInput) -> WorkerResult | None:
     return _result(given, trainable, device, records, counts, expected, files)
 
 
-def _load(given: WorkerInput, method: Method, data: PreparedData) -> tuple[Trainable, Any]:
+def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tuple[Trainable, Any]:
     """The model, ready for the engine, and its tokenizer."""
     spec = given.run.job.spec
     credentials = StoreCredentials.of(given.run)
@@ -55,7 +65,7 @@ def _load(given: WorkerInput, method: Method, data: PreparedData) -> tuple[Train
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
-    loaded = load_model(folder, spec, data.labels, tokenizer)
+    loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)
     trainable = method.attach(loaded, precision=given.resolved.precision)
     torch.manual_seed(spec.training.seed + dist.get_rank())
     return trainable, tokenizer
@@ -67,23 +77,22 @@ def _parameters(trainable: Trainable) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
 
 
-def _taker(given: WorkerInput, records: list[Record]) -> Callable[[Record], None]:
-    """What is called with each record: it is kept, shown to Prometheus, and on rank 0 sent to the driver."""
+def _teller(given: WorkerInput) -> Callable[[Record], None]:
+    """What is called with each record: it is shown to Prometheus, and on rank 0 sent to the driver."""
     rank, metadata = dist.get_rank(), given.run.job.metadata
     show = StepMetrics(namespace=metadata.namespace, name=metadata.name, attempt=given.run.attempt, worker=rank)
 
-    def take(record: Record) -> None:
-        records.append(record)
+    def tell(record: Record) -> None:
         if isinstance(record, StepRecord):
             show(record)
         if rank == 0:
             given.records.put.remote(record)
 
-    return take
+    return tell
 
 
 def _upload(
-    given: WorkerInput, method: Method, trainable: Trainable, tensors: Any, tokenizer: Any
+    given: WorkerInput, method: TrainingMethod, trainable: Trainable, tensors: Any, tokenizer: Any
 ) -> tuple[Expectation, tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; what must be found there, and its files."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:
@@ -114,6 +123,6 @@ def _result(
         trained_parameters=counts[1],
         steps=tuple(record for record in records if isinstance(record, StepRecord)),
         evaluations=evaluations,
-        requirements=judge(given.run.job.spec.evaluation.require, metrics),
+        requirements=check_requirements(given.run.job.spec.evaluation.require, metrics),
         files=files,
     )

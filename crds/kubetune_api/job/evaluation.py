@@ -24,12 +24,12 @@ def _of_each_task() -> str:
     )
 
 
-MetricName = Annotated[
-    str,
-    StringConstraints(max_length=64),
-    Matches(_pattern, _words),
-    Field(json_schema_extra=filled(metrics=_of_each_task)),
-]
+def _headlines() -> str:
+    return ", ".join(f"`{task.headline[0]}` ({name})" for name, task in TASKS.items())
+
+
+_FullName = Annotated[str, StringConstraints(max_length=64), Matches(_pattern, _words)]
+MetricName = Annotated[_FullName, Field(json_schema_extra=filled(metrics=_of_each_task))]
 
 
 class Requirement(ApiModel):
@@ -63,6 +63,9 @@ class Requirement(ApiModel):
 class Evaluation(ApiModel):
     """How the model is judged."""
 
+    primary_metric: Annotated[_FullName | None, Field(json_schema_extra=filled(headlines=_headlines))] = None
+    """The full name of the metric that stands for the model, in `kubectl get` too. Unset: by the task, {headlines}, of
+    the test split; without one, of the validation split."""
     require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
     """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
     manifest says `rejected`, and the run ends Failed."""

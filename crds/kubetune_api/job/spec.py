@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Rule
+from kubetune_api.inherited import InheritedMetadata
 from kubetune_api.job.dataset import Dataset
 from kubetune_api.job.evaluation import Evaluation
 from kubetune_api.job.method import Method
@@ -16,7 +17,21 @@ from kubetune_api.job.task import Task
 from kubetune_api.job.task_rules import column_rules, metric_rules
 from kubetune_api.job.training import Training
 from kubetune_api.methods import METHODS
+from kubetune_api.metrics import SPLITS
 from kubetune_api.tasks import TASKS
+
+
+def _split_of_primary_metric(split: str) -> Rule:
+    return Rule(
+        cel=f"!has(self.evaluation.primaryMetric) || !self.evaluation.primaryMetric.startsWith('{split}/') ||"
+        f" has(self.dataset.{split}) || !has(self.dataset.{split}Fraction) || self.dataset.{split}Fraction > 0.0",
+        message=f"this metric is of the {split} split, and there is none; raise dataset.{split}Fraction, set"
+        f" dataset.{split}, or name a metric of another split",
+        holds=lambda spec: (
+            not (spec.evaluation.primary_metric or "").startswith(f"{split}/") or split in spec.dataset.splits
+        ),
+        field="evaluation.primaryMetric",
+    )
 
 
 class FineTuneJobSpec(ApiModel):
@@ -45,6 +60,9 @@ class FineTuneJobSpec(ApiModel):
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """The Secrets for model, data and output, in a cluster; those of the profile count where none of these fits. A
     local run takes the standard environment variables instead, and says so."""
+    inherited_metadata: InheritedMetadata = InheritedMetadata()
+    """Labels and annotations for what the job makes in a cluster: RayJobs, pods and ConfigMaps. Only what the profile
+    allows."""
     queue_name: QueueName | None = None
     """The Kueue LocalQueue that the job waits in, in a cluster. Unset: it starts at once."""
     priority_class_name: QueueName | None = None
@@ -91,6 +109,7 @@ class FineTuneJobSpec(ApiModel):
             holds=lambda spec: _has_split_of_each_requirement(spec, "validation"),
             field="evaluation.require",
         ),
+        *(_split_of_primary_metric(split) for split in SPLITS),
     )
 
     @property
@@ -99,12 +118,20 @@ class FineTuneJobSpec(ApiModel):
         return self.task.max_length or TASKS[self.task.type].max_length
 
     @property
+    def primary_metric(self) -> str | None:
+        """The full name of the metric that stands for the model; None where no split is held out."""
+        split = next((split for split in reversed(SPLITS) if split in self.dataset.splits), None)
+        default = f"{split}/{TASKS[self.task.type].headline[0]}" if split else None
+        return self.evaluation.primary_metric or default
+
+    @property
     def resolved(self) -> Self:
         """The same with every default filled in that depends on a task, a method or another type."""
         rate = self.training.learning_rate or METHODS[self.method.type].learning_rate
         optimizer = self.training.optimizer.model_copy(update=self.training.optimizer.settings)
         training = {"learning_rate": rate, "optimizer": optimizer}
         parts = {
+            "evaluation": self.evaluation.model_copy(update={"primary_metric": self.primary_metric}),
             "task": self.task.model_copy(update={"max_length": self.max_length}),
             "training": self.training.model_copy(update=training),
         }
@@ -113,6 +140,7 @@ class FineTuneJobSpec(ApiModel):
 
 CLUSTER_FIELDS = (
     "credentials",
+    "inherited_metadata",
     "queue_name",
     "priority_class_name",
     "retry",

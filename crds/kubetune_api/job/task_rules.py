@@ -37,7 +37,7 @@ def column_rules() -> Iterator[Rule]:
 
 
 def metric_rules() -> Iterator[Rule]:
-    """What a job requires exists for its task."""
+    """What a job requires, and what stands for its model, exists for its task."""
     for name, task in TASKS.items():
         yield Rule(
             cel=_unless(name, f"self.evaluation.require.all(r, r.metric.matches('/({'|'.join(task.metrics)})$'))"),
@@ -45,6 +45,16 @@ def metric_rules() -> Iterator[Rule]:
             " these",
             holds=_holds_for(name, partial(_requires_only, metrics=task.metrics)),
             field="evaluation.require",
+        )
+        yield Rule(
+            cel=_unless(
+                name,
+                "!has(self.evaluation.primaryMetric) ||"
+                f" self.evaluation.primaryMetric.matches('/({'|'.join(task.metrics)})$')",
+            ),
+            message=f"this metric does not exist for {name}, which has {listed(task.metrics)}; name one of these",
+            holds=_holds_for(name, partial(_names_only, metrics=task.metrics)),
+            field="evaluation.primaryMetric",
         )
 
 
@@ -70,6 +80,11 @@ def _has_none(spec: Any, columns: Sequence[str]) -> bool:
 
 def _requires_only(spec: Any, metrics: Sequence[str]) -> bool:
     return all(required.metric.partition("/")[2] in metrics for required in spec.evaluation.require)
+
+
+def _names_only(spec: Any, metrics: Sequence[str]) -> bool:
+    primary = spec.evaluation.primary_metric
+    return primary is None or primary.partition("/")[2] in metrics
 
 
 def _named(columns: Sequence[str]) -> str:

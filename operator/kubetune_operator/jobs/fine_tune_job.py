@@ -48,7 +48,7 @@ class FineTuneJobs:
         *(Watched(kind, applied=True) for kind in (ROLE, ROLE_BINDING, SERVICE_ACCOUNT, NETWORK_POLICY)),
     )
     reads = (Watched(FINE_TUNE_PROFILE, profile_view), Watched(NAMESPACE, namespace_labels))
-    throttled = frozenset({"progress", "workers", "message", "conditions"})
+    throttled = frozenset({"progress", "summary", "workers", "readyWorkers", "message", "conditions"})
 
     def __init__(self, metrics: JobMetrics, *, kuberay: Callable[[], bool]) -> None:
         self._metrics = metrics

@@ -14,13 +14,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from kubetune_api.reasons import REASONS
-from kubetune_api.status import Attempt, FineTuneJobStatus, Phase
+from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
 from kubetune_operator.jobs.events import attempt_changes
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.machinery.metrics import counter, histogram, known
 
-_NOT_RUNNING: frozenset[Phase] = frozenset({"Pending", "Admitted"})
+_NOT_RUNNING = frozenset({"Pending", "Admitted"})
 
 _HOUR, _DAY = 3600, 86400
 _QUEUE_BUCKETS = (5, 15, 30, 60, 120, 300, 900, _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY)
@@ -32,7 +32,7 @@ class JobSample:
     """What is counted of a job."""
 
     namespace: str
-    phase: Phase
+    phase: str
     reason: str
     since: datetime
     """Since when that has been the reason."""

@@ -7,9 +7,11 @@ from kubetune_api.job import Credentials, FineTuneJob
 from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
 from kubetune_api.reasons import Reason
 from kubetune_api.schemes import REMOTE, WRITABLE, scheme_of, scheme_texts
+from kubetune_api.status import ResolvedSettings
 from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings
+from kubetune_planner.states import stage_that_runs
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,22 @@ def fitted(resolved: Resolved) -> Resolved | Refused:
     if isinstance(fitting, str):
         return Refused(Reason.DOES_NOT_FIT, fitting)
     return replace(resolved, job=fitting)
+
+
+def settings_of(resolved: Resolved) -> ResolvedSettings:
+    """What is known before the attempt begins; its trainer reports the rest."""
+    spec, accelerator = resolved.job.spec, resolved.profile.spec.accelerator
+    stage, precision = spec.zero.stage, spec.training.precision
+    if precision == "Auto":
+        precision = "BF16" if accelerator is not None and accelerator.bf16 else "FP32"
+    return ResolvedSettings(
+        workers=resolved.workers,
+        zero_stage=None if stage is None else stage_that_runs(precision, stage),
+        precision=precision,
+        micro_batch_size=spec.training.micro_batch_size,
+        learning_rate=spec.training.learning_rate,
+        max_length=spec.task.max_length,
+    )
 
 
 def _without_profile(job: FineTuneJob, error: str) -> Refused:

@@ -1,19 +1,17 @@
-"""Where a job stands, and the status that says so: conditions, phase, one reason and one sentence."""
+"""The state of a job, and the status that says it: conditions, phase, one reason and one sentence."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Condition, ConditionType, FineTuneJobStatus, Phase
+from kubetune_api.status import LONGEST_SENTENCE, Condition, ConditionType, FineTuneJobStatus, Phase
 from kubetune_api.times import timestamp
-
-_LONGEST = 4096
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a job stands."""
+class JobState:
+    """The state of a job."""
 
     phase: Phase
     reason: str
@@ -24,20 +22,21 @@ class Standing:
     """Whether hardware is granted to it."""
 
 
-def with_standing(status: FineTuneJobStatus, standing: Standing, generation: int, now: datetime) -> FineTuneJobStatus:
-    """The status that says where the job stands."""
-    message = standing.message[:_LONGEST]
-    since = status.reason_since_time if status.reason == standing.reason else timestamp(now)
+def with_state(status: FineTuneJobStatus, state: JobState, generation: int, now: datetime) -> FineTuneJobStatus:
+    """The status of a job in this state."""
+    message = state.message[:LONGEST_SENTENCE]
+    since = status.reason_since_time if status.reason == state.reason else timestamp(now)
+    conditions = _conditions(status, state, message, timestamp(now))
     return status.model_copy(
         update={
             "observed_generation": generation,
-            "phase": standing.phase,
-            "reason": standing.reason,
+            "phase": state.phase,
+            "reason": state.reason,
             "reason_since_time": since,
             "message": message,
-            "conditions": _conditions(status, standing, message, timestamp(now)),
+            "conditions": [each.model_copy(update={"observed_generation": generation}) for each in conditions],
         }
-    )
+    ).summarized
 
 
 def holds(status: FineTuneJobStatus, condition: ConditionType) -> bool:
@@ -50,34 +49,34 @@ def finished(status: FineTuneJobStatus) -> bool:
     return holds(status, "Succeeded") or holds(status, "Failed")
 
 
-def _conditions(status: FineTuneJobStatus, standing: Standing, message: str, now: str) -> list[Condition]:
+def _conditions(status: FineTuneJobStatus, state: JobState, message: str, now: str) -> list[Condition]:
     before = {condition.type: condition for condition in status.conditions}
     true: dict[ConditionType, bool] = {
-        "Accepted": not standing.refused,
-        "Admitted": standing.admitted,
-        "Running": standing.phase == "Running",
-        "Ready": standing.phase == "Succeeded",
-        "Stalled": standing.refused or standing.phase == "Failed",
+        "Accepted": not state.refused,
+        "Admitted": state.admitted,
+        "Running": state.phase == "Running",
+        "Ready": state.phase == "Succeeded",
+        "Stalled": state.refused or state.phase == "Failed",
     }
-    if standing.phase == "Suspended" or "Suspended" in before:
-        true["Suspended"] = standing.phase == "Suspended"
-    if standing.phase in ("Succeeded", "Failed"):
-        true[standing.phase] = True
-    return [_condition(kind, holds_now, standing, message, before, now) for kind, holds_now in true.items()]
+    if state.phase == "Suspended" or "Suspended" in before:
+        true["Suspended"] = state.phase == "Suspended"
+    if state.phase in ("Succeeded", "Failed"):
+        true[state.phase] = True
+    return [_condition(kind, holds_now, state, message, before, now) for kind, holds_now in true.items()]
 
 
 def _condition(
     kind: ConditionType,
     true: bool,
-    standing: Standing,
+    state: JobState,
     message: str,
-    before: dict[ConditionType, Condition],
+    before: dict[str, Condition],
     now: str,
 ) -> Condition:
     value: Literal["True", "False"] = "True" if true else "False"
     known = before.get(kind)
     since = known.last_transition_time if known is not None and known.status == value else now
-    reason, text = standing.reason, message
+    reason, text = state.reason, message
     if kind == "Accepted" and true:
         reason, text = Reason.ACCEPTED, "The profile allows the job."
     return Condition(type=kind, status=value, reason=reason, message=text, last_transition_time=since)

@@ -31,6 +31,16 @@ class Verdict:
     headless: bool = False
     """Whether it ended because its head is gone. KubeRay would not end it, and the head may only be out of sight."""
 
+    @property
+    def reason(self) -> str:
+        """Why it ended, as a constant."""
+        return self.failure.reason if self.failure else Reason.PUBLISHED
+
+    @property
+    def message(self) -> str:
+        """Why it ended, as a sentence."""
+        return self.failure.message if self.failure else "The model is verified and published."
+
 
 def verdict_on(
     seen: Observed,

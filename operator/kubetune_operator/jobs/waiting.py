@@ -9,8 +9,8 @@ from kubetune_operator.jobs.views import PodView, RayJobView
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where an attempt is that has a RayJob."""
+class AttemptState:
+    """The state of an attempt that has a RayJob."""
 
     reason: str
     message: str
@@ -20,18 +20,18 @@ class Stage:
     """Whether the trainer runs."""
 
 
-def stage_of(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> Stage:
-    """Where the attempt is."""
+def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
+    """The state of the attempt."""
     if ray_job.suspended:
-        return Stage(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue_name, ray_job), admitted=False)
+        return AttemptState(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue_name, ray_job), admitted=False)
     if ray_job.terminal:
-        return Stage(Reason.CLEANING_UP, "the run has ended; waits for its last word", running=bool(ray_job.job))
+        return AttemptState(Reason.CLEANING_UP, "the run has ended; waits for its last word", running=bool(ray_job.job))
     if ray_job.deployment == "Running":
-        stage = _running(seen, attempt.number)
+        state = _running(seen, attempt.number)
         if attempt.head_gone_time is None:
-            return stage
+            return state
         return replace(
-            stage, message=f"the head is not seen since {attempt.head_gone_time}; KubeRay has a minute to end the run"
+            state, message=f"the head is not seen since {attempt.head_gone_time}; KubeRay has a minute to end the run"
         )
     pods = seen.pods_of(attempt.number)
     return _unscheduled(pods) or _blocked(pods) or _starting(pods, workers)
@@ -48,42 +48,42 @@ def workers_ready(pods: tuple[PodView, ...]) -> int:
     return sum(pod.workers for pod in pods if pod.ready and not pod.deleting)
 
 
-def _running(seen: Observed, attempt: int) -> Stage:
+def _running(seen: Observed, attempt: int) -> AttemptState:
     report = seen.report_of(attempt)
     if report is None:
-        return Stage(Reason.STARTING, "the trainer starts", running=True)
+        return AttemptState(Reason.STARTING, "the trainer starts", running=True)
     if report.progress is None:
-        return Stage(Reason.STARTING, report.doing or "the trainer starts", running=True)
-    return Stage(Reason.TRAINING, report.doing or "trains", running=True)
+        return AttemptState(Reason.STARTING, report.doing or "the trainer starts", running=True)
+    return AttemptState(Reason.TRAINING, report.doing or "trains", running=True)
 
 
-def _unscheduled(pods: tuple[PodView, ...]) -> Stage | None:
+def _unscheduled(pods: tuple[PodView, ...]) -> AttemptState | None:
     without = [pod for pod in pods if pod.unscheduled is not None]
     if not without:
         return None
-    return Stage(
+    return AttemptState(
         Reason.WAITING_FOR_NODES,
         f"{len(without)} of {len(pods)} pods wait for a node: {without[0].unscheduled}",
     )
 
 
-def _blocked(pods: tuple[PodView, ...]) -> Stage | None:
+def _blocked(pods: tuple[PodView, ...]) -> AttemptState | None:
     for pod in pods:
         for waiting in pod.waiting:
             if waiting.reason not in ("ContainerCreating", "PodInitializing"):
                 said = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
-                return Stage(Reason.WAITING_FOR_PODS, f"the {pod.role} {pod.name} cannot start: {said}")
+                return AttemptState(Reason.WAITING_FOR_PODS, f"the {pod.role} {pod.name} cannot start: {said}")
     return None
 
 
-def _starting(pods: tuple[PodView, ...], workers: int) -> Stage:
+def _starting(pods: tuple[PodView, ...], workers: int) -> AttemptState:
     if not pods:
-        return Stage(Reason.WAITING_FOR_PODS, "waits until KubeRay has made the pods")
+        return AttemptState(Reason.WAITING_FOR_PODS, "waits until KubeRay has made the pods")
     head = any(pod.role == "head" and pod.ready for pod in pods)
     ready = workers_ready(pods)
     if head and ready >= workers:
-        return Stage(Reason.STARTING, "all workers are ready; waits until Ray has taken the run")
-    return Stage(
+        return AttemptState(Reason.STARTING, "all workers are ready; waits until Ray has taken the run")
+    return AttemptState(
         Reason.WAITING_FOR_PODS,
         f"{ready} of {workers} workers are ready{'' if head else ', and the head is not'}{_preparing(pods)}",
     )

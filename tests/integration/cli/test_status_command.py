@@ -14,7 +14,8 @@ RUNNING = {
     "phase": "Running",
     "reason": "Training",
     "message": "Training on 10,834 rows with 2 workers.",
-    "workers": "2/2",
+    "workers": 2,
+    "readyWorkers": 2,
     "startTime": STARTED,
     "progress": {"step": 120, "totalSteps": 339, "epoch": 0.354, "loss": 0.4831, "secondsLeft": 731},
     "attempts": [

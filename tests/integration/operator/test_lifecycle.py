@@ -23,7 +23,7 @@ def test_a_job_runs_through_every_phase_to_its_model(job: SimulatedJob, operator
         "True",
         "False",
     )
-    job.wait_for(workers="3/3")
+    job.wait_for(readyWorkers=3, workers=3)
 
     progress = {"step": 40, "totalSteps": 100, "epoch": 0.4, "loss": 0.5, "tokensPerSecond": 1000.0}
     job.say(progress=progress, doing="Training on 100 rows with 3 workers")

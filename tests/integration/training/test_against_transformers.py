@@ -10,6 +10,8 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.tasks.causal import TokenTargets
+from kubetune_trainer.tasks.classification import ClassTargets
 from support.training_cases import BATCH, LONG, Case, Trained
 
 TOLERANCE = 1e-3
@@ -40,10 +42,10 @@ def rows_in_order(case: Case) -> list[dict[str, Any]]:
 
 def row(split: EncodedSplit, number: int) -> dict[str, Any]:
     tokens = split.tokens[split.offsets[number] : split.offsets[number + 1]].tolist()
-    if split.labels is not None:
-        return {"tokens": tokens, "labels": int(split.labels[number])}
-    assert split.target_from is not None
-    first = int(split.target_from[number])
+    if isinstance(split.targets, ClassTargets):
+        return {"tokens": tokens, "labels": int(split.targets.classes[number])}
+    assert isinstance(split.targets, TokenTargets)
+    first = int(split.targets.first[number])
     return {"tokens": tokens, "labels": [-100] * first + tokens[first:]}
 
 

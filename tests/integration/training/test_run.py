@@ -35,6 +35,8 @@ def published(root: Path) -> dict[str, Any]:
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"]), file["path"]
     there = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     assert {file["path"] for file in content["files"]} == there - {"manifest.json", "executions/1.json"}
+    journal = sorted((root / "executions/1/journal").iterdir())
+    assert b"".join(path.read_bytes() for path in journal) == (root / "executions/1/metrics.jsonl").read_bytes()
     return content
 
 

@@ -72,6 +72,24 @@ def test_what_the_manifest_says_stays() -> None:
     assert filled.training.optimizer.settings == OPTIMIZERS["AdamW"].defaults | {"beta2": 0.95}
 
 
+@pytest.mark.parametrize(
+    ("edits", "metric"),
+    [
+        pytest.param({}, "test/accuracy", id="of the test split"),
+        pytest.param({"spec.dataset.testFraction": 0}, "validation/accuracy", id="else of the validation split"),
+        pytest.param(CAUSAL, "test/perplexity", id="by the task"),
+        pytest.param({"spec.evaluation.primaryMetric": "validation/loss"}, "validation/loss", id="as it is said"),
+        pytest.param(
+            {"spec.dataset.testFraction": 0, "spec.dataset.validationFraction": 0},
+            None,
+            id="none without splits",
+        ),
+    ],
+)
+def test_the_metric_that_stands_for_the_model(edits: dict[str, Any], metric: str | None) -> None:
+    assert spec_of(edits).primary_metric == spec_of(edits).resolved.evaluation.primary_metric == metric
+
+
 def test_a_rate_is_not_read_before_the_defaults_are_filled_in() -> None:
     with pytest.raises(AssertionError, match="not filled in"):
         _ = FineTuneJob.model_validate(JOB).spec.training.peak_learning_rate

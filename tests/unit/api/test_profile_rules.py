@@ -27,7 +27,8 @@ def test_a_right_profile_is_read(case: Case) -> None:
 def test_a_broken_rule_is_told_at_its_field_with_a_remedy(case: Case) -> None:
     (error,) = read_manifest(json.dumps(case.manifest), "profile.json").errors
     assert error.path == case.field
-    remedies = {"values": "add or remove them", "sharedMemorySize": "give 100Mi or more"}
+    remedies = {"labels": "choose a key", "annotations": "choose a key"}
+    remedies |= {"values": "add or remove them", "sharedMemorySize": "give 100Mi or more"}
     assert remedies[case.field.rpartition(".")[2]] in error.message
 
 

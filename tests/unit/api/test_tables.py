@@ -106,6 +106,8 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
         "self.task.type != 'Grading' || (!has(self.dataset.columns.label) && !has(self.dataset.columns.prompt)"
         " && !has(self.dataset.columns.completion))",
         "self.task.type != 'Grading' || (self.evaluation.require.all(r, r.metric.matches('/(loss|spread)$')))",
+        "self.task.type != 'Grading' || (!has(self.evaluation.primaryMetric) ||"
+        " self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
     ]
 
 

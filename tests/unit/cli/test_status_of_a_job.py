@@ -33,8 +33,14 @@ def followed(cluster: FakeCluster, *, terminal: bool = False) -> tuple[int, str]
 
 def test_a_table_shows_where_each_job_is() -> None:
     others = [
-        job("done", phase="Succeeded", metrics=[{"name": "test/accuracy", "value": 0.8141}], workers="2/2"),
-        job("words", phase="Succeeded", metrics=[{"name": "test/perplexity", "value": 12.5}]),
+        job(
+            "done",
+            phase="Succeeded",
+            primaryMetric={"name": "test/accuracy", "value": 0.8141},
+            workers=2,
+            readyWorkers=2,
+        ),
+        job("words", phase="Succeeded", primaryMetric={"name": "test/perplexity", "value": 12.5}),
     ]
     lines = shown(show_all, FakeCluster([running()], others), everywhere=False, as_json=False).splitlines()
     assert lines[0].split() == [
@@ -124,7 +130,7 @@ def test_no_text_of_a_tenant_reaches_the_terminal_as_more_than_text() -> None:
     }
     hostile = attempt(1, completionTime=HOSTILE, reason=HOSTILE, message=HOSTILE, evidence=[HOSTILE])
     found = job(
-        phase="Failed", reason=HOSTILE, message=HOSTILE, workers=HOSTILE[:16], run=HOSTILE, startTime=HOSTILE,
+        phase="Failed", reason=HOSTILE, message=HOSTILE, run=HOSTILE, startTime=HOSTILE,
         attempts=[hostile], conditions=[condition], metrics=[{"name": HOSTILE, "value": 1.0}],
         artifact=artifact(uri=HOSTILE, reportUri=HOSTILE, manifestUri=HOSTILE),
     )  # fmt: skip
@@ -226,5 +232,9 @@ def test_a_name_that_is_not_there_is_told_with_the_one_that_was_meant(
 
 
 def test_a_status_of_a_later_version_says_what_to_do() -> None:
-    with pytest.raises(ClusterError, match=r"The status of reviews cannot be read: phase.*install the kubetune"):
-        job(phase="Levitating")
+    with pytest.raises(ClusterError, match=r"The status of reviews cannot be read: workers.*install the kubetune"):
+        job(workers="all of them")
+
+
+def test_a_phase_of_a_later_version_is_shown() -> None:
+    assert "Levitating" in shown(show_one, FakeCluster([job(phase="Levitating")]), "reviews", as_json=False)

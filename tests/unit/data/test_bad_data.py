@@ -16,6 +16,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
 from kubetune_trainer.data import prepare
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.tasks import task_of
 from support.data_files import causal, classification, csv_text, jsonl_text, local_file, packed_file
 from support.tiny_tokenizers import bert_like, gpt_like
 
@@ -332,21 +333,21 @@ LABELS = [
         "r.csv",
         csv_text([(text, number % 8 / 2) for number, (text, _) in enumerate(FILMS)]),
         "s3://data/r.csv, line 2: the column 'label' (spec.dataset.columns.label) holds 0.0, which looks like numbers"
-        " on a scale; SequenceClassification needs classes; use integers or strings",
+        " on a scale; a classification needs classes; use integers or strings",
     ),
     Case(
         "a column of floats in Parquet",
         "r.parquet",
         parquet(text=["a", "b"], label=[3.5, 1.0]),
         "s3://data/r.parquet, row 1: the column 'label' (spec.dataset.columns.label) holds 3.5, which looks like"
-        " numbers on a scale; SequenceClassification needs classes; use integers or strings",
+        " numbers on a scale; a classification needs classes; use integers or strings",
     ),
     Case(
         "a float among integers in JSON",
         "r.jsonl",
         jsonl_text([{"text": "a", "label": 1}, {"text": "b", "label": 2.0}]),
         "s3://data/r.jsonl, line 2: the column 'label' (spec.dataset.columns.label) holds 2.0, which looks like numbers"
-        " on a scale; SequenceClassification needs classes; use integers or strings",
+        " on a scale; a classification needs classes; use integers or strings",
     ),
     Case(
         "a single class",
@@ -439,7 +440,7 @@ def test_the_message_names_the_place_and_the_remedy(tmp_path: Path, case: Case) 
         file = local_file(tmp_path, case.name, case.content)
     tokenizer = bert_like() if case.spec.task.type == "SequenceClassification" else gpt_like()
     with pytest.raises(RunError) as raised:
-        prepare(case.spec, {"train": [file]}, tokenizer, 16)
+        prepare(task_of(case.spec), case.spec, {"train": [file]}, tokenizer, 16)
     assert raised.value.message == case.message
     assert raised.value.reason == Reason.INVALID_DATA
 
@@ -495,14 +496,15 @@ def test_a_separate_test_file_is_refused_with(tmp_path: Path, case: SeparateCase
         "test": [local_file(tmp_path, "test.csv", csv_text(case.test))],
     }
     with pytest.raises(RunError) as raised:
-        prepare(spec, files, bert_like(), 16)
+        prepare(task_of(spec), spec, files, bert_like(), 16)
     assert raised.value.message == case.message
 
 
 def test_the_file_that_lacks_the_column_is_named_among_many(tmp_path: Path) -> None:
+    spec = classification()
     files = [local_file(tmp_path, "a.csv", GOOD), local_file(tmp_path, "b.csv", "text,verdict\nfilm,good\n")]
     with pytest.raises(RunError) as raised:
-        prepare(classification(), {"train": files}, bert_like(), 16)
+        prepare(task_of(spec), spec, {"train": files}, bert_like(), 16)
     assert raised.value.message == (
         "spec.dataset.columns.label: there is no column 'label' in s3://data/b.csv; its columns are 'text', 'verdict'"
     )
@@ -510,4 +512,6 @@ def test_the_file_that_lacks_the_column_is_named_among_many(tmp_path: Path) -> N
 
 def test_the_longest_cell_that_is_read_is_read(tmp_path: Path) -> None:
     file = local_file(tmp_path, "r.csv", csv_text([*FILMS, ("a" * UNPACKED, "good")]))
-    assert prepare(classification(), {"train": [file]}, bert_like(), 16).report.rows_read == 21
+    assert (
+        prepare(task_of(classification()), classification(), {"train": [file]}, bert_like(), 16).report.rows_read == 21
+    )

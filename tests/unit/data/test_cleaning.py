@@ -5,29 +5,36 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.job import Cleaning
+from kubetune_api.job import Cleaning, FineTuneJobSpec
 from kubetune_trainer.data.clean import Cleaner, steps_of
-from kubetune_trainer.data.rows import ColumnMap, Row
+from kubetune_trainer.data.rows import Field, Row
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.tasks import task_of
 from support.data_files import causal, classification
 
 NOTHING = {"unicodeNormalization": "None", "dropDuplicates": False}
 
 
-def rows_of(values: Sequence[tuple[str | None, ...]]) -> list[Row]:
-    """(text, label) or (text, other, label)."""
-    return [
-        Row(value[0], value[1] if len(value) > 2 else None, value[-1], "a.csv", i) for i, value in enumerate(values)
-    ]
+PAIRS = classification(columns={"text": "a", "textPair": "b", "label": "c"})
+
+
+def fields_of(spec: FineTuneJobSpec) -> tuple[Field, ...]:
+    return task_of(spec).fields(spec)
+
+
+def rows_of(values: Sequence[tuple[str | None, ...]], spec: FineTuneJobSpec) -> list[Row]:
+    """Rows with the values of the task's fields, in their order."""
+    names = tuple(field.name for field in fields_of(spec))
+    return [Row(names, value, "a.csv", line) for line, value in enumerate(values)]
 
 
 def cleaned(
     values: Sequence[tuple[str | None, ...]], *, labels: list[str] | None = None, **cleaning: Any
 ) -> tuple[list[tuple[str | None, ...]], dict[str, int]]:
     """What is left of (text, label) rows, and the counts that are not zero."""
-    columns = ColumnMap.of(classification())
-    kept, counts = Cleaner(Cleaning.model_validate(cleaning), columns, labels).clean(rows_of(values))
-    return [(row.text, row.label) for row in kept], {name: count for name, count in counts.items() if count}
+    spec = classification(task={"labels": labels} if labels else {})
+    kept, counts = Cleaner(Cleaning.model_validate(cleaning), fields_of(spec)).clean(rows_of(values, spec))
+    return [row.values for row in kept], {name: count for name, count in counts.items() if count}
 
 
 @pytest.mark.parametrize(
@@ -84,10 +91,9 @@ def test_a_text_needs_the_least_number_of_characters_without_its_outer_spaces() 
 
 
 def test_the_completion_and_not_the_prompt_needs_the_characters() -> None:
-    columns = ColumnMap.of(causal())
-    rows = rows_of([("why?", "because", None), ("a long question", "so", None)])
-    kept, counts = Cleaner(Cleaning(min_characters=5), columns, None).clean(rows)
-    assert [row.text for row in kept] == ["why?"]
+    rows = rows_of([("why?", "because"), ("a long question", "so")], causal())
+    kept, counts = Cleaner(Cleaning(min_characters=5), fields_of(causal())).clean(rows)
+    assert [row["prompt"] for row in kept] == ["why?"]
     assert counts["minCharacters"] == 1
 
 
@@ -103,17 +109,16 @@ def test_duplicates_stay_where_they_may() -> None:
 
 
 def test_pairs_are_duplicates_only_if_both_texts_are() -> None:
-    columns = ColumnMap.of(classification(columns={"text": "a", "textPair": "b", "label": "c"}))
-    rows = rows_of([("one", "two", "yes"), ("one", "three", "yes"), ("one", "two", "yes")])
-    kept, counts = Cleaner(Cleaning(), columns, None).clean(rows)
-    assert [(row.text, row.other) for row in kept] == [("one", "two"), ("one", "three")]
+    rows = rows_of([("one", "two", "yes"), ("one", "three", "yes"), ("one", "two", "yes")], PAIRS)
+    kept, counts = Cleaner(Cleaning(), fields_of(PAIRS)).clean(rows)
+    assert [(row["text"], row["text_pair"]) for row in kept] == [("one", "two"), ("one", "three")]
     assert counts["dropDuplicates"] == 1
 
 
 def test_prompts_with_several_answers_stay() -> None:
-    rows = rows_of([("why?", "because", None), ("why?", "who knows", None), ("why?", "because", None)])
-    kept, counts = Cleaner(Cleaning(), ColumnMap.of(causal()), None).clean(rows)
-    assert [row.other for row in kept] == ["because", "who knows"]
+    rows = rows_of([("why?", "because"), ("why?", "who knows"), ("why?", "because")], causal())
+    kept, counts = Cleaner(Cleaning(), fields_of(causal())).clean(rows)
+    assert [row["completion"] for row in kept] == ["because", "who knows"]
     assert counts == {"unicodeNormalization": 0, "dropEmpty": 0, "dropDuplicates": 1}
 
 
@@ -130,15 +135,15 @@ def test_a_label_is_the_one_given_whatever_its_spaces_and_its_unicode_form() -> 
 
 
 def test_steps_that_the_job_does_not_ask_for_are_not_reported() -> None:
-    columns = ColumnMap.of(classification())
-    _, counts = Cleaner(Cleaning.model_validate(NOTHING), columns, None).clean(rows_of([("film", "a")]))
+    spec = classification()
+    _, counts = Cleaner(Cleaning.model_validate(NOTHING), fields_of(spec)).clean(rows_of([("film", "a")], spec))
     assert [step.name for step in steps_of(counts)] == ["dropEmpty"]
 
 
 def test_steps_are_reported_in_the_order_they_happen() -> None:
-    columns = ColumnMap.of(classification())
+    spec = classification(task={"labels": ["a", "b"]})
     cleaning = Cleaning(min_characters=3, drop_other_labels=True)
-    _, counts = Cleaner(cleaning, columns, ["a", "b"]).clean(rows_of([("film", "a")]))
+    _, counts = Cleaner(cleaning, fields_of(spec)).clean(rows_of([("film", "a")], spec))
     steps = steps_of(counts)
     assert [step.name for step in steps] == [
         "unicodeNormalization",

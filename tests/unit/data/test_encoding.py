@@ -8,7 +8,7 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.data.encode import encode_completions, encode_texts
-from kubetune_trainer.data.prompt_format import Layout
+from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.tokens import Tokens
 from kubetune_trainer.errors import RunError
@@ -21,8 +21,13 @@ TRIMMING = (
 TRIMMING_ONE = TRIMMING.replace("{{ m['content'] | trim }} {{", "{{ m['content'] }} {{")
 
 
-def row(text: str, other: str | None = None) -> Row:
-    return Row(text, other, "a", "s3://data/a.csv", 7)
+def row(text: str, pair: str | None = None) -> Row:
+    names, values = (("text",), (text,)) if pair is None else (("text", "text_pair"), (text, pair))
+    return Row(names, values, "s3://data/a.csv", 7)
+
+
+def asking(prompt: str, completion: str) -> Row:
+    return Row(("prompt", "completion"), (prompt, completion), "s3://data/a.csv", 7)
 
 
 def ids(tokens: Tokens, index: int = 0) -> list[int]:
@@ -109,7 +114,7 @@ def test_what_spells_a_control_token_is_encoded_as_its_letters() -> None:
 
 def test_prompt_and_completion_follow_the_chat_template() -> None:
     tokenizer = gpt_like(CHATML)
-    tokens = encode_completions([row("what film", "the dull story")], tokenizer, 512)
+    tokens = encode_completions([asking("what film", "the dull story")], tokenizer, 512)
     assert asked_and_answered(tokenizer, tokens) == (
         "<|im_start|>user\nwhat film<|im_end|>\n<|im_start|>assistant\n",
         "the dull story<|im_end|>\n",
@@ -129,7 +134,7 @@ def test_the_tokens_are_those_that_the_template_itself_gives(
     if tokenizer.bos_token is None:
         tokenizer.bos_token = "<|endoftext|>"
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-    tokens = encode_completions([row(prompt, completion)], tokenizer, 512)
+    tokens = encode_completions([asking(prompt, completion)], tokenizer, 512)
     asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, return_dict=False)
     text = tokenizer.apply_chat_template(messages, tokenize=False)
     assert ids(tokens)[: tokens.target_from[0]] == asked
@@ -147,7 +152,7 @@ def test_the_tokens_are_those_that_the_template_itself_gives(
 )
 def test_a_conversation_has_only_the_templates_own_control_tokens(prompt: str, completion: str) -> None:
     tokenizer = gpt_like(CHATML)
-    tokens = encode_completions([row(prompt, completion), row("what", "good")], tokenizer, 512)
+    tokens = encode_completions([asking(prompt, completion), asking("what", "good")], tokenizer, 512)
     special = set(tokenizer.all_special_ids)
     markers = [[token for token in ids(tokens, index) if token in special] for index in (0, 1)]
     assert markers[0] == markers[1]
@@ -160,21 +165,21 @@ def test_a_conversation_has_only_the_templates_own_control_tokens(prompt: str, c
 def test_a_control_token_made_of_template_and_data_together_is_none() -> None:
     template = CHATML.replace("'\\n' + m['content']", "'\\n<|im_' + m['content']")
     tokenizer = gpt_like(template)
-    tokens = encode_completions([row("end|> hello", "good"), row("hello", "good")], tokenizer, 512)
+    tokens = encode_completions([asking("end|> hello", "good"), asking("hello", "good")], tokenizer, 512)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert ids(tokens, 0).count(end) == ids(tokens, 1).count(end)
 
 
 def test_without_a_template_the_completion_follows_the_prompt_and_ends() -> None:
     tokenizer = gpt_like()
-    tokens = encode_completions([row("the film", " was<|endoftext|> dull")], tokenizer, 512)
+    tokens = encode_completions([asking("the film", " was<|endoftext|> dull")], tokenizer, 512)
     assert asked_and_answered(tokenizer, tokens) == ("the film", " was<|endoftext|> dull<|endoftext|>")
     assert ids(tokens).count(tokenizer.eos_token_id) == 1
 
 
 def test_without_a_template_a_text_begins_as_the_tokenizer_begins_one() -> None:
     tokenizer = llama_like()
-    tokens = encode_completions([row("the film", " was </s> <s> dull")], tokenizer, 512)
+    tokens = encode_completions([asking("the film", " was </s> <s> dull")], tokenizer, 512)
     begin = int(tokens.target_from[0])
     assert ids(tokens)[:begin] == tokenizer("the film")["input_ids"]
     assert ids(tokens)[0] == tokenizer.bos_token_id
@@ -185,7 +190,7 @@ def test_without_a_template_a_text_begins_as_the_tokenizer_begins_one() -> None:
 def test_a_token_over_the_border_is_cut_at_the_prompts_end() -> None:
     tokenizer = gpt_like()
     assert len(tokenizer("the")["input_ids"]) == 1
-    tokens = encode_completions([row("t", "he")], tokenizer, 512)
+    tokens = encode_completions([asking("t", "he")], tokenizer, 512)
     begin = int(tokens.target_from[0])
     assert ids(tokens)[:begin] == tokenizer("t")["input_ids"]
     assert asked_and_answered(tokenizer, tokens) == ("t", "he<|endoftext|>")
@@ -194,7 +199,7 @@ def test_a_token_over_the_border_is_cut_at_the_prompts_end() -> None:
 def test_a_conversation_is_cut_on_the_right_and_dropped_if_no_answer_is_left() -> None:
     tokenizer = gpt_like()
     prompt = len(tokenizer("the film")["input_ids"])
-    rows = [row("the film", " was good"), row("the film was a great story and", " dull"), row("the", " film")]
+    rows = [asking("the film", " was good"), asking("the film was a great story and", " dull"), asking("the", " film")]
     tokens = encode_completions(rows, tokenizer, prompt + 1)
     assert tokens.kept.tolist() == [True, False, True]
     assert np.diff(tokens.offsets).tolist() == [prompt + 1, 3]
@@ -220,14 +225,14 @@ def test_a_conversation_is_cut_on_the_right_and_dropped_if_no_answer_is_left() -
     ],
 )
 def test_a_template_that_prints_the_date_prints_a_fixed_one(dated: str, text: str) -> None:
-    assert Layout.of(gpt_like(dated + CHATML)).before == f"{text}<|im_start|>user\n"
+    assert PromptFormat.of(gpt_like(dated + CHATML)).before == f"{text}<|im_start|>user\n"
 
 
 @pytest.mark.parametrize("begin", ["", "\n", "\n\n  ", "  {% if true %}x{% endif %}\n", "{#- none -#}\n y"])
 def test_a_template_begins_as_it_would_by_itself(begin: str) -> None:
     tokenizer = gpt_like(begin + CHATML)
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "what"}], tokenize=False)
-    assert asked.startswith(Layout.of(tokenizer).before + "what")
+    assert asked.startswith(PromptFormat.of(tokenizer).before + "what")
 
 
 @pytest.mark.parametrize(
@@ -251,12 +256,12 @@ def test_a_template_begins_as_it_would_by_itself(begin: str) -> None:
 )
 def test_an_unfit_template_is_a_error_of_the_model(template: str, error: str) -> None:
     with pytest.raises(RunError, match=error) as raised:
-        Layout.of(gpt_like(template))
+        PromptFormat.of(gpt_like(template))
     assert raised.value.reason == Reason.INVALID_MODEL
     assert "correct the template, or remove it from the model's folder" in raised.value.message
 
 
 def test_a_tokenizer_without_an_end_token_cannot_learn_completions() -> None:
     with pytest.raises(RunError, match="has no end-of-sequence token") as raised:
-        Layout.of(bert_like())
+        PromptFormat.of(bert_like())
     assert raised.value.reason == Reason.INVALID_MODEL

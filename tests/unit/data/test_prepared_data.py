@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import EncodedSplit, PreparedData, prepare
 from kubetune_trainer.records import StoredFile
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.causal import TokenTargets
+from kubetune_trainer.tasks.classification import ClassTargets
 from support.data_files import causal, classification, csv_text, jsonl_text, local_file
 from support.tiny_tokenizers import CHATML, bert_like, gpt_like
 
@@ -32,7 +36,7 @@ def prepared(
         name: [local_file(folder, f"{name}.csv", csv_text(content, header))]
         for name, content in {"train": rows, **separate}.items()
     }
-    return prepare(spec, files, tokenizer or bert_like(), max_length)
+    return prepare(task_of(spec), spec, files, tokenizer or bert_like(), max_length)
 
 
 def texts(split: EncodedSplit) -> list[str]:
@@ -43,21 +47,30 @@ def texts(split: EncodedSplit) -> list[str]:
     return [f"{text[:4]} {text[4:].replace('##', '').replace(' ', '')}" for text in decoded]
 
 
+def classes(split: EncodedSplit) -> np.ndarray:
+    assert isinstance(split.targets, ClassTargets)
+    return split.targets.classes
+
+
+def beginnings(split: EncodedSplit) -> np.ndarray:
+    """Where the completion of each row begins."""
+    assert isinstance(split.targets, TokenTargets)
+    return split.targets.first
+
+
 def counts(data: PreparedData) -> dict[str, int]:
     return {step.name: step.rows for step in data.report.cleaning if step.rows}
 
 
 def test_a_classification_is_ready_to_train_on(tmp_path: Path) -> None:
     data = prepared(tmp_path)
-    assert data.labels == data.report.labels == ("bad", "good")
+    assert data.space.labels == data.report.labels == ("bad", "good")
     assert {name: split.rows for name, split in data.splits.items()} == {"train": 80, "validation": 10, "test": 10}
     for split in data.splits.values():
-        assert split.labels is not None
-        assert split.target_from is None
-        assert len(split.labels) == split.rows
+        assert len(classes(split)) == split.rows
         assert split.offsets[-1] == len(split.tokens)
-        for text, label in zip(texts(split), split.labels, strict=True):
-            assert (text, data.labels[label]) in FILMS
+        for text, label in zip(texts(split), classes(split), strict=True):
+            assert (text, data.space.labels[label]) in FILMS
 
 
 def test_the_report_tells_of_every_row_and_token(tmp_path: Path) -> None:
@@ -82,7 +95,7 @@ def test_the_report_tells_of_every_row_and_token(tmp_path: Path) -> None:
         assert described.rows == encoded.rows
         assert described.tokens == len(encoded.tokens)
         assert described.longest == encoded.lengths.max()
-        assert dict(described.label_rows)["good"] == (encoded.labels == data.labels.index("good")).sum()
+        assert dict(described.label_rows)["good"] == (classes(encoded) == data.space.labels.index("good")).sum()
 
 
 def test_the_report_names_the_files_with_their_digests(tmp_path: Path) -> None:
@@ -91,7 +104,7 @@ def test_the_report_names_the_files_with_their_digests(tmp_path: Path) -> None:
         "train": [local_file(tmp_path, name, csv_text(FILMS)) for name in ("b.csv", "a.csv.gz")],
         "test": [local_file(tmp_path, "test.csv", csv_text([("new", "good")]))],
     }
-    report = prepare(spec, files, bert_like(), 32).report
+    report = prepare(task_of(spec), spec, files, bert_like(), 32).report
     assert report.files == tuple(
         StoredFile(file.uri, file.size, file.sha256) for source in files.values() for file in source
     )
@@ -99,13 +112,13 @@ def test_the_report_names_the_files_with_their_digests(tmp_path: Path) -> None:
 
 def test_given_labels_keep_their_order(tmp_path: Path) -> None:
     data = prepared(tmp_path, spec=classification(task={"labels": ["good", "bad"]}))
-    assert data.labels == ("good", "bad")
+    assert data.space.labels == ("good", "bad")
     assert data.report.splits[0].label_rows == (("good", 61), ("bad", 19))
 
 
 def test_found_integers_are_ordered_by_their_value(tmp_path: Path) -> None:
     data = prepared(tmp_path, [(f"film {number}", number % 12) for number in range(120)])
-    assert data.labels == tuple(str(number) for number in range(12))
+    assert data.space.labels == tuple(str(number) for number in range(12))
 
 
 def test_rows_of_other_labels_can_be_dropped(tmp_path: Path) -> None:
@@ -124,12 +137,10 @@ def test_neither_the_order_of_rows_nor_of_files_changes_what_is_trained_on(
     shuffled = random.Random(7).sample(rows, len(rows))
     one = prepared(tmp_path, rows, spec)
     parts = [local_file(tmp_path, f"{start}.csv", csv_text(shuffled[start : start + 40])) for start in (0, 40, 80)]
-    other = prepare(spec, {"train": list(reversed(parts))}, bert_like(), 32)
+    other = prepare(task_of(spec), spec, {"train": list(reversed(parts))}, bert_like(), 32)
     for name, split in one.splits.items():
         assert split.tokens.tolist() == other.splits[name].tokens.tolist()
-        assert split.labels is not None
-        assert other.splits[name].labels is not None
-        assert split.labels.tolist() == other.splits[name].labels.tolist()
+        assert classes(split).tolist() == classes(other.splits[name]).tolist()
 
 
 def test_the_seed_of_the_split_changes_the_split(tmp_path: Path) -> None:
@@ -177,12 +188,10 @@ def test_a_causal_job_learns_the_completions_only(tmp_path: Path) -> None:
     tokenizer = gpt_like(CHATML)
     rows = [(f"what film {number}", f"the story {number}") for number in range(50)]
     data = prepared(tmp_path, rows, causal(), tokenizer=tokenizer, max_length=128)
-    assert data.labels == ()
+    assert data.space.labels == ()
     assert {name: split.rows for name, split in data.splits.items()} == {"train": 40, "validation": 5, "test": 5}
     for split in data.splits.values():
-        assert split.labels is None
-        assert split.target_from is not None
-        for index, begin in enumerate(split.target_from):
+        for index, begin in enumerate(beginnings(split)):
             row = split.tokens[split.offsets[index] : split.offsets[index + 1]]
             assert tokenizer.decode(row[begin:]).startswith("the story ")
             assert tokenizer.decode(row[:begin]).endswith("<|im_start|>assistant\n")
@@ -197,8 +206,7 @@ def test_questions_stay_together_and_answers_without_room_are_counted(tmp_path: 
     assert sum(split.rows for split in data.splits.values()) == 100
     prompts = []
     for split in data.splits.values():
-        assert split.target_from is not None
-        starts = zip(split.offsets, split.target_from, strict=False)
+        starts = zip(split.offsets, beginnings(split), strict=False)
         prompts.append({tuple(split.tokens[start : start + begin].tolist()) for start, begin in starts})
     assert sum(map(len, prompts)) == len(set().union(*prompts)) == 50
 
@@ -206,7 +214,7 @@ def test_questions_stay_together_and_answers_without_room_are_counted(tmp_path: 
 def test_formulas_are_trained_on_as_they_stand(tmp_path: Path) -> None:
     rows = [(f"=cmd|' /C calc {number}'!A0", "=good" if number % 2 else "+bad") for number in range(20)]
     data = prepared(tmp_path, rows)
-    assert data.labels == ("+bad", "=good")
+    assert data.space.labels == ("+bad", "=good")
     encoded = data.splits["train"]
     first = bert_like().decode(encoded.tokens[1 : encoded.offsets[1]])
     assert first.replace(" ", "").replace("##", "").startswith("=cmd|'/ccalc")
@@ -214,15 +222,21 @@ def test_formulas_are_trained_on_as_they_stand(tmp_path: Path) -> None:
 
 def test_a_boolean_label_of_json_is_a_class(tmp_path: Path) -> None:
     content = jsonl_text([{"text": f"film {number}", "label": number % 2 == 0} for number in range(20)])
-    data = prepare(classification(), {"train": [local_file(tmp_path, "r.jsonl", content)]}, bert_like(), 32)
-    assert data.labels == ("false", "true")
+    data = prepare(
+        task_of(classification()),
+        classification(),
+        {"train": [local_file(tmp_path, "r.jsonl", content)]},
+        bert_like(),
+        32,
+    )
+    assert data.space.labels == ("false", "true")
 
 
 def test_the_arrays_travel_without_a_copy(tmp_path: Path) -> None:
     buffers: list[pickle.PickleBuffer] = []
     data = prepared(tmp_path)
     pickled = pickle.dumps(data, protocol=5, buffer_callback=buffers.append)
-    arrays = [array for split in data.splits.values() for array in (split.tokens, split.offsets, split.labels)]
-    assert [buffer.raw().nbytes for buffer in buffers] == [array.nbytes for array in arrays if array is not None]
+    arrays = [array for split in data.splits.values() for array in (split.tokens, split.offsets, classes(split))]
+    assert [buffer.raw().nbytes for buffer in buffers] == [array.nbytes for array in arrays]
     restored = pickle.loads(pickled, buffers=buffers)
     assert restored.splits["train"].tokens.tolist() == data.splits["train"].tokens.tolist()

@@ -8,12 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.read import read
-from kubetune_trainer.data.rows import ColumnMap, Row
+from kubetune_trainer.data.rows import Field, Row
 from kubetune_trainer.records import LocalFile
+from kubetune_trainer.tasks import task_of
 from support.data_files import causal, classification, csv_text, jsonl_text, local_file
 
-COLUMNS = ColumnMap.of(classification())
+
+def fields_of(spec: FineTuneJobSpec) -> tuple[Field, ...]:
+    return task_of(spec).fields(spec)
+
+
+FIELDS = fields_of(classification())
 REVIEWS = [("a great film", "fresh"), ('he said "no",\nand left', "rotten"), ("Ça va? 🎬", "fresh")]
 TEXTS, LABELS = [text for text, _ in REVIEWS], [label for _, label in REVIEWS]
 
@@ -25,11 +32,11 @@ def parquet(**columns: Any) -> bytes:
 
 
 def rows_of(*files: LocalFile) -> list[Row]:
-    return read(files, COLUMNS, "spec.dataset.uri")
+    return read(files, FIELDS, "spec.dataset.uri")
 
 
-def contents(rows: list[Row]) -> list[tuple[str | None, str | None]]:
-    return [(row.text, row.label) for row in rows]
+def contents(rows: list[Row]) -> list[tuple[str | None, ...]]:
+    return [row.values for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -76,14 +83,14 @@ def test_a_row_of_parquet_knows_its_number_beyond_the_first_batch(tmp_path: Path
     texts = [f"film {number}" for number in range(1, 3001)]
     rows = rows_of(local_file(tmp_path, "reviews.parquet", parquet(text=texts, label=["x"] * 3000)))
     assert [row.line for row in rows] == list(range(1, 3001))
-    assert rows[2999].text == "film 3000"
+    assert rows[2999]["text"] == "film 3000"
     assert rows[2999].where == "s3://data/reviews.parquet, row 3000"
 
 
 @pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1:A9)", '=HYPERLINK("http://x","y")'])
 def test_a_formula_is_a_text_like_any_other(tmp_path: Path, formula: str) -> None:
-    assert rows_of(local_file(tmp_path, "reviews.csv", csv_text([(formula, "=1+1")])))[0].text == formula
-    assert rows_of(local_file(tmp_path, "reviews.csv", csv_text([(formula, "=1+1")])))[0].label == "=1+1"
+    assert rows_of(local_file(tmp_path, "reviews.csv", csv_text([(formula, "=1+1")])))[0]["text"] == formula
+    assert rows_of(local_file(tmp_path, "reviews.csv", csv_text([(formula, "=1+1")])))[0]["label"] == "=1+1"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_labels_are_named_by_their_values(
 ) -> None:
     lines = jsonl_text([{"text": "x", "label": value} for value in values])
     content = lines if name.endswith("jsonl") else parquet(text=["x"] * 2, label=values)
-    assert [row.label for row in rows_of(local_file(tmp_path, name, content))] == labels
+    assert [row.values[1] for row in rows_of(local_file(tmp_path, name, content))] == labels
 
 
 def test_a_key_that_only_some_objects_lack_is_a_missing_value(tmp_path: Path) -> None:
@@ -112,20 +119,20 @@ def test_files_of_all_formats_are_read_in_the_order_of_their_names(tmp_path: Pat
         local_file(tmp_path, "a.csv", csv_text([("one", "x")])),
         local_file(tmp_path, "b.jsonl", jsonl_text([{"text": "two", "label": "x"}])),
     ]
-    assert [row.text for row in rows_of(*files)] == ["one", "two", "three"]
+    assert [row["text"] for row in rows_of(*files)] == ["one", "two", "three"]
     assert rows_of(*files) == rows_of(*reversed(files))
 
 
 def test_files_may_differ_in_the_columns_that_are_not_used(tmp_path: Path) -> None:
     first = local_file(tmp_path, "a.csv", "text,label\none,x\n")
     second = local_file(tmp_path, "b.csv", "id,label,text\n7,x,two\n")
-    assert [row.text for row in rows_of(first, second)] == ["one", "two"]
+    assert [row["text"] for row in rows_of(first, second)] == ["one", "two"]
 
 
 def test_a_file_with_a_header_alone_is_fine_beside_one_with_rows(tmp_path: Path) -> None:
     empty = local_file(tmp_path, "a.csv", "text,label\n")
     full = local_file(tmp_path, "b.csv", "text,label\none,x\n")
-    assert [row.text for row in rows_of(empty, full)] == ["one"]
+    assert [row["text"] for row in rows_of(empty, full)] == ["one"]
 
 
 def test_a_small_file_may_shrink_as_much_as_it_can(tmp_path: Path) -> None:
@@ -135,11 +142,11 @@ def test_a_small_file_may_shrink_as_much_as_it_can(tmp_path: Path) -> None:
 
 def test_a_causal_job_reads_prompts_and_completions(tmp_path: Path) -> None:
     file = local_file(tmp_path, "qa.csv", csv_text([("why?", "because")], ("question", "answer")))
-    (row,) = read([file], ColumnMap.of(causal()), "spec.dataset.uri")
-    assert (row.text, row.other, row.label) == ("why?", "because", None)
+    (row,) = read([file], fields_of(causal()), "spec.dataset.uri")
+    assert row.values == ("why?", "because")
 
 
 def test_a_pair_reads_its_second_text(tmp_path: Path) -> None:
-    columns = ColumnMap.of(classification(columns={"text": "a", "textPair": "b", "label": "c"}))
+    columns = fields_of(classification(columns={"text": "a", "textPair": "b", "label": "c"}))
     (row,) = read([local_file(tmp_path, "pairs.csv", "c,b,a\nyes,two,one\n")], columns, "spec.dataset.uri")
-    assert (row.text, row.other, row.label) == ("one", "two", "yes")
+    assert row.values == ("one", "two", "yes")

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubetune_trainer.data.rows import Row
-from kubetune_trainer.data.split import Key, allocate, prompt_key, split, text_key
+from kubetune_trainer.data.split import Key, allocate, split
+from kubetune_trainer.tasks.causal import CausalLanguageModel
+from kubetune_trainer.tasks.classification import Classification
 
+CLASSIFICATION = Classification()
 FRACTIONS = st.floats(min_value=0.0, max_value=0.45)
 LABELS = st.sampled_from(["a", "b", "c"])
 # Few letters, so that texts repeat and differ by case and spaces alone.
@@ -18,7 +21,7 @@ DISTINCT = st.lists(LABELS, min_size=1, max_size=120)
 
 
 def rows_of(values: list[tuple[str, str]]) -> list[Row]:
-    return [Row(text, None, label, "a.csv", line) for line, (text, label) in enumerate(values)]
+    return [Row(("text", "label"), (text, label), "a.csv", line) for line, (text, label) in enumerate(values)]
 
 
 def distinct(labels: list[str]) -> list[Row]:
@@ -27,9 +30,16 @@ def distinct(labels: list[str]) -> list[Row]:
 
 def divided(
     rows: list[Row], validation: float = 0.1, test: float = 0.1, *, seed: int = 0, stratify: bool = True,
-    key: Key = text_key,
+    key: Key = CLASSIFICATION.group,
 ) -> dict[str, list[Row]]:  # fmt: skip
-    return split(rows, validation=validation, test=test, seed=seed, stratify=stratify, key=key)
+    return split(
+        rows,
+        validation=validation,
+        test=test,
+        seed=seed,
+        key=key,
+        stratum=lambda row: row["label"] if stratify else None,
+    )
 
 
 def sizes(parts: dict[str, list[Row]]) -> dict[str, int]:
@@ -43,7 +53,7 @@ def test_no_text_stands_in_two_splits_and_no_row_is_lost(
     rows = rows_of(values)
     parts = divided(rows, validation, test, seed=seed, stratify=stratify)
     assert Counter(row for part in parts.values() for row in part) == Counter(rows)
-    keys = [{" ".join((row.text or "").casefold().split()) for row in part} for part in parts.values()]
+    keys = [{" ".join(row["text"].casefold().split()) for row in part} for part in parts.values()]
     assert sum(map(len, keys)) == len(set().union(*keys))
     assert parts["train"]
 
@@ -56,7 +66,9 @@ def test_the_order_of_the_files_changes_nothing(
     one = divided(rows_of(values), validation, test, stratify=stratify)
     other = divided(rows_of(shuffled), validation, test, stratify=stratify)
     for name in one:
-        assert [(row.text, row.label) for row in one[name]] == [(row.text, row.label) for row in other[name]]
+        assert [(row["text"], row["label"]) for row in one[name]] == [
+            (row["text"], row["label"]) for row in other[name]
+        ]
 
 
 @given(DISTINCT, FRACTIONS, FRACTIONS)
@@ -75,7 +87,7 @@ def test_every_label_is_split_by_the_same_shares_to_within_a_row_and_stays_in_tr
     labels: list[str], validation: float, test: float
 ) -> None:
     parts = divided(distinct(labels), validation, test)
-    counts = {name: Counter(row.label for row in part) for name, part in parts.items()}
+    counts = {name: Counter(row["label"] for row in part) for name, part in parts.items()}
     for label, total in Counter(labels).items():
         assert counts["train"][label] >= 1
         assert abs(counts["test"][label] - total * test) <= 1
@@ -97,7 +109,7 @@ def test_a_thousand_rows_split_by_tenths_with_the_same_shares() -> None:
     parts = divided(distinct(["a"] * 700 + ["b"] * 250 + ["c"] * 50))
     assert sizes(parts) == {"train": 800, "validation": 100, "test": 100}
     for name in ("validation", "test"):
-        assert Counter(row.label for row in parts[name]) == {"a": 70, "b": 25, "c": 5}
+        assert Counter(row["label"] for row in parts[name]) == {"a": 70, "b": 25, "c": 5}
 
 
 @pytest.mark.parametrize(
@@ -120,26 +132,26 @@ def test_a_thousand_rows_split_by_tenths_with_the_same_shares() -> None:
     ],
 )
 def test_small_labels_are_split_as_people_expect(labels: list[str], test: float, taken: dict[str, int]) -> None:
-    assert Counter(row.label for row in divided(distinct(labels), 0.0, test)["test"]) == taken
+    assert Counter(row["label"] for row in divided(distinct(labels), 0.0, test)["test"]) == taken
 
 
 def test_new_rows_leave_nearly_all_others_where_they_were() -> None:
     before = divided(distinct(["a", "b"] * 1000))
     after = divided(distinct(["a", "b"] * 1100))
-    place = {row.text: name for name, rows in before.items() for row in rows}
-    moved = sum(place.get(row.text, name) != name for name, rows in after.items() for row in rows)
+    place = {row["text"]: name for name, rows in before.items() for row in rows}
+    moved = sum(place.get(row["text"], name) != name for name, rows in after.items() for row in rows)
     assert moved <= 2000 * 0.02
     assert sizes(after) == {"train": 1760, "validation": 220, "test": 220}
 
 
 def test_another_seed_gives_another_split() -> None:
     rows = distinct(["a", "b"] * 100)
-    assert {row.text for row in divided(rows)["test"]} != {row.text for row in divided(rows, seed=1)["test"]}
+    assert {row["text"] for row in divided(rows)["test"]} != {row["text"] for row in divided(rows, seed=1)["test"]}
 
 
 def test_the_labels_are_mixed_in_every_split() -> None:
     for part in divided(distinct(["a", "b"] * 1000), 0.3, 0.3).values():
-        assert min(Counter(row.label for row in part[:16]).get(label, 0) for label in "ab") >= 4
+        assert min(Counter(row["label"] for row in part[:16]).get(label, 0) for label in "ab") >= 4
 
 
 def test_groups_of_equal_texts_stay_near_the_wanted_size() -> None:
@@ -163,14 +175,17 @@ def test_one_text_alone_stays_in_training() -> None:
 def test_a_text_with_two_labels_goes_with_the_rarer_one() -> None:
     rows = rows_of([("Shared", "rare"), ("shared ", "common"), *((f"text {number}", "common") for number in range(98))])
     parts = divided(rows, 0.3, 0.3)
-    assert {row.text for row in parts["train"]} >= {"Shared", "shared "}
+    assert {row["text"] for row in parts["train"]} >= {"Shared", "shared "}
     assert sizes(parts) == {"train": 40, "validation": 30, "test": 30}
 
 
 def test_answers_to_one_question_stay_together() -> None:
-    rows = [Row(f"Why {number // 4}?", f"answer {number}", None, "a.csv", number) for number in range(200)]
-    parts = divided(rows, stratify=False, key=prompt_key)
-    prompts = [{row.text for row in part} for part in parts.values()]
+    rows = [
+        Row(("prompt", "completion"), (f"Why {number // 4}?", f"answer {number}"), "a.csv", number)
+        for number in range(200)
+    ]
+    parts = divided(rows, stratify=False, key=CausalLanguageModel().group)
+    prompts = [{row["prompt"] for row in part} for part in parts.values()]
     assert sum(map(len, prompts)) == 50
     assert sizes(parts) == {"train": 160, "validation": 20, "test": 20}
 

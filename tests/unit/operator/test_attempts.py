@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from kubetune_api.reasons import REASONS, Reason
-from kubetune_api.status import Attempt
+from kubetune_api.status import MOST_ATTEMPTS, Attempt
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.reconcile import MOST_ATTEMPTS_KEPT
+from kubetune_operator.jobs.history import earlier_reasons
 from kubetune_operator.jobs.verdict import running_seconds
 from support.observed_jobs import (
     UID,
@@ -79,7 +79,7 @@ def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_resul
         pytest.param([ENDED], 10, id="the first failure waits once"),
         pytest.param([ENDED, attempt(2, ended=0)], 20, id="the second twice"),
         pytest.param([attempt(number, ended=0) for number in range(1, 4)], 40, id="the third four times"),
-        pytest.param([attempt(number, ended=0) for number in range(1, 20)], 3600, id="none longer than an hour"),
+        pytest.param([attempt(number, ended=0) for number in range(1, 11)], 3600, id="none longer than an hour"),
         pytest.param([attempt(1, ended=0, **EXEMPT)], 10, id="an exempt one once"),
         pytest.param([ENDED, attempt(2, ended=0, **EXEMPT)], 10, id="an exempt one after a failure once"),
         pytest.param([attempt(1, ended=0, **EXEMPT), attempt(2, ended=0)], 10, id="an exempt one doubles nothing"),
@@ -220,16 +220,38 @@ def test_the_deadline_is_that_of_the_attempts_start_whatever_becomes_of_the_prof
 def test_of_more_attempts_than_a_status_takes_the_oldest_exempt_one_goes_and_nothing_is_forgotten() -> None:
     cluster = SimulatedCluster(retry={"maxAttempts": 3, "backoffSeconds": 0}, activeDeadlineSeconds=10_000)
     cluster.after(*SILENT, pods_run, seconds(7), node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
-    for _ in range(MOST_ATTEMPTS_KEPT):
+    for _ in range(MOST_ATTEMPTS):
         cluster.after(pods_run, node_is_lost, ray_job_ends("Failed", "FAILED"), seconds(10), pods_end)
     attempts = [Attempt.model_validate(one) for one in cluster.status["attempts"]]
-    assert len(attempts) == MOST_ATTEMPTS_KEPT
-    assert [one.number for one in attempts] == [1, *range(MOST_ATTEMPTS_KEPT + 3 - 62, MOST_ATTEMPTS_KEPT + 4)]
-    assert running_seconds(attempts, after(cluster.now)) == 10 + 17 + 10 * MOST_ATTEMPTS_KEPT
+    assert len(attempts) == MOST_ATTEMPTS
+    assert [one.number for one in attempts] == [1, *range(MOST_ATTEMPTS + 3 - (MOST_ATTEMPTS - 2), MOST_ATTEMPTS + 4)]
+    assert running_seconds(attempts, after(cluster.now)) == 10 + 17 + 10 * MOST_ATTEMPTS
     cluster.after(*SILENT)
     assert cluster.phase != "Failed", "it was the second of three"
     cluster.after(*SILENT)
     assert (cluster.phase, cluster.created[-1]) == ("Failed", name_of(len(cluster.created)))
+
+
+def test_more_failures_than_a_status_lists_still_count() -> None:
+    cluster = SimulatedCluster(retry={"maxAttempts": 14, "backoffSeconds": 0})
+    for number in range(1, 15):
+        assert cluster.phase != "Failed"
+        cluster.after(*SILENT)
+        assert len(cluster.status["attempts"]) == min(number + (cluster.phase != "Failed"), MOST_ATTEMPTS)
+    assert cluster.phase == "Failed"
+    assert cluster.status["message"].endswith(" (after 14 failed attempts)")
+    assert cluster.status["droppedAttempts"] == {"failed": 4, "reasons": ["Unknown"]}
+    assert [one["number"] for one in cluster.status["attempts"]] == [*range(5, 15)]
+
+
+def test_a_lost_report_that_is_no_longer_listed_is_exempt_no_second_time() -> None:
+    lost = [attempt(1, ended=0, reason=Reason.REPORT_LOST, exempt=True)]
+    gone = [attempt(number, ended=0, **EXEMPT) for number in range(2, MOST_ATTEMPTS + 1)]
+    begun = plan(job(started(*lost, *gone)), now=10_000).status
+    assert [one.number for one in begun.attempts] == [*range(2, MOST_ATTEMPTS + 2)]
+    assert begun.dropped_attempts is not None
+    assert begun.dropped_attempts.reasons == [Reason.REPORT_LOST]
+    assert earlier_reasons(begun)[0] == Reason.REPORT_LOST
 
 
 def test_an_attempt_counts_as_running_from_the_first_time_that_it_was_seen_to_run() -> None:

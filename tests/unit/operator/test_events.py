@@ -184,8 +184,12 @@ def test_transitions_are_told(
 
 
 def test_progress_is_no_event() -> None:
-    before = status(phase="Running", reason=Reason.TRAINING, attempts=(attempt(running=True),), workers="1/2")
-    after = status(phase="Running", reason=Reason.TRAINING, attempts=(attempt(running=True),), workers="2/2")
+    before = status(
+        phase="Running", reason=Reason.TRAINING, attempts=(attempt(running=True),), workers=2, ready_workers=1
+    )
+    after = status(
+        phase="Running", reason=Reason.TRAINING, attempts=(attempt(running=True),), workers=2, ready_workers=2
+    )
     assert told(before, after) == []
 
 

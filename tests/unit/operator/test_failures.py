@@ -123,8 +123,8 @@ def test_evidence_is_bounded_and_the_first_of_it_stays() -> None:
     status = started(attempt(evidence=["seen first"]))
     pods = [pod(number=number, container=terminated(1, message="x" * 4000)) for number in range(20)]
     evidence = plan(job(status), ray_job(1, "Running"), *pods).status.attempts[0].evidence
-    assert (len(evidence), evidence[0]) == (8, "seen first")
-    assert max(map(len, evidence)) == 512
+    assert (len(evidence), evidence[0]) == (4, "seen first")
+    assert max(map(len, evidence)) == 256
     assert plan(job(started(attempt(evidence=evidence))), ray_job(1, "Running"), *pods).status.attempts[0].evidence == (
         evidence
     )

@@ -53,7 +53,7 @@ UNREADABLE = {
     "1 MB": json.dumps({"attempt": 1, "doing": "x" * 1_000_000}),
     "lists in lists": "[" * DEEP + "]" * DEEP,
     "objects in objects": '{"attempt": 1, "progress": ' + '{"a": ' * DEEP + "1" + "}" * DEEP + "}",
-    "a phase that there is none of": '{"attempt": 1, "finished": {"phase": "Done"}}',
+    "a phase that is no word": '{"attempt": 1, "finished": {"phase": 4}}',
     "300 metrics": json.dumps(
         {"attempt": 1, "finished": {"metrics": [{"name": str(number), "value": 1.0} for number in range(300)]}}
     ),

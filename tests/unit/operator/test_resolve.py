@@ -5,7 +5,8 @@ import pytest
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.reasons import Reason
-from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve
+from kubetune_api.status import ResolvedSettings
+from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.settings import Settings
 from support.observed_jobs import NAMESPACE, SETTINGS, Object, job, plan, profile
 
@@ -232,3 +233,27 @@ def test_a_state_that_fits_no_accelerator_is_refused_with_a_proposal_and_one_tha
     unknown = fitted(allowed(job(), profile(**GPU)))
     assert isinstance(unknown, Resolved)
     assert unknown.job.spec.zero.stage is None, "nothing is known of the model's shape"
+
+
+def test_the_status_says_what_was_chosen_for_an_attempt() -> None:
+    begun = plan(job(resources__workers=2, training__precision="FP32"), profile()).status
+    assert begun.resolved == ResolvedSettings(workers=2, precision="FP32", learning_rate=2e-5, max_length=512)
+
+
+@pytest.mark.parametrize(("precision", "ran"), [("FP32", 0), ("BF16", 1)])
+def test_the_stage_is_the_one_that_runs_in_this_precision(precision: str, ran: int) -> None:
+    wanted = job(zero__stage=0, training__precision=precision)
+    assert settings_of(allowed(wanted, profile())).zero_stage == ran
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "precision"),
+    [
+        pytest.param({"memory": "80Gi"}, "BF16", id="an accelerator that has it"),
+        pytest.param({"memory": "16Gi", "bf16": False}, "FP32", id="one that has not"),
+        pytest.param(None, "FP32", id="none"),
+    ],
+)
+def test_the_precision_follows_from_the_accelerator(accelerator: Object | None, precision: str) -> None:
+    known = {"accelerator": accelerator} if accelerator else {}
+    assert settings_of(allowed(job(), profile(**known))).precision == precision

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_api.status import FineTuneJobStatus
+from kubetune_api.status import FineTuneJobStatus, Summary
 from support.observed_jobs import (
     Object,
     at,
@@ -186,7 +186,7 @@ def test_a_ray_job_that_is_suspended_without_a_queue_waits_for_whoever_did_it() 
 
 
 def test_the_pods_of_another_attempt_do_not_count() -> None:
-    assert shown(ray_job(), pod(attempt=2, ready=True, workers=4)).workers == "0/4"
+    assert shown(ray_job(), pod(attempt=2, ready=True, workers=4)).summary == Summary(workers="0/4")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_pods_of_another_attempt_do_not_count() -> None:
     ],
 )
 def test_the_workers_that_are_ready(pods: list[Object], workers: str) -> None:
-    assert shown(ray_job(1, "Running"), *pods).workers == workers
+    assert shown(ray_job(1, "Running"), *pods).summary == Summary(workers=workers)
 
 
 def test_a_sentence_of_any_length_fits_the_status() -> None:

@@ -22,7 +22,7 @@ from transformers import (
 
 from kubetune_planner.activations import Passes
 from kubetune_planner.shape import ModelShape
-from kubetune_trainer.training.loss import row_losses
+from kubetune_trainer.tasks.causal import next_token_losses
 
 ROWS, LENGTH, VOCABULARY, LAYERS = 3, 64, 128, 4
 _SIZES = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
@@ -116,7 +116,7 @@ def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, 
 
     def both_passes() -> None:
         given = inputs(ROWS, LENGTH)
-        row_losses(model(**given).logits, given["input_ids"]).sum().backward()
+        next_token_losses(model(**given).logits, given["input_ids"]).sum().backward()
 
     peak = largest_allocation(both_passes)
     said = Passes(shape, ROWS, LENGTH, number).peak_bytes(kept_layers=LAYERS, language_model=True)

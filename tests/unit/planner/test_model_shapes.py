@@ -19,7 +19,8 @@ from transformers import (
 
 from kubetune_api.families import FAMILIES
 from kubetune_planner.catalogue import names, shape_of
-from kubetune_planner.memory import trained_parameters
+from kubetune_planner.memory import labels_of
+from kubetune_planner.methods import full
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.methods.freeze import freeze
 from support.tiny_models import CONFIGS, spec_for, tiny_model
@@ -126,7 +127,7 @@ def test_freezing_leaves_as_many_to_train_as_the_planner_says(family: str, embed
     freeze(model, getattr(model, model.base_model_prefix), FAMILIES[family], spec.method.freeze)
     shape = ModelShape.from_config(CONFIGS[family].to_dict())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert trained_parameters(shape, spec) == trained
+    assert full(spec.method, shape, labels_of(spec)).parameters == trained
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -6,11 +6,13 @@ import pytest
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 
+from kubetune_planner.optimizers import STATE_BYTES
 from kubetune_planner.states import BytesPerParameter, ModelStates, bytes_per_parameter, model_states
 
+ADAMW = STATE_BYTES["AdamW"]
 PAPER = BytesPerParameter(weight=2, gradient=2, optimizer=12)
 """Mixed precision with Adam as the paper counts it: gradients of 16 bits, K = 12."""
-BF16_STAGE_2 = bytes_per_parameter("BF16", 2)
+BF16_STAGE_2 = bytes_per_parameter("BF16", 2, ADAMW)
 
 
 def states(cost: BytesPerParameter, parameters: int, **spread: Any) -> ModelStates:
@@ -56,7 +58,7 @@ def test_deepspeeds_estimator_of_stage_3_agrees(workers: int) -> None:
     _, estimate, of_a_layer = estimate_zero3_model_states_mem_needs(
         parameters, 525_336_576, workers, cpu_offload=False, cpu_offload_params=False
     )
-    ours = states(bytes_per_parameter("BF16", 3), parameters, stage=3, workers=workers).total
+    ours = states(bytes_per_parameter("BF16", 3, ADAMW), parameters, stage=3, workers=workers).total
     assert estimate - of_a_layer == pytest.approx(ours, abs=8)
 
 
@@ -67,8 +69,10 @@ def test_frozen_parameters_have_weights_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("precision", ["FP32", "BF16"])
 def test_each_stage_spreads_one_thing_more(precision: Any) -> None:
-    spread = [states(bytes_per_parameter(precision, stage), 1 << 20, stage=stage, workers=4) for stage in (1, 2, 3)]
-    whole = [states(bytes_per_parameter(precision, stage), 1 << 20, stage=0, workers=1) for stage in (1, 2, 3)]
+    spread = [
+        states(bytes_per_parameter(precision, stage, ADAMW), 1 << 20, stage=stage, workers=4) for stage in (1, 2, 3)
+    ]
+    whole = [states(bytes_per_parameter(precision, stage, ADAMW), 1 << 20, stage=0, workers=1) for stage in (1, 2, 3)]
     assert [4 * found.optimizer == alone.optimizer for found, alone in zip(spread, whole, strict=True)] == [True] * 3
     assert [4 * found.gradients == alone.gradients for found, alone in zip(spread, whole, strict=True)] == [
         False, True, True,

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport
-from kubetune_trainer.report.findings import baseline_accuracy, findings, headline, wilson
+from kubetune_trainer.report.findings import findings, headline
+from kubetune_trainer.tasks.classification import baseline_accuracy
+from kubetune_trainer.tasks.intervals import wilson
 from support.run_records import causal, classification, data, evaluation, job, run, steps
 
 LABELS = ("fresh", "rotten")
@@ -93,8 +95,8 @@ def test_the_baseline_is_the_label_most_frequent_in_training() -> None:
         SplitReport("test", 10, 0, 0, 0, (("fresh", 3), ("rotten", 7))),
     )
     record = run(job(), data=DataReport((), 20, (), splits, LABELS))
-    assert baseline_accuracy(record, "test") == ("fresh", 0.3)
-    assert baseline_accuracy(record, "validation") is None
+    assert baseline_accuracy(record.data, "test") == ("fresh", 0.3)
+    assert baseline_accuracy(record.data, "validation") is None
 
 
 @pytest.mark.parametrize(

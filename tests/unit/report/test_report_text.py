@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from kubetune_trainer.report import text
+from kubetune_trainer import text
 
 
 @pytest.mark.parametrize(

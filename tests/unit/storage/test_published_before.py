@@ -11,7 +11,7 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus
+from kubetune_api.status import FineTuneJobStatus, ResolvedSettings
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, upload_folder
 from kubetune_trainer.artifact.published import find_published, read_published
@@ -67,6 +67,19 @@ def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root
     assert told.artifact.uri == f"{root.as_uri()}/executions/1/model"
     assert told.artifact.report_uri == f"{root.as_uri()}/executions/1/report.html"
     assert told.artifact.size_bytes == len(b"weights") + len("a report")
+
+
+def test_the_status_says_what_ran(run: Run, store: Store, tmp_path: Path) -> None:
+    ran = replace(RECORD.resolved, stage=1, precision="BF16", micro_batch_size=4, workers=2)
+    told = publish(run, store, replace(RECORD, resolved=ran), tmp_path / "scratch").resolved
+    assert told == ResolvedSettings(
+        workers=2,
+        zero_stage=1,
+        precision="BF16",
+        micro_batch_size=4,
+        learning_rate=ran.learning_rate,
+        max_length=ran.max_length,
+    )
 
 
 def test_a_missed_requirement_is_missed_again(run: Run, store: Store, root: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import upload_folder
@@ -45,7 +45,7 @@ class Uploaded:
     base: Path
 
     def verify(self) -> Verification:
-        return verify(self.store, FOLDER, self.files, self.expected, self.base)
+        return verify(self.store, FOLDER, self.files, self.expected, self.base, AutoModelForSequenceClassification)
 
 
 def write_model(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -228,8 +228,8 @@ def remove(name: str) -> Callable[[Path], None]:
         ),
         pytest.param(
             configured(architectures=["BertModel"]),
-            "config.json does not load (its architectures ['BertModel'] are neither a classifier nor a language"
-            " model).",
+            "config.json does not load (its architectures ['BertModel'] are not the trained"
+            " BertForSequenceClassification).",
             id="a config without the head",
         ),
         pytest.param(
@@ -267,7 +267,7 @@ def test_the_output_layer_of_a_language_model_is_expected_where_it_is_stored(tie
     assert ("lm_head.weight" in shapes) == (not tied)
     saved(model, tmp_path)
     assert {name: tuple(tensor.shape) for name, tensor in load_file(tmp_path / "model.safetensors").items()} == shapes
-    assert list(opening_errors(tmp_path, shapes)) == []
+    assert list(opening_errors(tmp_path, shapes, AutoModelForCausalLM)) == []
 
 
 @pytest.mark.parametrize(

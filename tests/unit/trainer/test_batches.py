@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune_trainer.training.batches import BatchPlan, deal, deal_for_evaluation
+from kubetune_trainer.training.batches import BatchPlan, split_batch, split_for_evaluation
 
 PLANS = st.builds(
     BatchPlan,
@@ -64,7 +64,7 @@ def test_the_order_of_a_seed_is_fixed_for_ever() -> None:
 def test_the_shares_of_a_global_batch_cover_it_within_the_micro_batch(plan: BatchPlan) -> None:
     lengths = lengths_of(plan.rows)
     for batch in plan.global_batches(0, 0):
-        passes = deal(batch, lengths[batch], plan.accumulation_steps, plan.workers)
+        passes = split_batch(batch, lengths[batch], plan.accumulation_steps, plan.workers)
         assert len(passes) == plan.accumulation_steps
         assert all(len(shares) == plan.workers for shares in passes)
         shares = [share for shares in passes for share in shares]
@@ -76,14 +76,14 @@ def test_the_shares_of_a_global_batch_cover_it_within_the_micro_batch(plan: Batc
 
 @given(LENGTHS, st.integers(1, 16), st.integers(1, 9))
 def test_an_evaluation_covers_the_split_within_the_micro_batch(lengths: np.ndarray, micro: int, workers: int) -> None:
-    shares = [share for shares in deal_for_evaluation(lengths, micro, workers) for share in shares]
+    shares = [share for shares in split_for_evaluation(lengths, micro, workers) for share in shares]
     assert sorted(np.concatenate(shares)) == list(range(len(lengths)))
     assert max(len(share) for share in shares) <= micro
 
 
 @given(LENGTHS)
 def test_rows_that_are_padded_together_are_about_equally_long(lengths: np.ndarray) -> None:
-    shares = [lengths[shares[0]] for shares in deal_for_evaluation(lengths, 8, 1)]
+    shares = [lengths[shares[0]] for shares in split_for_evaluation(lengths, 8, 1)]
     for longer, shorter in itertools.pairwise(shares):
         assert longer.min() >= shorter.max()
 

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.training.collate import IGNORED, collate, row_targets
+from kubetune_trainer.tasks.base import IGNORED
+from kubetune_trainer.tasks.causal import TokenTargets
+from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.training.collate import collate
 
 PAD = 9
 CPU = torch.device("cpu")
@@ -13,9 +16,9 @@ TOKENS = np.array([1, 2, 3, 4, 5, 6], dtype=np.int32)
 OFFSETS = np.array([0, 1, 4, 6], dtype=np.int64)
 TYPES = np.array([0, 0, 1, 1, 0, 1], dtype=np.uint8)
 
-TEXTS = EncodedSplit(TOKENS, None, OFFSETS, labels=np.array([2, 0, 1], dtype=np.int32))
-PAIRS = EncodedSplit(TOKENS, TYPES, OFFSETS, labels=np.array([2, 0, 1], dtype=np.int32))
-COMPLETIONS = EncodedSplit(TOKENS, None, OFFSETS, target_from=np.array([1, 2, 1], dtype=np.int32))
+TEXTS = EncodedSplit(TOKENS, None, OFFSETS, ClassTargets(np.array([2, 0, 1], dtype=np.int32)))
+PAIRS = EncodedSplit(TOKENS, TYPES, OFFSETS, ClassTargets(np.array([2, 0, 1], dtype=np.int32)))
+COMPLETIONS = EncodedSplit(TOKENS, None, OFFSETS, TokenTargets(np.array([1, 2, 1], dtype=np.int32)))
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -67,10 +70,10 @@ def test_an_empty_share_is_one_row_that_teaches_nothing(split: EncodedSplit, sha
     ],
 )
 def test_targets_of_a_row(split: EncodedSplit, targets: list[int]) -> None:
-    assert row_targets(split).tolist() == targets
+    assert split.targets.per_row(split).tolist() == targets
 
 
 def test_the_targets_of_a_batch_are_as_many_as_the_rows_say() -> None:
     everything = rows(0, 1, 2)
     counted = (collate(COMPLETIONS, everything, PAD, CPU).targets != IGNORED).sum(dim=1)
-    assert counted.tolist() == row_targets(COMPLETIONS).tolist()
+    assert counted.tolist() == COMPLETIONS.targets.per_row(COMPLETIONS).tolist()

@@ -111,7 +111,7 @@ def test_a_model_that_cannot_learn_the_task_is_refused(model_type: str, task: st
     assert str(caught.value) == message
 
 
-def test_biases_of_keys_may_stay_and_in_bfloat16_every_vector_may() -> None:
+def test_biases_of_keys_may_be_unchanged_and_in_bfloat16_every_vector_may() -> None:
     model = tiny_model("bert", labels=2)
     frozen_of(model, "bert", bottom_layers=1)
     keys = {f"bert.encoder.layer.{layer}.attention.self.key.bias" for layer in (1, 2)}

@@ -4,11 +4,26 @@ from math import e, inf, nan
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from kubetune_api.job import Requirement
-from kubetune_trainer.training.metrics import classification, judge, perplexity
+from kubetune_trainer.tasks.causal import perplexity
+from kubetune_trainer.tasks.classification import ClassMetrics, class_metrics
+from kubetune_trainer.training.requirements import check_requirements
 
 LABELS = ("bad", "fair", "good")
+
+
+def classification(
+    truth: np.ndarray, predicted: np.ndarray, labels: tuple[str, ...]
+) -> tuple[dict[str, float], tuple[ClassMetrics, ...], tuple[tuple[int, ...], ...]]:
+    """Judged as an evaluation judges them, from the sum of what was counted."""
+    counted = np.zeros((len(labels), len(labels)))
+    np.add.at(counted, (truth, predicted), 1)
+    metrics, details = class_metrics(counted, labels)
+    return metrics, details.per_class, details.confusion
 
 
 def test_metrics_by_hand() -> None:
@@ -37,6 +52,20 @@ def test_a_label_without_rows_and_predictions_counts_as_zero() -> None:
     assert (per_class[2].precision, per_class[2].recall, per_class[2].f1, per_class[2].rows) == (0, 0, 0, 0)
     assert overall["accuracy"] == 1.0
     assert overall["f1_macro"] == pytest.approx(2 / 3)
+
+
+@given(st.integers(2, 6), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=60))
+def test_metrics_are_those_of_scikit_learn(labels: int, rows: list[tuple[int, int]]) -> None:
+    truth, predicted = (np.array(column) % labels for column in zip(*rows, strict=True))
+    overall, per_class, confusion = classification(truth, predicted, tuple(map(str, range(labels))))
+    classes = np.arange(labels)
+    *theirs, support = precision_recall_fscore_support(truth, predicted, labels=classes, zero_division=0)
+    for name, values in zip(("precision", "recall", "f1"), theirs, strict=True):
+        assert [getattr(one, name) for one in per_class] == pytest.approx(values.tolist(), abs=1e-12)
+        assert overall[f"{name}_macro"] == pytest.approx(values.mean(), abs=1e-12)
+    assert overall["accuracy"] == pytest.approx(accuracy_score(truth, predicted), abs=1e-12)
+    assert [one.rows for one in per_class] == support.tolist()
+    assert confusion == tuple(map(tuple, confusion_matrix(truth, predicted, labels=classes).tolist()))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +97,6 @@ def test_perplexity(loss: float, value: float) -> None:
 )
 def test_requirements(lowest: float | None, highest: float | None, value: float, met: bool) -> None:
     requirement = Requirement(metric="test/loss", min=lowest, max=highest)
-    (result,) = judge([requirement], {"test/loss": value, "validation/loss": 1.5})
+    (result,) = check_requirements([requirement], {"test/loss": value, "validation/loss": 1.5})
     assert result.met is met
     assert (result.metric, result.min, result.max) == ("test/loss", lowest, highest)

@@ -19,6 +19,8 @@ from kubetune_trainer.model.load import (
     load_tokenizer,
     longest_sequence,
 )
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.classification import Labels
 from support.tiny_models import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_model
 
 ABC = ("a", "b", "c")
@@ -29,7 +31,8 @@ def load(
     folder: Path, task: str = "SequenceClassification", labels: tuple[str, ...] = ABC, seed: int = 5
 ) -> LoadedModel:
     torch.manual_seed(seed)
-    return load_model(folder, spec_for(task, folder), labels, load_tokenizer(folder))
+    spec = spec_for(task, folder)
+    return load_model(folder, spec, task_of(spec), Labels(labels), load_tokenizer(folder))
 
 
 def read_and_load(folder: Path) -> LoadedModel:

@@ -1,12 +1,14 @@
 """The loss of a row against its definition, written out."""
 
+from collections.abc import Callable
 from math import exp, log
 
 import pytest
 import torch
 
-from kubetune_trainer.training.collate import IGNORED
-from kubetune_trainer.training.loss import row_losses
+from kubetune_trainer.tasks.base import IGNORED
+from kubetune_trainer.tasks.causal import next_token_losses
+from kubetune_trainer.tasks.classification import class_losses
 
 
 def nats(logits: list[float], target: int) -> float:
@@ -18,7 +20,7 @@ def test_classification_is_the_cross_entropy_of_each_row() -> None:
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     targets = [0, 2, 1, 1, 0]
     expected = [nats(row, target) for row, target in zip(logits.tolist(), targets, strict=True)]
-    assert row_losses(logits, torch.tensor(targets)).tolist() == pytest.approx(expected, abs=1e-6)
+    assert class_losses(logits, torch.tensor(targets)).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_language_model_predicts_the_next_token_and_counts_only_the_targets() -> None:
@@ -26,17 +28,19 @@ def test_a_language_model_predicts_the_next_token_and_counts_only_the_targets() 
     targets = torch.tensor([[IGNORED, IGNORED, 5, 1], [IGNORED, 3, IGNORED, IGNORED]])
     values = logits.tolist()
     expected = [nats(values[0][1], 5) + nats(values[0][2], 1), nats(values[1][0], 3)]
-    assert row_losses(logits, targets).tolist() == pytest.approx(expected, abs=1e-6)
+    assert next_token_losses(logits, targets).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("logits", "targets"),
+    ("row_losses", "logits", "targets"),
     [
-        pytest.param(torch.ones(1, 3), torch.tensor([IGNORED]), id="classification"),
-        pytest.param(torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
+        pytest.param(class_losses, torch.ones(1, 3), torch.tensor([IGNORED]), id="classification"),
+        pytest.param(next_token_losses, torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
     ],
 )
-def test_a_row_without_targets_has_no_loss_and_no_gradient(logits: torch.Tensor, targets: torch.Tensor) -> None:
+def test_a_row_without_targets_has_no_loss_and_no_gradient(
+    row_losses: Callable[..., torch.Tensor], logits: torch.Tensor, targets: torch.Tensor
+) -> None:
     logits = logits.clone().requires_grad_()
     loss = row_losses(logits, targets).sum()
     loss.backward()
@@ -47,6 +51,6 @@ def test_a_row_without_targets_has_no_loss_and_no_gradient(logits: torch.Tensor,
 
 def test_bfloat16_logits_are_judged_in_32_bits() -> None:
     logits = torch.tensor([[3.0, 1.0, -2.0]], dtype=torch.bfloat16)
-    loss = row_losses(logits, torch.tensor([1]))
+    loss = class_losses(logits, torch.tensor([1]))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(nats([3.0, 1.0, -2.0], 1), abs=1e-6)

@@ -12,20 +12,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from kubetune_api.metrics import rank
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MANIFEST, Run
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
+from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
-
-_ORDER = [
-    f"{split}/{name}"
-    for split in ("validation", "test")
-    for name in ("loss", "accuracy", "precision_macro", "recall_macro", "f1_macro", "perplexity")
-]
 
 
 class _Part(BaseModel):
@@ -48,6 +43,12 @@ class _Requirement(_Part):
 
 
 class _Provenance(_Part):
+    workers: int
+    zero_stage: int
+    precision: str
+    micro_batch_size: int
+    learning_rate: float
+    max_length: int
     start_time: str
     completion_time: str
 
@@ -74,6 +75,7 @@ class Published:
     completion_time: str
     metrics: dict[str, float]
     requirements: tuple[RequirementResult, ...]
+    resolved: ResolvedSettings
     files: tuple[StoredFile, ...]
     artifact: Artifact
 
@@ -86,6 +88,7 @@ class Published:
             progress=progress,
             metrics=self.metrics,
             artifact=self.artifact,
+            resolved=self.resolved,
         )
         if not self.artifact.rejected:
             return ending.succeeded()
@@ -122,9 +125,10 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         start_time=content.provenance.start_time,
         completion_time=content.provenance.completion_time,
         metrics={
-            name: value for name in sorted(content.metrics, key=_rank) if (value := content.metrics[name]) is not None
+            name: value for name in sorted(content.metrics, key=rank) if (value := content.metrics[name]) is not None
         },
         requirements=tuple(_result(requirement) for requirement in content.requirements),
+        resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
         artifact=Artifact(
             uri=store.uri(f"{folder}/model"),
@@ -147,11 +151,6 @@ def _check_files(store: Store, published: Published) -> None:
                 published.artifact.manifest_uri,
                 f"{file.name} has {there[file.name]} bytes, and {file.size} were published",
             )
-
-
-def _rank(metric: str) -> tuple[int, str]:
-    """Orders metrics as a run measures them; the manifest has its keys sorted."""
-    return (_ORDER.index(metric), "") if metric in _ORDER else (len(_ORDER), metric)
 
 
 def _result(requirement: _Requirement) -> RequirementResult:

@@ -8,28 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from kubetune_trainer.model.stored import stored_shapes
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def opening_errors(folder: Path, shapes: Shapes) -> Iterator[str]:
+def opening_errors(folder: Path, shapes: Shapes, model_class: Any) -> Iterator[str]:
     """Why the model in `folder`, of which only the weights need not be there, cannot be used.
 
-    `shapes` are the tensors that its weights consist of.
+    `shapes` are the tensors that its weights consist of, `model_class` the auto class of its task.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = _without_numbers(config)
+        model = _without_numbers(config, model_class)
     except Exception as error:  # whatever the parsers of a damaged file may stumble over
         yield f"config.json does not load ({_why(error, folder)})"
         return  # the tokenizer's class is looked up there too
@@ -40,15 +33,12 @@ def opening_errors(folder: Path, shapes: Shapes) -> Iterator[str]:
         yield f"the tokenizer does not load ({_why(error, folder)})"
 
 
-def _without_numbers(config: PretrainedConfig) -> PreTrainedModel:
-    """The model of the class that `config` names; ValueError if it names none that is trained here."""
-    named = config.architectures or []
-    classifies = any(name.endswith("ForSequenceClassification") for name in named)
-    loader: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+def _without_numbers(config: PretrainedConfig, model_class: Any) -> PreTrainedModel:
+    """The model of the class that `config` names; ValueError if it is not that of the task."""
     with torch.device("meta"):
-        model: PreTrainedModel = loader.from_config(config, trust_remote_code=False)
-    if named != [type(model).__name__]:
-        raise ValueError(f"its architectures {named} are neither a classifier nor a language model")
+        model: PreTrainedModel = model_class.from_config(config, trust_remote_code=False)
+    if config.architectures != [type(model).__name__]:
+        raise ValueError(f"its architectures {config.architectures} are not the trained {type(model).__name__}")
     return model
 
 

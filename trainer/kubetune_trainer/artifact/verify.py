@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.listing import walk
@@ -33,19 +34,21 @@ class Verification:
     size_bytes: int
 
 
-def verify(store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation, base: Path) -> Verification:
+def verify(
+    store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation, base: Path, model_class: Any
+) -> Verification:
     """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
 
-    `files` are all that was uploaded there, their names relative to the store; `base` is the folder of the base model.
-    One file is on this machine's disk and one tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every
-    error.
+    `files` are all that was uploaded there, their names relative to the store; `base` is the folder of the base model,
+    `model_class` the auto class of transformers that opens the trained one. One file is on this machine's disk and one
+    tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every error.
     """
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
         errors = [*_listing_errors(store, folder, files)]
         for file in files:
             errors += _file_errors(store, file, Path(scratch), tensors)
         errors += tensors.finish()
-        errors += _format_errors(Path(scratch), files, expected)
+        errors += _format_errors(Path(scratch), files, expected, model_class)
     if errors:
         raise _failed(store.uri(folder), errors)
     return Verification(
@@ -81,7 +84,9 @@ def _file_errors(store: Store, file: StoredFile, scratch: Path, tensors: TensorC
     return errors
 
 
-def _format_errors(scratch: Path, files: Sequence[StoredFile], expected: Expectation) -> Iterator[str]:
+def _format_errors(
+    scratch: Path, files: Sequence[StoredFile], expected: Expectation, model_class: Any
+) -> Iterator[str]:
     """Whether what lies beside the weights is there and lets others load them."""
     names = {file.name.rpartition("/")[2] for file in files}
     config, tokenizer = "config.json" in names, bool(names & set(_TOKENIZER_FILES))
@@ -90,7 +95,7 @@ def _format_errors(scratch: Path, files: Sequence[StoredFile], expected: Expecta
     if not tokenizer:
         yield "no tokenizer was written"
     if config and tokenizer and (scratch / "config.json").exists():
-        yield from opening_errors(scratch, expected.shapes)
+        yield from opening_errors(scratch, expected.shapes, model_class)
 
 
 def _failed(uri: str, errors: list[str]) -> RunError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
-from kubetune_trainer.data.rows import ColumnMap, Row, counted
+from kubetune_trainer.data.rows import Field, Row, counted
 from kubetune_trainer.data.values import quoted
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import CleaningStep
@@ -39,20 +39,20 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Cleaner:
     """The cleaning that a job asks for; the same for each of its sources."""
 
-    def __init__(self, cleaning: Cleaning, columns: ColumnMap, labels: Sequence[str] | None) -> None:
+    def __init__(self, cleaning: Cleaning, fields: Sequence[Field]) -> None:
         self.cleaning = cleaning
-        self.columns = columns
+        self.fields = fields
         self.normalize = normalizer(cleaning)
-        self.labels = {self.normalize(label).strip(): label for label in labels} if labels else None
+        self.texts = [place for place, field in enumerate(fields) if not field.label]
+        self.labels = [place for place, field in enumerate(fields) if field.label]
+        self.choices = [{self.normalize(choice).strip(): choice for choice in field.choices or ()} for field in fields]
 
     def clean(self, rows: Sequence[Row]) -> tuple[list[Row], Counts]:
         """The rows that remain, and the count of every step that the job asks for (0 where it found nothing)."""
         kept = [self._normalized(row) for row in rows]
         counts: Counts = Counter()
         if self.cleaning.unicode_normalization != "None":
-            counts[NORMALIZED] = sum(
-                (old.text, old.other) != (new.text, new.other) for old, new in zip(rows, kept, strict=True)
-            )
+            counts[NORMALIZED] = sum(self._text(old) != self._text(new) for old, new in zip(rows, kept, strict=True))
         for name, step in self._steps():
             before = len(kept)
             kept = step(kept)
@@ -65,20 +65,27 @@ class Cleaner:
             yield SHORT, self._drop_short
         if self.cleaning.drop_other_labels:
             yield OTHER_LABEL, self._drop_other_labels
-        if self.cleaning.drop_duplicates and self.columns.label is not None:
+        if self.cleaning.drop_duplicates and self.labels:
             yield CONFLICT, self._drop_conflicting
         if self.cleaning.drop_duplicates:
             yield DUPLICATE, self._drop_duplicates
 
+    def _text(self, row: Row) -> tuple[str | None, ...]:
+        return tuple(row.values[place] for place in self.texts)
+
+    def _label(self, row: Row) -> tuple[str | None, ...]:
+        return tuple(row.values[place] for place in self.labels)
+
     def _normalized(self, row: Row) -> Row:
-        text = None if row.text is None else self.normalize(row.text)
-        other = None if row.other is None else self.normalize(row.other)
-        label = None if row.label is None else self.normalize(row.label).strip()
-        if self.labels is not None and label is not None:
-            label = self.labels.get(label, label)
-        if (text, other, label) == (row.text, row.other, row.label):
-            return row
-        return replace(row, text=text, other=other, label=label)
+        values = tuple(
+            None if value is None else self._normalized_label(value, place) if field.label else self.normalize(value)
+            for place, (field, value) in enumerate(zip(self.fields, row.values, strict=True))
+        )
+        return row if values == row.values else replace(row, values=values)
+
+    def _normalized_label(self, value: str, place: int) -> str:
+        label = self.normalize(value).strip()
+        return self.choices[place].get(label, label)
 
     def _drop_empty(self, rows: list[Row]) -> list[Row]:
         kept = [row for row in rows if self._blank(row) is None]
@@ -94,34 +101,28 @@ class Cleaner:
 
     def _blank(self, row: Row) -> str | None:
         """The name of the first column that has no value."""
-        for column, value in (
-            (self.columns.text, row.text),
-            (self.columns.other, row.other),
-            (self.columns.label, row.label),
-        ):
-            if column is not None and (value is None or not value.strip()):
-                return column.name
+        for field, value in zip(self.fields, row.values, strict=True):
+            if value is None or not value.strip():
+                return field.column.name
         return None
 
     def _drop_short(self, rows: list[Row]) -> list[Row]:
-        # A pair is judged by its first text, a prompt with its completion by the completion.
-        causal = self.columns.label is None
-        shortest = self.cleaning.min_characters
-        return [row for row in rows if len(((row.other if causal else row.text) or "").strip()) >= shortest]
+        measured, shortest = [field.name for field in self.fields if field.measured], self.cleaning.min_characters
+        return [row for row in rows if all(len(row[name].strip()) >= shortest for name in measured)]
 
     def _drop_other_labels(self, rows: list[Row]) -> list[Row]:
-        assert self.labels is not None, "the API's rules require task.labels beside dropOtherLabels"
-        used = set(self.labels.values())
-        return [row for row in rows if row.label in used]
+        limited = [(field.name, set(field.choices)) for field in self.fields if field.choices is not None]
+        assert limited, "the API's rules require task.labels beside dropOtherLabels"
+        return [row for row in rows if all(row[name] in choices for name, choices in limited)]
 
     def _drop_conflicting(self, rows: list[Row]) -> list[Row]:
-        first: dict[tuple[str | None, str | None], str | None] = {}
-        return [row for row in rows if first.setdefault((row.text, row.other), row.label) == row.label]
+        first: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
+        return [row for row in rows if first.setdefault(self._text(row), self._label(row)) == self._label(row)]
 
     def _drop_duplicates(self, rows: list[Row]) -> list[Row]:
-        first: dict[tuple[str | None, str | None], Row] = {}
+        first: dict[tuple[str | None, ...], Row] = {}
         for row in rows:
-            first.setdefault((row.text, row.other), row)
+            first.setdefault(self._text(row), row)
         return list(first.values())
 
 

@@ -1,13 +1,13 @@
 """Tokenizes the rows of a split.
 
 Texts are data: what looks like a special token in them (`[SEP]`, `<|im_end|>`) is encoded as the letters it is made of.
-A row that nevertheless comes out with more special tokens than its layout has is encoded again, more carefully.
+A row that nevertheless comes out with more special tokens than its format has is encoded again, more carefully.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kubetune_trainer.data.prompt_format import Layout
+from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.special_tokens import SpecialTokens
 from kubetune_trainer.data.tokens import EncodedRow, Tokens, gathered
@@ -18,13 +18,16 @@ CHUNK_ROWS = 2048
 
 
 def encode_texts(rows: Sequence[Row], tokenizer: Any, max_length: int) -> Tokens:
-    """Texts, or pairs of texts, each with the special tokens that the model expects, cut at `max_length` tokens."""
-    encoder = _TextEncoder(tokenizer, max_length, paired=bool(rows) and rows[0].other is not None)
+    """The field `text` of each row, and `text_pair` where they have it, cut at `max_length` tokens.
+
+    Each with the special tokens that the model expects.
+    """
+    encoder = _TextEncoder(tokenizer, max_length, paired=bool(rows) and "text_pair" in rows[0].names)
     return gathered(map(encoder.encode, _chunks(rows)), typed=encoder.typed)
 
 
 def encode_completions(rows: Sequence[Row], tokenizer: Any, max_length: int) -> Tokens:
-    """Prompts with their completions, cut on the right at `max_length` tokens.
+    """The field `prompt` of each row with its `completion`, cut on the right at `max_length` tokens.
 
     The prompt is encoded as it is when the model is asked, so the completion begins at a token of its own.
     """
@@ -42,17 +45,20 @@ class _TextEncoder:
         self.markers = self.special.count(self._batch(["a"], ["a"])[0].ids)
 
     def encode(self, chunk: Sequence[Row]) -> list[EncodedRow]:
-        encoded = self._batch([row.text or "" for row in chunk], [row.other or "" for row in chunk])
+        encoded = self._batch([row["text"] for row in chunk], [self._second(row) for row in chunk])
         return [
             done if self.special.count(done.ids) == self.markers else self._defused(row)
             for row, done in zip(chunk, encoded, strict=True)
         ]
 
     def _defused(self, row: Row) -> EncodedRow:
-        (encoded,) = self._batch([self.special.defused(row.text or "")], [self.special.defused(row.other or "")])
+        (encoded,) = self._batch([self.special.defused(row["text"])], [self.special.defused(self._second(row))])
         if self.special.count(encoded.ids) != self.markers:
             raise _control_token(row)
         return encoded
+
+    def _second(self, row: Row) -> str:
+        return row["text_pair"] if self.paired else ""
 
     def _batch(self, texts: list[str], others: list[str]) -> list[EncodedRow]:
         batch = self.tokenizer(
@@ -75,15 +81,15 @@ class _CompletionEncoder:
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.layout = Layout.of(tokenizer)
+        self.format = PromptFormat.of(tokenizer)
         self.special = SpecialTokens(tokenizer)
-        self.markers = self.special.count(self._by_layout([self.layout.prompt("a") + self.layout.completion("a")])[0])
+        self.markers = self.special.count(self._formatted([self.format.prompt("a") + self.format.completion("a")])[0])
 
     def encode(self, chunk: Sequence[Row]) -> list[EncodedRow]:
-        prompts = [self.layout.prompt(row.text or "") for row in chunk]
-        answers = [self.layout.completion(row.other or "") for row in chunk]
-        asked = self._by_layout(prompts)
-        whole = self._by_layout([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)])
+        prompts = [self.format.prompt(row["prompt"]) for row in chunk]
+        answers = [self.format.completion(row["completion"]) for row in chunk]
+        asked = self._formatted(prompts)
+        whole = self._formatted([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)])
         return [self._row(row, *ids) for row, *ids in zip(chunk, asked, whole, strict=True)]
 
     def _row(self, row: Row, asked: list[int], whole: list[int]) -> EncodedRow:
@@ -91,27 +97,27 @@ class _CompletionEncoder:
         if innocent and whole[: len(asked)] == asked:
             return self._cut(asked, whole[len(asked) :])
         # A token over the border of prompt and answer would be cut, or the data spells a special token.
-        prompt, answer = self.layout.pieces(row.text or "", row.other or "")
+        prompt, answer = self.format.pieces(row["prompt"], row["completion"])
         asked, answered = asked if innocent else self._by_pieces(*prompt), self._by_pieces(*answer)
         if self.special.count(asked) + self.special.count(answered) != self.markers:
             raise _control_token(row)
         return self._cut(asked, answered)
 
     def _by_pieces(self, before: str, text: str, after: str) -> list[int]:
-        """The layout's own text and the data's, each by itself: only the former may hold special tokens."""
-        own = self._by_layout([before, after])
+        """The format's own text and the data's, each by itself: only the former may hold special tokens."""
+        own = self._formatted([before, after])
         plain, defused = self._ids([text, self.special.defused(text)], split_special_tokens=True)
         return [*own[0], *(defused if self.special.count(plain) else plain), *own[1]]
 
     def _cut(self, asked: list[int], answered: list[int]) -> EncodedRow:
-        first, last = self.layout.first_ids, self.layout.last_ids
+        first, last = self.format.first_ids, self.format.last_ids
         ids = [*first, *asked, *answered, *last]
         # Nothing stands before the first token that it could be predicted from.
         begin = max(1, len(first) + len(asked))
         return EncodedRow(ids[: self.max_length], truncated=len(ids) > self.max_length, target_from=begin)
 
-    def _by_layout(self, texts: list[str]) -> list[list[int]]:
-        return self._ids(texts, split_special_tokens=not self.layout.templated)
+    def _formatted(self, texts: list[str]) -> list[list[int]]:
+        return self._ids(texts, split_special_tokens=not self.format.templated)
 
     def _ids(self, texts: list[str], *, split_special_tokens: bool) -> list[list[int]]:
         batch = self.tokenizer(

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.job import Dataset
 from kubetune_trainer.data.clean import LEAKED, LEAKED_VALIDATION, Counts
 from kubetune_trainer.data.rows import Row, counted
-from kubetune_trainer.data.split import Key, prompt_key, split, text_key
+from kubetune_trainer.data.split import Key, split
+from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.errors import RunError, invalid_data
 
 FIELDS = {"train": "spec.dataset.uri", "validation": "spec.dataset.validation.uri", "test": "spec.dataset.test.uri"}
@@ -15,19 +16,19 @@ MAX_FRACTION = 0.9
 """What the API allows for `validationFraction` and `testFraction`."""
 
 
-def divide(spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], counts: Counts) -> dict[str, list[Row]]:
-    """The rows of each split that the job has, no text in two of them. Adds the dropped rows to `counts`."""
-    dataset, causal = spec.dataset, spec.task.type == "CausalLM"
-    key = prompt_key if causal else text_key
-    separate = _without_leaks({name: list(rows) for name, rows in sources.items()}, key, counts)
+def make_splits(
+    task: DataTask, dataset: Dataset, sources: Mapping[str, Sequence[Row]], counts: Counts
+) -> dict[str, list[Row]]:
+    """The rows of each split that the job has, no group in two of them. Adds the dropped rows to `counts`."""
+    separate = _without_leaks({name: list(rows) for name, rows in sources.items()}, task.group, counts)
     validation, test = dataset.held_out_fractions
     parts = split(
         separate["train"],
         validation=validation,
         test=test,
         seed=dataset.split_seed,
-        stratify=dataset.stratify and not causal,
-        key=key,
+        key=task.group,
+        stratum=task.stratum if dataset.stratify else lambda _: None,
     )
     for name, share in (("validation", validation), ("test", test)):
         if share > 0 and not parts[name]:

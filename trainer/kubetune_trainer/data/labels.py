@@ -1,12 +1,13 @@
 """Which labels a classification has, and whether the data can teach them."""
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from kubetune_trainer.data.rows import Column, Row, counted
-from kubetune_trainer.data.values import numbers_on_a_scale, quoted
-from kubetune_trainer.errors import invalid_data
+from kubetune_trainer.data.values import bounded, kind_of, quoted
+from kubetune_trainer.errors import RunError, invalid_data
 
 MAX_LABELS = 1000
 """As many as `task.labels` may name."""
@@ -20,9 +21,26 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf", re.IGNORE
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
+def label_of(value: object, column: Column, where: str) -> str | None:
+    """A cell of a label column, as the name of its class: `1` for an integer, `true` for a boolean."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        raise _numbers_on_a_scale(column, where, repr(value))
+    if not isinstance(value, str | int):
+        raise invalid_data(
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds {kind_of(value)};"
+            " a label must be a string, an integer or a boolean"
+        )
+    # A label stands in many rows: interning keeps one copy.
+    return sys.intern(bounded(str(value), column, where))
+
+
 def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) -> tuple[str, ...]:
     """The labels, in the order of the head's outputs: those given, or those of `rows`, sorted (integers by value)."""
-    counts = Counter(row.label or "" for row in rows)
+    counts = Counter(row["label"] for row in rows)
     _refuse_fractions(rows, [label for label in counts if given is None or label not in given], column)
     if given is not None:
         return tuple(given)
@@ -39,10 +57,10 @@ def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) 
 def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, given: bool) -> None:
     """Raises if `rows` have a label that is none of `labels`, which were given or found in the training data."""
     known = set(labels)
-    unknown = Counter(row.label or "" for row in rows if row.label not in known)
+    unknown = Counter(row["label"] for row in rows if row["label"] not in known)
     if not unknown:
         return
-    first = next(row for row in rows if row.label not in known)
+    first = next(row for row in rows if row["label"] not in known)
     if given:
         raise invalid_data(
             f"{first.where}: the {_PURPOSE[source]} data has labels that spec.task.labels does not name:"
@@ -58,7 +76,7 @@ def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, g
 
 def refuse_untaught(training: Sequence[Row], labels: Sequence[str], *, given: bool) -> None:
     """Raises if a label has no row in the training split."""
-    taught = {row.label for row in training}
+    taught = {row["label"] for row in training}
     missing = [label for label in labels if label not in taught]
     if missing:
         remedy = "or take it off spec.task.labels" if given else "or set spec.dataset.stratify to true"
@@ -70,7 +88,7 @@ def refuse_untaught(training: Sequence[Row], labels: Sequence[str], *, given: bo
 
 def label_rows(rows: Sequence[Row], labels: Sequence[str]) -> tuple[tuple[str, int], ...]:
     """Rows per label, in the order of the labels."""
-    counts = Counter(row.label for row in rows)
+    counts = Counter(row["label"] for row in rows)
     return tuple((label, counts[label]) for label in labels)
 
 
@@ -79,9 +97,16 @@ def _refuse_fractions(rows: Sequence[Row], labels: Sequence[str], column: Column
     if not labels or not all(_NUMBER.fullmatch(label) for label in labels):
         return
     fractions = {label for label in labels if not _INTEGER.fullmatch(label)}
-    first = next((row for row in rows if row.label in fractions), None)
+    first = next((row for row in rows if row["label"] in fractions), None)
     if first is not None:
-        raise numbers_on_a_scale(column, first.where, first.label or "")
+        raise _numbers_on_a_scale(column, first.where, first["label"])
+
+
+def _numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:
+    return invalid_data(
+        f"{where}: the column {quoted(column.name)} ({column.field}) holds {shown}, which looks like numbers on a"
+        " scale; a classification needs classes; use integers or strings"
+    )
 
 
 def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:

@@ -5,6 +5,7 @@ processes of a node without a copy.
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,30 @@ from numpy.typing import NDArray
 from kubetune_trainer.records import DataReport
 
 
+class TargetSpace(Protocol):
+    """What a model may answer: the labels of a classification, the scale of a regression. Each task has its own."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the head's outputs, in their order; empty where they have none."""
+
+
+class Targets(Protocol):
+    """What the model is to answer to each row of a split. Each task has its own."""
+
+    def per_row(self, split: "EncodedSplit") -> NDArray[np.int64]:
+        """[rows]: how many targets each has; the loss of a step is the mean over those of its rows."""
+
+    def padded(self, split: "EncodedSplit", rows: NDArray[np.int64], longest: int) -> NDArray[Any]:
+        """[rows taken, …]: the targets of a batch whose longest row has `longest` tokens.
+
+        `IGNORED` (of fractions: NaN) stands where nothing is to be learned.
+        """
+
+
 @dataclass(frozen=True)
 class EncodedSplit:
-    """The token ids of one split."""
+    """The token ids of one split, and what is to be answered to them."""
 
     tokens: NDArray[np.int32]
     """[tokens]: those of row i are `tokens[offsets[i]:offsets[i + 1]]`."""
@@ -22,10 +44,7 @@ class EncodedSplit:
     """[tokens]: 0 in the first text, 1 in the second. Only for pairs, and only if the tokenizer tells them apart."""
     offsets: NDArray[np.int64]
     """[rows + 1]."""
-    labels: NDArray[np.int32] | None = None
-    """[rows], SequenceClassification: the index of the label."""
-    target_from: NDArray[np.int32] | None = None
-    """[rows], CausalLM: the index within the row of the first token that counts for the loss; at least 1."""
+    targets: Targets
 
     @property
     def rows(self) -> int:
@@ -44,6 +63,5 @@ class PreparedData:
 
     splits: dict[str, EncodedSplit]
     """`train`, and `validation` and `test` where the job has them."""
-    labels: tuple[str, ...]
-    """The names of the label indices; empty for CausalLM."""
+    space: TargetSpace
     report: DataReport

@@ -18,7 +18,7 @@ _DIRECTIVES = "aAbBcdDeFgGhHIjklmMnprRStTuUVwWxXyY"
 
 
 @dataclass(frozen=True)
-class Layout:
+class PromptFormat:
     """The text around a prompt and its completion.
 
     `before` prompt `middle` is what the model is given; `opening` completion `after` is what it learns to write.
@@ -40,8 +40,8 @@ class Layout:
     """Tokens put after the text, where no template names them."""
 
     @classmethod
-    def of(cls, tokenizer: Any) -> "Layout":
-        """The layout that the tokenizer's model was made for."""
+    def of(cls, tokenizer: Any) -> "PromptFormat":
+        """The format that the tokenizer's model was made for."""
         return _templated(tokenizer) if tokenizer.chat_template else _plain(tokenizer)
 
     def prompt(self, prompt: str) -> str:
@@ -53,24 +53,24 @@ class Layout:
         return "".join(self.pieces("", completion)[1])
 
     def pieces(self, prompt: str, completion: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The same two, each as (the layout's own text, the data's text, the layout's own text)."""
+        """The same two, each as (the format's own text, the data's text, the format's own text)."""
         return (
             (self.before, prompt.strip() if self.strips_prompt else prompt, self.middle),
             (self.opening, completion.strip() if self.strips_completion else completion, self.after),
         )
 
 
-def _plain(tokenizer: Any) -> Layout:
+def _plain(tokenizer: Any) -> PromptFormat:
     if tokenizer.eos_token_id is None:
         raise invalid_model(
             "the model's tokenizer has no end-of-sequence token (eos_token), so a completion could never end; name one"
             " in its tokenizer_config.json, or choose a model made for generation"
         )
     begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return Layout(first_ids=(tokenizer.bos_token_id,) if begins else (), last_ids=(tokenizer.eos_token_id,))
+    return PromptFormat(first_ids=(tokenizer.bos_token_id,) if begins else (), last_ids=(tokenizer.eos_token_id,))
 
 
-def _templated(tokenizer: Any) -> Layout:
+def _templated(tokenizer: Any) -> PromptFormat:
     given = _rendered(tokenizer, [_PROMPT], add_generation_prompt=True)
     whole = _rendered(tokenizer, [_PROMPT, _COMPLETION])
     if given.count(_PROMPT) != 1 or whole.count(_PROMPT) != 1 or whole.count(_COMPLETION) != 1:
@@ -82,7 +82,7 @@ def _templated(tokenizer: Any) -> Layout:
         )
     before, middle = given.split(_PROMPT)
     opening, after = whole[len(given) :].split(_COMPLETION)
-    return Layout(
+    return PromptFormat(
         before,
         middle,
         opening,

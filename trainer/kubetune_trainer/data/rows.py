@@ -1,5 +1,6 @@
-"""A row of a dataset with the place it came from, and the columns that the manifest maps to its fields."""
+"""A row of a dataset with the place it came from, and the fields that its task gives it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubetune_api.formats import FORMATS, format_of
@@ -8,17 +9,20 @@ from kubetune_api.job import Columns, FineTuneJobSpec
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example. A missing value is None until the cleaning has dropped or refused it."""
+    """One example."""
 
-    text: str | None
-    """The text to classify, or the prompt."""
-    other: str | None
-    """The second text of a pair, or the completion; None where the task has neither."""
-    label: str | None
+    names: tuple[str, ...]
+    """The fields, one tuple for all rows of a dataset."""
+    values: tuple[str | None, ...]
+    """Of each field, in the same order. A missing value is None until the cleaning has dropped or refused it."""
     file: str
     """The URI of its file."""
     line: int
     """Where it begins in the file, counted from 1: a line of text (the header is line 1), or a row of Parquet."""
+
+    def __getitem__(self, name: str) -> str:
+        """The value of a field, "" where it is missing."""
+        return self.values[self.names.index(name)] or ""
 
     @property
     def where(self) -> str:
@@ -45,32 +49,27 @@ class Column:
     field: str
     """The field of the manifest that names it: `spec.dataset.columns.label`."""
 
+    @classmethod
+    def of(cls, spec: FineTuneJobSpec, attribute: str) -> "Column":
+        """The column that `dataset.columns` names under an attribute."""
+        name = getattr(spec.dataset.columns, attribute)
+        assert name is not None, f"the API's rules require columns.{attribute}"
+        return cls(name=name, field=f"spec.dataset.columns.{Columns.model_fields[attribute].alias}")
+
 
 @dataclass(frozen=True)
-class ColumnMap:
-    """Which columns become which fields of a row."""
+class Field:
+    """A value that each row of a task has: where it comes from, and what the cleaning may do with it."""
 
-    text: Column
-    other: Column | None
-    label: Column | None
-
-    @classmethod
-    def of(cls, spec: FineTuneJobSpec) -> "ColumnMap":
-        """The columns that the job's task reads."""
-        columns = spec.dataset.columns
-        if spec.task.type == "CausalLM":
-            return cls(_column(columns, "prompt"), _column(columns, "completion"), None)
-        pair = _column(columns, "text_pair") if columns.text_pair is not None else None
-        return cls(_column(columns, "text"), pair, _column(columns, "label"))
-
-    @property
-    def wanted(self) -> tuple[Column, ...]:
-        """All of them, in the order text, other, label."""
-        return tuple(column for column in (self.text, self.other, self.label) if column is not None)
-
-
-def _column(columns: Columns, attribute: str) -> Column:
-    name = getattr(columns, attribute)
-    assert name is not None, f"the API's rules require columns.{attribute}"
-    alias = Columns.model_fields[attribute].alias
-    return Column(name=name, field=f"spec.dataset.columns.{alias}")
+    name: str
+    """As the API calls it: `text_pair`, an attribute of `dataset.columns`."""
+    column: Column
+    read: Callable[[object, Column, str], str | None]
+    """From a cell, its column and its place to the value; RunError where the task has no use for such a cell."""
+    label: bool = False
+    """Whether it is an answer in a word and not a text: outer spaces do not count, and rows that are alike in all their
+    texts conflict where they differ in it."""
+    measured: bool = False
+    """Whether `cleaning.minCharacters` judges it."""
+    choices: tuple[str, ...] | None = None
+    """The values that a label may have; None: any."""

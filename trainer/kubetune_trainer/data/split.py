@@ -15,20 +15,13 @@ from kubetune_trainer.data.rows import Row
 
 Key = Callable[[Row], str]
 """The text that ties rows together."""
+Stratum = Callable[[Row], str | None]
+"""What every split gets the same share of; None where there is nothing to share out."""
 
 
-def text_key(row: Row) -> str:
-    """For a classification: the text, with its pair."""
-    return f"{_folded(row.text)}\x1f{_folded(row.other)}" if row.other is not None else _folded(row.text)
-
-
-def prompt_key(row: Row) -> str:
-    """For CausalLM: the prompt, so that no answer is tested on a question that training has seen."""
-    return _folded(row.text)
-
-
-def _folded(text: str | None) -> str:
-    return " ".join((text or "").casefold().split())
+def folded(*texts: str) -> str:
+    """The texts as one key, without what letter case and spaces tell apart."""
+    return "\x1f".join(" ".join(text.casefold().split()) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -40,23 +33,23 @@ class Group:
 
 
 def split(
-    rows: Sequence[Row], *, validation: float, test: float, seed: int, stratify: bool, key: Key
+    rows: Sequence[Row], *, validation: float, test: float, seed: int, key: Key, stratum: Stratum
 ) -> dict[str, list[Row]]:
     """The rows of each split, in an order that depends on the seed and the texts alone.
 
-    `validation` and `test` are shares of the rows, 0 to 0.9. With `stratify` each label is split by the same shares,
-    and at least one group of each label stays in train. Where every text stands once, the sizes are exact: the shares
-    of the total, rounded half up, spread over the labels by largest remainder.
+    `validation` and `test` are shares of the rows, 0 to 0.9. Each stratum is split by the same shares, and at
+    least one group of each stays in train. Where every text stands once, the sizes are exact: the shares
+    of the total, rounded half up, spread over the strata by largest remainder.
     """
-    strata = list(_strata(_groups(rows, seed, key), stratify=stratify).values())
-    sizes = [sum(len(group.rows) for group in stratum) for stratum in strata]
+    strata = list(_strata(_groups(rows, seed, key), stratum).values())
+    sizes = [sum(len(group.rows) for group in members) for members in strata]
     # Where all else is held out, the last group of a stratum stays in train.
-    room = [size - len(stratum[-1].rows) for size, stratum in zip(sizes, strata, strict=True)]
+    room = [size - len(members[-1].rows) for size, members in zip(sizes, strata, strict=True)]
     tests = allocate(sizes, test, room)
     validations = allocate(sizes, validation, [space - taken for space, taken in zip(room, tests, strict=True)])
     placed: dict[str, list[Group]] = {"train": [], "validation": [], "test": []}
-    for stratum, wanted_test, wanted_validation in zip(strata, tests, validations, strict=True):
-        _place(stratum, {"test": wanted_test, "validation": wanted_validation}, placed)
+    for members, wanted_test, wanted_validation in zip(strata, tests, validations, strict=True):
+        _place(members, {"test": wanted_test, "validation": wanted_validation}, placed)
     # Ordered by the digest's other end: by the same end, a split would begin with the label whose share ended first.
     return {
         name: [row for group in sorted(groups, key=lambda group: group.digest[::-1]) for row in group.rows]
@@ -89,19 +82,17 @@ def _groups(rows: Sequence[Row], seed: int, key: Key) -> list[Group]:
     return [Group(digest, tuple(sorted(by_digest[digest], key=_content))) for digest in sorted(by_digest)]
 
 
-def _content(row: Row) -> tuple[str, str, str]:
-    return row.text or "", row.other or "", row.label or ""
+def _content(row: Row) -> tuple[str, ...]:
+    return tuple(value or "" for value in row.values)
 
 
-def _strata(groups: Sequence[Group], *, stratify: bool) -> dict[str, list[Group]]:
-    """The groups by label, labels in order; a group with several labels goes to the rarest, which needs it most."""
-    if not stratify:
-        return {"": list(groups)}
-    counts = Counter(row.label or "" for group in groups for row in group.rows)
-    strata: dict[str, list[Group]] = {label: [] for label in sorted(counts)}
+def _strata(groups: Sequence[Group], stratum: Stratum) -> dict[str, list[Group]]:
+    """The groups by stratum, in order; a group that belongs to several goes to the rarest, which needs it most."""
+    counts = Counter(stratum(row) or "" for group in groups for row in group.rows)
+    strata: dict[str, list[Group]] = {name: [] for name in sorted(counts)}
     for group in groups:
-        strata[min((row.label or "" for row in group.rows), key=lambda label: (counts[label], label))].append(group)
-    return {label: members for label, members in strata.items() if members}
+        strata[min((stratum(row) or "" for row in group.rows), key=lambda name: (counts[name], name))].append(group)
+    return {name: members for name, members in strata.items() if members}
 
 
 def _place(groups: Sequence[Group], wanted: dict[str, int], placed: dict[str, list[Group]]) -> None:

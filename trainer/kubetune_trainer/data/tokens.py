@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from kubetune_trainer.data.prepared import EncodedSplit, Targets
+
 
 @dataclass(frozen=True)
 class EncodedRow:
@@ -40,6 +42,24 @@ class Tokens:
     """How many of the kept rows were cut."""
     kept: NDArray[np.bool_]
     """[rows given]: which of them are here."""
+
+    def with_targets(self, targets: Targets, label_rows: tuple[tuple[str, int], ...] = ()) -> "Encoded":
+        """The same as a split; `targets` and `label_rows` are those of the kept rows."""
+        split = EncodedSplit(self.tokens, self.token_types, self.offsets, targets)
+        return Encoded(split, self.kept, self.truncated, label_rows)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A split, and what became of the rows that were given."""
+
+    split: EncodedSplit
+    kept: NDArray[np.bool_]
+    """[rows given]: which of them are in the split."""
+    truncated: int
+    """How many of the kept rows were cut."""
+    label_rows: tuple[tuple[str, int], ...] = ()
+    """Kept rows of each label, in the order of the labels; nothing where targets have no names."""
 
 
 def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> Tokens:

@@ -1,4 +1,4 @@
-"""One cell of the data: from whatever a file holds to a text or a label, or an error with the place and the remedy."""
+"""One cell of the data: from whatever a file holds to a text, or an error with the place and the remedy."""
 
 import difflib
 from collections.abc import Sequence
@@ -17,33 +17,10 @@ def text_of(value: object, column: Column, where: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise invalid_data(
-            f"{where}: the column {quoted(column.name)} ({column.field}) holds {_kind(value)}; a text must be a string"
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds {kind_of(value)};"
+            " a text must be a string"
         )
-    return _bounded(value, column, where)
-
-
-def label_of(value: object, column: Column, where: str) -> str | None:
-    """A cell of a label column, as the name of its class: `1` for an integer, `true` for a boolean."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        raise numbers_on_a_scale(column, where, repr(value))
-    if not isinstance(value, str | int):
-        raise invalid_data(
-            f"{where}: the column {quoted(column.name)} ({column.field}) holds {_kind(value)};"
-            " a label must be a string, an integer or a boolean"
-        )
-    return _bounded(str(value), column, where)
-
-
-def numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:
-    """The error of a label column that holds fractions."""
-    return invalid_data(
-        f"{where}: the column {quoted(column.name)} ({column.field}) holds {shown}, which looks like numbers on a"
-        " scale; SequenceClassification needs classes; use integers or strings"
-    )
+    return bounded(value, column, where)
 
 
 def missing_column(column: Column, file: str, present: Sequence[str]) -> RunError:
@@ -70,7 +47,8 @@ def quoted(text: str, limit: int = SHOWN_CHARACTERS) -> str:
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
-def _bounded(text: str, column: Column, where: str) -> str:
+def bounded(text: str, column: Column, where: str) -> str:
+    """The text, unless it is too long or holds what is no character."""
     if len(text) > MAX_CELL_CHARACTERS:
         raise invalid_data(
             f"{where}: the column {quoted(column.name)} ({column.field}) holds {len(text):,} characters in one cell;"
@@ -92,6 +70,7 @@ def _hint(name: str, present: Sequence[str]) -> str:
     return f". Did you mean {quoted(folded[close[0]])}?" if close else ""
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a cell holds, for messages: "a list"."""
     names = {bool: "a boolean", int: "an integer", float: "a number", list: "a list", dict: "an object", bytes: "bytes"}
     return names.get(type(value), f"a value of type {type(value).__name__}")

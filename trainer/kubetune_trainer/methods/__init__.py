@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping
 
-from kubetune_api.job import Method as MethodSpec
-from kubetune_trainer.methods.base import Method, Trainable
+from kubetune_api.job import Method
+from kubetune_trainer.methods.base import Trainable, TrainingMethod
 from kubetune_trainer.methods.full import Full
 
-METHODS: Mapping[str, Callable[[MethodSpec], Method]] = {"Full": lambda spec: Full(spec.freeze)}
+METHODS: Mapping[str, Callable[[Method], TrainingMethod]] = {"Full": lambda spec: Full(spec.freeze)}
 """By `spec.method.type`."""
 
-__all__ = ["METHODS", "Method", "Trainable", "method_of"]
+__all__ = ["METHODS", "Trainable", "TrainingMethod", "method_of"]
 
 
-def method_of(spec: MethodSpec) -> Method:
+def method_of(spec: Method) -> TrainingMethod:
     """The method that a manifest names."""
     return METHODS[spec.type](spec)

@@ -28,7 +28,7 @@ class Trainable:
     """The digests of trained parameters that the pretrained model does not have, as they were before the first step."""
 
 
-class Method(Protocol):
+class TrainingMethod(Protocol):
     """One way to fine-tune a model."""
 
     def attach(self, loaded: LoadedModel, *, precision: Precision) -> Trainable:

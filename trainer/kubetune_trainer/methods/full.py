@@ -19,13 +19,13 @@ from kubetune_trainer.records import Expectation
 
 @dataclass(frozen=True)
 class Full:
-    """See `Method`."""
+    """See `TrainingMethod`."""
 
     frozen: Freeze
     """What the manifest wants to stay as it is."""
 
     def attach(self, loaded: LoadedModel, *, precision: Precision) -> Trainable:
-        """See `Method`."""
+        """See `TrainingMethod`."""
         model = loaded.model
         frozen = freeze(model, getattr(model, model.base_model_prefix), loaded.family, self.frozen)
         stored_as = torch.bfloat16 if precision == "BF16" else torch.float32
@@ -41,7 +41,7 @@ class Full:
         )
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
-        """See `Method`. Tied weights are one tensor under several names, so that they are written once."""
+        """See `TrainingMethod`. Tied weights are one tensor under several names, so that they are written once."""
         import deepspeed
 
         first = dist.get_rank() == 0
@@ -56,14 +56,14 @@ class Full:
                 yield name, copies[id(tensor)]
 
     def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
-        """See `Method`. The whole model is on the CPU of this process meanwhile."""
+        """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile."""
         state = dict(tensors)
         shapes = stored_shapes(trainable.loaded.model, state)
         trainable.loaded.save(folder, state)
         return shapes
 
     def expectation(self, trainable: Trainable, shapes: Shapes) -> Expectation:
-        """See `Method`: what was trained has changed, what is frozen has not."""
+        """See `TrainingMethod`: what was trained has changed, what is frozen has not."""
         return Expectation(
             shapes=shapes,
             base_names=trainable.loaded.base_names,

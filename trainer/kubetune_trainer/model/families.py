@@ -1,6 +1,7 @@
 """Whether a model of some family can learn a task."""
 
 from kubetune_api.families import FAMILIES, Family
+from kubetune_api.tasks import TASKS
 from kubetune_trainer.errors import invalid_model
 
 
@@ -12,10 +13,11 @@ def family_of(model_type: str, task_type: str) -> Family:
             f"spec.model.uri: a model of type '{model_type}' is not supported; supported types are"
             f" {', '.join(sorted(FAMILIES))}"
         )
-    if task_type == "CausalLM" and not family.decoder:
+    if TASKS[task_type].model == "Decoder" and not family.decoder:
         decoders = ", ".join(sorted(name for name, known in FAMILIES.items() if known.decoder))
+        others = " or ".join(name for name, row in TASKS.items() if row.model == "Any")
         raise invalid_model(
-            f"spec.task.type: CausalLM needs a decoder, and '{model_type}' is an encoder; choose a model of type"
-            f" {decoders}, or train it for SequenceClassification"
+            f"spec.task.type: {task_type} needs a decoder, and '{model_type}' is an encoder; choose a model of type"
+            f" {decoders}, or train it for {others}"
         )
     return family

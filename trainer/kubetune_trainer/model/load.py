@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -22,6 +20,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
+from kubetune_trainer.model.task import ModelTask
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
 """What transformers raises over a configuration that it cannot follow; a lack of memory or of disk is none of these."""
@@ -97,24 +96,20 @@ def longest_sequence(config: PretrainedConfig, wanted: int) -> int:
 def load_model(
     folder: Path,
     spec: FineTuneJobSpec,
-    labels: tuple[str, ...],
+    task: ModelTask,
+    space: Any,
     tokenizer: PreTrainedTokenizerFast,
 ) -> LoadedModel:
     """The pretrained model in 32-bit numbers, with the head of its task.
 
+    `space` is what the head answers, by the task's own account.
     A new head's weights come from torch's global generator: seed it before, alike on every rank.
     """
     config = load_config(folder, spec)
-    keep_head = _has_head_for(config, labels)
-    if spec.task.type == "SequenceClassification":
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
-        config.problem_type = "single_label_classification"
-        loader: Any = AutoModelForSequenceClassification
-    else:
-        loader = AutoModelForCausalLM
+    keep_head = task.fits_head(config, space)
+    task.configure(config, space)
     with _loading("the model", *_STUMBLES):
-        model, info = loader.from_pretrained(
+        model, info = task.model_class().from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -124,9 +119,8 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    classifies = spec.task.type == "SequenceClassification"
-    new = _new_tensors(model, info, head_may_be_new=classifies)
-    if classifies and not keep_head:
+    new = _new_tensors(model, info, head_may_be_new=task.new_head)
+    if task.new_head and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
     use_cache = _prepare_config(model, tokenizer, family)
@@ -147,15 +141,6 @@ def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     use_cache: bool = model.config.use_cache
     model.config.use_cache = False
     return use_cache
-
-
-def _has_head_for(config: PretrainedConfig, labels: tuple[str, ...]) -> bool:
-    """Whether the pretrained model is a classifier of these very labels, which is then trained further."""
-    architectures = getattr(config, "architectures", None) or []
-    return (
-        any(str(name).endswith("ForSequenceClassification") for name in architectures)
-        and tuple(config.id2label.get(index) for index in range(config.num_labels)) == labels
-    )
 
 
 def _new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new: bool) -> set[str]:

@@ -4,28 +4,18 @@ import math
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from kubetune_api.metrics import metric_row
 from kubetune_api.schemes import HUB, scheme_of
+from kubetune_api.tasks import TASKS
+from kubetune_trainer import text
 from kubetune_trainer.records import RunRecord
-from kubetune_trainer.report import findings, text
-from kubetune_trainer.report.classes import MOST_ROWS
+from kubetune_trainer.report import findings
+from kubetune_trainer.report.details import details_section
 from kubetune_trainer.report.inputs import MOST_FILES, cleaning_bars, manifest_yaml
 from kubetune_trainer.report.templating import markdown_environment
 from kubetune_trainer.report.verdict import verdict
 from kubetune_trainer.storage.locations import Location
-
-# Our metric, the hub's name for it, and how it is averaged.
-_HUB_METRICS = {
-    "accuracy": ("accuracy", None),
-    "f1_macro": ("f1", "macro"),
-    "precision_macro": ("precision", "macro"),
-    "recall_macro": ("recall", "macro"),
-    "perplexity": ("perplexity", None),
-    "loss": ("loss", None),
-}
-_PIPELINES = {
-    "SequenceClassification": ("text-classification", "Text Classification"),
-    "CausalLM": ("text-generation", "Text Generation"),
-}
+from kubetune_trainer.tasks import task_of
 
 
 def render_card(record: RunRecord, model_uri: str) -> str:
@@ -41,7 +31,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "record": record,
         "job": record.job,
         "spec": record.job.spec,
-        "causal": record.job.spec.task.type == "CausalLM",
+        "card": task_of(record.job.spec).card(record.data),
         "verdict": verdict(record.requirements),
         "model_uri": model_uri,
         "on_this_disk": model.path is not None,
@@ -49,7 +39,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "cleaning": cleaning_bars(record.data),
         "metrics": sorted(record.final_metrics().items()),
         "judged": judged,
-        "classes": judged.per_class[:MOST_ROWS] if judged else (),
+        "section": details_section(judged),
         "findings": findings.findings(record),
         "manifest": manifest_yaml(record),
         "most_files": MOST_FILES,
@@ -59,7 +49,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
 
 def front_matter(record: RunRecord) -> str:
     """The YAML that the hub indexes. It names no licence: that of the base model and of the data is not known here."""
-    pipeline = _PIPELINES[record.job.spec.task.type][0]
+    pipeline = TASKS[record.job.spec.task.type].pipeline[0]
     base = _hub_name(record.base.uri)
     data = _hub_name(record.job.spec.dataset.uri)
     results = _results(record)
@@ -78,7 +68,7 @@ def front_matter(record: RunRecord) -> str:
 
 
 def _results(record: RunRecord) -> list[EvalResult]:
-    task, task_name = _PIPELINES[record.job.spec.task.type]
+    task, task_name = TASKS[record.job.spec.task.type].pipeline
     return [
         EvalResult(
             task_type=task,
@@ -93,7 +83,7 @@ def _results(record: RunRecord) -> list[EvalResult]:
         )
         for name, value in sorted(record.final_metrics().items())
         for split, metric in [name.split("/", 1)]
-        for hub_name, average in [_HUB_METRICS.get(metric, (metric, None))]
+        for hub_name, average in [metric_row(metric).hub or (metric, None)]
         if math.isfinite(value)
     ]
 
@@ -107,10 +97,8 @@ def _hub_name(uri: str) -> str | None:
 
 
 def _snippet(record: RunRecord, model: Location) -> str:
-    folder = str(model.path or model.name)
-    head = "AutoModelForCausalLM" if record.job.spec.task.type == "CausalLM" else "AutoModelForSequenceClassification"
-    use = _USE_OF_CAUSAL if record.job.spec.task.type == "CausalLM" else _USE_OF_CLASSIFIER
-    return _SNIPPET.format(folder=folder, head=head, use=use)
+    card = task_of(record.job.spec).card(record.data)
+    return _SNIPPET.format(folder=str(model.path or model.name), head=card.model_class, use=card.usage)
 
 
 _SNIPPET = """\
@@ -120,17 +108,3 @@ folder = {folder!r}
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = {head}.from_pretrained(folder)
 {use}"""
-_USE_OF_CLASSIFIER = """
-inputs = tokenizer("A text to classify.", truncation=True, return_tensors="pt")
-scores = model(**inputs).logits.softmax(-1)[0]
-print({model.config.id2label[place]: round(score.item(), 4) for place, score in enumerate(scores)})
-"""
-_USE_OF_CAUSAL = """
-prompt = "A prompt."
-if tokenizer.chat_template:
-    messages = [{"role": "user", "content": prompt}]
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-inputs = tokenizer(prompt, add_special_tokens=not tokenizer.chat_template, return_tensors="pt")
-answer = model.generate(**inputs, max_new_tokens=64, do_sample=False)
-print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
-"""

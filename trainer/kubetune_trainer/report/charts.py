@@ -8,8 +8,11 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kubetune_api.metrics import LOSS
+from kubetune_api.tasks import TASKS
+from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
-from kubetune_trainer.report import svg, text
+from kubetune_trainer.report import svg
 from kubetune_trainer.report.series import Line, line, smoothing_window
 
 WIDE = (450.0, 250.0)
@@ -18,7 +21,6 @@ FEW_POINTS = 40
 """Up to here each point of a curve gets a dot."""
 LOG_FROM = 30
 """A curve whose highest value is this many times its median is drawn on a logarithmic axis."""
-METRICS_OF_CLASSIFICATION = ("accuracy", "f1_macro", "precision_macro", "recall_macro")
 _MARKERS = ("o", "s", "^", "v")
 _MARKS = ("●", "■", "▲", "▼")
 
@@ -47,7 +49,7 @@ class Chart:
 def loss_chart(record: RunRecord) -> Chart | None:
     """The training loss of every step, and the loss of each evaluation."""
     raw = _of_steps(record, lambda step: step.loss)
-    splits = {split: _of_evaluations(record, split, "loss", by_epoch=False) for split in ("validation", "test")}
+    splits = {split: _of_evaluations(record, split, LOSS, by_epoch=False) for split in ("validation", "test")}
     if not any(len(curve.drawn) for curve in (raw, *splits.values())):
         return None
     window = smoothing_window(len(raw.x))
@@ -73,19 +75,20 @@ def loss_chart(record: RunRecord) -> Chart | None:
 
 def metrics_chart(record: RunRecord) -> Chart | None:
     """The metrics of each evaluation, over the epochs."""
-    causal = record.job.spec.task.type == "CausalLM"
-    names = ("perplexity",) if causal else METRICS_OF_CLASSIFICATION
+    row = TASKS[record.job.spec.task.type]
+    names = [name for name in dict.fromkeys((*row.headline, *row.metrics)) if name != LOSS][: len(_MARKERS)]
     validation = {name: _of_evaluations(record, "validation", name, by_epoch=True) for name in names}
     test = {name: _of_evaluations(record, "test", name, by_epoch=True) for name in names}
     seen = [name for name in names if len(validation[name].drawn) or len(test[name].drawn)]
     if not seen:
         return None
+    one = names[0] if len(names) == 1 else None
 
     def paint(axes: Axes) -> None:
         for place, name in enumerate(names):
             _paint_line(axes, validation[name], svg.SERIES[place], marker=_MARKERS[place])
             _paint_points(axes, test[name], svg.SERIES[place])
-        _label(axes, "epoch", "perplexity" if causal else "metric", [*validation.values(), *test.values()])
+        _label(axes, "epoch", one or "metric", [*validation.values(), *test.values()])
 
     tested = any(len(curve.drawn) for curve in test.values())
     legend = [Key(name, place + 1, mark=_MARKS[place]) for place, name in enumerate(names) if name in seen]
@@ -95,7 +98,7 @@ def metrics_chart(record: RunRecord) -> Chart | None:
         for name, curve in curves.items()
         if len(curve.drawn)
     ).strip()
-    title = "Perplexity by epoch" if causal else "Metrics by epoch"
+    title = f"{(one or 'metrics').capitalize()} by epoch"
     keys = (*legend, *[Key("on the test split", 0, "point")] * tested)
     return Chart(title, summary, svg.draw("metrics", summary, WIDE, paint), keys)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kubetune_trainer.records import ClassMetrics, EvaluationRecord
+from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
 
 MOST_ROWS = 50
 
@@ -15,11 +15,9 @@ class ClassTable:
     folded: tuple[ClassMetrics, ...] = ()
 
 
-def class_table(evaluation: EvaluationRecord) -> ClassTable | None:
+def class_table(details: ClassificationDetails) -> ClassTable:
     """All labels in their order, or beyond `MOST_ROWS` the ones with the lowest F1 first and the others folded away."""
-    if not evaluation.per_class:
-        return None
-    if len(evaluation.per_class) <= MOST_ROWS:
-        return ClassTable(evaluation.per_class)
-    by_f1 = sorted(evaluation.per_class, key=lambda found: found.f1)
+    if len(details.per_class) <= MOST_ROWS:
+        return ClassTable(details.per_class)
+    by_f1 = sorted(details.per_class, key=lambda found: found.f1)
     return ClassTable(tuple(by_f1[:MOST_ROWS]), tuple(by_f1[MOST_ROWS:]))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.tasks.classification import ClassificationDetails
 
 MOST_LABELS_OF_A_MAP = 30
 MOST_CONFUSIONS = 30
@@ -44,13 +44,13 @@ class Confusion:
     share: float
 
 
-def heat_map(labels: tuple[str, ...], evaluation: EvaluationRecord) -> tuple[TrueLabel, ...]:
-    """The lines of the map, one for each true label; none where there are too many labels or no matrix."""
-    if not evaluation.confusion or len(labels) > MOST_LABELS_OF_A_MAP:
+def heat_map(details: ClassificationDetails) -> tuple[TrueLabel, ...]:
+    """The lines of the map, one for each true label; none where there are too many labels."""
+    if len(details.labels) > MOST_LABELS_OF_A_MAP:
         return ()
     return tuple(
         TrueLabel(label, sum(line), tuple(_cell(place, column, line) for column in range(len(line))))
-        for place, (label, line) in enumerate(zip(labels, evaluation.confusion, strict=True))
+        for place, (label, line) in enumerate(zip(details.labels, details.confusion, strict=True))
     )
 
 
@@ -58,29 +58,19 @@ def _cell(place: int, column: int, line: tuple[int, ...]) -> Cell:
     return Cell(line[column], _share(line[column], sum(line)), correct=place == column)
 
 
-def top_confusions(labels: tuple[str, ...], evaluation: EvaluationRecord) -> tuple[Confusion, ...]:
+def top_confusions(details: ClassificationDetails) -> tuple[Confusion, ...]:
     """The most frequent confusions, the most frequent first."""
     found = [
         (rows, true, predicted)
-        for true, line in enumerate(evaluation.confusion)
+        for true, line in enumerate(details.confusion)
         for predicted, rows in enumerate(line)
         if rows and true != predicted
     ]
     found.sort(key=lambda item: (-item[0], item[1], item[2]))
-    totals = [sum(line) for line in evaluation.confusion]
+    labels, totals = details.labels, [sum(line) for line in details.confusion]
     return tuple(
         Confusion(labels[true], labels[predicted], rows, _share(rows, totals[true]))
         for rows, true, predicted in found[:MOST_CONFUSIONS]
-    )
-
-
-def never_predicted(labels: tuple[str, ...], evaluation: EvaluationRecord) -> tuple[str, ...]:
-    """Labels that the evaluation's rows have and the model never gave."""
-    totals = [sum(column) for column in zip(*evaluation.confusion, strict=True)]
-    return tuple(
-        label
-        for label, total, line in zip(labels, totals, evaluation.confusion, strict=False)
-        if total == 0 and sum(line) > 0
     )
 
 

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
+from kubetune_api.metrics import metric_row
+from kubetune_api.tasks import TASKS
+from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord
-from kubetune_trainer.report import findings, text
+from kubetune_trainer.report import findings
 from kubetune_trainer.report.inputs import elapsed
+from kubetune_trainer.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -19,40 +23,17 @@ class Figure:
 def headline_figures(record: RunRecord) -> list[Figure]:
     """The metrics that the model is judged by, then what the run took."""
     judged = findings.headline(record)
-    found = [_figure(record, judged, name) for name in _names(record) if name in judged.metrics] if judged else []
+    names = TASKS[record.job.spec.task.type].headline
+    found = [_figure(record, judged, name) for name in names if name in judged.metrics] if judged else []
     return [*found, _throughput(record), _size_of_run(record)]
 
 
-def _names(record: RunRecord) -> tuple[str, ...]:
-    if record.job.spec.task.type == "CausalLM":
-        return ("perplexity", "loss")
-    return ("accuracy", "f1_macro", "loss")
-
-
 def _figure(record: RunRecord, judged: EvaluationRecord, name: str) -> Figure:
-    notes = []
-    if name == "accuracy":
-        notes += _notes_of_accuracy(record, judged)
+    notes = [*task_of(record.job.spec).notes(name, judged, record.data)]
     before = findings.before_training(record, judged)
     if before is not None and before is not judged and name in before.metrics:
         notes.append(f"{text.metric(name, before.metrics[name])} before training")
-    return Figure(f"{judged.split} {_SPOKEN.get(name, name)}", text.metric(name, judged.metrics[name]), tuple(notes))
-
-
-_SPOKEN = {"f1_macro": "F1 (macro)"}
-
-
-def _notes_of_accuracy(record: RunRecord, judged: EvaluationRecord) -> list[str]:
-    notes = []
-    split = findings.split_of(record, judged.split)
-    accuracy = judged.metrics["accuracy"]
-    if split is not None and (interval := findings.wilson(accuracy * split.rows, split.rows)) is not None:
-        rows = text.plural(split.rows, "row")
-        notes.append(f"{interval.low:.3f} to {interval.high:.3f} with 95 % confidence, on {rows}")
-    if (baseline := findings.baseline_accuracy(record, judged.split)) is not None:
-        label = text.elide(text.printable(baseline[0]), 20)
-        notes.append(f"{baseline[1]:.3f} by always answering “{label}”")
-    return notes
+    return Figure(f"{judged.split} {metric_row(name).title}", text.metric(name, judged.metrics[name]), tuple(notes))
 
 
 def _throughput(record: RunRecord) -> Figure:

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import yaml
 
+from kubetune_trainer import text
 from kubetune_trainer.records import DataReport, RunRecord
-from kubetune_trainer.report import text
 
 MOST_FILES = 25
 """Input files that are listed; the manifest of the artifact names them all."""

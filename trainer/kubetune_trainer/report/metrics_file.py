@@ -1,13 +1,13 @@
 """`metrics.jsonl`: every step and every evaluation of a run, one JSON object to the line.
 
 Keys are camelCase, as in the manifest and the status; the names of metrics (`f1_macro`) are those of the manifest. JSON
-has no NaN and no infinity: both are null. A confusion matrix is the list of its entries that are not zero.
+has no NaN and no infinity: both are null. What an evaluation tells beyond its metrics, its task puts in words.
 """
 
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +39,10 @@ def metric_line(event: StepRecord | EvaluationRecord) -> str:
 
 
 def _fields(event: StepRecord | EvaluationRecord) -> dict[str, Any]:
-    found = {key: getattr(event, name) for name, key in _KEYS[type(event)]}
-    if isinstance(event, EvaluationRecord):
-        found["perClass"] = [asdict(one) for one in event.per_class]
-        found["confusion"] = _entries(event.confusion)
+    found = {key: getattr(event, name) for name, key in _KEYS[type(event)] if name != "details"}
+    if isinstance(event, EvaluationRecord) and event.details is not None:
+        found |= event.details.to_dict()
     return {name: _finite(value) for name, value in found.items()}
-
-
-def _entries(confusion: tuple[tuple[int, ...], ...]) -> list[dict[str, int]]:
-    """A thousand labels have a million pairs, of which an evaluation sees a few thousand."""
-    return [
-        {"true": true, "predicted": predicted, "rows": rows}
-        for true, line in enumerate(confusion)
-        for predicted, rows in enumerate(line)
-        if rows
-    ]
 
 
 def _finite(value: Any) -> Any:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from kubetune_trainer.records import RunRecord
-from kubetune_trainer.report import charts, confusion, findings
-from kubetune_trainer.report.classes import class_table
+from kubetune_trainer.report import charts, findings
+from kubetune_trainer.report.details import details_section
 from kubetune_trainer.report.headline import headline_figures
 from kubetune_trainer.report.inputs import MOST_FILES, cleaning_bars, elapsed, label_distribution, manifest_yaml
 from kubetune_trainer.report.templating import html_environment
@@ -34,9 +34,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "judged": judged,
         "metric_names": list(dict.fromkeys(name for found in record.evaluations for name in found.metrics)),
         "labels": labels,
-        "heat_map": confusion.heat_map(labels, judged) if judged else (),
-        "top_confusions": confusion.top_confusions(labels, judged) if judged and judged.confusion else (),
-        "classes": class_table(judged) if judged else None,
+        "section": details_section(judged),
         "cleaning": cleaning_bars(record.data),
         "rows_used": sum(split.rows for split in record.data.splits),
         "distribution": distribution,

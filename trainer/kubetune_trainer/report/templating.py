@@ -5,7 +5,7 @@ import re
 import jinja2
 from markupsafe import Markup, escape
 
-from kubetune_trainer.report import text
+from kubetune_trainer import text
 from kubetune_trainer.report.verdict import bounds, shown_value
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$#])")

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
+from kubetune_trainer import text
 from kubetune_trainer.records import RequirementResult
-from kubetune_trainer.report import text
 
 
 @dataclass(frozen=True)

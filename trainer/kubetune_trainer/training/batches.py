@@ -1,7 +1,7 @@
 """Which rows every rank takes in every step: a pure function of the seed, the epoch and the batch size.
 
 The order of the rows and the content of each global batch do not depend on the number of workers. Only inside a global
-batch are rows dealt to ranks, sorted by length, so that rows that are padded together are about equally long.
+batch are rows shared out to ranks, sorted by length, so that rows that are padded together are about equally long.
 """
 
 from collections.abc import Iterator
@@ -50,8 +50,8 @@ class BatchPlan:
             yield order[start : start + self.global_batch_size]
 
 
-def deal(rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, workers: int) -> list[list[Rows]]:
-    """Deals the rows of a global batch: `result[k][rank]` is what `rank` takes in its k-th forward pass.
+def split_batch(rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, workers: int) -> list[list[Rows]]:
+    """Shares out the rows of a global batch: `result[k][rank]` is what `rank` takes in its k-th forward pass.
 
     `lengths` are the lengths in tokens of `rows`, in the same order. A share may be empty: the rank then runs a row of
     weight zero, because under ZeRO every rank must take part in every pass.
@@ -62,7 +62,7 @@ def deal(rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, worker
     return [shares[k * workers : (k + 1) * workers] for k in range(accumulation_steps)]
 
 
-def deal_for_evaluation(lengths: NDArray[np.int64], micro_batch_size: int, workers: int) -> list[list[Rows]]:
-    """Deals a whole split, `result[k][rank]` as in `deal`."""
+def split_for_evaluation(lengths: NDArray[np.int64], micro_batch_size: int, workers: int) -> list[list[Rows]]:
+    """Shares out a whole split, `result[k][rank]` as in `split_batch`."""
     rows = np.arange(len(lengths), dtype=np.int64)
-    return deal(rows, lengths, max(1, ceil(len(rows) / (micro_batch_size * workers))), workers)
+    return split_batch(rows, lengths, max(1, ceil(len(rows) / (micro_batch_size * workers))), workers)

@@ -8,7 +8,7 @@ from kubetune_api.job import Training
 from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
-from kubetune_trainer.training.optimizer import adamw, clip_in_each_step, learning_rate_schedule
+from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, learning_rate_schedule
 from kubetune_trainer.training.zero import deepspeed_config
 
 
@@ -24,7 +24,7 @@ def build_engine(
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=device.backend)
     optimizer, config = (
-        adamw(model, training),
+        OPTIMIZERS[training.optimizer.type](model, training),
         deepspeed_config(
             plan,
             stage=resolved.stage,

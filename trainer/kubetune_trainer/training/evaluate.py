@@ -1,5 +1,6 @@
-"""Evaluation of a split over all ranks."""
+"""Evaluation of a split over all ranks: a sum of counts, so that no rank ever holds all rows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,51 +8,33 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.records import EvaluationRecord
-from kubetune_trainer.training.batches import deal_for_evaluation
-from kubetune_trainer.training.collate import collate, row_targets
-from kubetune_trainer.training.loss import row_losses
-from kubetune_trainer.training.metrics import classification, perplexity
+from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
+from kubetune_trainer.tasks.base import Measured, Tally, Task
+from kubetune_trainer.training.batches import split_for_evaluation
+from kubetune_trainer.training.collate import collate
 
 
 @torch.no_grad()
 def evaluate(
-    engine: Any,
-    split: EncodedSplit,
-    *,
-    name: str,
-    labels: tuple[str, ...],
-    pad_token: int,
-    micro_batch_size: int,
-    step: int,
-    epoch: float,
-) -> EvaluationRecord:
+    engine: Any, task: Task, split: EncodedSplit, space: TargetSpace, *, pad_token: int, micro_batch_size: int
+) -> Measured:
     """Judges the model on a split; every rank takes a share and gets the whole result."""
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
-    losses = np.zeros(split.rows, dtype=np.float64)
-    predicted = np.zeros(split.rows, dtype=np.int64)
-    for shares in deal_for_evaluation(split.lengths, micro_batch_size, workers):
+    tallies: Tally = {}
+    for shares in split_for_evaluation(split.lengths, micro_batch_size, workers):
+        # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
-        logits = engine(**batch.inputs).logits
-        # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its result is no one's.
-        if len(batch.rows):
-            losses[batch.rows] = row_losses(logits, batch.targets).double().cpu().numpy()
-            if split.labels is not None:
-                predicted[batch.rows] = logits.argmax(dim=-1).cpu().numpy()
+        for name, counts in task.tally(task.losses(engine, batch), batch, space).items():
+            tallies[name] = tallies[name] + counts if name in tallies else counts.double()
     engine.train()
-    losses, predicted = _sum_over_ranks(losses, engine.device), _sum_over_ranks(predicted, engine.device)
-    mean = float(losses.sum() / row_targets(split).sum())
-    if split.labels is None:
-        return EvaluationRecord(name, step, epoch, {"loss": mean, "perplexity": perplexity(mean)})
-    overall, per_class, confusion = classification(split.labels.astype(np.int64), predicted, labels)
-    return EvaluationRecord(name, step, epoch, {"loss": mean, **overall}, per_class, confusion)
+    return task.measure(_sum_over_ranks(tallies), space)
 
 
-def _sum_over_ranks(values: NDArray[Any], device: torch.device) -> NDArray[Any]:
-    """Each row was computed on one rank and is zero on the others, so the sum is a gather."""
-    tensor = torch.from_numpy(values).to(device)
-    dist.all_reduce(tensor)
-    gathered: NDArray[Any] = tensor.cpu().numpy()
-    return gathered
+def _sum_over_ranks(tallies: Tally) -> dict[str, NDArray[np.float64]]:
+    """In one exchange. Counts are exact in a double up to 2 to the power of 53."""
+    flat = torch.cat([counts.reshape(-1) for counts in tallies.values()])
+    dist.all_reduce(flat)
+    ends: Sequence[int] = np.cumsum([counts.numel() for counts in tallies.values()])[:-1].tolist()
+    parts = np.split(flat.cpu().numpy(), ends)
+    return {name: part.reshape(counts.shape) for (name, counts), part in zip(tallies.items(), parts, strict=True)}

@@ -1,4 +1,4 @@
-"""The training loop: fetch, forward, backward, step, report."""
+"""The training loop: fetch, forward, backward, step, record."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from kubetune_api.job import Training
 from kubetune_api.reasons import Reason
-from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import EvaluationRecord, StepRecord
-from kubetune_trainer.training.batches import BatchPlan, deal
-from kubetune_trainer.training.collate import collate, row_targets
+from kubetune_trainer.tasks.base import Task
+from kubetune_trainer.training.batches import BatchPlan, split_batch
+from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
-from kubetune_trainer.training.loss import row_losses
 
-Report = Callable[[StepRecord | EvaluationRecord], None]
+Record = Callable[[StepRecord | EvaluationRecord], None]
 
 
 @dataclass(frozen=True)
@@ -29,36 +29,37 @@ class Loop:
     """One run's training over a DeepSpeed engine. Every rank of the group runs the same loop."""
 
     engine: Any
+    task: Task
     splits: dict[str, EncodedSplit]
-    labels: tuple[str, ...]
+    space: TargetSpace
     training: Training
     plan: BatchPlan
     pad_token: int
-    report: Report
+    record: Record
     """Called on every rank with the same records, in order."""
 
     def run(self) -> None:
         """Trains to the last step, judging each epoch on the validation split and the end on the test split."""
         step = 0
-        if not self.labels:
+        if not self.task.new_head:
             # A language model knows something before it is trained; a new head knows nothing, and need not be asked.
-            self._judge_untrained()
+            self._evaluate_before_training()
         while step < self.plan.total_steps:
             step = self._epoch(step)
             if "validation" in self.splits:
-                self.report(self._evaluate("validation", step))
+                self.record(self._evaluate("validation", step))
         if "test" in self.splits:
-            self.report(self._evaluate("test", step))
+            self.record(self._evaluate("test", step))
 
-    def _judge_untrained(self) -> None:
+    def _evaluate_before_training(self) -> None:
         for name in self.splits:
             if name != "train":
-                self.report(self._evaluate(name, step=0))
+                self.record(self._evaluate(name, step=0))
 
     def _epoch(self, step: int) -> int:
         epoch = step // self.plan.steps_per_epoch
         split = self.splits["train"]
-        lengths, targets = split.lengths, row_targets(split)
+        lengths, targets = split.lengths, split.targets.per_row(split)
         self.engine.train()
         for batch in self._batches_until_the_end(epoch, step):
             started = monotonic()
@@ -66,7 +67,7 @@ class Loop:
             loss = self._step(batch, lengths, int(targets[batch].sum()))
             step += 1
             self._refuse_what_is_not_finite(loss, step)
-            self.report(
+            self.record(
                 StepRecord(
                     step=step,
                     epoch=step / self.plan.steps_per_epoch,
@@ -92,9 +93,9 @@ class Loop:
         # both, and divide by the targets of the global batch instead.
         scale = workers * self.plan.accumulation_steps / targets
         total = torch.zeros((), dtype=torch.float64, device=self.engine.device)
-        for shares in deal(batch, lengths[batch], self.plan.accumulation_steps, workers):
+        for shares in split_batch(batch, lengths[batch], self.plan.accumulation_steps, workers):
             micro = collate(self.splits["train"], shares[rank], self.pad_token, self.engine.device)
-            loss = row_losses(self.engine(**micro.inputs).logits, micro.targets).sum()
+            loss = self.task.losses(self.engine, micro).rows.sum()
             self.engine.backward(loss * scale)
             self.engine.step()
             total += loss.detach()
@@ -114,13 +115,14 @@ class Loop:
             )
 
     def _evaluate(self, name: str, step: int) -> EvaluationRecord:
-        return evaluate(
+        measured = evaluate(
             self.engine,
+            self.task,
             self.splits[name],
-            name=name,
-            labels=self.labels,
+            self.space,
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
-            step=step,
-            epoch=step / self.plan.steps_per_epoch,
+        )
+        return EvaluationRecord(
+            name, step, step / self.plan.steps_per_epoch, metrics=measured.metrics, details=measured.details
         )

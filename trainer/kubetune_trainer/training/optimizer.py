@@ -1,5 +1,6 @@
-"""AdamW and its schedule, the same torch objects for every ZeRO stage."""
+"""The optimizers and their schedule, the same torch objects for every ZeRO stage."""
 
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
@@ -38,6 +39,10 @@ def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
         eps=settings["epsilon"],
         fused=True,
     )
+
+
+OPTIMIZERS: Mapping[str, Callable[[nn.Module, Training], torch.optim.Optimizer]] = {"AdamW": adamw}
+"""By `spec.training.optimizer.type`."""
 
 
 def clip_in_each_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:

@@ -1,7 +1,7 @@
 """Who may do what in a job's namespace: the heads report to one ConfigMap each, and nobody else may do anything."""
 
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.objects.meta import owned, shared
+from kubetune_operator.jobs.objects.meta import owned, shared, with_inherited
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING, SERVICE_ACCOUNT, Object
@@ -42,4 +42,4 @@ def reporting(job: JobView, resolved: Resolved) -> list[Object]:
         "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": head_account(resolved), "namespace": job.namespace}],
     }
-    return [owned(CONFIG_MAP, job, name), role, binding]
+    return [with_inherited(owned(CONFIG_MAP, job, name), resolved), role, binding]

@@ -5,6 +5,7 @@ from kubetune_api.quantity import amount
 from kubetune_api.schemes import SCHEMES
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.access import head_account, worker_account
+from kubetune_operator.jobs.objects.meta import with_inherited
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
 from kubetune_operator.jobs.objects.run import RUN_FOLDER, secret_mounts
 from kubetune_operator.jobs.observed import JobView
@@ -63,7 +64,8 @@ def _template(
         names.PROFILE: resolved.profile.metadata.name,
         names.ROLE: role,
     }
-    return {"metadata": {"labels": labels | (more or {}), "annotations": dict(_NOT_TO_BE_MOVED)}, "spec": spec}
+    metadata = {"labels": labels | (more or {}), "annotations": dict(_NOT_TO_BE_MOVED)}
+    return with_inherited({"metadata": metadata, "spec": spec}, resolved)
 
 
 def _volumes(job: JobView, resolved: Resolved, attempt: int) -> list[Object]:

@@ -7,7 +7,7 @@ is off, so that an attempt of ours is one start of the trainer.
 from kubetune_api.quantity import amount
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.kinds import RAY_JOB
-from kubetune_operator.jobs.objects.meta import owned
+from kubetune_operator.jobs.objects.meta import owned, with_inherited
 from kubetune_operator.jobs.objects.pods import head_pod, submitter_pod, worker_pod
 from kubetune_operator.jobs.objects.run import RUN_FOLDER, RUN_KEY
 from kubetune_operator.jobs.observed import JobView
@@ -43,7 +43,7 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
         "submitterPodTemplate": submitter_pod(job, resolved, attempt),
         "rayClusterSpec": _cluster(job, resolved, attempt),
     }
-    return thing
+    return with_inherited(thing, resolved)
 
 
 def _cluster(job: JobView, resolved: Resolved, attempt: int) -> Object:

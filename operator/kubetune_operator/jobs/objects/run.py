@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kubetune_api.run import MountedSecret, ReportTo, Run
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.objects.meta import owned
+from kubetune_operator.jobs.objects.meta import owned, with_inherited
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
@@ -37,6 +37,7 @@ def run_config(job: JobView, resolved: Resolved, attempt: int) -> Object:
     config = owned(CONFIG_MAP, job, names.ray_job(job.name, job.uid, attempt), {names.ATTEMPT: str(attempt)})
     run = run_of(job, resolved, attempt)
     text = run.model_dump_json(by_alias=True, exclude_none=True, exclude={"job": {"status"}}, indent=1)
+    config = with_inherited(config, resolved)
     return {**config, "immutable": True, "data": {RUN_KEY: text}}
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Condition, FineTuneJobStatus, Phase
-from kubetune_operator.jobs.state import Standing, finished, holds, with_standing
+from kubetune_api.status import Condition, FineTuneJobStatus, Metric, Phase, Progress, Summary
+from kubetune_operator.jobs.state import JobState, finished, holds, with_state
 from support.observed_jobs import after, at
 
 EMPTY = FineTuneJobStatus()
@@ -15,27 +15,27 @@ def conditions(status: FineTuneJobStatus) -> dict[str, str]:
 def stands(
     phase: Phase, reason: str = "Starting", *, seconds: float = 0, before: FineTuneJobStatus = EMPTY, **how: bool
 ) -> FineTuneJobStatus:
-    return with_standing(before, Standing(phase, reason, "So it is.", **how), 7, after(seconds))
+    return with_state(before, JobState(phase, reason, "So it is.", **how), 7, after(seconds))
 
 
 @pytest.mark.parametrize(
-    ("standing", "true"),
+    ("state", "true"),
     [
-        pytest.param(Standing("Pending", "Starting", ""), {"Accepted"}, id="pending"),
-        pytest.param(Standing("Pending", "ProfileForbids", "", refused=True), {"Stalled"}, id="refused"),
-        pytest.param(Standing("Admitted", "Starting", "", admitted=True), {"Accepted", "Admitted"}, id="admitted"),
+        pytest.param(JobState("Pending", "Starting", ""), {"Accepted"}, id="pending"),
+        pytest.param(JobState("Pending", "ProfileForbids", "", refused=True), {"Stalled"}, id="refused"),
+        pytest.param(JobState("Admitted", "Starting", "", admitted=True), {"Accepted", "Admitted"}, id="admitted"),
         pytest.param(
-            Standing("Running", "Training", "", admitted=True), {"Accepted", "Admitted", "Running"}, id="running"
+            JobState("Running", "Training", "", admitted=True), {"Accepted", "Admitted", "Running"}, id="running"
         ),
-        pytest.param(Standing("Suspended", "Suspended", ""), {"Accepted", "Suspended"}, id="suspended"),
-        pytest.param(Standing("Succeeded", "ModelPublished", ""), {"Accepted", "Succeeded", "Ready"}, id="succeeded"),
-        pytest.param(Standing("Failed", "InvalidData", ""), {"Accepted", "Failed", "Stalled"}, id="failed"),
+        pytest.param(JobState("Suspended", "Suspended", ""), {"Accepted", "Suspended"}, id="suspended"),
+        pytest.param(JobState("Succeeded", "ModelPublished", ""), {"Accepted", "Succeeded", "Ready"}, id="succeeded"),
+        pytest.param(JobState("Failed", "InvalidData", ""), {"Accepted", "Failed", "Stalled"}, id="failed"),
     ],
 )
-def test_the_conditions_of_each_standing(standing: Standing, true: set[str]) -> None:
-    status = with_standing(EMPTY, standing, 7, after(0))
+def test_the_conditions_of_each_state(state: JobState, true: set[str]) -> None:
+    status = with_state(EMPTY, state, 7, after(0))
     assert {kind for kind, value in conditions(status).items() if value == "True"} == true
-    assert (status.phase, status.reason, status.observed_generation) == (standing.phase, standing.reason, 7)
+    assert (status.phase, status.reason, status.observed_generation) == (state.phase, state.reason, 7)
     assert {"Accepted", "Admitted", "Running", "Ready", "Stalled"} <= conditions(status).keys()
 
 
@@ -62,9 +62,9 @@ def test_a_job_that_was_never_suspended_says_nothing_of_it_and_one_that_was_says
 
 
 def test_the_rest_of_the_status_stays() -> None:
-    before = FineTuneJobStatus(start_time=at(0), run="run", workers="1/2")
+    before = FineTuneJobStatus(start_time=at(0), run="run", workers=2, ready_workers=1)
     after_it = stands("Running", before=before)
-    assert (after_it.start_time, after_it.run, after_it.workers) == (at(0), "run", "1/2")
+    assert (after_it.start_time, after_it.run, after_it.workers, after_it.ready_workers) == (at(0), "run", 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,21 @@ def test_a_job_is_over_by_its_conditions_and_not_by_its_phase(kind: str, value: 
     assert holds(status, told.type) == (value == "True")
 
 
+def test_each_condition_says_of_which_generation_it_speaks() -> None:
+    status = with_state(EMPTY, JobState("Running", "Training", "So."), 7, after(0))
+    assert {condition.observed_generation for condition in status.conditions} == {7}
+
+
+def test_the_summary_says_progress_metric_and_workers_for_kubectl_get() -> None:
+    progress = Progress(step=120, total_steps=339, epoch=1.0)
+    metric = Metric(name="test/accuracy", value=0.81412345678)
+    before = FineTuneJobStatus(progress=progress, primary_metric=metric, workers=4, ready_workers=3)
+    summary = stands("Running", before=before).summary
+    assert summary == Summary(progress="120/339", metric="test/accuracy 0.814123", workers="3/4")
+    assert stands("Pending").summary is None
+
+
 def test_a_long_sentence_is_cut_to_what_a_status_takes() -> None:
-    status = with_standing(EMPTY, Standing("Failed", "Unknown", "x" * 9999), 1, after(0))
+    status = with_state(EMPTY, JobState("Failed", "Unknown", "x" * 9999), 1, after(0))
     FineTuneJobStatus.model_validate(status.to_dict())
     assert len(status.message or "") == 4096

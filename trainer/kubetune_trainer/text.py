@@ -5,6 +5,8 @@ import re
 import unicodedata
 from datetime import datetime, timedelta
 
+from kubetune_api.metrics import metric_row
+
 MAX_SHOWN = 48
 """Characters of a tenant's text that a table or a heading shows."""
 MAX_TITLE = 1024
@@ -74,9 +76,9 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def metric(name: str, value: float) -> str:
-    """The value of the metric `name` (`test/accuracy` or `accuracy`): four decimals for what lies between 0 and 1."""
-    bounded = name.rsplit("/", 1)[-1] not in ("loss", "perplexity")
-    return f"{value:.4f}" if bounded and math.isfinite(value) else number(value)
+    """The value of the metric of this name or full name, with the digits of its row."""
+    row = metric_row(name)
+    return f"{value:.{row.digits}f}" if row.bounded and math.isfinite(value) else number(value, row.digits)
 
 
 def size(value: int) -> str:

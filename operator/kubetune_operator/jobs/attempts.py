@@ -1,0 +1,171 @@
+"""An attempt: how it begins, what is kept of it, how it ends, and when the next one may begin. Pure."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from kubetune_api.reasons import Reason
+from kubetune_api.status import (
+    LONGEST_EVIDENCE,
+    LONGEST_OF_ATTEMPT,
+    MOST_EVIDENCE,
+    Attempt,
+    FineTuneJobStatus,
+    Metric,
+    six_digits,
+)
+from kubetune_api.times import moment, timestamp
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.failures import evidence_in
+from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
+from kubetune_operator.jobs.observed import JobView, Observed
+from kubetune_operator.jobs.state import JobState
+from kubetune_operator.jobs.verdict import (
+    GRACE,
+    HEAD_GRACE,
+    Verdict,
+    provisional_failure,
+    running_seconds,
+    runs_without_head,
+    stuck_pods,
+)
+from kubetune_operator.jobs.views import RayJobView
+from kubetune_operator.jobs.waiting import AttemptState
+from kubetune_operator.settings import Settings
+
+_LONGEST_BACKOFF = 3600
+
+
+def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
+    """The attempt after the last one."""
+    number = 1 if job.attempt is None else job.attempt.number + 1
+    name = names.ray_job(job.name, job.uid, number)
+    return Attempt(number=number, ray_job=name, start_time=timestamp(now), deadline_seconds=deadline)
+
+
+def ray_job_of(seen: Observed, attempt: Attempt) -> RayJobView | None:
+    """Its RayJob, and not another that somebody made under the same name."""
+    among = (ray_job for ray_job in seen.ray_jobs if ray_job.name == attempt.ray_job)
+    return next((ray_job for ray_job in among if attempt.ray_job_uid in (None, ray_job.uid)), None)
+
+
+def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, now: datetime) -> Attempt:
+    """The attempt with all that is seen of it now and may be gone soon."""
+    pods, report = seen.pods_of(attempt.number), seen.report_of(attempt.number)
+    clusters = [cluster.uid for cluster in seen.ray_clusters if cluster.attempt == attempt.number]
+    failure = provisional_failure(attempt, pods)
+    headless = ray_job is not None and runs_without_head(ray_job, pods)
+    lines = dict.fromkeys([*attempt.evidence, *(line[:LONGEST_EVIDENCE] for line in evidence_in(pods))])
+    return attempt.model_copy(
+        update={
+            "ray_job_uid": ray_job.uid if ray_job else attempt.ray_job_uid,
+            "ray_cluster_uid": clusters[-1] if clusters else attempt.ray_cluster_uid,
+            "head_gone_time": (attempt.head_gone_time or timestamp(now)) if headless else None,
+            "execution": (report.execution if report else None) or attempt.execution,
+            "reason": failure.reason if failure else None,
+            "message": failure.message[:LONGEST_OF_ATTEMPT] if failure else None,
+            "evidence": list(lines)[:MOST_EVIDENCE],
+        }
+    )
+
+
+def timed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
+    """Counts the time that the attempt runs; a queue may take its hardware and give it some again."""
+    if state.running and attempt.running_time is None:
+        return attempt.model_copy(update={"running_time": timestamp(now)})
+    if attempt.running_time is not None and not state.admitted:
+        ran = attempt.ran_seconds + max(0, int((now - moment(attempt.running_time)).total_seconds()))
+        return attempt.model_copy(update={"running_time": None, "ran_seconds": ran})
+    return attempt
+
+
+def ended(attempt: Attempt, verdict: Verdict, now: datetime, *, exempt: bool) -> Attempt:
+    """The attempt with its end."""
+    return attempt.model_copy(
+        update={
+            "head_gone_time": attempt.head_gone_time if verdict.headless else None,
+            "completion_time": timestamp(now),
+            "reason": verdict.reason,
+            "message": verdict.message[:LONGEST_OF_ATTEMPT],
+            "exempt": exempt,
+        }
+    )
+
+
+def with_end(job: JobView, last: Attempt, result: FineTuneJobStatus | None) -> FineTuneJobStatus:
+    """The status of a job whose attempt has ended, with what its trainer said at its end."""
+    status = job.status
+    return status.model_copy(
+        update={
+            "attempts": [*status.attempts[:-1], last],
+            "progress": (result.progress if result else None) or status.progress,
+            "workers": None,
+            "ready_workers": None,
+            **(_results(job, result) if result else {}),
+        }
+    )
+
+
+def _results(job: JobView, result: FineTuneJobStatus) -> dict[str, Any]:
+    """What the trainer reported of its model, as a status shows it."""
+    metrics, name = _for_people(result.metrics), job.job.spec.primary_metric
+    primary = next((metric for metric in metrics if metric.name == name), None)
+    return {
+        "metrics": metrics,
+        "primary_metric": primary,
+        "artifact": result.artifact,
+        "resolved": result.resolved or job.status.resolved,
+    }
+
+
+def _for_people(metrics: list[Metric]) -> list[Metric]:
+    """Each once, as the API server wants it, whatever a tenant's report says; the manifest has all digits."""
+    values = {metric.name: six_digits(metric.value) for metric in metrics}
+    return [Metric(name=name, value=value) for name, value in values.items()]
+
+
+def when_to_look(
+    seen: Observed,
+    attempt: Attempt,
+    ray_job: RayJobView,
+    settings: Settings,
+    now: datetime,
+) -> float | None:
+    """Until the next moment at which time alone ends the attempt."""
+    moments = [at for at, _ in stuck_pods(seen.pods_of(attempt.number), settings)]
+    if ray_job.terminal:
+        moments.append((ray_job.ended_at or ray_job.created_at) + GRACE)
+    if attempt.head_gone_time is not None:
+        moments.append(moment(attempt.head_gone_time) + HEAD_GRACE)
+    if attempt.deadline_seconds is not None and attempt.running_time:
+        left = attempt.deadline_seconds - running_seconds([*seen.job.status.attempts[:-1], attempt], now)
+        moments.append(now + timedelta(seconds=left))
+    return min((max(1.0, (at - now).total_seconds()) for at in moments), default=None)
+
+
+def next_at(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> datetime:
+    """When the attempt after the last one of the status may begin."""
+    ended = moment(last.completion_time or last.start_time)
+    if last.reason == Reason.SUSPENDED:
+        return ended
+    times = exempt_in_a_row(status) - 1 if last.exempt else failed_attempts(status) - 1
+    return ended + timedelta(seconds=min(_LONGEST_BACKOFF, seen.job.job.spec.retry.backoff_seconds * 2**times))
+
+
+def will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> JobState:
+    """The state of a job that waits for its next attempt."""
+    at = next_at(seen, last, status)
+    most = seen.job.job.spec.retry.max_attempts
+    cost = "which costs none of its attempts" if last.exempt else f"failed attempt {failed_attempts(status)} of {most}"
+    found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
+    return JobState(
+        "Pending",
+        Reason.WAITING_TO_RETRY,
+        f"attempt {last.number} ended ({last.reason}: {last.message}), {cost}; the next one {found}starts from the"
+        f" pretrained model, not before {timestamp(at)}",
+    )
+
+
+def final_message(message: str, status: FineTuneJobStatus) -> str:
+    """The message of a job that failed with its last attempt."""
+    failed = failed_attempts(status)
+    return message if failed < 2 else f"{message} (after {failed} failed attempts)"

@@ -1,0 +1,64 @@
+"""What follows once a job is over: its hardware is given back, and after a while what is left of it goes."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kubetune_api.reasons import TRAINER_FAILURES
+from kubetune_api.status import FineTuneJobStatus
+from kubetune_api.times import moment, timestamp
+from kubetune_operator.jobs import names
+from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.plans import JobPlan, ray_jobs, ref_of
+from kubetune_operator.jobs.state import JobState, holds, with_state
+from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING
+from kubetune_operator.machinery.plan import Plan, Ref
+
+_LINGERING = timedelta(seconds=120)
+"""How long the cluster of a finished job may take to end by itself."""
+
+
+def over(seen: Observed, status: FineTuneJobStatus, state: JobState, now: datetime) -> JobPlan:
+    """The end. What still runs goes; a cluster that has ended stays for the moment that its logs are kept."""
+    status = status.model_copy(update={"completion_time": timestamp(now)})
+    done = with_state(status, state, seen.job.generation, now)
+    return after_the_end(replace(seen, job=replace(seen.job, status=done)), now)
+
+
+def after_the_end(seen: Observed, now: datetime) -> JobPlan:
+    """What is to be done for a job that is over."""
+    status, ended = seen.job.status, _end_of(seen.job.status, now)
+    status = status.model_copy(update={"observed_generation": seen.job.generation})
+    moments = [ended + _LINGERING] if any(not ray_job.terminal for ray_job in seen.ray_jobs) else []
+    delete = _not_ended(seen, status, now)
+    kept = seen.job.parsed.spec.ttl_seconds_after_finished if seen.job.parsed else None
+    if kept is not None:
+        moments.append(ended + timedelta(seconds=kept))
+        if now >= moments[-1]:
+            delete = (*ray_jobs(seen), *_leftovers(seen))
+    coming = [(at - now).total_seconds() for at in moments if at > now]
+    return Plan(status, delete=delete, again_after=min(coming, default=None))
+
+
+def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tuple[Ref, ...]:
+    """The RayJobs of a finished job that still hold hardware. A trainer that said its last word is about to end, and
+    its log is read meanwhile; what would not end by itself goes at once."""
+    last = status.attempts[-1] if status.attempts else None
+    ends = last is not None and last.reason in TRAINER_FAILURES and last.head_gone_time is None
+    patience = _LINGERING if holds(status, "Succeeded") or ends else timedelta(0)
+    if now < _end_of(status, now) + patience:
+        return ()
+    return tuple(ref_of(ray_job) for ray_job in seen.ray_jobs if not ray_job.terminal and not ray_job.deleting)
+
+
+def _end_of(status: FineTuneJobStatus, now: datetime) -> datetime:
+    return moment(status.completion_time) if status.completion_time else now
+
+
+def _leftovers(seen: Observed) -> tuple[Ref, ...]:
+    """What belongs to the job alone; what its namespace shares stays."""
+    own = {CONFIG_MAP.name: CONFIG_MAP, ROLE.name: ROLE, ROLE_BINDING.name: ROLE_BINDING}
+    return tuple(
+        Ref(own[kind], name, thing["metadata"]["uid"])
+        for (kind, name), thing in seen.existing.items()
+        if kind in own and thing["metadata"].get("labels", {}).get(names.JOB_UID) == seen.job.uid
+    )

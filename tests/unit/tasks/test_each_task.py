@@ -1,0 +1,85 @@
+"""What holds for every task: it has its row, and an evaluation is a sum, however its rows are shared out."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kubetune_api.tasks import TASKS
+from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.tasks import TASK_OBJECTS
+from kubetune_trainer.tasks.base import Losses, MicroBatch, Task
+from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
+from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.training.collate import collate
+from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows
+
+CPU = torch.device("cpu")
+EACH = [
+    pytest.param(Classification(), Labels(("a", "b", "c")), classification_rows(23), id="classification"),
+    pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
+]
+
+
+class Model:
+    """Answers from the tokens alone, so that a row has the same answer in every batch."""
+
+    def __init__(self, *, per_token: bool) -> None:
+        self.table = torch.randn(VOCABULARY, VOCABULARY if per_token else 3, generator=torch.Generator().manual_seed(0))
+        self.per_token = per_token
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        answers = self.table[input_ids] * attention_mask[..., None]
+        self.logits = answers if self.per_token else answers.sum(dim=1)
+        return self
+
+
+def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
+    return collate(split, np.array(rows, dtype=np.int64), PAD, CPU)
+
+
+def tally_of(task: Task, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
+    batch = batch_of(split, rows)
+    losses: Losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch)
+    return {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
+
+
+def test_every_task_of_the_api_is_one_of_the_trainers() -> None:
+    assert TASK_OBJECTS.keys() == TASKS.keys()
+
+
+@pytest.mark.parametrize(("task", "space", "split"), EACH)
+def test_an_evaluation_has_the_metrics_of_its_row(task: Task, space: Any, split: EncodedSplit) -> None:
+    measured = task.measure(tally_of(task, space, split, list(range(split.rows))), space)
+    assert tuple(measured.metrics) == TASKS[task.name].metrics
+
+
+@pytest.mark.parametrize(("task", "space", "split"), EACH)
+def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: Task, space: Any, split: EncodedSplit) -> None:
+    order = np.random.default_rng(0).permutation(split.rows).tolist()
+    shares = [tally_of(task, space, split, rows) for rows in (order[:7], order[7:8], order[8:], [])]
+    whole = tally_of(task, space, split, list(range(split.rows)))
+    for name, counts in whole.items():
+        assert all(share[name].shape == counts.shape for share in shares)
+        assert sum(share[name] for share in shares) == pytest.approx(counts, abs=1e-4)
+
+
+@pytest.mark.parametrize(("task", "space", "split"), EACH)
+def test_a_share_without_rows_adds_nothing(task: Task, space: Any, split: EncodedSplit) -> None:
+    assert not any(counts.any() for counts in tally_of(task, space, split, []).values())
+
+
+@pytest.mark.parametrize(("task", "space", "split"), EACH)
+def test_the_losses_of_a_batch_are_one_number_a_row(task: Task, space: Any, split: EncodedSplit) -> None:
+    batch = batch_of(split, [3, 0, 11])
+    losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch)
+    assert (losses.rows.shape, losses.rows.dtype) == ((3,), torch.float32)
+
+
+def test_what_an_evaluation_tells_comes_through_the_processes_between() -> None:
+    task, space = Classification(), Labels(("a", "b", "c"))
+    details = task.measure(tally_of(task, space, classification_rows(9), list(range(9))), space).details
+    assert details is not None
+    assert pickle.loads(pickle.dumps(details)) == details

@@ -1,0 +1,34 @@
+"""What the data pipeline asks of a task: everything that depends on what the model learns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_trainer.data.prepared import TargetSpace
+from kubetune_trainer.data.rows import Field, Row
+from kubetune_trainer.data.tokens import Encoded
+
+
+class DataTask(Protocol):
+    """The part of a task that runs on the driver. `space` is always what `space()` returned."""
+
+    def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
+        """The values of a row, in the order in which their columns are looked for."""
+
+    def space(self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]]) -> TargetSpace:
+        """What the model may answer, from the cleaned rows of "train" and of the separate datasets.
+
+        RunError (INVALID_DATA) where the rows cannot teach it.
+        """
+
+    def group(self, row: Row) -> str:
+        """Rows of one group fall into one split, so that nothing is tested on what was trained on."""
+
+    def stratum(self, row: Row) -> str | None:
+        """Every split gets the same share of each stratum; None: the task has none."""
+
+    def refuse_untaught(self, spec: FineTuneJobSpec, space: Any, training: Sequence[Row]) -> None:
+        """RunError (INVALID_DATA) if the training split cannot teach what the space holds."""
+
+    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Any) -> Encoded:
+        """The rows as tokens and targets, each cut at `max_length` tokens; see `Tokens.with_targets`."""

@@ -1,0 +1,23 @@
+"""What the loading of a model asks of a task."""
+
+from typing import Any, Protocol
+
+
+class ModelTask(Protocol):
+    """The part of a task that decides which model is trained."""
+
+    @property
+    def new_head(self) -> bool:
+        """Whether the model may begin with an output layer of new weights, which know nothing before the training.
+
+        Otherwise files without that layer are refused, and the model is evaluated before the first step as well.
+        """
+
+    def model_class(self) -> Any:
+        """The auto class of transformers that puts the task's head on a model."""
+
+    def configure(self, config: Any, space: Any) -> None:
+        """Writes the head's outputs into the pretrained configuration (transformers' `PretrainedConfig`), in place."""
+
+    def fits_head(self, config: Any, space: Any) -> bool:
+        """Whether the pretrained head answers in this very space, and is trained further; read before `configure`."""

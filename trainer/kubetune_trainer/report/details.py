@@ -1,0 +1,45 @@
+"""What the report shows of an evaluation beyond its metrics: by the type of its details, whatever task they are of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.report.classes import MOST_ROWS, class_table
+from kubetune_trainer.report.confusion import heat_map, top_confusions
+from kubetune_trainer.tasks.classification import ClassificationDetails
+
+
+@dataclass(frozen=True)
+class DetailsSection:
+    """A section of the page and of the card."""
+
+    title: str
+    page: str
+    """Its template for the page."""
+    card: str
+    """Its template for the card."""
+    shows: str
+    """What the page shows and the card does not."""
+    values: dict[str, Any]
+    """What the templates read, as `section.values`."""
+
+
+def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | None:
+    """The section of an evaluation; None where it has no details, or none that are drawn."""
+    match evaluation and evaluation.details:
+        case ClassificationDetails() as details:
+            return DetailsSection(
+                "Labels",
+                page="sections/labels.html.j2",
+                card="sections/labels.md.j2",
+                shows="the confusion matrix",
+                values={
+                    "labels": len(details.labels),
+                    "heat_map": heat_map(details),
+                    "top_confusions": top_confusions(details),
+                    "table": class_table(details),
+                    "classes": details.per_class[:MOST_ROWS],
+                },
+            )
+        case _:
+            return None

@@ -1,0 +1,98 @@
+"""What a task is: everything that depends on what the model learns, from the columns of the data to the model card.
+
+A task is an object without a state. What it returns is plain data: labels, arrays, metrics, sentences. The modules of
+tasks import neither torch nor transformers before they train, because processes that only pass records on open them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kubetune_trainer.data.task import DataTask
+from kubetune_trainer.model.task import ModelTask
+from kubetune_trainer.records import DataReport, Details, EvaluationRecord
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100
+"""The target of a position that no loss is counted for; torch's cross-entropy skips it."""
+
+Forward = Callable[..., Any]
+"""The model: takes the inputs of a batch by name, and returns what transformers returns (`logits`)."""
+
+Tally = dict[str, "torch.Tensor"]
+"""What an evaluation counts, by name: arrays of a fixed size whose sum over batches and ranks is all that matters."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one rank takes through the model at a time."""
+
+    inputs: dict[str, "torch.Tensor"]
+    """The model's arguments, each of shape [rows, longest]."""
+    targets: "torch.Tensor"
+    """[rows, …], as the split's targets give them; `IGNORED` (NaN) where nothing is to be learned."""
+    rows: NDArray[np.int64]
+    """The rows' numbers in the split; empty for a batch that only keeps step with the other ranks."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a batch came to."""
+
+    rows: "torch.Tensor"
+    """[rows]: the summed loss of each row over its targets, in 32-bit numbers; 0 for a row without targets."""
+    outputs: "torch.Tensor"
+    """What the model answered, for the tally."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation: metrics by the names of the API's table, and whatever else it tells."""
+
+    metrics: dict[str, float]
+    details: Details | None = None
+
+
+@dataclass(frozen=True)
+class CardText:
+    """The task's part of the model card, in Markdown."""
+
+    what: str
+    """What the model is: "A classifier of texts into 2 labels"."""
+    limits: str
+    """What it is for, and what it cannot do."""
+    model_class: str
+    """The class of transformers that loads it."""
+    usage: str
+    """Python that uses `model` and `tokenizer` once they are loaded."""
+
+
+class Task(DataTask, ModelTask, Protocol):
+    """One task. `space` is always what the task's own `space()` returned."""
+
+    @property
+    def name(self) -> str:
+        """The key of its row in the API's `TASKS`, and what `task.type` says."""
+
+    def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
+        """The losses of a batch. May call `forward` more than once, but as often on every rank."""
+
+    def tally(self, losses: Losses, batch: MicroBatch, space: Any) -> Tally:
+        """What the batch adds to an evaluation; zeros where its targets are ignored."""
+
+    def measure(self, tally: dict[str, NDArray[np.float64]], space: Any) -> Measured:
+        """The metrics of a split from the sum of its tallies."""
+
+    def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
+        """What the report says beside a metric of the headline."""
+
+    def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
+        """What is worth knowing of the run's last evaluation and its data, in sentences."""
+
+    def card(self, data: DataReport) -> CardText:
+        """What the model card says."""

@@ -1,0 +1,155 @@
+"""CausalLM: a language model continues a prompt with its completion. Each token of the completion is a target."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.metrics import LOSS
+from kubetune_trainer.data.encode import encode_completions
+from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.data.rows import Column, Field, Row
+from kubetune_trainer.data.split import folded
+from kubetune_trainer.data.tokens import Encoded
+from kubetune_trainer.data.values import text_of
+from kubetune_trainer.records import DataReport, EvaluationRecord
+from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+
+if TYPE_CHECKING:
+    import torch
+
+# exp() of a larger mean loss leaves the range of a double; such a perplexity is infinite for every purpose.
+_LARGEST_EXPONENT = 700.0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Whatever the model's tokens can spell."""
+
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenTargets:
+    """The tokens of each row from some place on."""
+
+    first: NDArray[np.int32]
+    """[rows]: the index within the row of the first token that counts for the loss; at least 1."""
+
+    def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
+        """See `Targets`."""
+        return split.lengths - self.first
+
+    def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+        """[rows, longest]: the token ids that count, in their own places."""
+        targets = np.full((len(rows), longest), IGNORED, dtype=np.int64)
+        for i, (row, first) in enumerate(zip(rows, self.first[rows], strict=True)):
+            start, end = split.offsets[row], split.offsets[row + 1]
+            targets[i, first : end - start] = split.tokens[start + first : end]
+        return targets
+
+
+class CausalLanguageModel:
+    """See the module, and `Task` for each method."""
+
+    name = "CausalLM"
+    new_head = False
+
+    def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
+        """A prompt and its completion."""
+        prompt, completion = Column.of(spec, "prompt"), Column.of(spec, "completion")
+        return (Field("prompt", prompt, text_of), Field("completion", completion, text_of, measured=True))
+
+    def space(self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]]) -> Vocabulary:
+        """Any text can be learned."""
+        return Vocabulary()
+
+    def group(self, row: Row) -> str:
+        """The prompt: no answer is tested on a question that training has seen."""
+        return folded(row["prompt"])
+
+    def stratum(self, row: Row) -> None:
+        """There is nothing to share out."""
+
+    def refuse_untaught(self, spec: FineTuneJobSpec, space: Vocabulary, training: Sequence[Row]) -> None:
+        """Whatever is there teaches."""
+
+    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Vocabulary) -> Encoded:
+        """By the model's chat template; rows of which no completion is left are not kept."""
+        tokens = encode_completions(rows, tokenizer, max_length)
+        return tokens.with_targets(TokenTargets(tokens.target_from))
+
+    def model_class(self) -> Any:
+        """With the pretrained output layer."""
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM
+
+    def configure(self, config: Any, space: Vocabulary) -> None:
+        """Nothing of the model changes."""
+
+    def fits_head(self, config: Any, space: Vocabulary) -> bool:
+        """The output layer is always trained further."""
+        return True
+
+    def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
+        """The cross-entropy of the completions' tokens."""
+        logits = forward(**batch.inputs).logits
+        return Losses(next_token_losses(logits, batch.targets), logits)
+
+    def tally(self, losses: Losses, batch: MicroBatch, space: Vocabulary) -> Tally:
+        """The loss and the number of tokens that it is of."""
+        return {"loss": losses.rows.double().sum(), "targets": (batch.targets != IGNORED).sum()}
+
+    def measure(self, tally: dict[str, NDArray[np.float64]], space: Vocabulary) -> Measured:
+        """The mean loss per token, in nats, and its exponential."""
+        mean = float(tally["loss"] / tally["targets"])
+        return Measured({LOSS: mean, "perplexity": perplexity(mean)})
+
+    def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
+        """The metrics speak for themselves."""
+        return []
+
+    def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
+        """None of its own."""
+        return iter(())
+
+    def card(self, data: DataReport) -> CardText:
+        """How to ask the model."""
+        return CardText("A language model that continues a prompt with its completion", _LIMITS, _CLASS, _USAGE)
+
+
+def next_token_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+    """The summed cross-entropy of each row, in nats, in 32-bit numbers, shape [rows].
+
+    `logits` [rows, length, vocabulary], `targets` [rows, length]: the logits at position t predict the token at t + 1.
+    """
+    from torch.nn.functional import cross_entropy
+
+    predicting, predicted = logits[:, :-1].float(), targets[:, 1:]
+    losses = cross_entropy(predicting.transpose(1, 2), predicted, ignore_index=IGNORED, reduction="none")
+    return losses.sum(dim=1)
+
+
+def perplexity(mean_loss: float) -> float:
+    """The exponential of the mean cross-entropy per target token, in nats."""
+    return exp(mean_loss) if mean_loss < _LARGEST_EXPONENT else float("inf")
+
+
+_CLASS = "AutoModelForCausalLM"
+_LIMITS = """\
+The model answers prompts like those in its training data. Nothing was measured beyond the loss on held-out completions:
+its answers may be wrong, and it has learnt whatever the data holds, also what nobody should be told."""
+_USAGE = """
+prompt = "A prompt."
+if tokenizer.chat_template:
+    messages = [{"role": "user", "content": prompt}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+inputs = tokenizer(prompt, add_special_tokens=not tokenizer.chat_template, return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
+"""

@@ -1,0 +1,286 @@
+"""SequenceClassification: a new softmax head gives a text, or a pair of texts, one of its labels."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.metrics import LOSS
+from kubetune_trainer import text
+from kubetune_trainer.data import labels
+from kubetune_trainer.data.encode import encode_texts
+from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.data.rows import Column, Field, Row
+from kubetune_trainer.data.split import folded
+from kubetune_trainer.data.tokens import Encoded
+from kubetune_trainer.data.values import text_of
+from kubetune_trainer.records import DataReport, EvaluationRecord
+from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.intervals import wilson
+
+if TYPE_CHECKING:
+    import torch
+
+ACCURACY = "accuracy"
+RARE_LABEL_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels, in the order of the head's outputs."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """One label for each row."""
+
+    classes: NDArray[np.int32]
+    """[rows]: the index of the label."""
+
+    def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
+        """See `Targets`."""
+        return np.ones(split.rows, dtype=np.int64)
+
+    def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+        """[rows]: the indexes."""
+        return self.classes[rows].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How one label fared."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class ClassificationDetails:
+    """How each label fared, and what was taken for what."""
+
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Rows are true labels, columns predicted ones."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the head's outputs."""
+        return tuple(one.label for one in self.per_class)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The labels, and the entries of the matrix that are not zero: of a million pairs, a few thousand are."""
+        entries = [
+            {"true": true, "predicted": predicted, "rows": rows}
+            for true, line in enumerate(self.confusion)
+            for predicted, rows in enumerate(line)
+            if rows
+        ]
+        return {"perClass": [asdict(one) for one in self.per_class], "confusion": entries}
+
+
+class Classification:
+    """See the module, and `Task` for each method."""
+
+    name = "SequenceClassification"
+    new_head = True
+
+    def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
+        """A text, for pairs a second one, and the label."""
+        choices = None if spec.task.labels is None else tuple(spec.task.labels)
+        pair = spec.dataset.columns.text_pair is not None
+        return (
+            Field("text", Column.of(spec, "text"), text_of, measured=True),
+            *[Field("text_pair", Column.of(spec, "text_pair"), text_of) for _ in range(pair)],
+            Field("label", Column.of(spec, "label"), labels.label_of, label=True, choices=choices),
+        )
+
+    def space(self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]]) -> Labels:
+        """The labels that the manifest gives or the training data shows, which every source must keep to."""
+        given = spec.task.labels
+        names = labels.label_set(sources["train"], given, Column.of(spec, "label"))
+        for source, rows in sources.items():
+            labels.refuse_unknown(rows, names, source, given=given is not None)
+        return Labels(names)
+
+    def group(self, row: Row) -> str:
+        """The text, with its pair."""
+        return folded(*(row[name] for name in ("text", "text_pair") if name in row.names))
+
+    def stratum(self, row: Row) -> str:
+        """The label."""
+        return row["label"]
+
+    def refuse_untaught(self, spec: FineTuneJobSpec, space: Labels, training: Sequence[Row]) -> None:
+        """Every label needs a row to learn from."""
+        labels.refuse_untaught(training, space.labels, given=spec.task.labels is not None)
+
+    def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Labels) -> Encoded:
+        """With the special tokens that the model expects; rows without any token are not kept."""
+        tokens = encode_texts(rows, tokenizer, max_length)
+        index = {name: position for position, name in enumerate(space.labels)}
+        kept = list(compress(rows, tokens.kept))
+        classes = np.fromiter((index[row["label"]] for row in kept), dtype=np.int32, count=len(kept))
+        return tokens.with_targets(ClassTargets(classes), labels.label_rows(kept, space.labels))
+
+    def model_class(self) -> Any:
+        """With a softmax head."""
+        from transformers import AutoModelForSequenceClassification
+
+        return AutoModelForSequenceClassification
+
+    def configure(self, config: Any, space: Labels) -> None:
+        """An output for each label."""
+        config.id2label = dict(enumerate(space.labels))
+        config.label2id = {label: index for index, label in enumerate(space.labels)}
+        config.problem_type = "single_label_classification"
+
+    def fits_head(self, config: Any, space: Labels) -> bool:
+        """A classifier of these very labels is trained further."""
+        architectures = getattr(config, "architectures", None) or []
+        return (
+            any(str(name).endswith("ForSequenceClassification") for name in architectures)
+            and tuple(config.id2label.get(index) for index in range(config.num_labels)) == space.labels
+        )
+
+    def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
+        """The cross-entropy of each row's label."""
+        logits = forward(**batch.inputs).logits
+        return Losses(class_losses(logits, batch.targets), logits)
+
+    def tally(self, losses: Losses, batch: MicroBatch, space: Labels) -> Tally:
+        """The loss, and the confusion matrix: [labels, labels], rows the true ones."""
+        import torch
+
+        size = len(space.labels)
+        counted = batch.targets != IGNORED
+        pairs = batch.targets[counted] * size + losses.outputs.argmax(dim=-1)[counted]
+        confusion = torch.bincount(pairs, minlength=size * size).reshape(size, size)
+        return {"loss": losses.rows.double().sum(), "confusion": confusion}
+
+    def measure(self, tally: dict[str, NDArray[np.float64]], space: Labels) -> Measured:
+        """The mean loss, and what follows from the confusion matrix."""
+        confusion = tally["confusion"]
+        metrics, details = class_metrics(confusion, space.labels)
+        return Measured({LOSS: float(tally["loss"] / confusion.sum()), **metrics}, details)
+
+    def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
+        """How sure the accuracy is, and what always giving one answer would reach."""
+        if metric != ACCURACY:
+            return []
+        notes = []
+        split = data.split(evaluation.split)
+        accuracy = evaluation.metrics[ACCURACY]
+        if split is not None and (interval := wilson(accuracy * split.rows, split.rows)) is not None:
+            rows = text.plural(split.rows, "row")
+            notes.append(f"{interval.low:.3f} to {interval.high:.3f} with 95 % confidence, on {rows}")
+        if (baseline := baseline_accuracy(data, evaluation.split)) is not None:
+            label = text.elide(text.printable(baseline[0]), 20)
+            notes.append(f"{baseline[1]:.3f} by always answering “{label}”")
+        return notes
+
+    def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
+        """A model no better than a guess, labels too rare to learn, labels never answered."""
+        if evaluation is not None and (baseline := baseline_accuracy(data, evaluation.split)) is not None:
+            label, reached = baseline
+            accuracy = evaluation.metrics.get(ACCURACY, math.nan)
+            if accuracy <= reached:
+                yield (
+                    f"Always answering {_listed([label])} would reach {text.percent(reached)} on the"
+                    f" {evaluation.split} split; the model's {text.percent(accuracy)} is no better."
+                )
+        train = data.split("train")
+        rare = [label for label, rows in train.label_rows if rows < RARE_LABEL_ROWS] if train else []
+        if rare:
+            yield f"{_named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {_listed(rare)}."
+        silent = never_predicted(evaluation)
+        if evaluation is not None and silent:
+            split = evaluation.split
+            yield f"The model never answered {_listed(silent)} on the {split} split, though it has such rows."
+
+    def card(self, data: DataReport) -> CardText:
+        """What the answers mean, and how to get them."""
+        what = f"A classifier of texts into {text.plural(len(data.labels), 'label')}"
+        return CardText(what, _LIMITS, _CLASS, _USAGE)
+
+
+def class_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+    """The cross-entropy of each row, in nats, in 32-bit numbers. `logits` [rows, labels], `targets` [rows]."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
+
+
+def class_metrics(
+    confusion: NDArray[np.float64], names: tuple[str, ...]
+) -> tuple[dict[str, float], ClassificationDetails]:
+    """Accuracy, macro and per-class precision, recall and F1 of a confusion matrix, whose rows are true labels.
+
+    A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
+    """
+    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall, f1 = _share(right, predicted), _share(right, true), _share(2 * right, true + predicted)
+    per_class = tuple(
+        ClassMetrics(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
+        for i, name in enumerate(names)
+    )
+    metrics = {
+        ACCURACY: float(right.sum() / confusion.sum()),
+        "precision_macro": float(precision.mean()),
+        "recall_macro": float(recall.mean()),
+        "f1_macro": float(f1.mean()),
+    }
+    matrix = tuple(tuple(line) for line in confusion.astype(np.int64).tolist())
+    return metrics, ClassificationDetails(per_class, matrix)
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def baseline_accuracy(data: DataReport, split_name: str) -> tuple[str, float] | None:
+    """The label most frequent in training, and the accuracy in the split of always answering it."""
+    train, judged = data.split("train"), data.split(split_name)
+    if train is None or judged is None or not train.label_rows or not judged.label_rows:
+        return None
+    label = max(train.label_rows, key=lambda item: item[1])[0]
+    total = sum(rows for _, rows in judged.label_rows)
+    return (label, dict(judged.label_rows).get(label, 0) / total) if total else None
+
+
+def never_predicted(evaluation: EvaluationRecord | None) -> list[str]:
+    """Labels that the evaluation's rows have and the model never gave."""
+    details = evaluation.details if evaluation else None
+    if not isinstance(details, ClassificationDetails):
+        return []
+    totals = [sum(column) for column in zip(*details.confusion, strict=True)]
+    return [one.label for one, total in zip(details.per_class, totals, strict=True) if total == 0 and one.rows > 0]
+
+
+def _named(names: list[str]) -> str:
+    return "One label has" if len(names) == 1 else f"{len(names):,} labels have"
+
+
+def _listed(names: list[str], limit: int = 5) -> str:
+    shown = ", ".join(f"“{text.elide(text.printable(name), 24)}”" for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+
+
+_CLASS = "AutoModelForSequenceClassification"
+_LIMITS = """\
+The model gives one of its labels to a text like those in its training data. It gives one to any other text too, and
+then its answer means nothing. Its scores are not calibrated probabilities."""
+_USAGE = """
+inputs = tokenizer("A text to classify.", truncation=True, return_tensors="pt")
+scores = model(**inputs).logits.softmax(-1)[0]
+print({model.config.id2label[place]: round(score.item(), 4) for place, score in enumerate(scores)})
+"""
