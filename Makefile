@@ -6,10 +6,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 RAY_TESTS := $(addprefix tests/integration/,test_run_command.py training/test_run.py trainer_in_cluster)
+API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/test_against_api_server.py)
 STEP_TESTS := $(addprefix tests/integration/,planner storage training/test_against_transformers.py training/test_same_losses.py)
 
-.PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-cluster servers cluster-control-plane \
-	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds bench bench-control-plane image clean
+.PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-api test-cluster servers cluster-control-plane \
+	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds bench bench-memory bench-control-plane image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,20 +33,24 @@ test-unit: setup ## Runs the tests that need no server
 	@pytest --numprocesses logical --maxprocesses 8 tests/unit
 
 test-integration: setup ## Runs the tests against real servers, built at the first time
-	@echo "trains beside each other what starts Ray and what does not; each part shows its output at its end, in minutes"
-	@$(MAKE) -j2 --output-sync=target test-runs test-steps
+	@echo "what starts Ray and what does not run beside each other; each part shows its output at its end, in minutes"
+	@$(MAKE) -j2 --output-sync=target test-runs test-steps test-api
 	@$(MAKE) test-cluster
 
-# One Ray at a time: it gives up on a node that takes 30 seconds to start. What trains beside it gives way.
+# One Ray at a time: it gives up on a node that takes 30 seconds to start. What runs beside it gives way.
 test-runs: setup ## Those of them that start Ray: whole runs
 	@pytest $(RAY_TESTS)
 
 test-steps: setup ## Those of them that train without Ray, or ask object storage
 	@nice -n 10 pytest $(STEP_TESTS)
 
+test-api: setup ## Those of them that ask an API server, and no other part of Kubernetes
+	@nice -n 5 pytest $(API_TESTS)
+
 # Each process has a control plane of its own.
-test-cluster: setup ## Those of them that ask Kubernetes
-	@pytest --numprocesses 2 --dist loadfile tests/integration $(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS))
+test-cluster: setup ## Those of them that ask a whole control plane
+	@pytest --numprocesses 2 --dist loadfile tests/integration \
+		$(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS) $(API_TESTS))
 
 servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
 	@python tests/servers/build.py
@@ -85,6 +90,9 @@ bench: setup assets ## Measures the trainer against its peers; see benchmarks/
 
 image: setup ## Builds the operator's image with buildah (root); see docs/install.md
 	@python scripts/images.py operator
+
+bench-memory: setup ## Measures the memory of real trainings against the planner; see docs/planning.md
+	@python benchmarks/memory.py
 
 bench-control-plane: setup servers ## Measures the operator against a bare client; see benchmarks/
 	@python benchmarks/control_plane.py

@@ -22,7 +22,7 @@ from cluster.install import Administrator
 from cluster.node import SOCKET, Node
 from servers.build import OF_A_NODE, binary, cache
 from servers.prometheus import Prometheus
-from servers.s3 import S3Server
+from servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 TESTS = Path(__file__).parents[1]
 FOLDER = Path("/var/lib/kubetune-cluster")
@@ -96,6 +96,12 @@ def up() -> None:
     show_the_way(administrator)
 
 
+def quick_start_variables(s3: S3Server) -> dict[str, str]:
+    """What docs/quick-start.md asks of its reader's environment."""
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    return {"S3_URL": s3.endpoint, "S3_ADDRESS": s3.address, "S3_PORT": str(s3.port), **keys}
+
+
 def show_the_way(administrator: Administrator) -> None:
     """Prints what somebody needs who works on the cluster by hand."""
     programs = FOLDER / "bin"
@@ -104,10 +110,9 @@ def show_the_way(administrator: Administrator) -> None:
         (programs / name).unlink(missing_ok=True)
         (programs / name).symlink_to(binary(name))
     s3 = administrator.s3
-    keys = {name: value for name, value in s3.env.items() if name.startswith("AWS_")}
-    variables = {"S3_URL": s3.endpoint, "S3_ADDRESS": s3.address, "S3_PORT": s3.port, **keys}
+    variables = quick_start_variables(s3) | s3.env
     print(f"\nexport KUBECONFIG={administrator.kubeconfig} PATH={programs}:$PATH")
-    print("export", " ".join(f"{name}={shlex.quote(str(value))}" for name, value in variables.items()))
+    print("export", " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items()))
     print(f"The S3 server has the buckets assets and results: {s3.root}. Its Secret and the profile default are there.")
     print("docs/quick-start.md goes on from here with its step 3. `make cluster-down` ends all of it.")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cluster import images
+from cluster.__main__ import quick_start_variables
 from cluster.install import Administrator
 from servers.build import binary
-from servers.s3 import ACCESS_KEY, SECRET_KEY
 from support.e2e_jobs import ROOT
 
 PAGE = ROOT / "docs" / "quick-start.md"
@@ -48,11 +48,7 @@ def environment_of(admin: Administrator, home: Path) -> dict[str, str]:
         "PATH": os.pathsep.join((str(home), str(Path(sys.executable).parent), os.environ["PATH"])),
         "KUBECONFIG": str(admin.kubeconfig),
         "HOME": str(home),
-        "S3_URL": admin.s3.endpoint,
-        "S3_ADDRESS": admin.s3.address,
-        "S3_PORT": str(admin.s3.port),
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        **quick_start_variables(admin.s3),
     }
 
 

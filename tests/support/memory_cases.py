@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from transformers import (
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze
+from kubetune_planner.memory import estimate
+from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods.freeze import freeze
@@ -30,8 +33,10 @@ from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
+from support.ranks import run_ranks
 from support.tiny_models import PAD, spec_for
 
+WORKERS = 2
 STEPS = 2
 """AdamW's states come to be in the first step; the second has them beside everything else."""
 _MMAP_THRESHOLD = -3
@@ -54,6 +59,18 @@ class MemoryCase:
     bf16: bool = False
     frozen: bool = False
     """The embeddings and all layers but one."""
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        parts = [self.family, f"stage {self.stage}", "16 bits" if self.bf16 else "32 bits"]
+        parts += [f"{self.rows} rows of {self.length}", f"{self.passes} passes", f"{self.vocabulary} words"]
+        return ", ".join([*parts, *["frozen"] * self.frozen])
+
+    @property
+    def smaller(self) -> "MemoryCase":
+        """The training to compare with: fewer and shorter rows, or fewer layers where the rows are the least."""
+        return replace(self, layers=2) if self.rows == 1 else replace(self, rows=1, length=8)
 
     @property
     def config(self) -> PretrainedConfig:
@@ -93,6 +110,65 @@ class MemoryCase:
         if self.family == "llama":
             return EncodedSplit(tokens, None, offsets, TokenTargets(np.ones_like(lengths, dtype=np.int32)))
         return EncodedSplit(tokens, None, offsets, ClassTargets((np.arange(len(lengths)) % 2).astype(np.int32)))
+
+
+STATES = (
+    MemoryCase(layers=6),
+    MemoryCase(layers=6, stage=1, bf16=True),
+    MemoryCase(layers=6, stage=2, passes=2),
+    MemoryCase(layers=6, stage=3, bf16=True, passes=2),
+)
+"""One of each stage."""
+MORE_STATES = (
+    MemoryCase(layers=6, stage=1, passes=2),
+    MemoryCase(layers=6, stage=2),
+    MemoryCase(layers=6, stage=2, bf16=True, passes=2),
+    MemoryCase(layers=6, stage=3),
+)
+"""The other precision of each, or another number of passes: `make bench-memory` measures them too."""
+# In the second pass of a step, gradients, states and activations are there at once. Only at stage 0: on a CPU, the
+# buckets of higher stages fill while the activations go, and the planner adds the two up.
+ACTIVATIONS = (
+    MemoryCase(rows=16, length=128, passes=2),
+    MemoryCase(rows=16, length=128, passes=2, layers=6, frozen=True),
+    MemoryCase("llama", rows=16, length=128, passes=2),
+    MemoryCase("llama", rows=8, length=128, passes=2, vocabulary=16000),
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more memory a training takes at its peak than a smaller one, in bytes."""
+
+    estimated: int
+    measured: int
+
+    @property
+    def error(self) -> float:
+        """By how much the planner is above what was measured, as a share of it."""
+        return self.estimated / self.measured - 1
+
+
+def differences(cases: Sequence[MemoryCase]) -> dict[MemoryCase, Difference]:
+    """Trains each case, and the smaller one, on two workers; what the first of them took."""
+    both = [found for case in cases for found in (case.smaller, case)]
+    peaks: dict[MemoryCase, int] = run_ranks(peaks_of, WORKERS, list(dict.fromkeys(both)))[0]
+    return {
+        case: Difference(_estimated(case) - _estimated(case.smaller), peaks[case] - peaks[case.smaller])
+        for case in cases
+    }
+
+
+def _estimated(case: MemoryCase) -> int:
+    return estimate(
+        ModelShape.from_config(case.config.to_dict()),
+        case.spec(WORKERS),
+        stage=case.stage,
+        workers=WORKERS,
+        micro_batch_size=case.rows,
+        precision="BF16" if case.bf16 else "FP32",
+        device="cpu",
+    ).total
 
 
 def peaks_of(cases: list[MemoryCase]) -> dict[MemoryCase, int]:

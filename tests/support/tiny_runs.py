@@ -68,16 +68,20 @@ def manifest(folder: Path, model: Path, task: str, dataset: dict[str, Any], **sp
     return path
 
 
-def run(folder: Path, *arguments: str | Path, **environment: str) -> tuple[int, FineTuneJobStatus, Path]:
+def command(*arguments: str | Path) -> list[str]:
+    """`kubetune run` with these arguments."""
+    return [sys.executable, "-c", "from kubetune_cli.main import main; main()", "run", *map(str, arguments)]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """That of a command which keeps its notes and its cache in the folder."""
+    return os.environ | {"XDG_STATE_HOME": str(folder / "state"), "KUBETUNE_CACHE": str(folder / "cache"), **more}
+
+
+def run(folder: Path, *arguments: str | Path, **more: str) -> tuple[int, FineTuneJobStatus, Path]:
     """The exit code, the status that was printed, and the run's folder; asserts that nothing else was printed."""
-    entry = "from kubetune_cli.main import main; main()"
-    own = {"XDG_STATE_HOME": str(folder / "state"), "KUBETUNE_CACHE": str(folder / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", entry, "run", *map(str, arguments), "--json"],
-        env=os.environ | own | environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
+        command(*arguments, "--json"), env=environment(folder, **more), capture_output=True, text=True, timeout=400
     )
     assert done.stdout.count("\n") == 1, done.stderr
     status = FineTuneJobStatus.model_validate_json(done.stdout)

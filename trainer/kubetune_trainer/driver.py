@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -26,7 +27,7 @@ from kubetune_trainer.progress import ProgressTeller
 from kubetune_trainer.ray_runtime import RecordReader, hardware, new_record_queue, ray_cluster, run_workers
 from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
 from kubetune_trainer.report import render_card, render_report, write_metrics
-from kubetune_trainer.resolve import resolve
+from kubetune_trainer.resolve import Hardware, resolve
 from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
@@ -39,7 +40,56 @@ from kubetune_trainer.worker_entry import train
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
 
-def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: Callable[[], str]) -> Published:
+@dataclass(frozen=True)
+class Prepared:
+    """What a training starts from."""
+
+    run: Run
+    """With the number of its execution."""
+    base: PretrainedModel
+    data: PreparedData
+    max_length: int
+    """The longest sequence that job and model allow, in tokens."""
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    given: WorkerInput
+    result: WorkerResult
+    journal: tuple[StoredFile, ...] = ()
+    """Files of the journal, their names relative to the run's root."""
+
+
+Training = Callable[[Prepared, Store, Listener], Trained]
+
+
+def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Trained:
+    """Trains on a Ray cluster: that which is there, or one on this machine."""
+    with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(prepared.run.workers):
+        given = worker_input(prepared, hardware(), listener)
+        given = replace(given, data=ray.put(prepared.data), records=new_record_queue())
+        tell = ProgressTeller(given.plan.total_steps, listener)
+        workers = _count(given.resolved.workers, "worker")
+        listener.stage(f"Training on {_count(given.plan.rows, 'row')} with {workers}")
+        with Journal(store, prepared.run.folder) as journal, RecordReader(given.records, tell, journal):
+            result = run_workers(train, given, scratch=scratch)
+    if journal.gap:
+        listener.note(journal.gap)
+    return Trained(given, result, journal.files)
+
+
+def execute(
+    run: Run,
+    *,
+    listener: Listener,
+    cache: Path,
+    start_time: str,
+    now: Callable[[], str],
+    training: Training = train_on_ray,
+) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
@@ -60,20 +110,13 @@ def execute(run: Run, *, listener: Listener, cache: Path, start_time: str, now: 
     run = claim(run, store, now())
     listener.claimed(run.claimed)
     listener.stage("Starting the workers")
-    with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(run.workers):
-        given = _worker_input(run, base, data, max_length, cache, listener)
-        tell = ProgressTeller(given.plan.total_steps, listener)
-        workers = _count(given.resolved.workers, "worker")
-        listener.stage(f"Training on {_count(given.plan.rows, 'row')} with {workers}")
-        with Journal(store, run.folder) as journal, RecordReader(given.records, tell, journal):
-            trained = run_workers(train, given, scratch=scratch)
-    if journal.gap:
-        listener.note(journal.gap)
+    trained = training(Prepared(run, base, data, max_length, cache), store, listener)
+    given, result = trained.given, trained.result
     listener.stage("Verifying the model")
-    verify(store, f"{run.folder}/model", trained.files, trained.expected, base.folder, task_of(spec).model_class())
-    record = _record(run, given, base, data, trained, start_time=start_time, completion_time=now())
+    verify(store, f"{run.folder}/model", result.files, result.expected, base.folder, task_of(spec).model_class())
+    record = _record(run, given, base, data, result, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
-    return _publish(store, run, record, [*trained.files, *journal.files], listener)
+    return _publish(store, run, record, [*result.files, *trained.journal], listener)
 
 
 def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials) -> tuple[PreparedData, int]:
@@ -92,17 +135,20 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreC
     return prepare(task_of(spec), spec, files, tokenizer, max_length), max_length
 
 
-def _worker_input(
-    run: Run, base: PretrainedModel, data: PreparedData, max_length: int, cache: Path, listener: Listener
-) -> WorkerInput:
-    spec, there = run.job.spec, hardware()
+def worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> WorkerInput:
+    """What every worker is given, but for the handles of Ray."""
+    run, spec = prepared.run, prepared.run.job.spec
     resolved, notes = resolve(
-        spec, workers=run.workers, hardware=there, shape=_shape(base.folder), max_length=max_length
+        spec,
+        workers=run.workers,
+        hardware=there,
+        shape=_shape(prepared.base.folder),
+        max_length=prepared.max_length,
     )
     for note in notes:
         listener.note(note)
     plan = BatchPlan(
-        rows=data.splits["train"].rows,
+        rows=prepared.data.splits["train"].rows,
         global_batch_size=spec.training.global_batch_size,
         micro_batch_size=resolved.micro_batch_size,
         workers=resolved.workers,
@@ -115,10 +161,8 @@ def _worker_input(
         resolved=resolved,
         on_gpu=there.gpus > 0,
         plan=plan,
-        model_files=base.files,
-        cache=str(cache),
-        data=ray.put(data),
-        records=new_record_queue(),
+        model_files=prepared.base.files,
+        cache=str(prepared.cache),
     )
 
 

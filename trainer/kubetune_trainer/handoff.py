@@ -36,9 +36,9 @@ class WorkerInput:
     """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
     cache: str
     """A folder of the node, shared by its workers."""
-    data: Any
+    data: Any = None
     """Ray's reference to the `PreparedData`."""
-    records: Any
+    records: Any = None
     """The handle of the `RecordQueue` that rank 0 adds to."""
 
 

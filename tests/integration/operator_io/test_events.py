@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Artifact, Attempt, Condition, FineTuneJobStatus
+from kubetune_api.status import LONGEST_OF_ATTEMPT, Artifact, Attempt, Condition, FineTuneJobStatus
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
 from kubetune_operator.machinery.events import Regarding
 from kubetune_operator.machinery.kinds import EVENT, NAMESPACE, Object
@@ -49,7 +49,7 @@ def attempt(reason: str | None = None) -> Attempt:
         running_time=seen,
         completion_time=seen if reason else None,
         reason=reason,
-        message=LONGEST_MESSAGE,
+        message=LONGEST_MESSAGE[:LONGEST_OF_ATTEMPT],
     )
 
 

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from math import exp
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +19,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
+from servers.s3 import S3Server
 from support.small_disk import disk_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
 
+MODEL = "executions/1/model"
 TEXTS, QUESTIONS = ("text", "label"), ("prompt", "completion")
 
 
@@ -48,41 +53,130 @@ def answers(folder: Path, rows: Rows) -> torch.Tensor:
         return torch.cat([model(tokenizer(text, return_tensors="pt")["input_ids"]).logits for text, _ in rows])
 
 
-def test_the_metrics_are_those_of_the_published_classifier(tmp_path: Path) -> None:
-    base = saved(tiny_model("bert", labels=3), tmp_path / "base")
-    held_out = hard_rows(61, seed=1)
-    job = manifest(
-        tmp_path,
-        base,
-        "SequenceClassification",
-        {
-            "uri": write_csv(tmp_path / "train.csv", TEXTS, hard_rows(120)),
-            "test": {"uri": write_csv(tmp_path / "test.csv", TEXTS, held_out)},
-        },
-        method={"freeze": {"embeddings": True, "bottomLayers": 1}},
-        training={"globalBatchSize": 16, "microBatchSize": 7, "learningRate": 5e-3, "epochs": 4},
-        evaluation={"require": [{"metric": "test/accuracy", "min": 0.5}]},
-    )
-    code, status, root = run(tmp_path, job, "--workers", "2")
-    assert (code, status.phase) == (0, "Succeeded"), status.conditions
+HELD_OUT = hard_rows(61, seed=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over."""
+
+    code: int
+    status: FineTuneJobStatus
+    root: Path
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A job from S3 to S3, which runs twice: the first time it asks for more than a model can give."""
+
+    folder: Path
+    server: S3Server
+
+    @property
+    def runs(self) -> Path:
+        """Where the runs are in the bucket."""
+        return self.server.root / "models" / "tiny" / "team-a" / "tiny"
+
+    @cached_property
+    def base(self) -> Path:
+        """The pretrained model."""
+        return saved(tiny_model("bert", labels=3), self.folder / "base")
+
+    @cached_property
+    def job(self) -> Path:
+        """The manifest."""
+        for name in ("data", "models"):
+            self.server.make_bucket(name)
+        data = self.server.root / "data"
+        write_csv(data / "train.csv", TEXTS, hard_rows(120))
+        write_csv(data / "test.csv", TEXTS, HELD_OUT)
+        return manifest(
+            self.folder,
+            self.base,
+            "SequenceClassification",
+            {"uri": "s3://data/tr*.csv", "test": {"uri": "s3://data/test.csv"}},
+            method={"freeze": {"embeddings": True, "bottomLayers": 1}},
+            training={"globalBatchSize": 16, "microBatchSize": 4, "learningRate": 5e-3, "epochs": 4},
+            evaluation={"require": [{"metric": "test/accuracy", "min": 0.5}]},
+            output={"uri": "s3://models/tiny"},
+        )
+
+    def run(self, *arguments: str) -> Run:
+        """Runs it."""
+        code, status, _ = run(self.folder, self.job, *arguments, **self.server.env)
+        return Run(code, status, self.runs / str(status.run))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classifier]:
+    folder = tmp_path_factory.mktemp("classifier")
+    server = S3Server(folder)
+    server.start()
+    try:
+        yield Classifier(folder, server)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def rejected(classifier: Classifier) -> Run:
+    missed = "spec.evaluation.require=[{metric: test/loss, max: 0}]"
+    return classifier.run("--set", missed, "--set", "spec.training.maxSteps=2")
+
+
+@pytest.fixture(scope="module")
+def accepted(classifier: Classifier, rejected: Run) -> Run:
+    """By more workers than a small machine has cores, with micro-batches that do not divide the batch."""
+    before = times(rejected.root)
+    done = classifier.run("--workers", "3")
+    assert times(rejected.root) == before, "the run before is left alone"
+    assert len(list(classifier.runs.iterdir())) == 2
+    return done
+
+
+def times(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_a_missed_requirement_keeps_the_work_aside(rejected: Run) -> None:
+    status = rejected.status
+    assert (rejected.code, status.phase) == (1, "Failed")
+    assert failure(status)[0] == Reason.REQUIREMENT_MISSED
+    assert status.artifact is not None
+    assert status.artifact.rejected
+    assert json.loads((rejected.root / "manifest.json").read_bytes())["rejected"]
+
+
+def test_three_workers_train_from_s3_to_s3_and_another_run_is_left_alone(accepted: Run) -> None:
+    status, root = accepted.status, accepted.root
+    assert (accepted.code, status.phase) == (0, "Succeeded"), status.conditions
+    assert status.artifact is not None
+    assert status.artifact.digest == f"sha256:{hashlib.sha256((root / 'manifest.json').read_bytes()).hexdigest()}"
     content = published(root)
-    folder = root / "executions" / "1" / "model"
-    logits = answers(folder, held_out)
-    truth, guesses = [("no", "yes").index(label) for _, label in held_out], logits.argmax(-1).tolist()
-    told = metrics_of(status)
+    assert (content["provenance"]["workers"], content["provenance"]["zeroStage"]) == (3, 2)
+    assert {"report.html", "README.md", "metrics.jsonl"} <= {Path(file["path"]).name for file in content["files"]}
+
+
+def test_the_metrics_are_those_of_the_published_classifier(accepted: Run) -> None:
+    root = accepted.root
+    logits = answers(root / MODEL, HELD_OUT)
+    truth, guesses = [("no", "yes").index(label) for _, label in HELD_OUT], logits.argmax(-1).tolist()
+    told = metrics_of(accepted.status)
     assert told["test/accuracy"] == pytest.approx(sum(map(int.__eq__, truth, guesses)) / 61, abs=1e-9)
     assert 0.5 < told["test/accuracy"] < 1.0
     assert told["test/loss"] == pytest.approx(float(cross_entropy(logits, torch.tensor(truth))), abs=1e-4)
     for name, function in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
         assert told[f"test/{name}_macro"] == pytest.approx(function(truth, guesses, average="macro"), abs=1e-9)
-    assert content["metrics"] == pytest.approx(told)
-    assert (content["provenance"]["workers"], content["provenance"]["zeroStage"]) == (2, 2)
+    assert published(root)["metrics"] == pytest.approx(told)
     last = [json.loads(line) for line in (root / "executions/1/metrics.jsonl").read_text().splitlines()][-1]
     counted = confusion_matrix(truth, guesses)
     assert last["confusion"] == [
         {"true": true, "predicted": guess, "rows": counted[true][guess]} for true in (0, 1) for guess in (0, 1)
     ]
-    before, after = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
+
+
+def test_what_is_frozen_stays_and_everything_else_is_trained(classifier: Classifier, accepted: Run) -> None:
+    before, after = (load_file(folder / "model.safetensors") for folder in (classifier.base, accepted.root / MODEL))
     for name, values in after.items():
         if name.startswith(("bert.embeddings.", "bert.encoder.layer.0.")):
             assert torch.equal(values, before[name]), name
