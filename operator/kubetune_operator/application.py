@@ -87,12 +87,13 @@ class Application:
             await self._live(api, controller, stop)
 
     def _inform(self, api: ApiClient, controller: Controller) -> None:
-        for reconciler in self._reconcilers:
-            for watched, selector in ((reconciler.owns, SELECTOR), (reconciler.reads, "")):
-                for kind in (one.kind for one in watched):
-                    self._informers[kind] = Informer(
-                        api, kind, selector=selector, on_change=controller.on_event, on_list=controller.on_list
-                    )
+        owned = {one.kind: SELECTOR for reconciler in self._reconcilers for one in reconciler.owns}
+        # Of a kind that one reconciler owns and another reads, all objects are asked for.
+        read = {one.kind: "" for reconciler in self._reconcilers for one in reconciler.reads}
+        for kind, selector in (owned | read).items():
+            self._informers[kind] = Informer(
+                api, kind, selector=selector, on_change=controller.on_event, on_list=controller.on_list
+            )
         for kind, informer in self._informers.items():
             self._metrics.collect_synced(kind.plural, informer.is_current)
 

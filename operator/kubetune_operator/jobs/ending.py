@@ -58,7 +58,7 @@ def _leftovers(seen: Observed) -> tuple[Ref, ...]:
     """What belongs to the job alone; what its namespace shares stays."""
     own = {CONFIG_MAP.name: CONFIG_MAP, ROLE.name: ROLE, ROLE_BINDING.name: ROLE_BINDING}
     return tuple(
-        Ref(own[kind], name, thing["metadata"]["uid"])
-        for (kind, name), thing in seen.existing.items()
-        if kind in own and thing["metadata"].get("labels", {}).get(names.JOB_UID) == seen.job.uid
+        Ref(own[kind], name, obj["metadata"]["uid"])
+        for (kind, name), obj in seen.existing.items()
+        if kind in own and obj["metadata"].get("labels", {}).get(names.JOB_UID) == seen.job.uid
     )

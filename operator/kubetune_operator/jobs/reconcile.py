@@ -116,9 +116,9 @@ def _support_while_it_runs(seen: Observed, resolved: Resolved, settings: Setting
     """The same. But the head keeps its right to report: its pod has the account that the profile named at the time."""
     wanted = _support(seen, resolved, settings)
     return tuple(
-        thing
-        for thing in wanted
-        if thing["kind"] != ROLE_BINDING.name or (ROLE_BINDING.name, thing["metadata"]["name"]) not in seen.existing
+        obj
+        for obj in wanted
+        if obj["kind"] != ROLE_BINDING.name or (ROLE_BINDING.name, obj["metadata"]["name"]) not in seen.existing
     )
 
 
@@ -172,7 +172,7 @@ def _outlived(seen: Observed, attempt: Attempt) -> JobState:
 def _outdated_run(seen: Observed, attempt: Attempt, plan: JobPlan) -> tuple[Ref, ...]:
     """The run of an attempt that stopped before its RayJob was there, where profile or operator changed since: it is
     immutable, so it goes first."""
-    wanted = next(thing for thing in plan.apply if thing["metadata"]["name"] == attempt.ray_job)
+    wanted = next(obj for obj in plan.apply if obj["metadata"]["name"] == attempt.ray_job)
     there = seen.existing.get((CONFIG_MAP.name, attempt.ray_job))
     if there is None or there.get("data") == trimmed(wanted)["data"]:
         return ()

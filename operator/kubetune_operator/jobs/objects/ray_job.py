@@ -30,9 +30,9 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
         labels[names.QUEUE] = spec.queue_name
     if spec.priority_class_name:
         labels[names.PRIORITY_CLASS] = spec.priority_class_name
-    thing = owned(RAY_JOB, job, names.ray_job(job.name, job.uid, attempt), labels)
-    thing["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
-    thing["spec"] = {
+    obj = owned(RAY_JOB, job, names.ray_job(job.name, job.uid, attempt), labels)
+    obj["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
+    obj["spec"] = {
         "submissionMode": "K8sJobMode",
         "entrypoint": f"python -m kubetune_trainer {RUN_FOLDER}/{RUN_KEY}",
         "suspend": bool(spec.queue_name),
@@ -43,7 +43,7 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
         "submitterPodTemplate": submitter_pod(job, resolved, attempt),
         "rayClusterSpec": _cluster(job, resolved, attempt),
     }
-    return with_inherited(thing, resolved)
+    return with_inherited(obj, resolved)
 
 
 def _cluster(job: JobView, resolved: Resolved, attempt: int) -> Object:
