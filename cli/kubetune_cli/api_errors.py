@@ -36,7 +36,8 @@ def refusal(status: int, body: str, ask: Ask, server: str) -> ClusterError:
     message = _message(body)
     if status == 401:
         return ClusterError(
-            f"The cluster at {server} does not know you (401); log in again, or correct the user of the context."
+            f"The cluster at {server} does not accept your credentials (401); log in again, or correct the user of the"
+            " context."
         )
     if status == 403:
         return ClusterError(_forbidden(message, ask))
@@ -51,7 +52,7 @@ def _forbidden(message: str, ask: Ask) -> str:
     found = re.search(r'User "([^"]*)"', message)
     who = f"user {found[1]}" if found else "your user"
     return (
-        f"The cluster forbids it: {who} lacks the right {ask.right}; ask the cluster's administrators for it,"
+        f"The cluster forbids it: {who} lacks the permission {ask.right}; ask the cluster's administrators for it,"
         " or choose another context or namespace."
     )
 

@@ -76,7 +76,7 @@ def _configure_in_cluster(configuration: Any, context: str | None) -> str:
     except (ConfigException, OSError):
         raise ClusterError(
             "No cluster is configured: there is no kubeconfig (KUBECONFIG, or .kube/config in the home folder), and"
-            " this is no pod of a cluster; get a kubeconfig from whoever runs the cluster."
+            " this is not a pod of a cluster; get a kubeconfig from the cluster's administrators."
         ) from None
 
 
@@ -174,7 +174,7 @@ class Kubernetes:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"The cluster at {server} {_outage(error)}.") from None
         except json.JSONDecodeError:
-            raise ClusterError(f"What answers at {server} is no API server; correct the kubeconfig.") from None
+            raise ClusterError(f"The server at {server} is not an API server; correct the kubeconfig.") from None
 
 
 def _jobs_path(namespace: str | None) -> str:
@@ -194,7 +194,7 @@ def _lines(response: urllib3.HTTPResponse) -> Iterator[str]:
 
 def _distrust(reason: str) -> str:
     words = reason.splitlines()[-1][:200]
-    return f"cannot be spoken to safely ({words}); correct server and certificate-authority in the kubeconfig"
+    return f"cannot be reached securely ({words}); correct server and certificate-authority in the kubeconfig"
 
 
 def _outage(error: Exception) -> str:

@@ -20,16 +20,16 @@ from kubetune_cli.text import printable
 JobName = Annotated[str, typer.Argument(help="The FineTuneJob.", metavar="NAME")]
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", metavar="NAME", help="The namespace. Unset: that of the context, or default."),
+    typer.Option("--namespace", "-n", metavar="NAME", help="The namespace. Default: that of the context, or default."),
 ]
 Context = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig. Unset: the current one.")
+    str | None, typer.Option(metavar="NAME", help="The context of the kubeconfig. Default: the current one.")
 ]
 _PAUSE_SECONDS = 1.0
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(help="A FineTuneJob. Unset: a table of all.", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Argument(help="A job. Default: a table of all jobs.", metavar="NAME")] = None,
     namespace: Namespace = None,
     everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="The jobs of all namespaces.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follows the job until it ends.")] = False,
@@ -40,8 +40,8 @@ def status(
 ) -> None:
     """Shows the jobs of a cluster, or all that is known of one.
 
-    Exit code 0: shown; with --watch: the job succeeded. 1: with --watch, it failed. 2: the cluster cannot be asked, or
-    there is no such job.
+    Exit code 0: shown; with --watch: the job succeeded. 1: with --watch, it failed. 2: the cluster cannot be reached,
+    or there is no such job.
     """
     if name is None and watch:
         raise typer.BadParameter("it follows one job; name it", param_hint="--watch")
@@ -66,25 +66,23 @@ def logs(
     name: JobName,
     namespace: Namespace = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Goes on as the log grows, over later attempts, until the job ends.")
+        bool, typer.Option("--follow", "-f", help="Follows the log, over later attempts too, until the job ends.")
     ] = False,
-    attempt: Annotated[int | None, typer.Option(metavar="N", min=1, help="The attempt. Unset: the last.")] = None,
+    attempt: Annotated[int | None, typer.Option(metavar="N", min=1, help="The attempt. Default: the last.")] = None,
     worker: Annotated[
         int | None, typer.Option(metavar="I", min=0, help="The log of a worker's pod instead; the first is 0.")
     ] = None,
     head: Annotated[bool, typer.Option("--head", help="The log of the head's pod instead.")] = False,
-    submitter: Annotated[
-        bool, typer.Option("--submitter", help="The log of the submitter's pod, and no other where that is gone.")
-    ] = False,
+    submitter: Annotated[bool, typer.Option("--submitter", help="The log of the submitter's pod only.")] = False,
     tail: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only the last N lines.")] = None,
     context: Context = None,
 ) -> None:
     """Shows the log of a job's driver, or of one of its pods.
 
     The driver leads the training from the head's pod, and the submitter's pod passes its lines on: that log is shown,
-    or the head's where there is no submitter.
+    or the head's if there is no submitter.
 
-    Exit code 0: shown. 1: there is no such log (any more). 2: the cluster cannot be asked, or there is no such job.
+    Exit code 0: shown. 1: there is no such log (any more). 2: the cluster cannot be reached, or there is no such job.
     """
     from kubetune_cli.logs import HEAD, SUBMITTER, WORKER, Reader, Wanted
 
@@ -106,7 +104,9 @@ def report(
     namespace: Namespace = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The file to write. Unset: NAME-report.html, here."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to write. Default: NAME-report.html in the current folder."
+        ),
     ] = None,
     opened: Annotated[bool, typer.Option("--open", help="Opens it in a browser.")] = False,
     context: Context = None,
@@ -115,8 +115,8 @@ def report(
 
     The store is asked from here, with the credentials of the environment.
 
-    Exit code 0: fetched. 1: there is none, or the store refuses it. 2: the cluster cannot be asked, or there is no such
-    job.
+    Exit code 0: fetched. 1: there is none, or the store refuses it. 2: the cluster cannot be reached, or there is no
+    such job.
     """
     from kubetune_cli import report as reports
 

@@ -80,7 +80,7 @@ class Job:
 
     @property
     def attempt(self) -> Attempt | None:
-        """The attempt that counts."""
+        """The current attempt."""
         return self.status.attempts[-1] if self.status.attempts else None
 
     @property
@@ -88,7 +88,7 @@ class Job:
         """Where it is and why, in one line: `Pending: 3 of 8 workers are ready.`"""
         status = self.status
         if status.phase is None:
-            return "No operator has looked at it yet; check that kubetune's operator runs in the cluster."
+            return "No operator has handled it yet; check that kubetune's operator runs in the cluster."
         reason = f" ({status.reason})" if status.reason else ""
         return f"{status.phase}{reason}: {status.message}" if status.message else f"{status.phase}{reason}"
 
@@ -150,7 +150,7 @@ def _waits_for(status: Object, container: str) -> str | None:
     if waiting := state.get("waiting"):
         return ": ".join(filter(None, (waiting.get("reason"), waiting.get("message"))))
     unmet = [found for found in status.get("conditions") or [] if found.get("status") == "False" and "message" in found]
-    return unmet[0]["message"] if unmet else "no node runs it yet"
+    return unmet[0]["message"] if unmet else "it has no node yet"
 
 
 @dataclass(frozen=True)

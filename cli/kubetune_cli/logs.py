@@ -166,7 +166,7 @@ def absence(job: Job, pods: Sequence[Pod], wanted: Wanted) -> str:
     if record is None or record.completion_time is None:
         return f"Attempt {number} of {job.name} has no {wanted.role} pod now; -f waits for it. {job.state}"
     gone = f"its {wanted.role} pod is gone" if there else "its pods are gone"
-    why = f"{record.reason or 'unknown'}: {(record.message or 'nobody saw why').rstrip('.')}"
+    why = f"{record.reason or 'unknown'}: {(record.message or 'the cause is not known').rstrip('.')}"
     report = f"the report is at {job.status.artifact.report_uri}" if job.status.artifact else "there is no report"
     return f"Attempt {number} of {job.name} ended at {record.completion_time}: {why}; {gone}; {report}."
 

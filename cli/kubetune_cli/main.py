@@ -40,7 +40,7 @@ def kubetune(
 ) -> None:
     """Fine-tunes language models from one manifest.
 
-    run, validate and plan need no cluster; status, logs and report ask one.
+    run, validate and plan need no cluster; status, logs and report read from one.
     """
 
 
@@ -55,7 +55,9 @@ def run(
     ] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Overrides a field, as spec.training.epochs=1. Repeatable."),
+        typer.Option(
+            "--set", metavar="PATH=VALUE", help="Overrides a field, such as spec.training.epochs=1. Repeatable."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Prints the status as one JSON object on standard output, nothing else.")
@@ -88,7 +90,7 @@ def run(
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Manifests; - reads standard input.")],
 ) -> None:
-    """Judges manifests, naming every error with its line and remedy.
+    """Validates manifests, and reports every error with its line and remedy.
 
     Exit code 0: there is no error. 2: there is at least one.
     """
@@ -100,26 +102,28 @@ def plan(
     file: ManifestFile,
     profile: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A file with the job's FineTuneProfile, if the manifest does not hold it."),
+        typer.Option(
+            metavar="FILE", help="A file with the job's FineTuneProfile, if the manifest does not contain it."
+        ),
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="The memory of one accelerator, in place of the profile's: a quantity as 80Gi, or a number of GiB.",
+            help="The memory of one accelerator instead of the profile's: a quantity such as 80Gi, or a number of GiB.",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The model's config.json, where kubetune does not know its shape."),
+        typer.Option(metavar="FILE", help="The model's config.json, if kubetune does not know its shape."),
     ] = None,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Prints the fields to set as YAML on standard output, nothing else.")
     ] = False,
 ) -> None:
-    """Works out the memory that each worker needs, and the ZeRO stage that fits it.
+    """Calculates the memory that each worker needs, and the ZeRO stage that fits it.
 
-    Exit code 0: it fits. 1: it does not; what would fit is told. 2: the manifest is wrong, or something is missing.
+    Exit code 0: it fits. 1: it does not fit; a proposal is printed. 2: the manifest is wrong, or something is missing.
     """
     from kubetune_cli.plan import CannotPlanError, plan_file, print_plan
     from kubetune_planner.plan import Refusal
@@ -168,7 +172,7 @@ def _why_not_one(manifest: Manifest, file: str) -> str | None:
         )
     if manifest.jobs[0].metadata.name in manifest.generated_names:
         return (
-            f"{file}: metadata.generateName: only an API server makes a name of it; give the job a name, as"
+            f"{file}: metadata.generateName: only an API server can complete it; give the job a name, such as"
             " --set metadata.name=reviews-1"
         )
     return None

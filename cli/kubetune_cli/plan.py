@@ -120,7 +120,8 @@ def _bytes(memory: str) -> int:
         if size >= _LEAST_MEMORY:
             return size
     raise CannotPlanError(
-        f"--memory: {memory} is not the memory of an accelerator; give a quantity as 80Gi, or a number of GiB as 80"
+        f"--memory: {memory} is not the memory of an accelerator; give a quantity such as 80Gi, or a number of"
+        " GiB such as 80"
     )
 
 

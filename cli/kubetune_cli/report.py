@@ -25,7 +25,7 @@ def fetch(cluster: Cluster, name: str, file: Path | None) -> Path:
         check=False,
     )
     if done.returncode != 0:
-        raise NothingToShowError(done.stderr.strip() or "The trainer ended without a word.")
+        raise NothingToShowError(done.stderr.strip() or "The trainer ended without a message.")
     return target
 
 

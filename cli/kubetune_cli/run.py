@@ -24,7 +24,7 @@ from kubetune_cli.progress import view_for
 from kubetune_cli.results import print_failure, print_results
 from kubetune_cli.trainer_process import trainer
 
-_INTERRUPTED = "the run was interrupted before it was over; a model is published only if its manifest exists"
+_INTERRUPTED = "the run was interrupted before it ended; a model is published only if its manifest exists"
 SUCCEEDED, FAILED, INVALID = 0, 1, 2
 
 
@@ -100,7 +100,7 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTun
                 view.show(event)
     except KeyboardInterrupt:
         return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, start_time)
-    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a word; the end of the log says why", start_time)
+    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a message; see the end of the log", start_time)
 
 
 def _ended(run_id: str, reason: str, message: str, start_time: str) -> FineTuneJobStatus:

@@ -149,7 +149,7 @@ def _conditions(status: FineTuneJobStatus, now: datetime) -> RenderableType:
 
 
 def _attempt(attempt: Attempt, now: datetime) -> list[RenderableType]:
-    began, exempt = _moment(attempt.start_time, now), ", which costs no attempt" if attempt.exempt else ""
+    began, exempt = _moment(attempt.start_time, now), ", which does not count" if attempt.exempt else ""
     if attempt.completion_time is None:
         return [_text(f"{attempt.number}  began {began}")]
     ended = f"ended {_moment(attempt.completion_time, now)}: {attempt.reason or 'for an unknown reason'}{exempt}"

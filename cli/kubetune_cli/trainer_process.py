@@ -30,7 +30,7 @@ def why_not_installed(modules: Sequence[str] = _MODULES) -> str | None:
     if not missing:
         return None
     return (
-        f"A run takes Python modules that are not installed ({', '.join(missing)}); install kubetune with its extras"
+        f"A run needs Python modules that are not installed ({', '.join(missing)}); install kubetune with its extras"
         " `cli` and `trainer`"
     )
 

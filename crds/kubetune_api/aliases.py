@@ -48,7 +48,6 @@ _STEPS = "globalBatchSize = per-device batch size × accumulation steps × worke
 _LORA = "LoRA"
 _QUANTIZATION = "training on quantized weights"
 _CHECKPOINTS = "saving checkpoints during a run"
-_BEST = "keeping the best checkpoint"
 
 _ROWS: dict[str, Alias] = {
     # batches, length of the run
@@ -114,8 +113,9 @@ _ROWS: dict[str, Alias] = {
     ),
     "eval_steps evals_per_epoch": NotYet("evaluation.everySteps", "evaluation between the ends of epochs"),
     "eval_strategy evaluation_strategy": NotYet("evaluation.everySteps", "a choice of when to evaluate"),
-    "load_best_model_at_end": NotYet("training.keep", _BEST),
-    "metric_for_best_model greater_is_better": NotYet("evaluation.primaryMetric", _BEST),
+    "load_best_model_at_end": NotYet("training.keep", "keeping the best checkpoint"),
+    "metric_for_best_model": Means("evaluation.primaryMetric"),
+    "greater_is_better": Never("the metric itself says whether higher or lower is better"),
     "early_stopping_patience early_stopping": NotYet("training.earlyStopping", "early stopping"),
     "output_dir": Means("output.uri"),
     "hf_token hub_token aws_access_key_id": Means("credentials[0].secretName", "a token is kept in a Secret"),

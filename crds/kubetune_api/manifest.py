@@ -63,7 +63,7 @@ def read_manifest(text: str | bytes, file: str, *, overrides: Sequence[str] = ()
     documents, errors = read_documents(text, file)
     items = list(_items(documents, errors))
     if not items and not errors:
-        errors.append(FieldError("", None, "the file holds no object; write a FineTuneJob into it", None, file))
+        errors.append(FieldError("", None, "the file contains no object; write a FineTuneJob into it", None, file))
     errors += [error for error in parsed if isinstance(error, FieldError)]
     read: list[_Read] = []
     for document in items:
@@ -214,7 +214,8 @@ def _twins(read: Sequence[_Read]) -> list[FieldError]:
         key = (each.item.kind, metadata.namespace, metadata.name)
         if key in seen and not each.generated:
             message = (
-                f"{show(metadata.name)} stands here and on line {seen[key]}; the later replaces the earlier; rename one"
+                f"{show(metadata.name)} is here and on line {seen[key]}; the later one replaces the earlier one; rename"
+                " one"
             )
             errors.append(each.document.error(("metadata", "name"), metadata.name, message))
         seen.setdefault(key, place.line)

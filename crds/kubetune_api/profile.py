@@ -29,7 +29,7 @@ _OBJECT_NAME = Annotated[
 _CIDR = Annotated[
     str,
     StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"),
-    Field(json_schema_extra=words("a range of addresses, as 10.0.0.0/8")),
+    Field(json_schema_extra=words("a range of addresses, such as 10.0.0.0/8")),
 ]
 
 
@@ -48,11 +48,11 @@ class Accelerator(ApiModel):
     resource_name: Annotated[
         str,
         StringConstraints(min_length=3, max_length=317, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$"),
-        Field(json_schema_extra=words("the name of an extended resource, as nvidia.com/gpu")),
+        Field(json_schema_extra=words("the name of an extended resource, such as nvidia.com/gpu")),
     ] = "nvidia.com/gpu"
     """The name under which the nodes offer it."""
     memory: Quantity
-    """The memory of one, in bytes (`80Gi`); the planner reckons with it."""
+    """The memory of one, in bytes (`80Gi`); the planner uses it."""
     bf16: bool = True
     """Whether it computes in bfloat16."""
 
@@ -76,7 +76,7 @@ class HeadResources(PodResources):
 
 
 class Toleration(ApiModel):
-    """A taint that the pods put up with, as in a pod's spec."""
+    """A taint that pods tolerate, as in a pod's spec."""
 
     key: LabelKey | None = None
     """The taint's key. Unset: every taint."""
@@ -96,7 +96,7 @@ class Endpoint(ApiModel):
     url: Annotated[
         str,
         StringConstraints(min_length=8, max_length=1024, pattern=r"^https?://[^@\s]+$"),
-        Field(json_schema_extra=words("a URL without credentials, as https://minio.storage.svc:9000")),
+        Field(json_schema_extra=words("a URL without credentials, such as https://minio.storage.svc:9000")),
     ]
     """The server's URL; `http://` sends data and signatures unencrypted."""
     region: LabelValue | None = None
@@ -140,7 +140,7 @@ class FineTuneProfileSpec(ApiModel):
     image_pull_secrets: Annotated[list[_OBJECT_NAME], Field(max_length=8)] = Field([])
     """Secrets of the job's namespace that open the image's registry."""
     accelerator: Accelerator | None = None
-    """What each worker gets one of. Unset: the workers compute on the CPU."""
+    """The resource of which each worker gets one. Unset: the workers compute on the CPU."""
     workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
     """How many workers share a pod, and so a node and its fast links between accelerators. A job's pods have this many
     but for the last, which may have fewer."""
@@ -155,7 +155,7 @@ class FineTuneProfileSpec(ApiModel):
     node_selector: Labels = Field({})
     """The labels of the nodes that the workers go to."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field([])
-    """The taints that the workers put up with."""
+    """The taints that workers tolerate."""
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """Secrets for jobs that bring none of their own. Each is looked up in the job's namespace; `{namespace}` stands for
     that in the prefix."""
@@ -166,7 +166,7 @@ class FineTuneProfileSpec(ApiModel):
     """The servers of object storage and hub. A scheme that is not named has its public one."""
     egress: Annotated[list[Egress], Field(max_length=64)] | None = None
     """Where the pods may connect to, besides DNS, each other and (the head) the API server, which is anywhere on ports
-    443 and 6443 unless the operator was told where. Unset: everywhere on port 443 but for link-local addresses, which
+    443 and 6443 unless the operator knows it. Unset: everywhere on port 443 but for link-local addresses, which
     the clouds' metadata servers have; an endpoint on another port, and workload identity that asks such a server, need
     an entry here."""
 

@@ -85,7 +85,7 @@ class Reason:
     )
     INVALID_DATA = _trainer(
         "InvalidData",
-        "The dataset is missing, cannot be read, or cannot teach the task.",
+        "The dataset is missing, cannot be read, or does not fit the task.",
         "User",
         "Never",
         invalid_input=True,
@@ -96,7 +96,7 @@ class Reason:
     )
     NOT_FINITE = _trainer("LossNotFinite", "The loss became infinite or not a number.", "User", "Never")
     VERIFICATION_FAILED = _trainer(
-        "VerificationFailed", "What came back from the store is not what was trained.", "User", "Never"
+        "VerificationFailed", "The model in the store is not the one that was trained.", "User", "Never"
     )
     OUT_OF_MEMORY = _trainer(
         "OutOfMemory",
@@ -108,7 +108,7 @@ class Reason:
     )
     INTERRUPTED = _trainer(
         "Interrupted",
-        "The trainer was told to end, and no pod shows why.",
+        "The trainer was asked to stop, and no pod shows why.",
         "Nobody",
         "Counted",
         also=("Operator",),
@@ -118,9 +118,9 @@ class Reason:
 
     # How an attempt ended, as the cluster shows it.
     PREEMPTED = _cluster(
-        "Preempted", "A pod or the queue made room for something else.", "Nobody", "Exempt", strength=5
+        "Preempted", "A pod was preempted, or the queue reclaimed the hardware.", "Nobody", "Exempt", strength=5
     )
-    NODE_LOST = _cluster("NodeLost", "The node of a pod went away or shut down.", "Nobody", "Exempt", strength=4)
+    NODE_LOST = _cluster("NodeLost", "The node of a pod disappeared or shut down.", "Nobody", "Exempt", strength=4)
     EVICTED = _cluster(
         "Evicted",
         "A node was short of memory or disk, or a pod used too much.",
@@ -129,18 +129,18 @@ class Reason:
         strength=3,
     )
     IMAGE_PULL_FAILED = _cluster("ImagePullFailed", "The image of a pod cannot be fetched.", "Platform", "Never")
-    IMAGE_REFUSED = _cluster("ImageRefused", "A node does not run the image, for it runs as root.", "Platform", "Never")
-    SECRET_MISSING = _cluster("SecretMissing", "A container needs a Secret that is not there.", "Platform", "Never")
+    IMAGE_REFUSED = _cluster("ImageRefused", "A node refuses the image, because it runs as root.", "Platform", "Never")
+    SECRET_MISSING = _cluster("SecretMissing", "A container needs a Secret that does not exist.", "Platform", "Never")
     POD_STUCK = _cluster("PodStuck", "A pod has no volumes or no network on its node.", "User", "Counted")
     KUBERAY_REFUSED = _cluster("KubeRayRefused", "KubeRay refuses the RayJob.", "Platform", "Never")
     REPORT_LOST = _operator(
-        "ReportLost", "The trainer ended well, and its last report did not arrive.", "Nobody", "ExemptOnce"
+        "ReportLost", "The trainer succeeded, but its final report did not arrive.", "Nobody", "ExemptOnce"
     )
     ATTEMPT_DELETED = _cluster(
-        "AttemptDeleted", "The attempt's RayJob was deleted by somebody else.", "Nobody", "Counted", strength=2
+        "AttemptDeleted", "The attempt's RayJob was deleted by someone else.", "Nobody", "Counted", strength=2
     )
     DEADLINE_EXCEEDED = _operator(
-        "DeadlineExceeded", "The attempts ran longer than `activeDeadlineSeconds` together.", "User", "Never"
+        "DeadlineExceeded", "The attempts together ran longer than `activeDeadlineSeconds`.", "User", "Never"
     )
     SUSPENDED = _operator("Suspended", "`spec.suspend` is true.", "User", "Exempt")
 
@@ -155,9 +155,9 @@ class Reason:
     CREATION_REFUSED = _operator("CreationRefused", "The API server refuses an object of the job.", "Platform")
     WAITING_FOR_QUOTA = _operator("WaitingForQuota", "Kueue has not admitted the job.", "Nobody")
     WAITING_FOR_NODES = _operator("WaitingForNodes", "The scheduler has no node for a pod.", "Platform")
-    WAITING_FOR_PODS = _operator("WaitingForPods", "The pods are not made, or not ready.", "Nobody")
-    WAITING_TO_RETRY = _operator("WaitingToRetry", "The time before the next attempt.", "Nobody")
-    CLEANING_UP = _operator("CleaningUp", "What is left of an attempt that has ended is not gone yet.", "Nobody")
+    WAITING_FOR_PODS = _operator("WaitingForPods", "The pods are not created, or not ready.", "Nobody")
+    WAITING_TO_RETRY = _operator("WaitingToRetry", "The delay before the next attempt.", "Nobody")
+    CLEANING_UP = _operator("CleaningUp", "Objects of an attempt that has ended still exist.", "Nobody")
     STARTING = _operator("Starting", "The attempt is created, or Ray and the trainer start.", "Nobody")
     TRAINING = _operator("Training", "The model trains.", "Nobody")
     RESUMED = _operator("Resumed", "`spec.suspend` became false again.", "Nobody")

@@ -138,7 +138,7 @@ def _no_number(case: _Case) -> str:
     if isinstance(case.value, str) and _is_number(case.value):
         return f"{case.shown} is a text, because it is quoted; remove the quotes"
     if isinstance(case.value, float) and case.value.is_integer():
-        return f"{case.shown} is beyond what 64 bits hold; {_range(case.schema)}"
+        return f"{case.shown} does not fit into 64 bits; {_range(case.schema)}"
     what = "a whole number" if case.schema.get("type") == "integer" else "a number"
     return f"{case.shown or 'nothing'} is not {what}; {_range(case.schema)}"
 

@@ -39,7 +39,7 @@ class Condition(ApiModel):
     last_transition_time: Timestamp
     """When `status` last changed."""
     observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
-    """The generation of the spec that this condition speaks of. A local run does not say it."""
+    """The generation of the spec that this condition describes. A local run leaves it out."""
 
 
 class Progress(ApiModel):
@@ -48,7 +48,7 @@ class Progress(ApiModel):
     step: Annotated[int, Field(ge=0, le=_MOST)]
     """Optimizer steps done."""
     total_steps: Annotated[int, Field(ge=0, le=_MOST)]
-    """Optimizer steps in all."""
+    """All optimizer steps of the run."""
     epoch: float
     """Epochs done, with their fraction."""
     loss: float | None = None
@@ -177,7 +177,7 @@ class FineTuneJobStatus(ApiModel):
     """What has been seen of the run."""
 
     observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
     phase: Word | None = None
     """One word for people: Pending, Admitted, Running, Suspended, Succeeded or Failed. Derived from the conditions and
     never read back."""

@@ -44,7 +44,7 @@ def resolve_plain(text: str) -> Scalar:
     if text in _WORDS:
         value = _WORDS[text]
         if isinstance(value, float):
-            raise ScalarError(f"{text} is no number in JSON; give a finite number, or quote it")
+            raise ScalarError(f"{text} is not a number in JSON; give a finite number, or quote it")
         return value
     if text[0] == ".":
         return _float(text.replace("_", ""), text) if _FRACTION.fullmatch(text) else text

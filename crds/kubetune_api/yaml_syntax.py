@@ -26,13 +26,13 @@ _SECOND_DOCUMENT = "a second document starts here; put a line of `---` before it
 _SENTENCES = (
     (
         "expected '<document start>', but found '<stream end>'",
-        "kubectl reads no directives; remove the lines that start with `%`",
+        "kubectl does not support directives; remove the lines that start with `%`",
     ),
     ("expected '<document start>'", _SECOND_DOCUMENT),
-    ("found character '\\t'", "a tab stands where YAML wants spaces; indent with spaces"),
+    ("found character '\\t'", "a tab is not allowed here; indent with spaces"),
     (
         "mapping values are not allowed",
-        "a `:` stands where no field can start; check the indentation of this line and the"
+        "a `:` is not allowed here; check the indentation of this line and the"
         " one above, and quote a text that contains `: `",
     ),
     ("could not find expected ':'", "a name without its `:`; write `name: value`"),
@@ -44,7 +44,7 @@ _SENTENCES = (
         "an alias or anchor needs a name; quote a text that starts with `*` or `&`",
     ),
     ("found undefined alias", "the alias names no anchor above it; quote a text that starts with `*`"),
-    ("sequence entries are not allowed", "a list item stands where none can be; put `- ` on a line of its own"),
+    ("sequence entries are not allowed", "a list item is not allowed here; put `- ` on a line of its own"),
     ("cannot start any token", "a text cannot start with this character; put it in quotes"),
     ("unknown escape character", "no such escape in double quotes; write `\\\\` for a backslash, or use single quotes"),
     ("but found '-'", "the indentation of this list item fits none of the lines above; align it with its siblings"),

@@ -105,7 +105,9 @@ class _Reading:
     def read(self, text: str) -> Document | None:
         """The document, or None if there is none or it cannot be read."""
         if wrong := _WRONG_SEPARATOR.search(text):
-            message = "a line that starts with `---` separates documents and holds nothing else; put the rest below it"
+            message = (
+                "a line that starts with `---` separates documents and must contain nothing else; put the rest below it"
+            )
             self._error((), None, message, text.count("\n", 0, wrong.start()))
             return None
         try:
@@ -120,7 +122,7 @@ class _Reading:
         self._values += 1
         if self._values > MAX_VALUES:
             raise YamlError(
-                node.start_mark.line, f"the document holds more than {MAX_VALUES} values; its aliases multiply"
+                node.start_mark.line, f"the document contains more than {MAX_VALUES} values; its aliases multiply"
             )
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
@@ -135,7 +137,7 @@ class _Reading:
     @contextmanager
     def _opened(self, node: yaml.Node) -> Iterator[None]:
         if any(node is outer for outer in self._open):
-            raise YamlError(node.start_mark.line, "an alias stands inside the value that it repeats; remove it")
+            raise YamlError(node.start_mark.line, "an alias is inside the value that it repeats; remove it")
         if len(self._open) >= MAX_DEPTH:
             raise YamlError(node.start_mark.line, TOO_DEEP)
         self._open.append(node)
@@ -153,7 +155,7 @@ class _Reading:
                 # JSON writes what lies beyond 16 bits as two escapes, which PyYAML takes for two characters.
                 return value.encode("utf-16", "surrogatepass").decode("utf-16")
             except UnicodeDecodeError:
-                self._error(path, None, "half a surrogate pair is no character; remove it", node.start_mark.line)
+                self._error(path, None, "half a surrogate pair is not a character; remove it", node.start_mark.line)
                 return None
         return value
 
@@ -167,7 +169,7 @@ class _Reading:
             line = key_node.start_mark.line
             if key in seen:
                 first = self._line(seen[key])
-                message = f"the name stands twice in this group, first on line {first}; keep one of the two"
+                message = f"the name is in this group twice, first on line {first}; keep one of the two"
                 self._error((*path, key), None, message, line)
                 continue
             seen[key] = line
@@ -202,7 +204,7 @@ class _Reading:
             self._error(path, node.value, str(error), line)
             return None
         if key is None or isinstance(key, bool):
-            message = f"the name {show(node.value)} is not a text but {show(key)} if it stands without quotes; quote it"
+            message = f"the name {show(node.value)} is not a text but {show(key)} without quotes; quote it"
             self._error(path, key, message, line)
             return None
         return str(key)

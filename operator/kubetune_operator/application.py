@@ -171,7 +171,7 @@ class Application:
             if not informer.synced.is_set():
                 return f"the {kind.plural} are not known yet"
             if informer.failing_since is not None and now - informer.failing_since > _TOO_LONG:
-                return f"nothing was heard of the {kind.plural} for {now - informer.failing_since:.0f} s"
+                return f"the {kind.plural} could not be watched for {now - informer.failing_since:.0f} s"
         return None
 
 

@@ -24,15 +24,16 @@ class Settings:
         default_factory=socket.gethostname, metadata={"help": "The name of this replica in the Lease; the pod's name."}
     )
     leader_election: bool = field(
-        default=True, metadata={"help": "Whether replicas agree on one writer by a Lease. Off for one replica only."}
+        default=True,
+        metadata={"help": "Whether replicas elect one writer with a Lease. Turn it off for a single replica only."},
     )
-    reconcile_workers: int = field(default=16, metadata={"help": "How many jobs are looked at at the same time."})
+    reconcile_workers: int = field(default=16, metadata={"help": "How many jobs are reconciled at the same time."})
     resync_seconds: float = field(
         default=300.0,
-        metadata={"help": "How often every job is looked at again, whatever was heard of it, in seconds."},
+        metadata={"help": "How often every job is reconciled again, even without a change, in seconds."},
     )
     progress_seconds: float = field(
-        default=15.0, metadata={"help": "The shortest time between two writes of a job's progress, in seconds."}
+        default=15.0, metadata={"help": "The minimum time between two writes of a job's progress, in seconds."}
     )
     stuck_seconds: float = field(
         default=300.0,
@@ -40,9 +41,12 @@ class Settings:
     )
     refusal_seconds: float = field(
         default=60.0,
-        metadata={"help": "How long until what the API server refused, for a quota say, is tried again, in seconds."},
+        metadata={
+            "help": "How long until an object that the API server refused, for example because of a quota, is tried"
+            " again, in seconds."
+        },
     )
-    lease_seconds: float = field(default=8.0, metadata={"help": "How long a leader's word holds, in seconds."})
+    lease_seconds: float = field(default=8.0, metadata={"help": "The duration of the leader's Lease, in seconds."})
     renew_seconds: float = field(
         default=5.0,
         metadata={
@@ -51,7 +55,7 @@ class Settings:
     )
     metrics_port: int = field(default=8080, metadata={"help": "The port of /metrics, /healthz and /readyz."})
     metrics_host: str = field(default="0.0.0.0", metadata={"help": "The address of that port."})  # noqa: S104 - a pod's
-    log_format: str = field(default="json", metadata={"help": "`json`, or `text` for people."})
+    log_format: str = field(default="json", metadata={"help": "`json`, or `text`, which is easier to read."})
     log_level: str = field(default="INFO", metadata={"help": "`DEBUG`, `INFO`, `WARNING` or `ERROR`."})
     api_server_cidrs: str = field(
         default="",

@@ -173,7 +173,7 @@ def test_the_spec_is_fixed_once_the_run_has_started(cluster: ApiServer) -> None:
     for change in ({"training": {"epochs": 5}}, {"training": {"maxSteps": 9}}, {"zero": {"stage": 1}}):
         refusal = cluster.merge(path, {"spec": change})
         assert refusal.status == 422
-        assert "spec is fixed once the run has started" in refusal.message
+        assert "spec is immutable once the run has started" in refusal.message
     assert cluster.merge(path, {"metadata": {"labels": {"team": "a"}}}).accepted
     assert cluster.merge(f"{path}/status", {"status": {"phase": "Running"}}).accepted
     assert cluster.merge(path, {"spec": {"suspend": True, "ttlSecondsAfterFinished": 60}}).accepted

@@ -45,7 +45,7 @@ class ConfigMap:
         try:
             status, answer = self._patch({"data": {KEY: report}})
         except (OSError, HTTPException, ValueError) as error:
-            raise ReportError(f"{self.host}:{self.port} cannot be asked: {type(error).__name__}: {error}") from error
+            raise ReportError(f"{self.host}:{self.port} cannot be reached: {type(error).__name__}: {error}") from error
         if status != 200:
             raise ReportError(f"{self.host}:{self.port} answered with HTTP status {status}: {_sentence(answer)}")
 

@@ -227,5 +227,5 @@ def _publish(
         return read_published(run, store, committed)
     first = find_published(run, store)
     assert first is not None, "a manifest is there and cannot be found"
-    listener.note(f"execution {first.execution} published this run first: its model counts")
+    listener.note(f"execution {first.execution} published this run first: its model is the result")
     return first

@@ -35,7 +35,7 @@ def fetch(uri: str, file: Path) -> str | None:
         from kubetune_trainer.storage.store import MissingObjectError, Store
     except ModuleNotFoundError as error:
         return (
-            f"Object storage takes the Python module {error.name}, which is not installed; install kubetune with its"
+            f"Object storage needs the Python module {error.name}, which is not installed; install kubetune with its"
             f" extra `trainer`, or fetch {uri} by other means."
         )
     try:

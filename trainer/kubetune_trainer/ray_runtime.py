@@ -192,13 +192,11 @@ def explain(failure: TrainingFailedError) -> RunError:
     for cause in causes:
         if isinstance(cause, RayActorError):
             return RunError(
-                Reason.UNKNOWN, "a worker process died; the end of the log says more (out of memory is the usual cause)"
+                Reason.UNKNOWN, "a worker process died; see the end of the log (out of memory is the usual cause)"
             )
     deepest = causes[-1]
-    said = str(deepest).strip().splitlines() or ["without a word"]
-    return RunError(
-        Reason.UNKNOWN, f"a worker failed: {type(deepest).__name__}: {said[-1]}; the log holds the whole of it"
-    )
+    said = str(deepest).strip().splitlines() or ["without a message"]
+    return RunError(Reason.UNKNOWN, f"a worker failed: {type(deepest).__name__}: {said[-1]}; see the log for all of it")
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:

@@ -49,7 +49,7 @@ def _workers(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:
     if asked is None:
         return max(1, gpus), ()
     if 0 < gpus < asked:
-        note = f"{asked} workers are asked for and {gpus} GPUs are there: {gpus} workers train, to the same result"
+        note = f"{asked} workers were requested and there are {gpus} GPUs: {gpus} workers train, with the same result"
         return gpus, (note,)
     return asked, ()
 

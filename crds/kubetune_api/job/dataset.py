@@ -64,7 +64,7 @@ def _format_rule() -> Iterator[Rule]:
     yield Rule(
         cel=f"self.uri.matches('{name}')",
         message=f"the end of the name must tell the format: {endings_in_words()}; convert .tsv and .txt to .csv, and"
-        " .json to .jsonl, with one object on each line; for a folder add a pattern, as /*.parquet",
+        " .json to .jsonl, with one object on each line; for a folder add a pattern, such as /*.parquet",
         holds=lambda data: re.search(name, data.uri) is not None,
         field="uri",
     )
@@ -105,7 +105,7 @@ class Dataset(ApiModel):
     {endings}. For the hub, `hf://datasets/owner/name/path/*.parquet`.
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
     revision: GitRevision | None = None
-    """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
+    """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, not allowed elsewhere."""
     columns: Annotated[Columns, Field(json_schema_extra=filled(tasks=_of_each_task))]
     """Which column holds what: {tasks}."""
     cleaning: Cleaning = Cleaning()

@@ -30,9 +30,15 @@ class ObjectMeta(ApiModel):
     name: Annotated[
         str,
         StringConstraints(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$"),
-        Field(json_schema_extra=words(f"at most {MAX_NAME_LENGTH} {NAME_WORDS}, the first a letter")),
+        Field(
+            json_schema_extra=words(
+                f"at most {MAX_NAME_LENGTH} lowercase letters, digits and `-`; it must start with a letter and must not"
+                " end with `-`"
+            )
+        ),
     ]
-    """The name of the object: at most 37 lowercase letters, digits and `-`, the first a letter, the last no `-`."""
+    """The name of the object: at most 37 lowercase letters, digits and `-`. It must start with a letter and must not
+    end with `-`."""
     namespace: Annotated[
         str,
         StringConstraints(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),

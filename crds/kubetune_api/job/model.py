@@ -19,6 +19,6 @@ class Model(ApiModel):
     (`hf://owner/name`). `file://./path` and `file://../path` start at the manifest's folder, in a local run. Pickled
     weights and remote code are never loaded."""
     revision: GitRevision | None = None
-    """The commit of the hub repository, 40 hexadecimal digits. Required with `hf://`, meaningless elsewhere."""
+    """The commit of the hub repository, 40 hexadecimal digits. Required with `hf://`, not allowed elsewhere."""
 
     rules: ClassVar = (*URI_RULES, *PINNED_MODEL)

@@ -30,7 +30,7 @@ SourceUri = Annotated[str, Use.READ, StringConstraints(min_length=1, max_length=
 """Of what a run reads."""
 OutputUri = Annotated[str, Use.WRITE, StringConstraints(min_length=1, max_length=1024), _uri_of(WRITABLE)]
 """Of what a run writes."""
-NAME_WORDS = "lowercase letters, digits and `-`, which starts and ends no name"
+NAME_WORDS = "lowercase letters, digits and `-`; it must not start or end with `-`"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 ProfileName = Annotated[
     str,
@@ -68,14 +68,14 @@ _REMOTE = f"^({'|'.join(REMOTE)})://"
 URI_RULES = (
     _no_uri_like(
         f"{_REMOTE}[^/]*[@:]",
-        "credentials do not belong into a URI, so no `@` and no `:` stands in its first part; use the standard"
+        "a URI must not contain credentials, so its first part may have no `@` and no `:`; use the standard"
         " environment variables",
         quotes_value=False,
     ),
-    _no_uri_like(f"{_REMOTE}/", "the URI has no first part; name the bucket there, as in s3://bucket/path"),
+    _no_uri_like(f"{_REMOTE}/", "the URI has no first part; name the bucket there, such as s3://bucket/path"),
     _no_uri_like(
         f"{_REMOTE}(.*/)?([.][.]?(/|$)|[^/]+//)",
-        "the path of the URI holds an empty part, `.` or `..`; write the path in full",
+        "the path of the URI contains an empty part, `.` or `..`; write the path in full",
     ),
 )
 _IS_PINNED = " || ".join(f"self.uri.startsWith('{scheme}://')" for scheme in PINNED)

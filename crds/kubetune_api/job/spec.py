@@ -81,7 +81,7 @@ class FineTuneJobSpec(ApiModel):
     rules: ClassVar = (
         Rule(
             cel="!has(self.priorityClassName) || has(self.queueName)",
-            message="a priority class counts in a queue only; set `queueName`, or remove `priorityClassName`",
+            message="a priority class only has an effect in a queue; set `queueName`, or remove `priorityClassName`",
             holds=lambda spec: spec.priority_class_name is None or spec.queue_name is not None,
             field="priorityClassName",
         ),
@@ -96,7 +96,7 @@ class FineTuneJobSpec(ApiModel):
         Rule(
             cel="self.evaluation.require.all(r, !r.metric.startsWith('test/') || has(self.dataset.test) ||"
             " !has(self.dataset.testFraction) || self.dataset.testFraction > 0.0)",
-            message="a required metric is judged on the test split, and there is none; raise dataset.testFraction, set"
+            message="a required metric needs the test split, and there is none; raise dataset.testFraction, set"
             " dataset.test, or require a validation metric",
             holds=lambda spec: _has_split_of_each_requirement(spec, "test"),
             field="evaluation.require",
@@ -104,7 +104,7 @@ class FineTuneJobSpec(ApiModel):
         Rule(
             cel="self.evaluation.require.all(r, !r.metric.startsWith('validation/') || has(self.dataset.validation) ||"
             " !has(self.dataset.validationFraction) || self.dataset.validationFraction > 0.0)",
-            message="a required metric is judged on the validation split, and there is none; raise"
+            message="a required metric needs the validation split, and there is none; raise"
             " dataset.validationFraction, set dataset.validation, or require a test metric",
             holds=lambda spec: _has_split_of_each_requirement(spec, "validation"),
             field="evaluation.require",
@@ -148,7 +148,7 @@ CLUSTER_FIELDS = (
     "active_deadline_seconds",
     "ttl_seconds_after_finished",
 )
-"""The fields of a spec that speak to the operator; a local run has no use for them."""
+"""The fields of a spec that only the operator uses."""
 CHANGEABLE_FIELDS = ("suspend", "ttl_seconds_after_finished")
 """The fields of a spec that may change once the run has started."""
 

@@ -50,7 +50,7 @@ class Task(ApiModel):
         Rule(
             # A list of type `set` is judged by the API server without CEL, whose price grows with the square of 1000.
             cel=None,
-            message="a label stands twice in the list; name each once",
+            message="a label is in the list twice; name each one once",
             holds=lambda task: task.labels is None or len(set(task.labels)) == len(task.labels),
             field="labels",
         ),

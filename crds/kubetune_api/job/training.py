@@ -65,7 +65,7 @@ class Schedule(ApiModel):
     type: Literal["Linear", "Cosine", "Constant"] = "Linear"
     """After the warm-up: `Linear` falls to 0 in a straight line, `Cosine` along half a cosine, `Constant` stays."""
     warmup_steps: Annotated[int, Field(ge=0, le=10000000)] | None = None
-    """How long the rate rises from 0, in optimizer steps. Unset: see `warmupRatio`."""
+    """How long the rate rises from 0, in optimizer steps. Unset: `warmupRatio` applies."""
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """The same as a share of all steps, 0 to 1. Unset: 0."""
 

@@ -155,7 +155,11 @@ def will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> JobS
     """The state of a job that waits for its next attempt."""
     at = next_at(seen, last, status)
     most = seen.job.job.spec.retry.max_attempts
-    cost = "which costs none of its attempts" if last.exempt else f"failed attempt {failed_attempts(status)} of {most}"
+    cost = (
+        "which does not count as a failed attempt"
+        if last.exempt
+        else f"failed attempt {failed_attempts(status)} of {most}"
+    )
     found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
     return JobState(
         "Pending",

@@ -65,7 +65,7 @@ def _suspension(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator
         note = now.message if now else ""
         yield Transition(key, Reason.SUSPENDED, "Suspend", note)
     else:
-        yield Transition(key, Reason.RESUMED, "Resume", after.message or "The job goes on.")
+        yield Transition(key, Reason.RESUMED, "Resume", after.message or "The job continues.")
 
 
 def _acceptance(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[Transition]:
@@ -85,7 +85,7 @@ def _acceptance(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator
 def _end(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[Transition]:
     succeeded, failed = _condition(after, "Succeeded"), _condition(after, "Failed")
     if succeeded and _holds(succeeded) and not _holds(_condition(before, "Succeeded")):
-        place = f" It lies at {after.artifact.uri}" if after.artifact else ""
+        place = f" It is at {after.artifact.uri}" if after.artifact else ""
         yield Transition(("succeeded",), "Succeeded", "Finish", f"{succeeded.message}{place}")
     if failed and _holds(failed) and not _holds(_condition(before, "Failed")):
         yield Transition(("failed",), "Failed", "Finish", f"{failed.reason}: {failed.message}", "Warning")

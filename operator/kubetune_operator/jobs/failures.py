@@ -45,8 +45,8 @@ _POD_REASONS = {
     "Preempting": Reason.PREEMPTED,
 }
 _SENTENCES = {
-    Reason.PREEMPTED: "{who} made room for something else",
-    Reason.NODE_LOST: "the node of {who} went away",
+    Reason.PREEMPTED: "{who} was preempted",
+    Reason.NODE_LOST: "the node of {who} disappeared",
     Reason.EVICTED: "{who} was evicted by its node",
 }
 
@@ -87,7 +87,7 @@ def stuck(pod: PodView) -> Failure | None:
             return Failure(
                 Reason.IMAGE_PULL_FAILED,
                 f"the node of {_who(pod)} cannot fetch the image: {waiting.message or waiting.reason}; the platform"
-                " team mends the profile's spec.image or spec.imagePullSecrets",
+                " team must correct the profile's spec.image or spec.imagePullSecrets",
             )
         if waiting.reason == "CreateContainerConfigError":
             return _without_container(pod, waiting.message)
@@ -99,13 +99,13 @@ def _without_container(pod: PodView, said: str) -> Failure:
     if "runAsNonRoot" in said or "non-root" in said:
         return Failure(
             Reason.IMAGE_REFUSED,
-            f"the node of {_who(pod)} does not run the image: {said}; the platform team gives the image a USER that"
+            f"the node of {_who(pod)} does not run the image: {said}; the platform team must give the image a USER that"
             " is a number and not 0, or names another one in the profile's spec.image",
         )
     if "secret" in said.lower() and ("not found" in said or "find key" in said):
         return Failure(
             Reason.SECRET_MISSING,
-            f"{_who(pod)} cannot start: {said}; create what is missing in the job's namespace, or mend"
+            f"{_who(pod)} cannot start: {said}; create what is missing in the job's namespace, or correct"
             " spec.credentials",
         )
     return Failure(Reason.POD_STUCK, f"{_who(pod)} cannot start on its node: {said or 'the node does not say why'}")
@@ -113,10 +113,10 @@ def _without_container(pod: PodView, said: str) -> Failure:
 
 def _unprepared(pod: PodView) -> Failure:
     """A Secret that is missing and a network that is not set up look the same in a pod; its events tell them apart."""
-    remedy = "the platform team mends the node"
+    remedy = "the platform team must fix the node"
     if pod.secrets:
         remedy = (
-            f"create the Secrets {', '.join(pod.secrets)} in the job's namespace where they are missing, or mend"
+            f"create the Secrets {', '.join(pod.secrets)} in the job's namespace if they are missing, or correct"
             f" spec.credentials; where they are there, {remedy}"
         )
     return Failure(

@@ -55,7 +55,7 @@ class JobMetrics:
         )
         self._attempts = counter(registry, "attempts", "Attempts that ended, by their reason.", "namespace", "reason")
         self._planner_refusals = counter(
-            registry, "planner_refusals", "Times that the planner found no room for a job."
+            registry, "planner_refusals", "Jobs that the planner refused, because they do not fit."
         )
 
     def collect_jobs(self, jobs: Callable[[], Iterable[JobSample]], now: Callable[[], datetime]) -> None:

@@ -46,7 +46,7 @@ class JobView:
 
     @property
     def attempt(self) -> Attempt | None:
-        """The attempt that counts."""
+        """The current attempt."""
         return self.status.attempts[-1] if self.status.attempts else None
 
 

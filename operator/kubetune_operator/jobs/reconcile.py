@@ -231,7 +231,9 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
 def _suspended(seen: Observed, now: datetime, status: FineTuneJobStatus | None = None) -> JobPlan:
     status = status or seen.job.status
     left = len([pod for pod in seen.pods if pod.role != "submitter"])
-    message = f"suspended; {left} of its pods are still ending" if left else "suspended; spec.suspend: false goes on"
+    message = (
+        f"suspended; {left} of its pods are still ending" if left else "suspended; set spec.suspend: false to resume"
+    )
     return in_state(seen, JobState("Suspended", Reason.SUSPENDED, message), now, again_after=None, status=status)
 
 
@@ -257,7 +259,7 @@ def refused_creation(seen: Observed, error: str, now: datetime) -> FineTuneJobSt
     state = JobState(
         "Pending",
         Reason.CREATION_REFUSED,
-        f"{error}; the platform team mends this (quota, rights, KubeRay 1.6 or newer), and the job goes on then",
+        f"{error}; the platform team must fix this (quota, permissions, KubeRay 1.6 or newer); the job then continues",
     )
     return with_state(seen.job.status, state, seen.job.generation, now)
 
@@ -270,5 +272,6 @@ def _without_kuberay() -> JobState:
     return JobState(
         "Pending",
         Reason.KUBERAY_MISSING,
-        "the cluster does not know RayJobs; the platform team installs KubeRay 1.6 or newer, and the job goes on then",
+        "the cluster does not know RayJobs; the platform team must install KubeRay 1.6 or newer; the job then"
+        " continues",
     )

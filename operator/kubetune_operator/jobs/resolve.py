@@ -52,7 +52,7 @@ def resolve(
         return Refused(
             Reason.PROFILE_FORBIDS,
             f"profile {profile.metadata.name} (namespaceSelector) does not admit the namespace"
-            f" {job.metadata.namespace}; ask for another profile, or the platform team for access",
+            f" {job.metadata.namespace}; use another profile, or ask the platform team for access",
         )
     forbidden = [*violations(job, profile), *_in_a_cluster(job, profile)]
     if forbidden:
@@ -102,11 +102,13 @@ def settings_of(resolved: Resolved) -> ResolvedSettings:
 def _without_profile(job: FineTuneJob, error: str) -> Refused:
     name = profile_name(job)
     if error:
-        return Refused(Reason.PROFILE_FORBIDS, f"profile {name} cannot be read: {error}; the platform team mends it")
+        return Refused(
+            Reason.PROFILE_FORBIDS, f"profile {name} cannot be read: {error}; the platform team must correct it"
+        )
     how = "spec.profileRef names it" if job.spec.profile_ref.name else "a job without a profile needs it"
     return Refused(
         Reason.PROFILE_NOT_FOUND,
-        f"there is no FineTuneProfile {name}, and {how}; `kubectl get finetuneprofiles` lists those that there are",
+        f"there is no FineTuneProfile {name}, and {how}; `kubectl get finetuneprofiles` lists the existing ones",
     )
 
 
@@ -114,7 +116,9 @@ def _in_a_cluster(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]
     """What a profile forbids only there: a local run has no queue, and `file://` is its own disk."""
     name, found = profile.metadata.name, list[Violation]()
     if profile.spec.requires_queue and job.spec.queue_name is None:
-        found.append(("spec.queueName", None, f"profile {name} (requiresQueue) wants a queue; name a Kueue LocalQueue"))
+        found.append(
+            ("spec.queueName", None, f"profile {name} (requiresQueue) requires a queue; name a Kueue LocalQueue")
+        )
     for path, uri, use in uri_fields(job):
         if scheme_of(uri) not in REMOTE:
             others = tuple(scheme for scheme in REMOTE if use is Use.READ or scheme in WRITABLE)

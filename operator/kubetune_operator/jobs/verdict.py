@@ -73,7 +73,7 @@ def verdict_on(
 
 
 _DELETED = "the RayJob of the attempt was deleted by somebody else"
-_HEAD_DELETED = "the head's pod went away while the run went on, as one does that somebody deletes"
+_HEAD_DELETED = "the head's pod disappeared during the run, as if somebody had deleted it"
 # The pods of a cluster end one after the other: what the trainer says of it by then is no error of the run.
 _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the attempt for another job")
 
@@ -121,7 +121,7 @@ def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure |
     if artifact is not None and not all(
         lies_below(uri, root) for uri in (artifact.uri, artifact.manifest_uri, artifact.report_uri)
     ):
-        return Verdict(Failure(Reason.UNKNOWN, f"the report names an artifact that does not lie below {root}"))
+        return Verdict(Failure(Reason.UNKNOWN, f"the report names an artifact that is not below {root}"))
     ends = {condition.type: condition for condition in result.conditions if condition.status == "True"}
     if "Succeeded" in ends and artifact is not None and not artifact.rejected:
         return Verdict(result=result)
@@ -143,16 +143,14 @@ def _by_ray_job(
     if ray_job.job == "SUCCEEDED":
         # A trainer ends so only after it has published, whatever became of its pods then.
         manifest = f"{run_root(seen.job.job, seen.job.uid)}/{MANIFEST}"
-        sentence = (
-            f"the trainer ended well, but its report did not arrive; its model is published if {manifest} is there"
-        )
+        sentence = f"the trainer succeeded, but its report did not arrive; its model is published if {manifest} exists"
         return Verdict(Failure(Reason.REPORT_LOST, sentence))
     says = f"KubeRay says: {said or ray_job.deployment}."
     if _lost_its_head(seen, ray_job, attempt, now):
         return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), provisional))
     silent = Failure(
         Reason.UNKNOWN,
-        f"the trainer ended without a report; {says} `kubetune logs` shows its last words while its pods are there",
+        f"the trainer ended without a report; {says} `kubetune logs` shows the end of its log while its pods exist",
     )
     return Verdict(stronger(silent, provisional))
 

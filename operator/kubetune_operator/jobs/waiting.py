@@ -25,13 +25,16 @@ def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers
     if ray_job.suspended:
         return AttemptState(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue_name, ray_job), admitted=False)
     if ray_job.terminal:
-        return AttemptState(Reason.CLEANING_UP, "the run has ended; waits for its last word", running=bool(ray_job.job))
+        return AttemptState(
+            Reason.CLEANING_UP, "the run has ended; waits for its final report", running=bool(ray_job.job)
+        )
     if ray_job.deployment == "Running":
         state = _running(seen, attempt.number)
         if attempt.head_gone_time is None:
             return state
         return replace(
-            state, message=f"the head is not seen since {attempt.head_gone_time}; KubeRay has a minute to end the run"
+            state,
+            message=f"the head has been missing since {attempt.head_gone_time}; KubeRay has a minute to end the run",
         )
     pods = seen.pods_of(attempt.number)
     return _unscheduled(pods) or _blocked(pods) or _starting(pods, workers)
@@ -39,7 +42,7 @@ def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers
 
 def _suspended(queue: str | None, ray_job: RayJobView) -> str:
     if queue is None:
-        return f"somebody suspended the RayJob {ray_job.name}; it goes on when its spec.suspend is false again"
+        return f"somebody suspended the RayJob {ray_job.name}; it continues when its spec.suspend is false again"
     return f"waits in queue {queue} for quota; `kubectl describe workloads` says how much is free"
 
 
@@ -78,11 +81,11 @@ def _blocked(pods: tuple[PodView, ...]) -> AttemptState | None:
 
 def _starting(pods: tuple[PodView, ...], workers: int) -> AttemptState:
     if not pods:
-        return AttemptState(Reason.WAITING_FOR_PODS, "waits until KubeRay has made the pods")
+        return AttemptState(Reason.WAITING_FOR_PODS, "waits for KubeRay to create the pods")
     head = any(pod.role == "head" and pod.ready for pod in pods)
     ready = workers_ready(pods)
     if head and ready >= workers:
-        return AttemptState(Reason.STARTING, "all workers are ready; waits until Ray has taken the run")
+        return AttemptState(Reason.STARTING, "all workers are ready; waits for Ray to accept the run")
     return AttemptState(
         Reason.WAITING_FOR_PODS,
         f"{ready} of {workers} workers are ready{'' if head else ', and the head is not'}{_preparing(pods)}",

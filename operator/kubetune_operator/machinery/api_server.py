@@ -215,7 +215,7 @@ class ApiClient:
         ) -> aiohttp.ClientResponse:
             # Here, since aiohttp itself sends some requests a second time when the connection broke.
             if not self._may_write():
-                raise NotLeaderError(f"{call}: not sent, because this replica does not lead")
+                raise NotLeaderError(f"{call}: not sent, because this replica is not the leader")
             return await send(request)
 
         return await self._request(call, leaders_only)
@@ -313,7 +313,7 @@ def _refused(call: _Call, status: int, text: bytes, retry_after: float | None = 
         str(call),
         status=status,
         reason=said.get("reason") or "Refused",
-        message=said.get("message") or "without a word",
+        message=said.get("message") or "without a message",
         retry_after=retry_after,
     )
 

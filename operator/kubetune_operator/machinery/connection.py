@@ -66,7 +66,7 @@ def in_cluster(files: Path, environment: Mapping[str, str], clock: Callable[[], 
     token, authority = files / "token", files / "ca.crt"
     for file in (token, authority):
         if not file.exists():
-            raise ValueError(f"{file} is missing; give the pod a ServiceAccount and mount its token")
+            raise ValueError(f"{file} does not exist; give the pod a ServiceAccount and mount its token")
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     return Connection(server, _TokenFile(token, clock), ca_file=str(authority))
 

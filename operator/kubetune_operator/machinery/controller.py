@@ -110,7 +110,7 @@ class Controller:
             failed = error.status != 409
             self._again_after_failure(key, error)
         except Exception:
-            self._log(key).exception("the %s could not be looked at", self._reconcilers[key.kind].noun)
+            self._log(key).exception("the %s could not be reconciled", self._reconcilers[key.kind].noun)
             self._queue.add_after(key, self._queue.failures(key))
         self._metrics.reconciled(time.monotonic() - started, failed)
 

@@ -166,7 +166,7 @@ class Informer:
         longest = min(BACKOFF_SECONDS * 2.0 ** min(self._failures, 20), LONGEST_BACKOFF_SECONDS)
         seconds = max(longest * (0.5 + self._chance() / 2), retry_after or 0.0)
         self._failures += 1
-        logger.warning("The informer of %s goes on in %.1f s: %s", self._kind.plural, seconds, why)
+        logger.warning("The informer of %s resumes in %.1f s: %s", self._kind.plural, seconds, why)
         await self._sleep(seconds)
 
 

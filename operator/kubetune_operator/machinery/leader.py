@@ -170,7 +170,7 @@ class Leader:
         led = self.may_write()
         self._lease, self._last_renewed, self._seen = lease, begun, None
         if not led:
-            logger.info("%s leads now.", self._identity)
+            logger.info("%s is the leader now.", self._identity)
             self._on_elected()
 
     def _notice_the_end(self) -> None:
@@ -179,7 +179,7 @@ class Leader:
 
     def _end(self, why: str) -> None:
         self._last_renewed, self._lease = None, None
-        logger.warning("%s does not lead any more: %s.", self._identity, why)
+        logger.warning("%s is no longer the leader: %s.", self._identity, why)
         self._on_lost()
 
     async def _release(self) -> None:
@@ -193,7 +193,7 @@ class Leader:
             async with asyncio.timeout(self._poll_seconds):
                 await self._api.write_lease({**lease, "spec": spec})
         except (ApiError, TimeoutError) as error:
-            logger.warning("The Lease %s was not given back: %s", NAME, _why(error))
+            logger.warning("The Lease %s could not be released: %s", NAME, _why(error))
 
 
 def _why(error: ApiError | TimeoutError) -> str:

@@ -25,18 +25,21 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._resources = frozenset(kind.plural for kind in kinds)
         self._reconcile_seconds = histogram(
-            registry, "reconcile_seconds", "Time of one look at a job, with all its requests.", _RECONCILE_BUCKETS
+            registry,
+            "reconcile_seconds",
+            "Time of one reconciliation, with all its requests.",
+            _RECONCILE_BUCKETS,
         )
-        self._reconcile_errors = counter(registry, "reconcile_errors", "Looks at a job that ended in an error.")
+        self._reconcile_errors = counter(registry, "reconcile_errors", "Reconciliations that ended in an error.")
         self._api_requests = counter(
             registry, "api_requests", "Requests to the API server.", "verb", "resource", "code"
         )
         self._leader = gauge(registry, "leader", "1 if this replica is the one that writes, else 0.")
-        self._queue_length = gauge(registry, "work_queue_length", "Jobs that wait to be looked at.")
+        self._queue_length = gauge(registry, "work_queue_length", "Jobs that wait to be reconciled.")
         self._synced = gauge(
             registry,
             "informer_synced",
-            "1 if the cache of the resource is complete and kept so, else 0.",
+            "1 if the cache of the resource is complete and up to date, else 0.",
             "resource",
         )
 

@@ -51,7 +51,7 @@ async def run_watch(connection: Connection, kind: Kind, on_change: Change, stop:
                 failures = 0 if loop.time() - started > STEADY_SECONDS else failures + 1
                 longest = min(BACKOFF_SECONDS * 2.0 ** min(failures, 20), LONGEST_BACKOFF_SECONDS)
                 seconds = longest * random.uniform(0.5, 1.0)
-                logger.warning("The watch of the %ss ended; it goes on in %.1f s: %s", kind.name, seconds, error)
+                logger.warning("The watch of the %ss ended; it resumes in %.1f s: %s", kind.name, seconds, error)
                 await _pause(stop, seconds)
 
 

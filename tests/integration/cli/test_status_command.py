@@ -68,7 +68,7 @@ def test_one_job_is_shown_whole_and_as_json(team: Team) -> None:
     team.create(status=SUCCEEDED)
     done = team.call("status", "reviews")
     assert done.returncode == 0, done.stderr
-    for part in ("ModelPublished", "NodeLost, which costs no attempt", "- node-7", "test/accuracy  0.8141"):
+    for part in ("ModelPublished", "NodeLost, which does not count", "- node-7", "test/accuracy  0.8141"):
         assert part in done.stdout
     as_json = team.call("status", "reviews", "--json", "-n", team.namespace, "--context", "tests")
     assert (
@@ -115,7 +115,7 @@ def test_a_user_without_the_right_reads_which_one_it_is(team: Team) -> None:
         done = team.call(*command, KUBECONFIG=str(alice))
         where = "in all namespaces" if "-A" in command else f"in namespace {team.namespace}"
         assert done.returncode == 2
-        assert f"user alice lacks the right `{right}` on `finetunejobs.kubetune.dev` {where}" in done.stderr
+        assert f"user alice lacks the permission `{right}` on `finetunejobs.kubetune.dev` {where}" in done.stderr
 
 
 def test_a_cluster_without_the_crds_says_what_is_missing(tmp_path: Path, team: Team) -> None:

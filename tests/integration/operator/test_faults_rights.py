@@ -95,7 +95,7 @@ def test_a_job_waits_for_kuberay_and_runs_when_it_is_installed(without_kuberay: 
         scenario = begin(plane, kubelet, plane.make_namespace("team"))
         waiting = scenario.job.wait_for(reason="KubeRayMissing")
         assert waiting["phase"] == "Pending"
-        assert "installs KubeRay" in waiting["message"]
+        assert "install KubeRay" in waiting["message"]
         assert "startTime" not in waiting
         assert settled(3, lambda: operator.metric("kubetune_api_requests_total", verb="patch")) == 0
         plane.install_kuberay()

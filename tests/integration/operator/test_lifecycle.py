@@ -136,7 +136,7 @@ def test_suspend_ends_the_attempt_and_resume_begins_the_next(job: SimulatedJob) 
     job.apply()
     job.run_until_training()
     job.change(suspend=True)
-    suspended = job.wait_for(phase="Suspended", message="suspended; spec.suspend: false goes on")
+    suspended = job.wait_for(phase="Suspended", message="suspended; set spec.suspend: false to resume")
     assert suspended["attempts"][0]["reason"] == "Suspended"
     assert not job.ray_jobs()
     assert not job.pods()
@@ -153,7 +153,7 @@ def test_a_job_that_is_created_suspended_starts_when_it_is_resumed_and_may_be_me
     job.change(suspend=False)
     job.run_until_training()
     refusal = job.plane.merge(job.path, {"spec": {"training": {"epochs": 8}}})
-    assert "spec is fixed once the run has started" in refusal.message
+    assert "spec is immutable once the run has started" in refusal.message
 
 
 def test_a_deadline_ends_a_running_job(job: SimulatedJob) -> None:

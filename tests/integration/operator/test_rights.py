@@ -82,7 +82,7 @@ def live_through_everything(job: SimulatedJob) -> None:
     job.say_failed("StorageFailed")
     job.run_until_training(attempt=2)
     job.change(suspend=True)
-    job.wait_for(phase="Suspended", message="suspended; spec.suspend: false goes on")
+    job.wait_for(phase="Suspended", message="suspended; set spec.suspend: false to resume")
     job.change(suspend=False)
     ray_id = job.run_until_training(attempt=3)
     job.say(3, progress={"step": 40, "totalSteps": 100, "epoch": 0.4})

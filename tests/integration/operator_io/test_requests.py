@@ -421,7 +421,7 @@ def test_a_token_that_was_rotated_is_read_again_after_a_minute_and_at_once_when_
 
 
 def test_a_pod_without_a_token_is_told_what_it_lacks(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"token is missing; give the pod a ServiceAccount and mount its token"):
+    with pytest.raises(ValueError, match=r"token does not exist; give the pod a ServiceAccount and mount its token"):
         in_cluster(tmp_path, {"KUBERNETES_SERVICE_HOST": "10.96.0.1"})
 
 

@@ -212,10 +212,10 @@ TYPES = [
         '5: metadata.labels.cost: without quotes, 3 is read as the number 3; quote it: "3"',
     ),
     case(
-        "infinity is no number in JSON",
+        "infinity is not a number in JSON",
         "learningRate: 2e-5",
         "learningRate: .inf",
-        "15: spec.training.learningRate: .inf is no number in JSON; give a finite number, or quote it",
+        "15: spec.training.learningRate: .inf is not a number in JSON; give a finite number, or quote it",
     ),
 ]
 
@@ -248,7 +248,7 @@ VALUES = [
         "a whole number too large for any machine is refused, not wrapped",
         "epochs: 2",
         "epochs: 99999999999999999999999999",
-        "14: spec.training.epochs: 99999999999999999999999999 is beyond what 64 bits hold; give 1 to 1000",
+        "14: spec.training.epochs: 99999999999999999999999999 does not fit into 64 bits; give 1 to 1000",
     ),
     case(
         "a task that is nearly one is refused with the one that was meant",
@@ -292,15 +292,15 @@ VALUES = [
         "a name with capitals is refused with the letters that it may have",
         "name: reviews",
         "name: Film_Reviews",
-        '4: metadata.name: "Film_Reviews" does not fit; give at most 37 lowercase letters, digits and `-`, which starts'
-        " and ends no name, the first a letter",
+        '4: metadata.name: "Film_Reviews" does not fit; give at most 37 lowercase letters, digits and `-`; it must'
+        " start with a letter and must not end with `-`",
     ),
     case(
         "a profile's name with capitals is refused with the letters that it may have",
         "  training:",
         "  profileRef: {name: Big_One}\n  training:",
         '13: spec.profileRef.name: "Big_One" does not fit; give the name of a FineTuneProfile: at most 63 lowercase'
-        " letters, digits and `-`, which starts and ends no name",
+        " letters, digits and `-`; it must not start or end with `-`",
     ),
     case(
         "a name longer than KubeRay allows is refused",
@@ -368,34 +368,34 @@ RULES = [
         "uri: s3://data/reviews.tsv",
         "11: spec.dataset.uri: the end of the name must tell the format: .csv, .jsonl (each also .gz or .bz2) or"
         " .parquet; convert .tsv and .txt to .csv, and .json to .jsonl, with one object on each line; for a folder add"
-        ' a pattern, as /*.parquet (given: "s3://data/reviews.tsv")',
+        ' a pattern, such as /*.parquet (given: "s3://data/reviews.tsv")',
     ),
     case(
         "credentials in a URI are refused and not repeated",
         OUTPUT,
         "uri: s3://key:secret@models/team-a",
-        "20: spec.output.uri: credentials do not belong into a URI, so no `@` and no `:` stands in its first part; use"
+        "20: spec.output.uri: a URI must not contain credentials, so its first part may have no `@` and no `:`; use"
         " the standard environment variables",
     ),
     case(
         "a URI without a bucket is refused",
         "uri: s3://data/reviews.csv",
         "uri: s3:///reviews.csv",
-        "11: spec.dataset.uri: the URI has no first part; name the bucket there, as in s3://bucket/path"
+        "11: spec.dataset.uri: the URI has no first part; name the bucket there, such as s3://bucket/path"
         ' (given: "s3:///reviews.csv")',
     ),
     case(
         "a path that climbs is refused",
         MODEL,
         "uri: s3://models/../minilm",
-        "7: spec.model.uri: the path of the URI holds an empty part, `.` or `..`; write the path in full"
+        "7: spec.model.uri: the path of the URI contains an empty part, `.` or `..`; write the path in full"
         ' (given: "s3://models/../minilm")',
     ),
     case(
         "a label that stands twice is refused",
         TASK,
         TASK + "\n    labels: [fresh, rotten, fresh]",
-        "10: spec.task.labels: a label stands twice in the list; name each once",
+        "10: spec.task.labels: a label is in the list twice; name each one once",
     ),
     case(
         "classification needs its two columns",
@@ -438,7 +438,7 @@ RULES = [
         "a requirement on a split that does not exist is refused",
         COLUMNS,
         COLUMNS + "\n    testFraction: 0",
-        "18: spec.evaluation.require: a required metric is judged on the test split, and there is none; raise"
+        "18: spec.evaluation.require: a required metric needs the test split, and there is none; raise"
         " dataset.testFraction, set dataset.test, or require a validation metric",
     ),
     case(
@@ -517,7 +517,7 @@ DOCUMENTS = [
         "a second job of the same name would replace the first",
         GOOD,
         GOOD + "---\n" + GOOD,
-        '25: metadata.name: "reviews" stands here and on line 4; the later replaces the earlier; rename one',
+        '25: metadata.name: "reviews" is here and on line 4; the later one replaces the earlier one; rename one',
     ),
     case(
         "the errors of all documents come together, each with its own line",
@@ -552,26 +552,26 @@ SYNTAX = [
         "a name that stands twice is refused with both lines",
         "epochs: 2",
         "epochs: 2\n    epochs: 4",
-        "15: spec.training.epochs: the name stands twice in this group, first on line 14; keep one of the two",
+        "15: spec.training.epochs: the name is in this group twice, first on line 14; keep one of the two",
     ),
     case(
         "a tab is no indentation",
         "    epochs: 2",
         "\tepochs: 2",
-        "14: a tab stands where YAML wants spaces; indent with spaces",
+        "14: a tab is not allowed here; indent with spaces",
     ),
     case(
         "a line that is indented too little is refused",
         "    epochs: 2",
         "   epochs: 2",
-        "15: a `:` stands where no field can start; check the indentation of this line and the one above, and quote a"
+        "15: a `:` is not allowed here; check the indentation of this line and the one above, and quote a"
         " text that contains `: `",
     ),
     case(
         "a text with a colon is to be quoted",
         "epochs: 2",
         "epochs: a: b",
-        "14: a `:` stands where no field can start; check the indentation of this line and the one above, and quote a"
+        "14: a `:` is not allowed here; check the indentation of this line and the one above, and quote a"
         " text that contains `: `",
     ),
     case(
@@ -590,14 +590,14 @@ SYNTAX = [
         "a value that holds itself is refused",
         "epochs: 2",
         "epochs: &a [*a]",
-        "14: an alias stands inside the value that it repeats; remove it",
+        "14: an alias is inside the value that it repeats; remove it",
     ),
     case(
         "aliases that multiply are refused",
         "epochs: 2",
         "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
         + "".join(f"    {b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
-        "14: the document holds more than 50000 values; its aliases multiply",
+        "14: the document contains more than 50000 values; its aliases multiply",
     ),
     case(
         "nesting without an end is refused",
@@ -627,7 +627,7 @@ SYNTAX = [
         "an unquoted y as a name is to be quoted",
         "epochs: 2",
         "y: 2",
-        '14: spec.training: the name "y" is not a text but true if it stands without quotes; quote it',
+        '14: spec.training: the name "y" is not a text but true without quotes; quote it',
     ),
     case(
         "a control character is refused",
@@ -639,13 +639,13 @@ SYNTAX = [
         "a directive is refused, as kubectl does",
         "apiVersion: kubetune.dev/v1alpha1\n",
         "%YAML 1.1\n---\napiVersion: kubetune.dev/v1alpha1\n",
-        "1: kubectl reads no directives; remove the lines that start with `%`",
+        "1: kubectl does not support directives; remove the lines that start with `%`",
     ),
     case(
         "a separator holds nothing else, as kubectl has it",
         "apiVersion: kubetune.dev/v1alpha1\n",
         "--- apiVersion: kubetune.dev/v1alpha1\n",
-        "1: a line that starts with `---` separates documents and holds nothing else; put the rest below it",
+        "1: a line that starts with `---` separates documents and must contain nothing else; put the rest below it",
     ),
     case(
         "a document that kubectl would drop without a word is refused",
@@ -673,11 +673,11 @@ def test_a_bad_manifest_is_told_exactly_what_is_wrong(case: Case) -> None:
     ("data", "error"),
     [
         pytest.param(
-            b"", "job.yaml: the file holds no object; write a FineTuneJob into it", id="an empty file is refused"
+            b"", "job.yaml: the file contains no object; write a FineTuneJob into it", id="an empty file is refused"
         ),
         pytest.param(
             b"# nothing\n---\n---\n",
-            "job.yaml: the file holds no object; write a FineTuneJob into it",
+            "job.yaml: the file contains no object; write a FineTuneJob into it",
             id="a file of comments is refused",
         ),
         pytest.param(

@@ -208,7 +208,7 @@ def test_a_name_wins_over_a_generated_one() -> None:
 
 def test_an_empty_list_holds_no_object() -> None:
     (error,) = read_manifest("{apiVersion: v1, kind: List, items: []}", "list.yaml").errors
-    assert error.message == "the file holds no object; write a FineTuneJob into it"
+    assert error.message == "the file contains no object; write a FineTuneJob into it"
 
 
 def test_kueues_label_is_refused_where_kueue_would_not_see_it() -> None:

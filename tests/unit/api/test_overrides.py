@@ -85,7 +85,7 @@ def test_overrides_come_before_the_judgement_and_before_the_defaults() -> None:
         ),
         (
             "spec.training.epochs=.inf",
-            "--set: spec.training.epochs: .inf is no number in JSON; give a finite number, or quote it",
+            "--set: spec.training.epochs: .inf is not a number in JSON; give a finite number, or quote it",
         ),
         (
             "spec.model.uri.path=x",

@@ -45,7 +45,7 @@ def test_the_errors_of_all_files_are_printed_and_the_right_objects_too(
     assert printed.err.splitlines() == [
         f'{bad}:6: spec.task.type: "[red]" is not known; give one of SequenceClassification, CausalLM',
         f"{bad}:12: metadata.name: missing; add `name`: the name of the object: at most 37 lowercase letters, digits"
-        " and `-`, the first a letter, the last no `-`",
+        " and `-`",
         f"{missing}: the file cannot be read: No such file or directory; name a manifest, or - for standard input",
         f"{tmp_path}: the file cannot be read: Is a directory; name a manifest, or - for standard input",
         "4 errors",

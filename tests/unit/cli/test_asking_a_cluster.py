@@ -50,17 +50,17 @@ FORBIDDEN = (
 @pytest.mark.parametrize(
     ("status", "body", "sentence"),
     [
-        pytest.param(401, "{}", "does not know you (401); log in again", id="unknown user"),
+        pytest.param(401, "{}", "does not accept your credentials (401); log in again", id="unknown user"),
         pytest.param(
-            403, FORBIDDEN, "user alice lacks the right `get` on `finetunejobs.kubetune.dev` in namespace team-a",
+            403, FORBIDDEN, "user alice lacks the permission `get` on `finetunejobs.kubetune.dev` in namespace team-a",
             id="forbidden",
         ),
-        pytest.param(403, "no", "your user lacks the right", id="forbidden by something in between"),
+        pytest.param(403, "no", "your user lacks the permission", id="forbidden by something in between"),
         pytest.param(404, "404 page not found", "does not know FineTuneJobs; install kubetune there", id="no CRDs"),
         pytest.param(400, '{"message": "an error"}', "answered 400: an error", id="a request that is wrong"),
         pytest.param(500, '{"message": "etcd is down"}', "answered 500: etcd is down; try again", id="an error inside"),
         pytest.param(502, "<html>", "answered 502: <html>; try again", id="an error in between"),
-        pytest.param(200, "<html>log in</html>", "is no API server; correct the kubeconfig", id="another server"),
+        pytest.param(200, "<html>log in</html>", "is not an API server; correct the kubeconfig", id="another server"),
     ],
 )  # fmt: skip
 def test_each_refusal_is_a_sentence(configure: Configure, status: int, body: str, sentence: str) -> None:
@@ -81,7 +81,7 @@ def test_a_server_that_is_not_there_is_named(configure: Configure) -> None:
 def test_a_server_without_tls_is_not_taken_for_the_cluster(configure: Configure) -> None:
     with ScriptedServer(200, "{}") as server:
         configure(server.endpoint.replace("http://", "https://"))
-        with pytest.raises(UnreachableError, match="cannot be spoken to safely"):
+        with pytest.raises(UnreachableError, match="cannot be reached securely"):
             connect().jobs()
 
 
@@ -147,7 +147,7 @@ def test_the_command_tells_a_error_in_a_sentence_and_ends_with_2(configure: Conf
             result = CliRunner().invoke(app, command)
             assert result.exit_code == 2
             assert result.stdout == ""
-            assert result.stderr.startswith("The cluster forbids it: user alice lacks the right")
+            assert result.stderr.startswith("The cluster forbids it: user alice lacks the permission")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_labels_are_those_that_the_operator_writes() -> None:
             "0/3 nodes are available",
             id="a node",
         ),
-        pytest.param({}, "no node runs it yet", id="nobody knows"),
+        pytest.param({}, "it has no node yet", id="nobody knows"),
     ],
 )
 def test_a_pod_that_has_not_started_says_what_it_waits_for(status: dict[str, Any], waits_for: str | None) -> None:

@@ -23,7 +23,7 @@ from support.fake_cli_cluster import FakeCluster, artifact, failed, job, running
             " Failed (OutOfMemory): A worker ran out of memory.",
             id="the run failed",
         ),
-        pytest.param(job(), "No operator has looked at it yet", id="nobody saw the job"),
+        pytest.param(job(), "No operator has handled it yet", id="nobody saw the job"),
         pytest.param(
             failed(artifact=artifact(reportUri="file:///etc/passwd")),
             "on the disk of the machine that ran it",

@@ -78,7 +78,7 @@ def test_an_ended_job_has_no_time_left() -> None:
 
 def test_each_attempt_tells_why_it_ended_and_what_was_seen() -> None:
     text = shown(show_one, FakeCluster([failed()]), "reviews", as_json=False)
-    assert "NodeLost, which costs no attempt" in text
+    assert "NodeLost, which does not count" in text
     assert "OutOfMemory\n" in text
     assert "    A worker ran out of memory." in text
     assert "    - exit 137" in text

@@ -119,6 +119,6 @@ def test_a_run_needs_a_name_that_no_api_server_makes(tmp_path: Path) -> None:
     manifest.write_text(yaml.safe_dump(edited({"metadata": {"generateName": "reviews-"}})))
     result = CliRunner().invoke(app, ["run", str(manifest)])
     assert result.exit_code == 2
-    assert "only an API server makes a name of it; give the job a name, as --set metadata.name=reviews-1" in " ".join(
+    assert "only an API server can complete it; give the job a name, such as --set metadata.name=reviews-1" in " ".join(
         result.stderr.split()
     )

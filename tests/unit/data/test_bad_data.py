@@ -111,8 +111,7 @@ FILES = [
         "a column that stands twice in the header",
         "r.csv",
         "text,label,text\na,b,c\n",
-        "spec.dataset.columns.text: the column 'text' stands 2 times in the header of s3://data/r.csv; rename all but"
-        " one",
+        "spec.dataset.columns.text: the column 'text' is 2 times in the header of s3://data/r.csv; rename all but one",
     ),
     Case(
         "a byte of another encoding",
@@ -165,14 +164,14 @@ FILES = [
         "a quote inside a quoted cell",
         "r.csv",
         GOOD + '"he said "no"",good\n',
-        's3://data/r.csv, line 22: a quoted cell goes on after its closing quote; double the quotes inside a cell ("he'
-        ' said ""no""")',
+        "s3://data/r.csv, line 22: a quoted cell continues after its closing quote; double the quotes inside a cell"
+        ' ("he said ""no""")',
     ),
     Case(
         "carriage returns for line ends",
         "r.csv",
         GOOD.replace("\r\n", "\r"),
-        "s3://data/r.csv, line 1: a carriage return stands alone; end the lines with LF or CRLF"
+        "s3://data/r.csv, line 1: there is a carriage return without a line feed; end the lines with LF or CRLF"
         " (`tr '\\r' '\\n' < in > out`)",
     ),
     Case(
@@ -281,7 +280,7 @@ FILES = [
         "r.jsonl",
         jsonl_text([*OBJECTS, {"text": "film \ud83c", "label": "good"}]),
         "s3://data/r.jsonl, line 21: the column 'text' (spec.dataset.columns.text) holds half of a surrogate pair"
-        " (\\ud800 to \\udfff), which is no character; write the data again from its source",
+        " (\\ud800 to \\udfff), which is not a character; write the data again from its source",
     ),
     Case(
         "a JSON text of 2 MB",
@@ -382,8 +381,8 @@ LABELS = [
         "a label that no row has",
         "r.csv",
         GOOD,
-        "spec.dataset.uri: no row of the training split has the label 'so-so'; add rows with it, or take it off"
-        " spec.task.labels",
+        "spec.dataset.uri: no row of the training split has the label 'so-so'; add rows with it, or remove it"
+        " from spec.task.labels",
         classification(task={"labels": ["good", "so-so", "bad"]}),
     ),
 ]
@@ -457,7 +456,7 @@ SEPARATE = [
     SeparateCase(
         "a label never seen in training",
         [("new", "awful"), ("newer", "good"), ("newest", "awful")],
-        "s3://data/test.csv, line 2: the test data has labels that the training data never shows: 'awful' (2 rows);"
+        "s3://data/test.csv, line 2: the test data has labels that are not in the training data: 'awful' (2 rows);"
         " correct them, add training rows with them, or name the labels to keep in spec.task.labels and set"
         " spec.dataset.cleaning.dropOtherLabels",
     ),
@@ -471,7 +470,7 @@ SEPARATE = [
     SeparateCase(
         "the training data itself",
         FILMS,
-        "spec.dataset.uri: no row is left: the text of each of its 20 rows stands in the test data as well; name"
+        "spec.dataset.uri: no row is left: the text of each of its 20 rows is in the test data as well; name"
         " different files",
     ),
     SeparateCase(

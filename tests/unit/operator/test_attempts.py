@@ -121,7 +121,7 @@ def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
     status = started(attempt(1, reason=Reason.NODE_LOST, message="The node went."))
     ended = plan(job(status, retry={"maxAttempts": 1}), ray_job(1, "Failed", ended=0), now=100)
     assert (ended.status.reason, ended.status.attempts[0].exempt) == (Reason.WAITING_TO_RETRY, True)
-    assert "costs none" in (ended.status.message or "")
+    assert "does not count" in (ended.status.message or "")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_suspending_ends_the_attempt_for_free_and_resuming_begins_the_next_witho
 
 def test_a_suspended_job_without_pods_says_how_it_goes_on() -> None:
     cluster = SimulatedCluster().after(pods_run, spec(suspend=True), pods_end)
-    assert cluster.status["message"] == "suspended; spec.suspend: false goes on"
+    assert cluster.status["message"] == "suspended; set spec.suspend: false to resume"
     assert cluster.again_after is None
 
 

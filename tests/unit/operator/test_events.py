@@ -153,7 +153,7 @@ ARTIFACT = Artifact(
                 (
                     "Normal",
                     "Succeeded",
-                    "The model is verified and published. It lies at s3://models/team-a/reviews/model",
+                    "The model is verified and published. It is at s3://models/team-a/reviews/model",
                 )
             ],
             id="a job succeeds",

@@ -62,8 +62,8 @@ def verdict(*pods: Object, now: float = 100, **ray_job_status: Any) -> tuple[str
             [WORKER],
             id="the memory of a container that runs again",
         ),
-        pytest.param(pod(**taken("PreemptionByScheduler")), "Preempted", ["made room", "so it is"], id="preempted"),
-        pytest.param(pod(**taken("EvictionByEvictionAPI")), "Preempted", ["made room"], id="a node that is drained"),
+        pytest.param(pod(**taken("PreemptionByScheduler")), "Preempted", ["preempted", "so it is"], id="preempted"),
+        pytest.param(pod(**taken("EvictionByEvictionAPI")), "Preempted", ["preempted"], id="a node that is drained"),
         pytest.param(pod(**taken("DeletionByTaintManager")), "NodeLost", ["the node of"], id="a node that is tainted"),
         pytest.param(pod(**taken("DeletionByPodGC")), "NodeLost", ["the node of"], id="a node that is gone"),
         pytest.param(
@@ -81,7 +81,7 @@ def verdict(*pods: Object, now: float = 100, **ray_job_status: Any) -> tuple[str
         pytest.param(
             pod(**taken("TerminationByKubelet"), phase="Failed", reason="Preempting"),
             "Preempted",
-            ["made room"],
+            ["preempted"],
             id="a pod that the node itself needs goes first",
         ),
         pytest.param(pod(phase="Failed", reason="NodeLost"), "NodeLost", ["does not say why"], id="an older cluster"),
@@ -207,7 +207,7 @@ def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() ->
     over = plan(job(seen.status.to_dict()), *shown, now=70)
     (ended,) = over.status.attempts
     assert (ended.reason, ended.completion_time, ended.head_gone_time) == (Reason.INTERRUPTED, at(70), at(10))
-    assert "as one does that somebody deletes; KubeRay has not ended the run in 60 seconds" in (ended.message or "")
+    assert "as if somebody had deleted it; KubeRay has not ended the run in 60 seconds" in (ended.message or "")
     assert over.status.reason == Reason.WAITING_TO_RETRY
     assert [ref.name for ref in over.delete] == [name_of(1)]
     assert [guard.because for guard in over.guards] == [f"the head of {JOB} runs"]
@@ -286,7 +286,7 @@ def test_a_trainer_that_ends_without_a_report_is_waited_for_and_then_given_up() 
     shown = [job(started(attempt())), ray_job(1, "Failed", ended=20, reason="AppFailed", message="exit 1")]
     waits = plan(*shown, now=25)
     assert (waits.again_after, waits.status.attempts[0].completion_time) == (5, None)
-    assert waits.status.message == "the run has ended; waits for its last word"
+    assert waits.status.message == "the run has ended; waits for its final report"
     ended = plan(*shown, now=30).status.attempts[0]
     assert (ended.reason, ended.completion_time) == ("Unknown", at(30))
     assert "KubeRay says: AppFailed: exit 1." in (ended.message or "")
@@ -306,7 +306,7 @@ def test_a_success_without_a_report_is_tried_once_more_for_free_since_the_next_a
     ended = plan(job(started(attempt()), retry=alone), *shown, now=10).status
     assert (ended.attempts[0].reason, ended.attempts[0].exempt) == (Reason.REPORT_LOST, True)
     assert ended.reason == Reason.WAITING_TO_RETRY
-    assert f"its model is published if {ROOT}/manifest.json is there" in (ended.message or "")
+    assert f"its model is published if {ROOT}/manifest.json exists" in (ended.message or "")
     assert "the next one ends with a model that it finds published" in (ended.message or "")
 
 
@@ -327,7 +327,7 @@ def test_a_run_whose_head_was_deleted_says_so_as_long_as_nothing_else_takes_head
     shown = [job(started(attempt(runningTime=at(0)))), ray_job(1, "Failed", reason="SubmissionFailed", ended=20)]
     ended = plan(*shown, pod(role="worker"), now=30).status.attempts[0]
     assert ended.reason == Reason.INTERRUPTED
-    assert "as one does that somebody deletes; KubeRay says: SubmissionFailed" in (ended.message or "")
+    assert "as if somebody had deleted it; KubeRay says: SubmissionFailed" in (ended.message or "")
     with_head = plan(*shown, pod(role="head"), now=30).status.attempts[0]
     assert with_head.reason == Reason.UNKNOWN
     long_ago = plan(*shown, now=20 + KEPT_SECONDS).status.attempts[0]
@@ -403,7 +403,7 @@ NODES_FAULT = {
             "container": waiting("ContainerCreating"),
             "conditions": (condition("PodReadyToStartContainers", "False"),),
         },
-        ["no volumes or no network; the platform team mends the node", f"involvedObject.name={WORKER}"],
+        ["no volumes or no network; the platform team must fix the node", f"involvedObject.name={WORKER}"],
     ),
     "a network that is not set up, or a volume of a Secret that is missing": (
         {
@@ -411,7 +411,7 @@ NODES_FAULT = {
             "conditions": (condition("PodReadyToStartContainers", "False"),),
             "secrets": ("keys", "token"),
         },
-        ["create the Secrets keys, token", "where they are there, the platform team mends the node"],
+        ["create the Secrets keys, token", "where they are there, the platform team must fix the node"],
     ),
 }
 

@@ -461,7 +461,7 @@ def test_the_log_says_why_the_lease_could_not_be_looked_after_or_given_back(
 
     run(scenario())
     assert f"The Lease kubetune-operator could not be renewed: {said}" in caplog.text
-    assert f"The Lease kubetune-operator was not given back: {said}" in caplog.text
+    assert f"The Lease kubetune-operator could not be released: {said}" in caplog.text
 
 
 def test_a_process_that_starts_again_in_the_same_pod_is_another_holder() -> None:

@@ -145,7 +145,7 @@ def test_an_artifact_outside_of_the_runs_folder_is_no_success(changes: dict[str,
     ended = plan(job(started(attempt())), ray_job(1, "Running"), report(finished=forged)).status
     assert (ended.phase, ended.artifact) == ("Pending", None)
     assert ended.attempts[0].reason == Reason.UNKNOWN
-    assert f"does not lie below {ROOT}" in (ended.attempts[0].message or "")
+    assert f"is not below {ROOT}" in (ended.attempts[0].message or "")
 
 
 def test_a_success_keeps_the_artifact_the_metrics_and_the_last_progress() -> None:

@@ -85,7 +85,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"limits": {"maxActiveDeadlineSeconds": 3600}},
         ["spec.activeDeadlineSeconds", "limits.maxActiveDeadlineSeconds", "3600"],
     ),
-    "no queue": ({}, {"requiresQueue": True}, ["spec.queueName: profile default (requiresQueue) wants a queue"]),
+    "no queue": ({}, {"requiresQueue": True}, ["spec.queueName: profile default (requiresQueue) requires a queue"]),
     "the pod's own disk": (
         {"model__uri": "file:///models/minilm", "output__uri": "file:///out"},
         {},
@@ -160,7 +160,7 @@ def test_without_an_image_the_operators_counts_and_without_both_the_job_is_refus
         pytest.param(
             [job(), profile(scratchSize="much")],
             Reason.PROFILE_FORBIDS,
-            ["profile default cannot be read: spec.scratchSize", "the platform team mends it"],
+            ["profile default cannot be read: spec.scratchSize", "the platform team must correct it"],
             id="a profile of another version",
         ),
     ],

@@ -41,7 +41,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             id="the queue",
         ),
         pytest.param(
-            [ray_job()], "Admitted", "WaitingForPods", "waits until KubeRay has made the pods", id="no pod yet"
+            [ray_job()], "Admitted", "WaitingForPods", "waits for KubeRay to create the pods", id="no pod yet"
         ),
         pytest.param(
             [ray_job(), pod("head", ready=True), pod(conditions=(UNSCHEDULED,)), pod(number=1)],
@@ -116,7 +116,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             [ray_job(), pod("head", ready=True), pod(ready=True, workers=4)],
             "Admitted",
             "Starting",
-            "all workers are ready; waits until Ray has taken the run",
+            "all workers are ready; waits for Ray to accept the run",
             id="all pods, and Ray not yet",
         ),
         pytest.param(
@@ -151,21 +151,21 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             [ray_job(1, "Running"), pod(ready=True, workers=4), report(progress=progress())],
             "Running",
             "Training",
-            f"the head is not seen since {at(0)}; KubeRay has a minute to end the run",
+            f"the head has been missing since {at(0)}; KubeRay has a minute to end the run",
             id="a training whose head is gone",
         ),
         pytest.param(
             [ray_job(1, "Complete", ended=-5, jobStatus="SUCCEEDED"), pod("head", ready=True)],
             "Running",
             "CleaningUp",
-            "the run has ended; waits for its last word",
+            "the run has ended; waits for its final report",
             id="a run that has ended",
         ),
         pytest.param(
             [ray_job(1, "Failed", ended=-5)],
             "Admitted",
             "CleaningUp",
-            "the run has ended; waits for its last word",
+            "the run has ended; waits for its final report",
             id="a run that never came to Ray",
         ),
     ],
@@ -181,7 +181,8 @@ def test_what_a_job_waits_for(objects: list[Object], phase: str, reason: str, me
 def test_a_ray_job_that_is_suspended_without_a_queue_waits_for_whoever_did_it() -> None:
     status = plan(job(started(attempt())), ray_job(suspended=True)).status
     assert (
-        status.message == f"somebody suspended the RayJob {name_of(1)}; it goes on when its spec.suspend is false again"
+        status.message
+        == f"somebody suspended the RayJob {name_of(1)}; it continues when its spec.suspend is false again"
     )
 
 

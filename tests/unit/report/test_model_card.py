@@ -186,12 +186,12 @@ def test_the_settings_have_the_fixed_defaults_and_say_so() -> None:
             classification(total=30),
             "file:///home/me/my%20models/reviews/model",
             "/home/me/my models/reviews/model",
-            "The model lies in",
+            "The model is in",
             id="a folder of this machine is read where it lies",
         ),
         pytest.param(causal(), STORED, "model", "Copy the folder", id="what lies in a bucket is copied first"),
         pytest.param(
-            causal(), "file:///o'clock/a\"b\\c/model", "/o'clock/a\"b\\c/model", "lies in", id="a folder with quotes"
+            causal(), "file:///o'clock/a\"b\\c/model", "/o'clock/a\"b\\c/model", "is in", id="a folder with quotes"
         ),
     ],
 )

@@ -57,11 +57,11 @@ def test_overfitting_is_told(losses: tuple[float, ...], told: bool) -> None:
 
 
 def test_a_model_no_better_than_a_guess_is_told_with_the_guess() -> None:
-    assert said(judged(((300, 0), (200, 0))), "Always answering “fresh” would reach 60.0 %")
+    assert said(judged(((300, 0), (200, 0))), "Always predicting “fresh” would reach 60.0 %")
 
 
 def test_a_label_never_answered_is_told() -> None:
-    assert said(judged(((300, 0), (200, 0))), "The model never answered “rotten” on the test split")
+    assert said(judged(((300, 0), (200, 0))), "The model never predicted “rotten” on the test split")
 
 
 def test_labels_with_few_rows_are_named_and_many_of_them_counted() -> None:

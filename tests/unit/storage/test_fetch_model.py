@@ -149,24 +149,24 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
         ),
         pytest.param(
             only("a.gguf"),
-            "{uri}/a.gguf is no GGUF file: it does not begin with the letters GGUF; copy it again.",
+            "{uri}/a.gguf is not a GGUF file: it does not begin with the letters GGUF; copy it again.",
             id="a GGUF file in name only",
         ),
         pytest.param(
             write("config.json", '{"model_type": "bert", "auto_map": {"AutoModel": "modeling_mine.Mine"}}'),
-            "{uri}/config.json asks for code of its own (auto_map), which is never run; choose a model that"
+            "{uri}/config.json requires custom code (auto_map), which is never run; choose a model that"
             " transformers itself knows, or remove auto_map if it does.",
             id="remote code",
         ),
         pytest.param(
             write("tokenizer_config.json", '{"auto_map": {}}'),
-            "{uri}/tokenizer_config.json asks for code of its own (auto_map), which is never run; choose a model that"
+            "{uri}/tokenizer_config.json requires custom code (auto_map), which is never run; choose a model that"
             " transformers itself knows, or remove auto_map if it does.",
             id="remote code of the tokenizer",
         ),
         pytest.param(
             write("config.json", '{"model_type": "bert", "_attn_implementation": "someone/kernel"}'),
-            "{uri}/config.json asks for code of its own (_attn_implementation), which is never run; choose a model that"
+            "{uri}/config.json requires custom code (_attn_implementation), which is never run; choose a model that"
             " transformers itself knows, or remove _attn_implementation if it does.",
             id="a compiled kernel of the hub",
         ),
@@ -194,14 +194,14 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
         ),
         pytest.param(
             cut("model.safetensors", 70),
-            "{uri}/model.safetensors is no whole safetensors file (Error while deserializing header: invalid header"
-            " length); copy it again, or convert the weights anew.",
+            "{uri}/model.safetensors is not a complete safetensors file (Error while deserializing header: invalid"
+            " header length); copy it again, or convert the weights again.",
             id="weights cut short",
         ),
         pytest.param(
             write("model.safetensors", "version https://git-lfs.github.com/spec/v1"),
-            "{uri}/model.safetensors is no whole safetensors file (Error while deserializing header: header too"
-            " large); copy it again, or convert the weights anew.",
+            "{uri}/model.safetensors is not a complete safetensors file (Error while deserializing header: header too"
+            " large); copy it again, or convert the weights again.",
             id="a git-lfs pointer in place of the weights",
         ),
     ],

@@ -126,7 +126,7 @@ def test_a_token_in_the_home_folder_is_not_read(hub: Hub, tmp_path: Path, monkey
         ),
         pytest.param(
             "mirror.example",
-            "HF_ENDPOINT is no URL; set it to https://host or https://host:port.",
+            "HF_ENDPOINT is not a URL; set it to https://host or https://host:port.",
             id="an endpoint without a scheme",
         ),
     ],
@@ -255,7 +255,7 @@ def test_a_server_that_is_no_hub_is_told(hub: Hub, tmp_path: Path) -> None:
         fetch_model("hf://someone/model", COMMIT, tmp_path)
     assert caught.value.reason == Reason.STORAGE_FAILED
     assert str(caught.value) == (
-        f"hf://someone/model could not be read: {hub.endpoint} answers as no hub does; check HF_ENDPOINT."
+        f"hf://someone/model could not be read: {hub.endpoint} does not answer like a hub; check HF_ENDPOINT."
     )
 
 
@@ -288,7 +288,7 @@ def test_a_hub_out_of_reach_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RunError) as caught:
         fetch_model("hf://someone/model", COMMIT, tmp_path)
     assert str(caught.value) == (
-        f"hf://someone/model could not be read: {endpoint} cannot be reached, or broke off;"
+        f"hf://someone/model could not be read: {endpoint} cannot be reached, or broke the connection;"
         " check HF_ENDPOINT and the network."
     )
 

@@ -35,19 +35,19 @@ def test_a_uri_is_taken_apart(uri: str, expected: Location) -> None:
         ),
         pytest.param("s3:///key", "it names no bucket; write s3://bucket/path", id="no bucket"),
         pytest.param(
-            "s3://bucket/a/../b", "its path holds an empty part, `.` or `..`; write the path in full", id="climbing"
+            "s3://bucket/a/../b", "its path contains an empty part, `.` or `..`; write the path in full", id="climbing"
         ),
         pytest.param(
             "file:///a/%2e%2e/b",
-            "its path holds an empty part, `.` or `..`; write the path in full",
+            "its path contains an empty part, `.` or `..`; write the path in full",
             id="climbing in disguise",
         ),
         pytest.param(
             "s3://bucket/a//b",
-            "its path holds an empty part, `.` or `..`; write the path in full",
+            "its path contains an empty part, `.` or `..`; write the path in full",
             id="an empty part of a key",
         ),
-        pytest.param("s3://bucket/a\nb", "its path holds a control character", id="a line break"),
+        pytest.param("s3://bucket/a\nb", "its path contains a control character", id="a line break"),
     ],
 )
 def test_a_uri_that_cannot_be_used_is_refused_with_the_reason(uri: str, why: str) -> None:

@@ -150,12 +150,8 @@ def test_a_file_of_another_size_is_told(run: Run, store: Store, root: Path, tmp_
     ("changes", "why"),
     [
         pytest.param({"run": "run-2"}, "it is that of another run", id="of another run"),
-        pytest.param(
-            {"files": "none"}, "it is no manifest of kubetune's (files is not as it must be)", id="without files"
-        ),
-        pytest.param(
-            {"execution": 0}, "it is no manifest of kubetune's (execution is not as it must be)", id="of no execution"
-        ),
+        pytest.param({"files": "none"}, "it is not a manifest of kubetune (files is wrong)", id="without files"),
+        pytest.param({"execution": 0}, "it is not a manifest of kubetune (execution is wrong)", id="of no execution"),
     ],
 )
 def test_a_manifest_that_cannot_be_this_runs_is_told(
@@ -170,4 +166,4 @@ def test_a_manifest_that_cannot_be_this_runs_is_told(
 def test_a_manifest_that_is_no_json_is_told(run: Run, store: Store, root: Path) -> None:
     root.mkdir()
     (root / "manifest.json").write_bytes(b"\xff")
-    assert refusal(run, store) == "it is no manifest of kubetune's (the whole of it is not as it must be)"
+    assert refusal(run, store) == "it is not a manifest of kubetune (the whole of it is wrong)"

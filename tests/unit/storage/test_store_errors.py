@@ -167,7 +167,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
         pytest.param(
             {"AWS_ENDPOINT_URL": "localhost:7070"},
             Reason.STORAGE_FAILED,
-            "AWS_ENDPOINT_URL is no URL; set it to https://host or https://host:port.",
+            "AWS_ENDPOINT_URL is not a URL; set it to https://host or https://host:port.",
             id="an endpoint without a scheme",
         ),
         pytest.param(

@@ -199,8 +199,8 @@ def remove(name: str) -> Callable[[Path], None]:
         ),
         pytest.param(
             write("copy.safetensors", "words"),
-            f"{FOLDER}/copy.safetensors is no whole safetensors file (Error while deserializing header: header too"
-            " small).",
+            f"{FOLDER}/copy.safetensors is not a complete safetensors file (Error while deserializing header: header"
+            " too small).",
             id="a file that is no safetensors",
         ),
         pytest.param(remove("config.json"), "config.json was not written.", id="no config"),
@@ -281,7 +281,8 @@ def test_the_output_layer_of_a_language_model_is_expected_where_it_is_stored(tie
         pytest.param(lambda path: path.unlink(), f"{WEIGHTS} is not in the store; the tensor", id="a file got lost"),
         pytest.param(
             lambda path: path.write_bytes(path.read_bytes()[:-4]),
-            f"{WEIGHTS} has {{short}} bytes in the store, {{whole}} were sent; {WEIGHTS} is no whole safetensors file",
+            f"{WEIGHTS} has {{short}} bytes in the store, {{whole}} were sent; {WEIGHTS} is not a complete"
+            " safetensors file",
             id="a file cut short in the store",
         ),
         pytest.param(

@@ -297,9 +297,9 @@ def test_weights_that_come_from_an_unknown_name_are_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         load(tmp_path)
     assert str(caught.value) == (
-        "spec.model.uri: the files hold weights under names that cannot be told (bert.embeddings.LayerNorm.weight,"
+        "spec.model.uri: the files hold weights under names that cannot be matched (bert.embeddings.LayerNorm.weight,"
         " bert.encoder.layer.0.attention.output.LayerNorm.weight, bert.encoder.layer.0.output.LayerNorm.weight and 4"
-        " more); load the model with transformers and save it anew with save_original_format=False"
+        " more); load the model with transformers and save it again with save_original_format=False"
     )
 
 

@@ -84,7 +84,7 @@ def test_where_gpus_are_fewer_than_asked_for_they_train_and_it_is_said() -> None
     job = spec(2, microBatchSize=1)
     assert resolved(job, gpus(2), 4).workers == 2
     assert notes(job, gpus(2), 4) == (
-        "4 workers are asked for and 2 GPUs are there: 2 workers train, to the same result",
+        "4 workers were requested and there are 2 GPUs: 2 workers train, with the same result",
     )
 
 

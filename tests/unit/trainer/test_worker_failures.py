@@ -17,7 +17,7 @@ TOO_LARGE = (
     "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same"
     " with a smaller micro-batch), raise spec.zero.stage, or use more workers"
 )
-DIED = "a worker process died; the end of the log says more (out of memory is the usual cause)"
+DIED = "a worker process died; see the end of the log (out of memory is the usual cause)"
 
 
 def group(*failures: Exception) -> WorkerGroupError:
@@ -93,13 +93,13 @@ def caused(error: Exception, cause: Exception) -> Exception:
         pytest.param(
             group(ValueError("first line\nlast line\n")),
             Reason.UNKNOWN,
-            "a worker failed: ValueError: last line; the log holds the whole of it",
+            "a worker failed: ValueError: last line; see the log for all of it",
             id="anything else",
         ),
         pytest.param(
             group(AssertionError()),
             Reason.UNKNOWN,
-            "a worker failed: AssertionError: without a word; the log holds the whole of it",
+            "a worker failed: AssertionError: without a word; see the log for all of it",
             id="anything else, without a message",
         ),
     ],

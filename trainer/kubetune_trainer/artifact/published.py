@@ -114,7 +114,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         content = _Manifest.model_validate_json(data)
     except ValidationError as error:
         at = ".".join(map(str, error.errors()[0]["loc"])) or "the whole of it"
-        raise _unusable(uri, f"it is no manifest of kubetune's ({at} is not as it must be)") from None
+        raise _unusable(uri, f"it is not a manifest of kubetune ({at} is wrong)") from None
     if content.run != run.run_id:
         raise _unusable(uri, "it is that of another run")
     folder = run.model_copy(update={"execution": content.execution}).folder

@@ -47,7 +47,7 @@ class TensorCheck:
                 for tensor in file.keys():  # noqa: SIM118 - it is no mapping
                     yield from self._tensor_errors(tensor, file)
         except (SafetensorError, ValueError) as error:
-            yield f"{name} is no whole safetensors file ({error})"
+            yield f"{name} is not a complete safetensors file ({error})"
 
     def finish(self) -> Iterator[str]:
         """The errors of the model as a whole."""
@@ -63,7 +63,7 @@ class TensorCheck:
 
     def _tensor_errors(self, name: str, file: Any) -> Iterator[str]:
         if name in self.seen:
-            yield f"the tensor {name} stands in two files"
+            yield f"the tensor {name} is in two files"
         self.seen.add(name)
         if name not in self.expected.shapes:
             yield f"the tensor {name} is not of this model"

@@ -23,8 +23,8 @@ STEPS = {
     OTHER_LABEL: "rows with a label that the job does not use",
     CONFLICT: "rows with the text of an earlier row and another label",
     DUPLICATE: "rows that repeat an earlier row",
-    LEAKED: "training rows whose text stands in the validation or test data",
-    LEAKED_VALIDATION: "validation rows whose text stands in the test data",
+    LEAKED: "training rows whose text is also in the validation or test data",
+    LEAKED_VALIDATION: "validation rows whose text is also in the test data",
     NO_TARGET: "rows of which no token is left to learn from",
 }
 """Every step, in the order they happen."""

@@ -133,8 +133,8 @@ class _CompletionEncoder:
 
 def _control_token(row: Row) -> Exception:
     return invalid_data(
-        f"{row.where}: the text spells a control token of the model in a way that cannot be told from the token itself;"
-        " remove it from the text"
+        f"{row.where}: the text spells a control token of the model in a way that cannot be distinguished from the"
+        " token; remove it from the text"
     )
 
 

@@ -53,7 +53,7 @@ def _drop_shared(
     counts[step] += len(sources[source]) - len(kept)
     if not kept:
         raise invalid_data(
-            f"{FIELDS[source]}: no row is left: the text of each of its {counted(len(sources[source]))} stands in the"
+            f"{FIELDS[source]}: no row is left: the text of each of its {counted(len(sources[source]))} is in the"
             f" {' or '.join(judge for judge in judges if judge in sources)} data as well; name different files"
         )
     sources[source] = kept

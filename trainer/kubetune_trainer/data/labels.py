@@ -68,7 +68,7 @@ def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, g
             " rows"
         )
     raise invalid_data(
-        f"{first.where}: the {_PURPOSE[source]} data has labels that the training data never shows: {_listed(unknown)};"
+        f"{first.where}: the {_PURPOSE[source]} data has labels that are not in the training data: {_listed(unknown)};"
         " correct them, add training rows with them, or name the labels to keep in spec.task.labels and set"
         " spec.dataset.cleaning.dropOtherLabels"
     )
@@ -79,7 +79,7 @@ def refuse_untaught(training: Sequence[Row], labels: Sequence[str], *, given: bo
     taught = {row["label"] for row in training}
     missing = [label for label in labels if label not in taught]
     if missing:
-        remedy = "or take it off spec.task.labels" if given else "or set spec.dataset.stratify to true"
+        remedy = "or remove it from spec.task.labels" if given else "or set spec.dataset.stratify to true"
         raise invalid_data(
             f"spec.dataset.uri: no row of the training split has the label {_listed(missing)}; add rows with it,"
             f" {remedy}"

@@ -37,7 +37,7 @@ def refuse_double_column(column: Column, file: str, present: Sequence[str]) -> N
     """Raises if the header names the column twice: nobody can tell which is meant."""
     if present.count(column.name) > 1:
         raise invalid_data(
-            f"{column.field}: the column {quoted(column.name)} stands {present.count(column.name)} times in the header"
+            f"{column.field}: the column {quoted(column.name)} is {present.count(column.name)} times in the header"
             f" of {file}; rename all but one"
         )
 
@@ -57,7 +57,7 @@ def bounded(text: str, column: Column, where: str) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise invalid_data(
             f"{where}: the column {quoted(column.name)} ({column.field}) holds half of a surrogate pair (\\ud800 to"
-            " \\udfff), which is no character; write the data again from its source"
+            " \\udfff), which is not a character; write the data again from its source"
         )
     return text
 

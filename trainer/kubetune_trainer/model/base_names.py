@@ -49,6 +49,6 @@ def _refuse_gaps(names: list[str]) -> None:
     if names:
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise invalid_model(
-            f"spec.model.uri: the files hold weights under names that cannot be told ({shown}); load the model with"
-            " transformers and save it anew with save_original_format=False"
+            f"spec.model.uri: the files hold weights under names that cannot be matched ({shown}); load the model with"
+            " transformers and save it again with save_original_format=False"
         )

@@ -53,7 +53,7 @@ def _error(done: subprocess.CompletedProcess[str], gguf_file: Path, folder: Path
             f"there was not enough memory to convert {gguf_file.name}, which takes twice the size of the model in 32"
             " bits and half a gigabyte; provide more on every node, or convert the file to safetensors beforehand",
         )
-    return RuntimeError(f"the conversion of {gguf_file.name} ended with exit code {done.returncode}; the log says why")
+    return RuntimeError(f"the conversion of {gguf_file.name} ended with exit code {done.returncode}; see the log")
 
 
 def main(gguf_file: Path, folder: Path) -> int:

@@ -84,7 +84,7 @@ def _allows_http(place: Location) -> bool:
         return False
     url, permission = endpoint_url(variable), SCHEMES[place.scheme].allow_http_variable
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise RunError(Reason.STORAGE_FAILED, f"{variable} is no URL; set it to https://host or https://host:port.")
+        raise RunError(Reason.STORAGE_FAILED, f"{variable} is not a URL; set it to https://host or https://host:port.")
     if url.scheme == "https":
         return False
     if url.hostname in LOOPBACK:

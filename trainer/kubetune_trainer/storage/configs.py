@@ -33,7 +33,7 @@ def check_config(uri: str, folder: Path) -> None:
 def read_json(uri: str, path: Path) -> dict[str, Any]:
     """The object in a file of the model at `uri`; RunError if there is none."""
     if path.stat().st_size > _LARGEST_JSON:
-        raise invalid_model(f"{uri}/{path.name} is larger than {_LARGEST_JSON >> 20} MiB; this is no such file.")
+        raise invalid_model(f"{uri}/{path.name} is larger than {_LARGEST_JSON >> 20} MiB, too large for such a file.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
@@ -48,7 +48,7 @@ def _refuse_code(uri: str, content: dict[str, Any]) -> None:
     asking += [key for key in _ATTENTION if "/" in str(content.get(key))]
     if asking:
         raise invalid_model(
-            f"{uri} asks for code of its own ({asking[0]}), which is never run; choose a model that transformers itself"
+            f"{uri} requires custom code ({asking[0]}), which is never run; choose a model that transformers itself"
             f" knows, or remove {asking[0]} if it does."
         )
 

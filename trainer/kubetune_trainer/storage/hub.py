@@ -115,7 +115,7 @@ class HubRepository:
             )
             size, digest = path.stat().st_size, sha256_of(path)
         if size != info.size or (len(info.version) == len(digest) and info.version != digest):
-            raise self._failed(info.path, "other bytes came than the hub lists; start the run again")
+            raise self._failed(info.path, "the content differs from the hub's listing; start the run again")
         return LocalFile(path, self.uri(info.path), size, digest)
 
     @contextmanager
@@ -142,13 +142,13 @@ class HubRepository:
             case ValueError() if path:
                 return self._failed(path, f"the library of the hub refuses it: {error}".rstrip("."))
             case ValueError():
-                return self._failed(path, f"{self._endpoint} answers as no hub does; check {_ENDPOINT}")
+                return self._failed(path, f"{self._endpoint} does not answer like a hub; check {_ENDPOINT}")
             case HfHubHTTPError():
                 return self._answered(path, error.response.status_code)
             case OSError() if error.errno:
                 return explain_local(error, str(error.filename or self.uri(path)), "written")
         return self._failed(
-            path, f"{self._endpoint} cannot be reached, or broke off; check {_ENDPOINT} and the network"
+            path, f"{self._endpoint} cannot be reached, or broke the connection; check {_ENDPOINT} and the network"
         )
 
     @property
@@ -171,7 +171,7 @@ def _demand_encryption(endpoint: str, uri: str) -> None:
     """The token, and weights that nothing but the endpoint vouches for, leave this machine encrypted only."""
     url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise RunError(Reason.STORAGE_FAILED, f"{_ENDPOINT} is no URL; set it to https://host or https://host:port.")
+        raise RunError(Reason.STORAGE_FAILED, f"{_ENDPOINT} is not a URL; set it to https://host or https://host:port.")
     if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise RunError(
             Reason.STORAGE_FAILED,

@@ -80,9 +80,9 @@ class Location:
 def _error_of(key: str) -> str | None:
     parts = key.split("/") if key else []
     if any(part in ("", ".", "..") for part in parts):
-        return "its path holds an empty part, `.` or `..`; write the path in full"
+        return "its path contains an empty part, `.` or `..`; write the path in full"
     if any(ord(character) < ord(" ") or ord(character) == 127 for character in key):
-        return "its path holds a control character"
+        return "its path contains a control character"
     return None
 
 

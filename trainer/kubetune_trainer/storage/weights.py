@@ -16,7 +16,7 @@ def check_safetensors(path: Path, uri: str) -> frozenset[str]:
             return frozenset(file.keys())
     except (SafetensorError, OSError, ValueError) as error:
         raise invalid_model(
-            f"{uri} is no whole safetensors file ({error}); copy it again, or convert the weights anew."
+            f"{uri} is not a complete safetensors file ({error}); copy it again, or convert the weights again."
         ) from error
 
 
@@ -24,4 +24,4 @@ def check_gguf(path: Path, uri: str) -> None:
     """RunError unless the file begins as GGUF does."""
     with path.open("rb") as file:
         if file.read(len(_GGUF)) != _GGUF:
-            raise invalid_model(f"{uri} is no GGUF file: it does not begin with the letters GGUF; copy it again.")
+            raise invalid_model(f"{uri} is not a GGUF file: it does not begin with the letters GGUF; copy it again.")

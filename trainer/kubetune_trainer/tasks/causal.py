@@ -143,7 +143,7 @@ def perplexity(mean_loss: float) -> float:
 _CLASS = "AutoModelForCausalLM"
 _LIMITS = """\
 The model answers prompts like those in its training data. Nothing was measured beyond the loss on held-out completions:
-its answers may be wrong, and it has learnt whatever the data holds, also what nobody should be told."""
+its answers may be wrong, and it may repeat anything in the training data, including private content."""
 _USAGE = """
 prompt = "A prompt."
 if tokenizer.chat_template:

@@ -185,7 +185,7 @@ class Classification:
             notes.append(f"{interval.low:.3f} to {interval.high:.3f} with 95 % confidence, on {rows}")
         if (baseline := baseline_accuracy(data, evaluation.split)) is not None:
             label = text.elide(text.printable(baseline[0]), 20)
-            notes.append(f"{baseline[1]:.3f} by always answering “{label}”")
+            notes.append(f"{baseline[1]:.3f} by always predicting “{label}”")
         return notes
 
     def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
@@ -195,7 +195,7 @@ class Classification:
             accuracy = evaluation.metrics.get(ACCURACY, math.nan)
             if accuracy <= reached:
                 yield (
-                    f"Always answering {_listed([label])} would reach {text.percent(reached)} on the"
+                    f"Always predicting {_listed([label])} would reach {text.percent(reached)} on the"
                     f" {evaluation.split} split; the model's {text.percent(accuracy)} is no better."
                 )
         train = data.split("train")
@@ -205,7 +205,7 @@ class Classification:
         silent = never_predicted(evaluation)
         if evaluation is not None and silent:
             split = evaluation.split
-            yield f"The model never answered {_listed(silent)} on the {split} split, though it has such rows."
+            yield f"The model never predicted {_listed(silent)} on the {split} split, though it has such rows."
 
     def card(self, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""

@@ -19,9 +19,9 @@ _REMEDIES = {
     "unexpected end of data": 'a quote (") opens here and is never closed; close it, or double it inside a cell',
     "field larger than field limit": f"a cell that begins here is longer than {MAX_CELL_CHARACTERS:,} characters, or"
     ' its quote (") is never closed; shorten the text, or close the quote',
-    "expected after": "a quoted cell goes on after its closing quote; double the quotes inside a cell"
+    "expected after": "a quoted cell continues after its closing quote; double the quotes inside a cell"
     ' ("he said ""no""")',
-    "new-line character seen": "a carriage return stands alone; end the lines with LF or CRLF"
+    "new-line character seen": "there is a carriage return without a line feed; end the lines with LF or CRLF"
     " (`tr '\\r' '\\n' < in > out`)",
 }
 
