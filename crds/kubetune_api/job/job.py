@@ -1,13 +1,24 @@
 """The object: metadata, spec and status of a `FineTuneJob`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from kubetune_api.base import ApiModel, words
 from kubetune_api.job.names import MAX_NAME_LENGTH, NAME_WORDS
 from kubetune_api.job.spec import FineTuneJobSpec
 from kubetune_api.status import FineTuneJobStatus
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""The label by which Kueue queues the kinds that it knows itself; of our job it would hear nothing."""
 
 
 class ObjectMeta(ApiModel):
@@ -50,6 +61,20 @@ class FineTuneJob(ApiModel):
     `ttlSecondsAfterFinished`."""
     status: FineTuneJobStatus | None = None
     """What has been seen of the run. Written by kubetune alone."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _judge_queue_label(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Labels are the API server's to judge, but for this one, by which people mean `spec.queueName`."""
+        job = handler(given)
+        labels = (given.get("metadata") or {}).get("labels") if isinstance(given, dict) else None
+        queue = labels.get(QUEUE_LABEL) if isinstance(labels, dict) else None
+        if queue is not None and queue != job.spec.queue_name:
+            message = f"Kueue does not see the label {QUEUE_LABEL} of a FineTuneJob; set spec.queueName, or remove it"
+            error = PydanticCustomError("rule", "{error}", {"error": message})
+            where = InitErrorDetails(type=error, loc=("metadata", "labels", QUEUE_LABEL), input=queue)
+            raise ValidationError.from_exception_data(cls.__name__, [where])
+        return job
 
     @property
     def resolved(self) -> Self:

@@ -105,13 +105,21 @@ def test_the_profile_refuses_the_job_in_its_own_words(
 
 def test_labels_and_annotations_of_a_job_do_not_reach_its_objects(plane: ControlPlane, job: SimulatedJob) -> None:
     body = job_body(job.name)
-    body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "stolen", "app": "x"}
+    body["metadata"]["labels"] = {"app": "stolen"}
     body["metadata"]["annotations"] = {"ray.io/external-storage-namespace": "x"}
     assert plane.create(job.path.rpartition("/")[0], body).accepted
     job.run_until_training()
     (ray_job,) = job.ray_jobs()
     assert "stolen" not in json.dumps({**ray_job["metadata"], "managedFields": None})
     assert "external-storage" not in json.dumps({**ray_job["metadata"], "managedFields": None})
+
+
+def test_a_queue_named_by_a_label_is_refused(plane: ControlPlane, job: SimulatedJob) -> None:
+    body = job_body(job.name)
+    body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "fast"}
+    assert plane.create(job.path.rpartition("/")[0], body).accepted
+    job.wait_for(reason="InvalidManifest")
+    assert "set spec.queueName" in job.status["message"]
 
 
 GARBAGE = [

@@ -209,3 +209,11 @@ def test_a_name_wins_over_a_generated_one() -> None:
 def test_an_empty_list_holds_no_object() -> None:
     (error,) = read_manifest("{apiVersion: v1, kind: List, items: []}", "list.yaml").errors
     assert error.message == "the file contains no object; write a FineTuneJob into it"
+
+
+def test_kueues_label_is_refused_where_kueue_would_not_see_it() -> None:
+    labelled = TEXT.replace("{team: a}", "{kueue.x-k8s.io/queue-name: fast}")
+    (error,) = read_manifest(labelled, "job.yaml").errors
+    assert (error.line, error.path) == (3, "metadata.labels.kueue.x-k8s.io/queue-name")
+    assert "set spec.queueName, or remove it" in error.message
+    assert read_manifest(labelled + "  queueName: fast\n", "job.yaml").errors == ()
