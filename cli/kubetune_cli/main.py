@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.text import Text
 
@@ -125,7 +124,7 @@ def plan(
 
     Exit code 0: it fits. 1: it does not fit; a proposal is printed. 2: the manifest is wrong, or something is missing.
     """
-    from kubetune_cli.plan import CannotPlanError, plan_file, print_plan
+    from kubetune_cli.plan import CannotPlanError, fields_to_set, plan_file, print_plan
     from kubetune_planner.plan import Refusal
 
     try:
@@ -137,8 +136,7 @@ def plan(
     if isinstance(planned, Refusal):
         raise typer.Exit(FAILED)
     if as_yaml:
-        fields = {"training": {"microBatchSize": planned.micro_batch_size}, "zero": {"stage": planned.stage}}
-        sys.stdout.write(yaml.safe_dump({"spec": fields}))
+        sys.stdout.write(fields_to_set(planned))
 
 
 for of_a_cluster in (status, logs, report):

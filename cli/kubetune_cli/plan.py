@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -56,6 +57,12 @@ def plan_file(
     job = resolve_relative_uris(manifest.jobs[0], folder)
     accelerator = _accelerator(job, (*profiles, *manifest.profiles), accelerator_memory)
     return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
+
+
+def fields_to_set(planned: TrainingPlan) -> str:
+    """The plan as the part of a manifest that says it, in YAML."""
+    fields = {"training": {"microBatchSize": planned.micro_batch_size}, "zero": {"stage": planned.stage}}
+    return yaml.safe_dump({"spec": fields})
 
 
 def print_plan(planned: TrainingPlan | Refusal, console: Console) -> None:

@@ -67,7 +67,8 @@ class FineTuneJob(ApiModel):
     def _judge_queue_label(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Labels are the API server's to judge, but for this one, by which people mean `spec.queueName`."""
         job = handler(given)
-        labels = (given.get("metadata") or {}).get("labels") if isinstance(given, dict) else None
+        metadata = given.get("metadata") if isinstance(given, dict) else None
+        labels = metadata.get("labels") if isinstance(metadata, dict) else None
         queue = labels.get(QUEUE_LABEL) if isinstance(labels, dict) else None
         if queue is not None and queue != job.spec.queue_name:
             message = f"Kueue does not see the label {QUEUE_LABEL} of a FineTuneJob; set spec.queueName, or remove it"

@@ -100,7 +100,7 @@ def test_memory_is_given_as_a_quantity_or_in_gib(given: str, read: str, tmp_path
 
 @pytest.mark.parametrize("given", ["", "0", "80GB", "80 Gi", "lots", "nan", "500m", "9" * 40])
 def test_what_is_no_memory_of_an_accelerator_is_refused(given: str, tmp_path: Path) -> None:
-    with pytest.raises(CannotPlanError, match="is not the memory of an accelerator; give a quantity as 80Gi"):
+    with pytest.raises(CannotPlanError, match="is not the memory of an accelerator; give a quantity such as 80Gi"):
         planned(written(tmp_path, JOB), memory=given)
 
 

@@ -54,21 +54,21 @@ def test_a_server_that_is_silent_is_given_up(
     monkeypatch.setattr(config_map, "_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(ReportError, match=f"127.0.0.1:{port} cannot be asked: TimeoutError"):
+        with pytest.raises(ReportError, match=f"127.0.0.1:{port} cannot be reached: TimeoutError"):
             ConfigMap(TARGET, "127.0.0.1", port, tmp_path).write("{}")
 
 
 def test_a_server_that_is_not_there_is_told(server: FakeApiServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(ReportError, match="cannot be asked: ConnectionRefusedError"):
+    with pytest.raises(ReportError, match="cannot be reached: ConnectionRefusedError"):
         ConfigMap(TARGET, "127.0.0.1", port, tmp_path).write("{}")
 
 
 @pytest.mark.parametrize("file", ["token", "ca.crt"])
 def test_a_pod_without_a_token_is_told(server: FakeApiServer, file: str) -> None:
     (server.folder / file).unlink()
-    with pytest.raises(ReportError, match="cannot be asked: FileNotFoundError"):
+    with pytest.raises(ReportError, match="cannot be reached: FileNotFoundError"):
         door(server).write("{}")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from kubetune_api.job import Freeze, Method
 from kubetune_trainer.artifact.publish import upload_folder
@@ -14,6 +15,8 @@ from kubetune_trainer.methods.full import Full
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.classification import Labels
 from support.tiny_models import saved, spec_for, tiny_model
 
 HEAD = {"classifier.weight", "classifier.bias"}
@@ -24,7 +27,7 @@ NOTHING = Freeze()
 def attached(folder: Path, precision: str = "FP32", freeze: Freeze = NOTHING) -> Trainable:
     saved(tiny_model("bert", labels=2), folder)
     spec = spec_for("SequenceClassification", folder)
-    loaded = load_model(folder, spec, ("a", "b", "c"), load_tokenizer(folder))
+    loaded = load_model(folder, spec, task_of(spec), Labels(("a", "b", "c")), load_tokenizer(folder))
     return Full(freeze).attach(loaded, precision="BF16" if precision == "BF16" else "FP32")
 
 
@@ -65,5 +68,6 @@ def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path
     load_tokenizer(tmp_path / "base").save_pretrained(tmp_path / "model")
     store = Store.open((tmp_path / "store").as_uri())
     files = upload_folder(tmp_path / "model", store, FOLDER)
+    expected = method.expectation(trainable, shapes)
     with pytest.raises(RunError, match=r"the new tensor classifier\.bias has its first values everywhere"):
-        verify(store, FOLDER, files, method.expectation(trainable, shapes), tmp_path / "base")
+        verify(store, FOLDER, files, expected, tmp_path / "base", AutoModelForSequenceClassification)

@@ -99,7 +99,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         pytest.param(
             group(AssertionError()),
             Reason.UNKNOWN,
-            "a worker failed: AssertionError: without a word; see the log for all of it",
+            "a worker failed: AssertionError: without a message; see the log for all of it",
             id="anything else, without a message",
         ),
     ],
