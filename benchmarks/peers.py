@@ -17,10 +17,13 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_trainer.data.prepare import prepare
-from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.data.prepared import EncodedSplit, PreparedData
+from kubetune_trainer.methods import method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
 from kubetune_trainer.storage.sources import fetch_dataset
+from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.classification import ClassTargets
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine
@@ -35,22 +38,22 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
     request = json.loads(request_file.read_text())
     job = _job(Path(request["manifest"]), request["overrides"])
     model = Path(request["model"])
-    tokenizer = load_tokenizer(model)
+    spec, task, tokenizer = job.spec, task_of(job.spec), load_tokenizer(model)
     with TemporaryDirectory() as cache:
-        files = {"train": fetch_dataset(job.spec.dataset.uri, None, Path(cache))}
-        data = prepare(job.spec, files, tokenizer, job.spec.max_length)
+        files = {"train": fetch_dataset(spec.dataset.uri, spec.dataset.revision, Path(cache))}
+        data = prepare(task, spec, files, tokenizer, spec.max_length)
     plan = BatchPlan(
         rows=data.splits["train"].rows,
-        global_batch_size=job.spec.training.global_batch_size,
-        micro_batch_size=job.spec.training.micro_batch,
+        global_batch_size=spec.training.global_batch_size,
+        micro_batch_size=spec.training.micro_batch,
         workers=1,
-        epochs=job.spec.training.epochs,
-        max_steps=job.spec.training.max_steps,
+        epochs=spec.training.epochs,
+        max_steps=spec.training.max_steps,
     )
-    torch.manual_seed(job.spec.training.seed)
-    loaded = load_model(model, job.spec, data.labels, tokenizer)
+    torch.manual_seed(spec.training.seed)
+    trainable = method_of(spec.method).attach(load_model(model, spec, task, data.space, tokenizer), precision="FP32")
     run = {"kubetune": kubetune, "trainer": trainer}[system]
-    result_file.write_text(json.dumps(run(job, loaded.model, data, plan, tokenizer)))
+    result_file.write_text(json.dumps(run(job, trainable.loaded.model, data, plan, tokenizer)))
 
 
 def _job(manifest: Path, overrides: list[str]) -> FineTuneJob:
@@ -64,11 +67,11 @@ def kubetune(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, 
     """kubetune's loop over a DeepSpeed engine, one worker, stage 0."""
     os.environ.update(LOCAL_RANK="0", DS_ACCELERATOR="cpu")
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    training = job.spec.training
+    task, training = task_of(job.spec), job.spec.training
     resolved = ResolvedTraining(0, "FP32", plan.micro_batch_size, 1, training.peak_learning_rate, job.spec.max_length)
     engine = build_engine(model, training, plan, resolved, detect())
     records: list[StepRecord | EvaluationRecord] = []
-    Loop(engine, data.splits, data.labels, training, plan, tokenizer.pad_token_id, records.append).run()
+    Loop(engine, task, data.splits, data.space, training, plan, tokenizer.pad_token_id, records.append).run()
     steps = [record for record in records if isinstance(record, StepRecord)]
     test = next(record for record in records if isinstance(record, EvaluationRecord) and record.split == "test")
     torch.distributed.destroy_process_group()
@@ -122,15 +125,21 @@ def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, t
     )
     seconds = float(peer.train().metrics["train_runtime"])
     predicted = peer.predict([_row(test, row) for row in range(test.rows)])
-    accuracy = float(np.mean(predicted.predictions.argmax(-1) == test.labels))
+    accuracy = float(np.mean(predicted.predictions.argmax(-1) == _classes(test)))
     lengths = train.lengths
     tokens = int(lengths[order[: plan.total_steps * plan.global_batch_size]].sum())
     return {"losses": losses, "accuracy": accuracy, "tokens_per_second": tokens / seconds}
 
 
-def _row(split: Any, row: int) -> dict[str, Any]:
+def _row(split: EncodedSplit, row: int) -> dict[str, Any]:
     tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
-    return {"input_ids": tokens, "attention_mask": [1] * len(tokens), "labels": int(split.labels[row])}
+    return {"input_ids": tokens, "attention_mask": [1] * len(tokens), "labels": int(_classes(split)[row])}
+
+
+def _classes(split: EncodedSplit) -> Any:
+    """[rows]: the index of each row's label."""
+    assert isinstance(split.targets, ClassTargets), "the example classifies"
+    return split.targets.classes
 
 
 def _result(losses: list[float], accuracy: float, steps: list[StepRecord], seconds: float) -> Result:

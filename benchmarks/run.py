@@ -33,7 +33,7 @@ def same_losses(scratch: Path) -> None:
     config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     (model / "config.json").write_text(json.dumps(config))
     ours, theirs = (
-        measure(scratch, system, model, ["spec.training.maxSteps=50", "spec.training.precision=FP32"])
+        measure(scratch, system, MANIFEST, model, ["spec.training.maxSteps=50", "spec.training.precision=FP32"])
         for system in SYSTEMS
     )
     pairs = list(zip(ours["losses"], theirs["losses"], strict=True))
@@ -44,18 +44,20 @@ def same_losses(scratch: Path) -> None:
 
 def same_accuracy(scratch: Path) -> None:
     """The whole example, dropout included."""
-    ours, theirs = (measure(scratch, system, MODEL, []) for system in SYSTEMS)
+    ours, theirs = (measure(scratch, system, MANIFEST, MODEL, []) for system in SYSTEMS)
     print(f"test accuracy: kubetune {ours['accuracy']:.4f}, transformers.Trainer {theirs['accuracy']:.4f}")
     ratio = ours["tokens_per_second"] / theirs["tokens_per_second"]
     print(f"tokens per second: {ratio:.2f} times those of transformers.Trainer, one process, two cores")
 
 
-def measure(scratch: Path, system: str, model: Path, overrides: list[str]) -> dict[str, Any]:
-    """One system in a process of its own."""
+def measure(scratch: Path, system: str, manifest: Path, model: Path, overrides: list[str]) -> dict[str, Any]:
+    """One system in a process of its own; SystemExit with what it wrote if it fails."""
     request, result = scratch / "request.json", scratch / "result.json"
-    request.write_text(json.dumps({"manifest": str(MANIFEST), "model": str(model), "overrides": overrides}))
+    request.write_text(json.dumps({"manifest": str(manifest), "model": str(model), "overrides": overrides}))
     command = [sys.executable, str(HERE / "peers.py"), system, str(request), str(result)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    if done.returncode:
+        raise SystemExit(f"{done.stderr}\n{system} ended with exit code {done.returncode}")
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 

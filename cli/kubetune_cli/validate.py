@@ -13,9 +13,8 @@ from kubetune_api.manifest import MAX_BYTES, Manifest, read_manifest
 from kubetune_api.profile import FineTuneProfile
 
 STANDARD_INPUT = Path("-")
-OK = 0
-FAULTY = 2
-"""The exit code of a manifest that is wrong."""
+VALID, INVALID = 0, 2
+"""The exit codes."""
 
 
 def validate(files: Sequence[Path]) -> int:
@@ -31,7 +30,7 @@ def validate(files: Sequence[Path]) -> int:
             out.print(_line(name_of(file), f"{item.kind} {item.metadata.name}", "ok", "green"))
     errors = [error for manifest in manifests for error in manifest.errors]
     print_errors(errors, err)
-    return FAULTY if errors else OK
+    return INVALID if errors else VALID
 
 
 def load(file: Path, overrides: Sequence[str] = ()) -> Manifest:

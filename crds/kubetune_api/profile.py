@@ -54,7 +54,7 @@ class Accelerator(ApiModel):
     memory: Quantity
     """The memory of one, in bytes (`80Gi`); the planner uses it."""
     bf16: bool = True
-    """Whether it computes in bfloat16."""
+    """Whether it computes in bfloat16: jobs are planned by it, and fail in BF16 on a GPU that does not."""
 
 
 class PodResources(ApiModel):

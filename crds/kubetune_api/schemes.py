@@ -36,6 +36,8 @@ class SchemeRow:
 
 
 FILE, HUB = "file", "hf"
+HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - its name
+"""The variable, and the key of a Secret, for the token of the hub."""
 _AWS_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
 
 SCHEMES: dict[str, SchemeRow] = {
@@ -70,8 +72,8 @@ SCHEMES: dict[str, SchemeRow] = {
         first_part="owner",
         writable=False,
         pinned=True,
-        variables="HF_TOKEN",
-        keys="HF_TOKEN",
+        variables=HUB_TOKEN,
+        keys=HUB_TOKEN,
         endpoint_variables=("HF_ENDPOINT",),
         usual_endpoint_variable="HF_ENDPOINT",
     ),

@@ -8,7 +8,7 @@ from math import ceil
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_planner.memory import MemoryEstimate, estimate, sequence_length
 from kubetune_planner.shape import ModelShape
-from kubetune_planner.states import Precision
+from kubetune_planner.states import Precision, precision_that_runs
 
 MARGIN = 0.10
 """The share of an accelerator's memory that a plan leaves free: gaps of the allocator, and what the formulas miss."""
@@ -52,6 +52,7 @@ class TrainingPlan:
 
     stage: int
     micro_batch_size: int
+    precision: Precision
     memory: MemoryEstimate
     candidates: tuple[Candidate, ...]
     """Every stage that was considered, lowest first, with the plan's micro-batch."""
@@ -94,10 +95,7 @@ class _Search:
 
     @property
     def precision(self) -> Precision:
-        wanted = self.spec.training.precision
-        if wanted == "Auto":
-            return "BF16" if self.accelerator.has_bf16 else "FP32"
-        return wanted
+        return precision_that_runs(self.spec.training.precision, has_bf16=self.accelerator.has_bf16)
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -149,6 +147,7 @@ class _Search:
         return TrainingPlan(
             chosen.stage,
             chosen.micro_batch_size,
+            self.precision,
             chosen.memory,
             tuple(self.try_out(stage, chosen.micro_batch_size) for stage in self.stages),
             f"{self._of(chosen)}.{note if lowered else ''}",

@@ -46,6 +46,16 @@ def bytes_per_parameter(precision: Precision, stage: int, state_bytes: int) -> B
     return BytesPerParameter(weight=2, gradient=6 if stage <= 1 else 4, optimizer=state_bytes + 4)
 
 
+def precision_that_runs(wanted: Precision | Literal["Auto"], *, has_bf16: bool) -> Precision:
+    """The precision that runs where `wanted` is asked for: `Auto` is BF16 on a GPU that computes in it, FP32 elsewhere.
+
+    `has_bf16` is False of a CPU: few have instructions for bfloat16, and without them it is slower.
+    """
+    if wanted == "Auto":
+        return "BF16" if has_bf16 else "FP32"
+    return wanted
+
+
 def stage_that_runs(precision: Precision, stage: int) -> int:
     """The stage that runs where `stage` is asked for: DeepSpeed has no stage 0 in BF16 that sums gradients in 32 bits,
     and stage 1 computes the same."""

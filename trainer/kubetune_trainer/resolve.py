@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 
 from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.reasons import Reason
 from kubetune_planner.plan import AcceleratorSpec, Refusal, plan
 from kubetune_planner.shape import ModelShape
-from kubetune_planner.states import Precision, stage_that_runs
+from kubetune_planner.states import Precision, precision_that_runs, stage_that_runs
+from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import ResolvedTraining
 
 
@@ -26,9 +28,10 @@ def resolve(
 
     The defaults of `spec` are filled in. `workers` are those that are asked for. `shape` is the model's, None where it
     cannot be told; `max_length` is the longest sequence that job and model allow, in tokens.
+    RunError (INVALID_MANIFEST) where the GPU does not compute in the precision that the job sets.
     """
     count, notes = _workers(workers, hardware.gpus)
-    precision = _precision(spec, hardware)
+    precision = _precision(spec, hardware.gpu)
     asked = spec.zero.stage
     resolved = ResolvedTraining(
         stage=(0 if count == 1 else 2) if asked is None else asked,
@@ -54,20 +57,28 @@ def _workers(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:
     return asked, ()
 
 
-def _precision(spec: FineTuneJobSpec, hardware: Hardware) -> Precision:
-    """On a CPU `Auto` is FP32: few have instructions for bfloat16, and without them it is slower."""
-    if spec.training.precision == "Auto":
-        return "BF16" if hardware.gpu is not None and hardware.gpu.has_bf16 else "FP32"
-    return spec.training.precision
+def _precision(spec: FineTuneJobSpec, gpu: AcceleratorSpec | None) -> Precision:
+    """That which runs; RunError (INVALID_MANIFEST) where it is BF16 and the GPU does not compute in it."""
+    precision = precision_that_runs(spec.training.precision, has_bf16=gpu is not None and gpu.has_bf16)
+    if precision == "BF16" and gpu is not None and not gpu.has_bf16:
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            f"spec.training.precision: {gpu.name} does not compute in BF16; set FP32. In a cluster, where Auto became"
+            " BF16, the profile describes another GPU: the platform team sets its spec.accelerator.bf16 to false.",
+        )
+    return precision
 
 
 def _fitted(
     resolved: ResolvedTraining, spec: FineTuneJobSpec, shape: ModelShape, gpu: AcceleratorSpec
 ) -> tuple[ResolvedTraining, tuple[str, ...]]:
-    """The stage and the micro-batch that fit the GPU's memory; where none does, those that need least are tried."""
+    """The stage and the micro-batch that fit the GPU's memory; where none does, those that need least are tried, and a
+    micro-batch that the job sets stays."""
     found = plan(spec, shape, gpu, resolved.workers)
     if isinstance(found, Refusal):
         least = min(found.candidates, key=lambda candidate: candidate.memory.total)
-        fitted = replace(resolved, stage=least.stage, micro_batch_size=least.micro_batch_size)
-        return fitted, (f"{found.sentence} {found.proposal} It is tried all the same.",)
+        asked = spec.training.micro_batch_size
+        fitted = replace(resolved, stage=least.stage, micro_batch_size=asked or least.micro_batch_size)
+        kept = f", with the training.microBatchSize of {asked} that is set" if asked else ""
+        return fitted, (f"{found.sentence} {found.proposal} It is tried all the same{kept}.",)
     return replace(resolved, stage=found.stage, micro_batch_size=found.micro_batch_size), (found.sentence,)

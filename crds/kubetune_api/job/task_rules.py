@@ -28,12 +28,13 @@ def column_rules() -> Iterator[Rule]:
             holds=_holds_for(name, partial(_has_all, columns=task.columns)),
             field=_COLUMNS,
         )
-        yield Rule(
-            cel=_unless(name, _has(others, "!")),
-            message=f"{name} reads the {_named(reads)} only; remove the others, or change task.type",
-            holds=_holds_for(name, partial(_has_none, columns=others)),
-            field=_COLUMNS,
-        )
+        if others:
+            yield Rule(
+                cel=_unless(name, _has(others, "!")),
+                message=f"{name} reads the {_named(reads)} only; remove the others, or change task.type",
+                holds=_holds_for(name, partial(_has_none, columns=others)),
+                field=_COLUMNS,
+            )
 
 
 def metric_rules() -> Iterator[Rule]:
@@ -79,12 +80,17 @@ def _has_none(spec: Any, columns: Sequence[str]) -> bool:
 
 
 def _requires_only(spec: Any, metrics: Sequence[str]) -> bool:
-    return all(required.metric.partition("/")[2] in metrics for required in spec.evaluation.require)
+    return all(_ends_in(required.metric, metrics) for required in spec.evaluation.require)
 
 
 def _names_only(spec: Any, metrics: Sequence[str]) -> bool:
     primary = spec.evaluation.primary_metric
-    return primary is None or primary.partition("/")[2] in metrics
+    return primary is None or _ends_in(primary, metrics)
+
+
+def _ends_in(full_name: str, metrics: Sequence[str]) -> bool:
+    _, separator, metric = full_name.rpartition("/")
+    return bool(separator) and metric in metrics
 
 
 def _named(columns: Sequence[str]) -> str:

@@ -8,9 +8,9 @@ from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, plan
 
 
 def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTuneJob | str:
-    """The job with the stage and the micro-batch that fit; or why none does, and what would.
+    """The job with the stage and the micro-batch that fit, and the precision they were planned for; or why none does.
 
-    A job stays as it is where there is no accelerator, or nothing is known of the model.
+    The reason says what would fit. A job stays as it is without an accelerator, or where the model is not known.
     """
     accelerator, shape = profile.spec.accelerator, shape_of(job.spec.model.uri)
     if accelerator is None or shape is None:
@@ -23,5 +23,7 @@ def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTun
 def _with(job: FineTuneJob, found: TrainingPlan) -> FineTuneJob:
     spec = job.spec
     zero = spec.zero.model_copy(update={"stage": found.stage})
-    training = spec.training.model_copy(update={"micro_batch_size": found.micro_batch_size})
+    training = spec.training.model_copy(
+        update={"micro_batch_size": found.micro_batch_size, "precision": found.precision}
+    )
     return job.model_copy(update={"spec": spec.model_copy(update={"zero": zero, "training": training})})

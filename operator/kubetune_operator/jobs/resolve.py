@@ -11,7 +11,7 @@ from kubetune_api.status import ResolvedSettings
 from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings
-from kubetune_planner.states import stage_that_runs
+from kubetune_planner.states import precision_that_runs, stage_that_runs
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def resolve(
 
 
 def fitted(resolved: Resolved) -> Resolved | Refused:
-    """The same with the ZeRO stage and the micro-batch that fit, or why none does. Costs milliseconds: an attempt that
-    runs needs it no more."""
+    """The same with the ZeRO stage and the micro-batch that fit, and the precision of the plan; or why none does. Costs
+    milliseconds: an attempt that runs needs it no more."""
     fitting = planned(resolved.job, resolved.profile, resolved.workers)
     if isinstance(fitting, str):
         return Refused(Reason.DOES_NOT_FIT, fitting)
@@ -86,9 +86,8 @@ def fitted(resolved: Resolved) -> Resolved | Refused:
 def settings_of(resolved: Resolved) -> ResolvedSettings:
     """What is known before the attempt begins; its trainer reports the rest."""
     spec, accelerator = resolved.job.spec, resolved.profile.spec.accelerator
-    stage, precision = spec.zero.stage, spec.training.precision
-    if precision == "Auto":
-        precision = "BF16" if accelerator is not None and accelerator.bf16 else "FP32"
+    has_bf16 = accelerator is not None and accelerator.bf16
+    stage, precision = spec.zero.stage, precision_that_runs(spec.training.precision, has_bf16=has_bf16)
     return ResolvedSettings(
         workers=resolved.workers,
         zero_stage=None if stage is None else stage_that_runs(precision, stage),

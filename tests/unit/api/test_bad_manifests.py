@@ -704,7 +704,7 @@ def test_a_file_that_is_no_manifest_is_refused(data: bytes, error: str) -> None:
     assert [str(each) for each in read_manifest(data, "job.yaml").errors] == [error]
 
 
-def test_a_error_carries_its_parts() -> None:
+def test_an_error_carries_its_parts() -> None:
     (error,) = read_manifest(GOOD.replace("epochs: 2", "epochs: 0"), "job.yaml").errors
     assert (error.file, error.line, error.path, error.value) == ("job.yaml", 14, "spec.training.epochs", 0)
 

@@ -97,7 +97,7 @@ def test_a_wrong_override_is_told_like_a_wrong_manifest(override: str, error: st
     assert [str(each) for each in read_manifest(TEXT, "job.yaml", overrides=[override]).errors] == [error]
 
 
-def test_a_error_beside_an_override_keeps_its_line() -> None:
+def test_an_error_beside_an_override_keeps_its_line() -> None:
     text = TEXT.replace("epochs: 2", "epochs: 0")
     (error,) = read_manifest(text, "job.yaml", overrides=["spec.training.seed=3"]).errors
     assert str(error).startswith("job.yaml:8: spec.training.epochs: ")

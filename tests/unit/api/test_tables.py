@@ -1,7 +1,10 @@
 """Rows refer to rows that exist, and one that is added counts at once: in manifests, in the CRD, in the page."""
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from kubetune_api.base import RULES_KEY
 from kubetune_api.crd import definition
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import Columns
+from kubetune_api.job.task_rules import column_rules, metric_rules
 from kubetune_api.kinds import JOB
 from kubetune_api.manifest import read_manifest
 from kubetune_api.metrics import LOSS, METRICS, MetricRow
@@ -47,6 +51,23 @@ def judged(edits: dict[str, Any]) -> list[str]:
 def spec_schema() -> Schema:
     schema: Schema = definition(JOB)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     return schema
+
+
+def test_a_task_that_reads_every_column_has_no_rule_against_others() -> None:
+    with more_rows(TASKS, Greedy=replace(GRADING, optional_columns=tuple(Columns.model_fields))):
+        (rule,) = [rule for rule in column_rules() if "'Greedy'" in rule.cel]
+    assert rule.cel == "self.task.type != 'Greedy' || (has(self.dataset.columns.text))"
+
+
+@pytest.mark.parametrize("name", ["test/spread", "part/test/spread", "test/other", "spread", "spread/test"])
+def test_the_api_server_and_the_manifest_reader_take_the_same_part_of_a_metrics_name(name: str) -> None:
+    evaluation = SimpleNamespace(primary_metric=name, require=[SimpleNamespace(metric=name)])
+    spec = SimpleNamespace(task=SimpleNamespace(type="Grading"), evaluation=evaluation)
+    rules = [rule for rule in metric_rules() if "'Grading'" in rule.cel]
+    assert len(rules) == 2
+    for rule in rules:
+        (pattern,) = re.findall(r"matches\('(.*?)'\)", rule.cel)
+        assert rule.holds(spec) == (re.search(pattern, name) is not None)
 
 
 def test_a_job_may_name_a_new_task_and_require_its_metric() -> None:

@@ -140,7 +140,7 @@ def test_without_a_kubeconfig_and_outside_a_pod_no_cluster_is_configured(
         connect("prod")
 
 
-def test_the_command_tells_a_error_in_a_sentence_and_ends_with_2(configure: Configure) -> None:
+def test_the_command_tells_an_error_in_a_sentence_and_ends_with_2(configure: Configure) -> None:
     with ScriptedServer(403, FORBIDDEN) as server:
         configure(server.endpoint)
         for command in (["status"], ["status", "reviews", "--watch"], ["logs", "reviews", "-f"], ["report", "reviews"]):

@@ -79,7 +79,7 @@ def test_a_row_with_a_blank_text_or_label_is_dropped(blank: str | None) -> None:
     assert counts["dropEmpty"] == 2
 
 
-def test_an_empty_row_is_a_error_where_it_may_not_be_dropped() -> None:
+def test_an_empty_row_is_an_error_where_it_may_not_be_dropped() -> None:
     with pytest.raises(RunError, match=r"^a.csv, line 1: the column 'label' is empty; fill it"):
         cleaned([("film", "a"), ("another", " ")], dropEmpty=False)
 

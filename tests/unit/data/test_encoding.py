@@ -254,7 +254,7 @@ def test_a_template_begins_as_it_would_by_itself(begin: str) -> None:
         "an answer that is left out",
     ],
 )
-def test_an_unfit_template_is_a_error_of_the_model(template: str, error: str) -> None:
+def test_an_unfit_template_is_an_error_of_the_model(template: str, error: str) -> None:
     with pytest.raises(RunError, match=error) as raised:
         PromptFormat.of(gpt_like(template))
     assert raised.value.reason == Reason.INVALID_MODEL

@@ -107,7 +107,7 @@ def test_the_sentence_about_the_next_attempt_says_the_same_at_once_and_later() -
 @pytest.mark.parametrize(
     "reason", [reason for reason, row in REASONS.items() if row.retry == "Counted" and reason != "AttemptDeleted"]
 )
-def test_a_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
+def test_an_error_that_may_pass_is_retried_as_often_as_the_job_says(reason: str) -> None:
     for earlier, phase in ((0, "Pending"), (1, "Pending"), (2, "Failed")):
         attempts = [attempt(number, ended=0) for number in range(1, earlier + 1)]
         status = started(*attempts, attempt(earlier + 1, reason=reason, message="It ended."))
@@ -137,7 +137,7 @@ def test_an_attempt_that_lost_its_hardware_costs_none_of_the_attempts() -> None:
         Reason.OUT_OF_MEMORY,
     ],
 )
-def test_a_error_that_would_come_again_is_never_retried(reason: str) -> None:
+def test_an_error_that_would_come_again_is_never_retried(reason: str) -> None:
     status = started(attempt(1))
     ended = plan(job(status, retry={"maxAttempts": 20}), ray_job(1, "Running"), report(finished=failed(reason, "So.")))
     assert (ended.status.phase, ended.status.reason, ended.status.message) == ("Failed", reason, "So.")

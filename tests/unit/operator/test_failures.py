@@ -269,7 +269,7 @@ def test_a_ray_job_that_somebody_deletes_while_it_waits_in_a_queue_costs_an_atte
     assert plan(job(started(attempt()), queueName="team-q"), shown).status.attempts[0].reason == "AttemptDeleted"
 
 
-def test_a_error_of_the_run_is_one_though_the_queue_takes_its_pods() -> None:
+def test_an_error_of_the_run_is_one_though_the_queue_takes_its_pods() -> None:
     shown = [ray_job(1, "Suspending", suspended=True), report(finished=failed("InvalidData"))]
     assert plan(job(started(attempt()), queueName="team-q"), *shown).status.reason == "InvalidData"
 

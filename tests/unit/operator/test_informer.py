@@ -310,7 +310,7 @@ def test_a_watch_that_the_server_ends_in_its_time_goes_on_without_a_pause() -> N
     assert told.informer.failing_since is None
 
 
-def test_a_error_of_the_caller_does_not_end_it_and_the_change_is_told_again() -> None:
+def test_an_error_of_the_caller_does_not_end_it_and_the_change_is_told_again() -> None:
     errors = [ValueError("a bug")]
 
     def on_change(what: str, thing: Object) -> None:

@@ -235,6 +235,18 @@ def test_a_state_that_fits_no_accelerator_is_refused_with_a_proposal_and_one_tha
     assert unknown.job.spec.zero.stage is None, "nothing is known of the model's shape"
 
 
+@pytest.mark.parametrize(("bf16", "precision"), [(True, "BF16"), (False, "FP32")])
+def test_an_open_precision_is_set_to_that_of_the_plan(bf16: bool, precision: str) -> None:
+    known = {"model": {"uri": "hf://google-bert/bert-base-uncased", "revision": COMMIT}}
+    by = profile(accelerator={"memory": "80Gi", "bf16": bf16})
+    planned = fitted(allowed(job(**known), by))
+    assert isinstance(planned, Resolved)
+    assert planned.job.spec.training.precision == precision
+    set_by_its_author = fitted(allowed(job(**known, training__precision="FP32"), by))
+    assert isinstance(set_by_its_author, Resolved)
+    assert set_by_its_author.job.spec.training.precision == "FP32"
+
+
 def test_the_status_says_what_was_chosen_for_an_attempt() -> None:
     begun = plan(job(resources__workers=2, training__precision="FP32"), profile()).status
     assert begun.resolved == ResolvedSettings(workers=2, precision="FP32", learning_rate=2e-5, max_length=512)

@@ -170,13 +170,20 @@ def test_the_settings_are_yaml_that_gives_the_manifest_back() -> None:
     assert yaml.safe_load(block.content) == record.job.resolved.to_dict()
 
 
-def test_the_settings_have_the_fixed_defaults_and_say_so() -> None:
-    card = render_card(classification(total=30), STORED)
+def test_the_settings_are_the_resolved_ones_and_say_so() -> None:
+    record = classification(total=30)
+    card = render_card(record, STORED)
     (block,) = [token for token in tokens(card) if token.type == "fence" and token.info == "yaml"]
-    dataset = yaml.safe_load(block.content)["spec"]["dataset"]
+    spec = yaml.safe_load(block.content)["spec"]
+    dataset = spec["dataset"]
     assert dataset["stratify"] is True
+    assert spec["task"]["maxLength"] == record.job.spec.max_length
+    assert spec["training"]["optimizer"]["beta1"] == 0.9
     assert "testFraction" not in dataset
-    assert "fixed defaults;\na field that is not there was not set:" in card
+    assert (
+        "as it was resolved,\nwith defaults and what was planned filled in; a field that is not there was not set:"
+        in card
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def said(record: RunRecord, words: str) -> list[str]:
     return [finding for finding in findings(record) if words in finding]
 
 
-def test_a_run_without_a_error_is_told_in_silence() -> None:
+def test_a_run_without_an_error_is_told_in_silence() -> None:
     assert findings(judged(((300, 20), (25, 290)))) == []
 
 

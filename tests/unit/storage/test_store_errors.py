@@ -8,6 +8,9 @@ import pytest
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.clients import RetryPolicy
+from kubetune_trainer.storage.credentials import Secret
+from kubetune_trainer.storage.errors import FailedRequest, explain
+from kubetune_trainer.storage.locations import Location
 from kubetune_trainer.storage.store import Store
 from servers.processes import free_port
 from servers.scripted import ScriptedServer
@@ -118,6 +121,30 @@ def test_the_answer_of_a_server_becomes_a_sentence_without_secrets(
     assert str(caught.value) == f"s3://models/team/note could not be written: {why.format(server=server.endpoint)}."
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_a_region_is_corrected_in_the_profile_where_a_secret_opened_the_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        (tmp_path / name).write_text("of the tests")
+    with ScriptedServer(400, error_body("AuthorizationHeaderMalformed")) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        with pytest.raises(RunError) as caught:
+            put(Store.open("s3://models", QUICK, secret=Secret("s3://models", tmp_path)), "note", b"words")
+    assert str(caught.value) == (
+        f"s3://models/note could not be written: {server.endpoint} says that it is in another region;"
+        " the platform team sets the region of the profile's endpoint to it."
+    )
+
+
+def test_a_store_without_regions_is_told_by_its_status() -> None:
+    words = f"status: 400 {error_body('AuthorizationHeaderMalformed')}"
+    told = explain(Exception(words), FailedRequest("read", Location.parse("az://models/note"), 1))
+    assert str(told) == (
+        "az://models/note could not be read: Azure Blob Storage answered with HTTP status 400"
+        " (AuthorizationHeaderMalformed); look into its log, or try again later."
+    )
 
 
 def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

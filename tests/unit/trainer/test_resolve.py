@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.reasons import Reason
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.plan import AcceleratorSpec, TrainingPlan, plan
+from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.resolve import Hardware, resolve
 from support.tiny_models import spec_for
@@ -116,6 +118,22 @@ def test_a_training_that_no_plan_fits_is_tried_with_what_needs_least_and_it_is_s
     (note,) = notes(spec(), gpus(2, GIB))
     assert note.startswith("The training does not fit: ")
     assert note.endswith(" It is tried all the same.")
+
+
+def test_bfloat16_on_a_gpu_without_it_is_refused_with_the_fields_to_change() -> None:
+    with pytest.raises(RunError) as caught:
+        resolved(spec(2, precision="BF16"), gpus(1, has_bf16=False))
+    assert caught.value.reason == Reason.INVALID_MANIFEST
+    assert str(caught.value).startswith("spec.training.precision: a GPU does not compute in BF16; set FP32")
+    assert "spec.accelerator.bf16" in str(caught.value)
+
+
+def test_a_micro_batch_that_is_set_stays_where_no_plan_fits_and_it_is_said() -> None:
+    job = spec(microBatchSize=4)
+    found = resolved(job, gpus(2, GIB))
+    assert (found.stage, found.micro_batch_size) == (resolved(spec(), gpus(2, GIB)).stage, 4)
+    (note,) = notes(job, gpus(2, GIB))
+    assert note.endswith(" It is tried all the same, with the training.microBatchSize of 4 that is set.")
 
 
 def test_without_a_known_shape_nothing_is_planned() -> None:

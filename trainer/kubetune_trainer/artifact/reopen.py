@@ -3,16 +3,15 @@
 The model is built on torch's meta device, which holds shapes and no numbers, so that this takes next to no memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from kubetune_trainer.methods.base import Shapes
 from kubetune_trainer.model.stored import stored_shapes
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def opening_errors(folder: Path, shapes: Shapes, model_class: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
-_FAULTS_SHOWN = 10
+_ERRORS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def _format_errors(
 
 
 def _failed(uri: str, errors: list[str]) -> RunError:
-    shown = "; ".join(errors[:_FAULTS_SHOWN])
-    more = f"; and {len(errors) - _FAULTS_SHOWN} errors more" if len(errors) > _FAULTS_SHOWN else ""
+    shown = "; ".join(errors[:_ERRORS_SHOWN])
+    more = f"; and {len(errors) - _ERRORS_SHOWN} more errors" if len(errors) > _ERRORS_SHOWN else ""
     return RunError(
         Reason.VERIFICATION_FAILED, f"The model in {uri} is not what was trained and is not published: {shown}{more}."
     )

@@ -52,6 +52,9 @@ def label_distribution(data: DataReport) -> list[tuple[str, dict[str, int]]]:
 
 
 def manifest_yaml(record: RunRecord) -> str:
-    """The manifest with the API's fixed defaults; a field that has none and was not set is left out."""
+    """The job as it was resolved: the manifest with the defaults filled in, and in a cluster what the operator planned.
+
+    A field that depends on more than the manifest and was not set is left out.
+    """
     resolved = {name: part for name, part in record.job.resolved.to_dict().items() if name != "status"}
     return yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
-from kubetune_api.schemes import HUB, SCHEMES, scheme_of
+from kubetune_api.schemes import HUB, HUB_TOKEN, SCHEMES, scheme_of
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
 
@@ -35,7 +35,7 @@ class Secret:
 
     def hub_token(self) -> str:
         """The token for the Hugging Face hub."""
-        return self._demand("HF_TOKEN", HUB)
+        return self._demand(HUB_TOKEN, HUB)
 
     def s3(self) -> dict[str, Any]:
         """For S3's client: what gives it the keys as they are at the time."""

@@ -107,7 +107,12 @@ def _explain_remote(error: Exception, words: str, request: FailedRequest) -> Run
 
 def _hint(code: str | None, request: FailedRequest) -> str | None:
     variable = SCHEMES[request.place.scheme].region_variable
-    return f"{server(request.place)} says that {_HINTS[code]}; set {variable} to it" if code in _HINTS else None
+    if code not in _HINTS or variable is None:
+        return None
+    # A Secret opens stores in a cluster alone, where the operator sets the variable from the profile.
+    by_profile = "the platform team sets the region of the profile's endpoint to it"
+    remedy = by_profile if request.secret else f"set {variable} to it"
+    return f"{server(request.place)} says that {_HINTS[code]}; {remedy}"
 
 
 def _connection_error(words: str, request: FailedRequest) -> str | None:

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from kubetune_api.reasons import Reason
-from kubetune_api.schemes import HUB, SCHEMES
+from kubetune_api.schemes import HUB, HUB_TOKEN, SCHEMES
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.credentials import Secret, wanted
@@ -33,7 +33,7 @@ from kubetune_trainer.storage.errors import explain_local
 from kubetune_trainer.storage.store import ObjectInfo
 
 _SCHEME, _DATASETS = f"{HUB}://", "datasets/"
-(_ENDPOINT,), _TOKEN = SCHEMES[HUB].endpoint_variables, SCHEMES[HUB].variables
+(_ENDPOINT,) = SCHEMES[HUB].endpoint_variables
 _SECONDS = 10.0
 """How long the hub may take to answer."""
 _DOWNLOADS_AT_ONCE = 4
@@ -50,7 +50,7 @@ class HubRepository:
         self._endpoint = (os.environ.get(_ENDPOINT) or ENDPOINT).rstrip("/")
         _demand_encryption(self._endpoint, self.uri())
         # False, not None: the library would look for a token in the home folder.
-        self._token = secret.hub_token() if secret else os.environ.get(_TOKEN) or False
+        self._token = secret.hub_token() if secret else os.environ.get(HUB_TOKEN) or False
         self._wanted = wanted(self.uri(), secret)
         self._api = HfApi(endpoint=self._endpoint, token=self._token)
 
