@@ -139,7 +139,7 @@ class DroppedAttempts(ApiModel):
     reasons: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=64)] = Field([])
     """The reasons that they ended for, each once."""
     last_failed: Annotated[int, Field(ge=0, le=_MOST)] = 0
-    """The number of the last of them that cost one; 0 if none did."""
+    """The last of them that cost one, as attempts are counted; 0 if none did."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
     """How long they ran, all together, in seconds."""
 
