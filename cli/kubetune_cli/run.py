@@ -24,7 +24,10 @@ from kubetune_cli.progress import view_for
 from kubetune_cli.results import print_failure, print_results
 from kubetune_cli.trainer_process import trainer
 
-_INTERRUPTED = "the run was interrupted before it ended; a model is published only if its manifest exists"
+_INTERRUPTED = (
+    "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
+    " `rejected`"
+)
 SUCCEEDED, FAILED, INVALID = 0, 1, 2
 
 

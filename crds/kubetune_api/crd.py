@@ -22,7 +22,7 @@ _WIDTH = 120
 
 
 @dataclass(frozen=True)
-class Column:
+class PrinterColumn:
     """A column of `kubectl get`."""
 
     name: str
@@ -62,27 +62,29 @@ FIXED_ONCE_STARTED = {
 """On the root, where the rule sees `status`, and where no optional field that comes or goes can switch it off."""
 
 
-_AGE = Column("Age", ".metadata.creationTimestamp", "date", "The time since its creation.")
-COLUMNS: dict[str, tuple[Column, ...]] = {
+_AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "date", "The time since its creation.")
+COLUMNS: dict[str, tuple[PrinterColumn, ...]] = {
     JOB.name: (
-        Column("Phase", ".status.phase", "string", "Where the run is."),
-        Column("Reason", ".status.reason", "string", "Why it is in its phase."),
-        Column("Progress", ".status.summary.progress", "string", "Optimizer steps done, of all."),
-        Column("Metric", ".status.summary.metric", "string", "The primary metric and its final value."),
-        Column("Workers", ".status.summary.workers", "string", "The workers that are ready, of those that are needed."),
+        PrinterColumn("Phase", ".status.phase", "string", "Where the run is."),
+        PrinterColumn("Reason", ".status.reason", "string", "Why it is in its phase."),
+        PrinterColumn("Progress", ".status.summary.progress", "string", "Optimizer steps done, of all."),
+        PrinterColumn("Metric", ".status.summary.metric", "string", "The primary metric and its final value."),
+        PrinterColumn(
+            "Workers", ".status.summary.workers", "string", "The workers that are ready, of those that are needed."
+        ),
         _AGE,
-        Column("Loss", ".status.progress.loss", "number", "The training loss of the last step.", wide=True),
-        Column("Attempt", ".status.attempts[-1:].number", "integer", "The current attempt.", wide=True),
-        Column("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
-        Column("Message", ".status.message", "string", "The reason as a sentence.", wide=True),
+        PrinterColumn("Loss", ".status.progress.loss", "number", "The training loss of the last step.", wide=True),
+        PrinterColumn("Attempt", ".status.attempts[-1:].number", "integer", "The current attempt.", wide=True),
+        PrinterColumn("Artifact", ".status.artifact.uri", "string", "Where the model is.", wide=True),
+        PrinterColumn("Message", ".status.message", "string", "The reason as a sentence.", wide=True),
     ),
     PROFILE.name: (
-        Column(
+        PrinterColumn(
             "Accelerator", ".spec.accelerator.resourceName", "string", "The resource of which each worker gets one."
         ),
-        Column("Memory", ".spec.accelerator.memory", "string", "The memory of one accelerator."),
-        Column("MaxWorkers", ".spec.limits.maxWorkers", "integer", "The most workers of one job."),
-        Column("Description", ".spec.description", "string", "What the profile is for."),
+        PrinterColumn("Memory", ".spec.accelerator.memory", "string", "The memory of one accelerator."),
+        PrinterColumn("MaxWorkers", ".spec.limits.maxWorkers", "integer", "The most workers of one job."),
+        PrinterColumn("Description", ".spec.description", "string", "What the profile is for."),
         _AGE,
     ),
 }
@@ -132,7 +134,7 @@ def _version(kind: KindRow) -> dict[str, Any]:
     return version
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: PrinterColumn) -> dict[str, Any]:
     return {
         "name": column.name,
         "type": column.type,

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from kubetune_api.base import ApiModel, Rule, words
 from kubetune_api.selector import LabelKey, Labels
 
-RESERVED = ("kubetune.dev", "ray.io", "kueue.x-k8s.io", "kubernetes.io", "k8s.io")
+RESERVED = ("kubetune.dev", "ray.io", "kubernetes.io", "k8s.io", "x-k8s.io")
 """Whoever reads keys of these domains, and of those below them, acts on them."""
 _RESERVED_PATTERN = f"^([^/]*[.])?({'|'.join(domain.replace('.', '[.]') for domain in RESERVED)})/"
 Annotations = Annotated[dict[LabelKey, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=16)]

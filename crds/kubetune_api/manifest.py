@@ -12,7 +12,7 @@ from kubetune_api.base import API_VERSION
 from kubetune_api.errors import FieldError, show
 from kubetune_api.errors import Path as FieldPath
 from kubetune_api.foreign import answer, trainer_of
-from kubetune_api.job import MAX_NAME_LENGTH, FineTuneJob
+from kubetune_api.job import MAX_NAME_LENGTH, QUEUE_LABEL, FineTuneJob, queue_label_error
 from kubetune_api.kinds import KINDS
 from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
 from kubetune_api.profile import FineTuneProfile, violations
@@ -127,6 +127,7 @@ def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | N
         given["metadata"], found = _named(document, given["metadata"])
         errors += found
     errors += _labels_that_are_no_text(document)
+    errors += _queue_label(document) if model is FineTuneJob else []
     try:
         item = model.model_validate(given, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -198,6 +199,14 @@ def _labels_that_are_no_text(document: Document) -> list[FieldError]:
                 message = not_a_text(show(value), value, document.place(path).written)
                 errors.append(document.error(path, value, message))
     return errors
+
+
+def _queue_label(document: Document) -> list[FieldError]:
+    metadata, spec = document.value.get("metadata"), document.value.get("spec")
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    label = labels.get(QUEUE_LABEL) if isinstance(labels, dict) else None
+    message = queue_label_error(label, spec.get("queueName") if isinstance(spec, dict) else None)
+    return [document.error(("metadata", "labels", QUEUE_LABEL), label, message)] if message else []
 
 
 def _same(error: FieldError, known: FieldError) -> bool:

@@ -112,8 +112,8 @@ class Attempt(ApiModel):
     running_time: Timestamp | None = None
     """When the training of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
-    """How long it ran before a queue took its hardware for another job, and how long the attempts before it ran that
-    are no longer listed, in seconds; `runningTime` counts from then on."""
+    """How long it ran before a queue took its hardware for another job, in seconds; `runningTime` counts from then
+    on."""
     head_gone_time: Timestamp | None = None
     """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
     completion_time: Timestamp | None = None
@@ -138,6 +138,10 @@ class DroppedAttempts(ApiModel):
     """How many of them cost one of `retry.maxAttempts`."""
     reasons: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=64)] = Field([])
     """The reasons that they ended for, each once."""
+    last_failed: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    """The last of them that cost one, as attempts are counted; 0 if none did."""
+    ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    """How long they ran, all together, in seconds."""
 
 
 class ResolvedSettings(ApiModel):

@@ -31,14 +31,14 @@ def files_with(names: Iterable[str], form: str, folders: Iterable[str]) -> set[s
             TASKS,
             r"\b({})\b",
             (*PACKAGES, TRAINER),
-            rf"crds/kubetune_api/tasks\.py|{TRAINER}/tasks/(classification|causal)\.py",
+            rf"crds/kubetune_api/tasks\.py|{TRAINER}/tasks/\w+\.py",
             id="tasks",
         ),
         pytest.param(
             set(METRICS) - {LOSS},
             "[\"']({})[\"']",
             (*PACKAGES, TRAINER),
-            rf"crds/kubetune_api/(metrics|tasks)\.py|{TRAINER}/tasks/(classification|causal)\.py",
+            rf"crds/kubetune_api/(metrics|tasks)\.py|{TRAINER}/tasks/\w+\.py",
             id="metrics",
         ),
         pytest.param(

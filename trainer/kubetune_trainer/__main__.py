@@ -22,7 +22,10 @@ from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.status_reporter import StatusReporter
 
 _PR_SET_PDEATHSIG = 1
-_INTERRUPTED = "the run was interrupted before it ended; a model is published only if its manifest exists"
+_INTERRUPTED = (
+    "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
+    " `rejected`"
+)
 _RAY_TRAIN = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # Seconds that a group of workers may take to start; Ray's own 60 are few where images and disks are slow.

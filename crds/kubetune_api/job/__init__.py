@@ -2,7 +2,7 @@
 
 from kubetune_api.job.dataset import Cleaning, Columns, Dataset, DataSource
 from kubetune_api.job.evaluation import Evaluation, Requirement
-from kubetune_api.job.job import FineTuneJob, ObjectMeta
+from kubetune_api.job.job import QUEUE_LABEL, FineTuneJob, ObjectMeta, queue_label_error
 from kubetune_api.job.method import Freeze, Method
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import MAX_NAME_LENGTH
@@ -17,6 +17,7 @@ __all__ = [
     "CLUSTER_FIELDS",
     "DEFAULT_MICRO_BATCH_SIZE",
     "MAX_NAME_LENGTH",
+    "QUEUE_LABEL",
     "Cleaning",
     "Columns",
     "Credentials",
@@ -39,4 +40,5 @@ __all__ = [
     "Task",
     "Training",
     "Zero",
+    "queue_label_error",
 ]

@@ -1,16 +1,8 @@
 """The object: metadata, spec and status of a `FineTuneJob`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import ConfigDict, Field, StringConstraints
 
 from kubetune_api.base import ApiModel, words
 from kubetune_api.job.names import MAX_NAME_LENGTH, NAME_WORDS
@@ -62,22 +54,17 @@ class FineTuneJob(ApiModel):
     status: FineTuneJobStatus | None = None
     """What has been seen of the run. Written by kubetune alone."""
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _judge_queue_label(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Labels are the API server's to judge, but for this one, by which people mean `spec.queueName`."""
-        job = handler(given)
-        metadata = given.get("metadata") if isinstance(given, dict) else None
-        labels = metadata.get("labels") if isinstance(metadata, dict) else None
-        queue = labels.get(QUEUE_LABEL) if isinstance(labels, dict) else None
-        if queue is not None and queue != job.spec.queue_name:
-            message = f"Kueue does not see the label {QUEUE_LABEL} of a FineTuneJob; set spec.queueName, or remove it"
-            error = PydanticCustomError("rule", "{error}", {"error": message})
-            where = InitErrorDetails(type=error, loc=("metadata", "labels", QUEUE_LABEL), input=queue)
-            raise ValidationError.from_exception_data(cls.__name__, [where])
-        return job
-
     @property
     def resolved(self) -> Self:
         """The same with every default filled in that depends on a task, a method or another type."""
         return self.model_copy(update={"spec": self.spec.resolved})
+
+
+def queue_label_error(label: str | None, queue_name: str | None) -> str | None:
+    """Why the queue that a job names by Kueue's label, if it does, is not the one that it waits in.
+
+    Judged beside the models: labels change at any time, and a job that runs must stay readable.
+    """
+    if label in (None, queue_name):
+        return None
+    return f"Kueue does not see the label {QUEUE_LABEL} of a FineTuneJob; set spec.queueName, or remove the label"

@@ -137,7 +137,7 @@ def when_to_look(
     if attempt.head_gone_time is not None:
         moments.append(moment(attempt.head_gone_time) + HEAD_GRACE)
     if attempt.deadline_seconds is not None and attempt.running_time:
-        left = attempt.deadline_seconds - running_seconds([*seen.job.status.attempts[:-1], attempt], now)
+        left = attempt.deadline_seconds - running_seconds(seen.job.status, attempt, now)
         moments.append(now + timedelta(seconds=left))
     return min((max(1.0, (at - now).total_seconds()) for at in moments), default=None)
 

@@ -9,7 +9,7 @@ from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, ray_jobs, ref_of
-from kubetune_operator.jobs.state import JobState, holds, with_state
+from kubetune_operator.jobs.state import JobState, holds, observed, with_state
 from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING
 from kubetune_operator.machinery.plan import Plan, Ref
 
@@ -27,7 +27,7 @@ def over(seen: Observed, status: FineTuneJobStatus, state: JobState, now: dateti
 def after_the_end(seen: Observed, now: datetime) -> JobPlan:
     """What is to be done for a job that is over."""
     status, ended = seen.job.status, _end_of(seen.job.status, now)
-    status = status.model_copy(update={"observed_generation": seen.job.generation})
+    status = observed(status, seen.job.generation)
     moments = [ended + _LINGERING] if any(not ray_job.terminal for ray_job in seen.ray_jobs) else []
     delete = _not_ended(seen, status, now)
     kept = seen.job.parsed.spec.ttl_seconds_after_finished if seen.job.parsed else None

@@ -82,7 +82,7 @@ class FineTuneJobs:
             job=job,
             profile=used.profile,
             profile_error=used.error,
-            namespace_labels=namespace.view if namespace else {},
+            namespace_labels=namespace.view if namespace else None,
             ray_jobs=tuple(entry.view for entry in own if entry.kind == RAY_JOB.name),
             ray_clusters=tuple(entry.view for entry in own if entry.kind == RAY_CLUSTER.name),
             pods=tuple(entry.view for entry in own if entry.kind == POD.name),

@@ -1,23 +1,20 @@
 """The attempts that a status lists, and what those still count for that it no longer lists. Pure."""
 
 from datetime import datetime
-from itertools import takewhile
 
 from kubetune_api.status import MOST_ATTEMPTS, Attempt, DroppedAttempts, FineTuneJobStatus
-from kubetune_operator.jobs.verdict import running_seconds
+from kubetune_operator.jobs.verdict import ran_seconds
 
 
 def with_attempt(status: FineTuneJobStatus, attempt: Attempt, now: datetime) -> FineTuneJobStatus:
     """The status with one more attempt. Where it lists as many as it may, the oldest that was exempt goes, or else the
-    oldest: it leaves the time that it ran to the next one, and its reason and its cost to `droppedAttempts`."""
+    oldest: what it counts for stays in `droppedAttempts`."""
     attempts = [*status.attempts, attempt]
     if len(attempts) <= MOST_ATTEMPTS:
         return status.model_copy(update={"attempts": attempts})
     oldest = next((place for place, known in enumerate(attempts[:-1]) if known.exempt), 0)
-    gone, heir = attempts[oldest : oldest + 2]
-    ran = heir.ran_seconds + int(running_seconds([gone], now))
-    attempts[oldest : oldest + 2] = [heir.model_copy(update={"ran_seconds": ran})]
-    return status.model_copy(update={"attempts": attempts, "dropped_attempts": _with(status.dropped_attempts, gone)})
+    dropped = _with(status.dropped_attempts, attempts.pop(oldest), now)
+    return status.model_copy(update={"attempts": attempts, "dropped_attempts": dropped})
 
 
 def failed_attempts(status: FineTuneJobStatus) -> int:
@@ -27,8 +24,10 @@ def failed_attempts(status: FineTuneJobStatus) -> int:
 
 
 def exempt_in_a_row(status: FineTuneJobStatus) -> int:
-    """How often the last attempts lost their hardware, one after the other, as far as they are listed."""
-    return len(list(takewhile(lambda attempt: attempt.exempt, reversed(status.attempts))))
+    """How many attempts after the last one that failed lost their hardware, one after the other."""
+    failed = [attempt.number for attempt in status.attempts if attempt.completion_time and not attempt.exempt]
+    dropped = status.dropped_attempts.last_failed if status.dropped_attempts else 0
+    return status.attempts[-1].number - max([dropped, *failed]) if status.attempts else 0
 
 
 def earlier_reasons(status: FineTuneJobStatus) -> list[str]:
@@ -37,7 +36,12 @@ def earlier_reasons(status: FineTuneJobStatus) -> list[str]:
     return [*dropped, *(attempt.reason for attempt in status.attempts[:-1] if attempt.reason)]
 
 
-def _with(dropped: DroppedAttempts | None, gone: Attempt) -> DroppedAttempts:
+def _with(dropped: DroppedAttempts | None, gone: Attempt, now: datetime) -> DroppedAttempts:
     dropped = dropped or DroppedAttempts()
     reasons = dict.fromkeys([*dropped.reasons, gone.reason or ""])
-    return DroppedAttempts(failed=dropped.failed + (not gone.exempt), reasons=[reason for reason in reasons if reason])
+    return DroppedAttempts(
+        failed=dropped.failed + (not gone.exempt),
+        reasons=[reason for reason in reasons if reason],
+        last_failed=dropped.last_failed if gone.exempt else max(dropped.last_failed, gone.number),
+        ran_seconds=dropped.ran_seconds + int(ran_seconds(gone, now)),
+    )

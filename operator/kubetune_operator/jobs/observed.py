@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from kubetune_api.job import FineTuneJob
+from kubetune_api.job import QUEUE_LABEL, FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import Attempt, FineTuneJobStatus
@@ -27,6 +27,8 @@ class JobView:
     resource_version: str
     created_at: datetime
     deleting: bool
+    queue_label: str | None
+    """The queue that Kueue's label on the job names."""
     parsed: FineTuneJob | None
     """None if this version of kubetune cannot read it."""
     error: str
@@ -58,7 +60,8 @@ class Observed:
     profile: FineTuneProfile | None = None
     profile_error: str = ""
     """Why the profile that is there cannot be read."""
-    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    namespace_labels: Mapping[str, str] | None = field(default_factory=dict)
+    """None while the namespace is not known."""
     ray_jobs: tuple[RayJobView, ...] = ()
     ray_clusters: tuple[RayClusterView, ...] = ()
     pods: tuple[PodView, ...] = ()
@@ -115,6 +118,7 @@ def job_view(obj: Object) -> JobView:
         resource_version=metadata["resourceVersion"],
         created_at=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
+        queue_label=(metadata.get("labels") or {}).get(QUEUE_LABEL),
         parsed=parsed,
         error=error,
         readable=readable,

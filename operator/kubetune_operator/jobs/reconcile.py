@@ -53,7 +53,7 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
         return after_the_end(seen, now)
     if job.parsed is None:
         return _refused(seen, Refused(Reason.INVALID_MANIFEST, job.error), now)
-    resolved = resolve(job.job, seen.profile, seen.namespace_labels, settings, seen.profile_error)
+    resolved = resolve(job.job, seen.profile, seen.namespace_labels, settings, seen.profile_error, job.queue_label)
     attempt = job.attempt
     if attempt is not None and attempt.completion_time is None:
         return _during(seen, attempt, resolved, settings, now)

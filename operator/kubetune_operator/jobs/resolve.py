@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from kubetune_api.job import Credentials, FineTuneJob
+from kubetune_api.job import Credentials, FineTuneJob, queue_label_error
 from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
 from kubetune_api.reasons import Reason
 from kubetune_api.schemes import REMOTE, WRITABLE, scheme_of, scheme_texts
+from kubetune_api.selector import LabelSelector
 from kubetune_api.status import ResolvedSettings
 from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_operator.jobs.memory import planned
@@ -40,20 +41,19 @@ class Refused:
 def resolve(
     job: FineTuneJob,
     profile: FineTuneProfile | None,
-    namespace_labels: Mapping[str, str],
+    namespace_labels: Mapping[str, str] | None,
     settings: Settings,
     profile_error: str = "",
+    queue_label: str | None = None,
 ) -> Resolved | Refused:
-    """What the job runs with, or all that its profile forbids."""
+    """What the job runs with, or all that its profile forbids. `queue_label` is the queue that Kueue's label names."""
+    if mislabelled := queue_label_error(queue_label, job.spec.queue_name):
+        return Refused(Reason.INVALID_MANIFEST, mislabelled)
     if profile is None:
         return _without_profile(job, profile_error)
     job = job.resolved
-    if not profile.admits(namespace_labels):
-        return Refused(
-            Reason.PROFILE_FORBIDS,
-            f"profile {profile.metadata.name} (namespaceSelector) does not admit the namespace"
-            f" {job.metadata.namespace}; use another profile, or ask the platform team for access",
-        )
+    if not_admitted := _why_not_admitted(job, profile, namespace_labels):
+        return Refused(Reason.PROFILE_FORBIDS, not_admitted)
     forbidden = [*violations(job, profile), *_in_a_cluster(job, profile)]
     if forbidden:
         return Refused(Reason.PROFILE_FORBIDS, "; ".join(f"{path}: {sentence}" for path, _, sentence in forbidden))
@@ -97,6 +97,23 @@ def settings_of(resolved: Resolved) -> ResolvedSettings:
         learning_rate=spec.training.learning_rate,
         max_length=spec.task.max_length,
     )
+
+
+def _why_not_admitted(
+    job: FineTuneJob, profile: FineTuneProfile, namespace_labels: Mapping[str, str] | None
+) -> str | None:
+    name, namespace = profile.metadata.name, job.metadata.namespace
+    if namespace_labels is None and profile.spec.namespace_selector != LabelSelector():
+        return (
+            f"profile {name} (namespaceSelector) asks for labels of the namespace {namespace}, which are not known yet;"
+            " the job goes on once they are"
+        )
+    if not profile.admits(namespace_labels or {}):
+        return (
+            f"profile {name} (namespaceSelector) does not admit the namespace {namespace}; use another profile, or ask"
+            " the platform team for access"
+        )
+    return None
 
 
 def _without_profile(job: FineTuneJob, error: str) -> Refused:

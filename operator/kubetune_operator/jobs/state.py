@@ -27,16 +27,22 @@ def with_state(status: FineTuneJobStatus, state: JobState, generation: int, now:
     message = state.message[:LONGEST_SENTENCE]
     since = status.reason_since_time if status.reason == state.reason else timestamp(now)
     conditions = _conditions(status, state, message, timestamp(now))
-    return status.model_copy(
+    said = status.model_copy(
         update={
-            "observed_generation": generation,
             "phase": state.phase,
             "reason": state.reason,
             "reason_since_time": since,
             "message": message,
-            "conditions": [each.model_copy(update={"observed_generation": generation}) for each in conditions],
+            "conditions": conditions,
         }
-    ).summarized
+    )
+    return observed(said, generation).summarized
+
+
+def observed(status: FineTuneJobStatus, generation: int) -> FineTuneJobStatus:
+    """The same status, said of this generation of the spec: `kubectl wait` believes a condition of no other."""
+    conditions = [each.model_copy(update={"observed_generation": generation}) for each in status.conditions]
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
 
 
 def holds(status: FineTuneJobStatus, condition: ConditionType) -> bool:

@@ -59,7 +59,7 @@ def verdict_on(
     if ray_job is None or ray_job.deleting:
         return Verdict(stronger(Failure(Reason.ATTEMPT_DELETED, _DELETED), provisional))
     deadline = attempt.deadline_seconds
-    if deadline is not None and running_seconds([*seen.job.status.attempts[:-1], attempt], now) >= deadline:
+    if deadline is not None and running_seconds(seen.job.status, attempt, now) >= deadline:
         return Verdict(Failure(Reason.DEADLINE_EXCEEDED, f"the attempts ran longer than {deadline} seconds together"))
     if ray_job.terminal:
         return _by_ray_job(seen, ray_job, attempt, provisional, now)
@@ -105,14 +105,19 @@ def stuck_pods(pods: tuple[PodView, ...], settings: Settings) -> list[tuple[date
     return [(pod.placed_at + patience, failure) for pod in pods if (failure := stuck(pod)) is not None]
 
 
-def running_seconds(attempts: list[Attempt], now: datetime) -> float:
-    """How long the attempts have run, all together, in seconds."""
-    total = timedelta(seconds=sum(attempt.ran_seconds for attempt in attempts))
-    for attempt in attempts:
-        if attempt.running_time:
-            ended = moment(attempt.completion_time) if attempt.completion_time else now
-            total += ended - moment(attempt.running_time)
-    return total.total_seconds()
+def running_seconds(status: FineTuneJobStatus, last: Attempt, now: datetime) -> float:
+    """How long all attempts have run, those that are no longer listed included, in seconds. `last` is the last one as
+    it is now."""
+    dropped = status.dropped_attempts.ran_seconds if status.dropped_attempts else 0
+    return dropped + sum(ran_seconds(attempt, now) for attempt in (*status.attempts[:-1], last))
+
+
+def ran_seconds(attempt: Attempt, now: datetime) -> float:
+    """How long an attempt has run, in seconds."""
+    if attempt.running_time is None:
+        return attempt.ran_seconds
+    ended = moment(attempt.completion_time) if attempt.completion_time else now
+    return attempt.ran_seconds + (ended - moment(attempt.running_time)).total_seconds()
 
 
 def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure | None) -> Verdict:

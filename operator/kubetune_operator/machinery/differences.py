@@ -6,19 +6,21 @@ from typing import Any
 from kubetune_operator.machinery.kinds import Object
 
 _MOST_KEYS = 16
-"""The most keys of a ConfigMap that are told apart; ours have one."""
+"""The most keys of a ConfigMap and the most annotations that are told apart; a profile may give as many."""
 _KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion", "labels", "ownerReferences")
 
 
 def trimmed(obj: Object) -> Object:
-    """An object without what is never looked at; the texts of a ConfigMap as their digests.
+    """An object without what is never looked at; annotations and the texts of a ConfigMap as their digests.
 
     Any tenant may give a ConfigMap our label, and 1 MB of whatever it likes: what is kept of it is small all the same.
     """
     kept = {key: value for key, value in obj.items() if key not in ("status", "binaryData")}
     kept["metadata"] = {key: value for key, value in obj["metadata"].items() if key in _KEPT_METADATA}
+    if annotations := obj["metadata"].get("annotations"):
+        kept["metadata"]["annotations"] = _digests(annotations)
     if isinstance(data := kept.get("data"), dict):
-        kept["data"] = {key: _digest(value) for key, value in data.items()} if len(data) <= _MOST_KEYS else {}
+        kept["data"] = _digests(data)
     return kept
 
 
@@ -50,6 +52,10 @@ def _holds(live: Any, wanted: Any) -> bool:
             and all(_holds(one, other) for one, other in zip(live, wanted, strict=True))
         )
     return bool(live == wanted)
+
+
+def _digests(texts: Object) -> dict[str, str]:
+    return {key: _digest(value) for key, value in texts.items()} if len(texts) <= _MOST_KEYS else {}
 
 
 def _digest(text: object) -> str:

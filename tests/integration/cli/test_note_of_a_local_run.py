@@ -20,7 +20,7 @@ def test_a_local_run_prints_one_note_and_goes_on_though_the_job_is_suspended(tmp
     )  # fmt: skip
     said = " ".join(done.stdout.split())
     assert said.count("note: ") == 1
-    assert "note: queueName and suspend speak to the cluster's operator; a local run ignores them" in said
+    assert "note: a local run ignores queueName and suspend, which only the operator uses" in said
     # It goes on to the model, which is not there.
     assert done.returncode == 2
     assert "Failed (InvalidModel)" in said

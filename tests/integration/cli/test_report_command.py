@@ -65,7 +65,7 @@ def test_without_the_trainers_packages_a_sentence_names_the_extra(published: Tea
     (published.folder / "obstore.py").write_text("raise ModuleNotFoundError(name='obstore')")
     done = published.call("report", "reviews", PYTHONPATH=str(published.folder), **s3_server.env)
     assert done.returncode == 1
-    assert "takes the Python module obstore, which is not installed; install kubetune with its extra" in done.stderr
+    assert "needs the Python module obstore, which is not installed; install kubetune with its extra" in done.stderr
 
 
 def test_a_job_without_a_report_says_why(team: Team) -> None:

@@ -160,7 +160,7 @@ def test_a_report_cannot_claim_the_model_of_another(job: SimulatedJob) -> None:
     job.say(finished=result)
     job.wait_until(lambda status: status["attempts"][0].get("completionTime"))
     assert "artifact" not in job.status
-    assert "does not lie below" in job.status["attempts"][0]["message"]
+    assert "is not below" in job.status["attempts"][0]["message"]
 
 
 def test_a_head_may_write_its_report_and_nothing_else(plane: ControlPlane, job: SimulatedJob) -> None:

@@ -95,7 +95,7 @@ def keys(value: Any) -> list[str]:
         for column in crd.COLUMNS[kind.name]
     ],
 )
-def test_a_printer_column_shows_a_field_that_exists(kind: KindRow, column: crd.Column) -> None:
+def test_a_printer_column_shows_a_field_that_exists(kind: KindRow, column: crd.PrinterColumn) -> None:
     known = {path_text(path): field["type"] for path, field in fields(structural_schema(kind.model))}
     if column.path == ".metadata.creationTimestamp":
         assert column.type == "date"

@@ -215,5 +215,5 @@ def test_kueues_label_is_refused_where_kueue_would_not_see_it() -> None:
     labelled = TEXT.replace("{team: a}", "{kueue.x-k8s.io/queue-name: fast}")
     (error,) = read_manifest(labelled, "job.yaml").errors
     assert (error.line, error.path) == (3, "metadata.labels.kueue.x-k8s.io/queue-name")
-    assert "set spec.queueName, or remove it" in error.message
+    assert "set spec.queueName, or remove the label" in error.message
     assert read_manifest(labelled + "  queueName: fast\n", "job.yaml").errors == ()

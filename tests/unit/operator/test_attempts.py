@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from kubetune_api.reasons import REASONS, Reason
-from kubetune_api.status import MOST_ATTEMPTS, Attempt
+from kubetune_api.status import MOST_ATTEMPTS, Attempt, FineTuneJobStatus
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.history import earlier_reasons
+from kubetune_operator.jobs.history import earlier_reasons, exempt_in_a_row, with_attempt
 from kubetune_operator.jobs.verdict import running_seconds
 from support.observed_jobs import (
     UID,
@@ -225,7 +225,9 @@ def test_of_more_attempts_than_a_status_takes_the_oldest_exempt_one_goes_and_not
     attempts = [Attempt.model_validate(one) for one in cluster.status["attempts"]]
     assert len(attempts) == MOST_ATTEMPTS
     assert [one.number for one in attempts] == [1, *range(MOST_ATTEMPTS + 3 - (MOST_ATTEMPTS - 2), MOST_ATTEMPTS + 4)]
-    assert running_seconds(attempts, after(cluster.now)) == 10 + 17 + 10 * MOST_ATTEMPTS
+    status = FineTuneJobStatus.model_validate(cluster.status)
+    assert running_seconds(status, attempts[-1], after(cluster.now)) == 10 + 17 + 10 * MOST_ATTEMPTS
+    assert attempts[-1].ran_seconds == 0, "an attempt has no time of others"
     cluster.after(*SILENT)
     assert cluster.phase != "Failed", "it was the second of three"
     cluster.after(*SILENT)
@@ -240,8 +242,34 @@ def test_more_failures_than_a_status_lists_still_count() -> None:
         assert len(cluster.status["attempts"]) == min(number + (cluster.phase != "Failed"), MOST_ATTEMPTS)
     assert cluster.phase == "Failed"
     assert cluster.status["message"].endswith(" (after 14 failed attempts)")
-    assert cluster.status["droppedAttempts"] == {"failed": 4, "reasons": ["Unknown"]}
+    dropped = cluster.status["droppedAttempts"]
+    assert dropped == {"failed": 4, "reasons": ["Unknown"], "lastFailed": 4, "ranSeconds": dropped["ranSeconds"]}
     assert [one["number"] for one in cluster.status["attempts"]] == [*range(5, 15)]
+
+
+def test_the_wait_of_exempt_attempts_goes_on_doubling_however_many_failures_are_listed() -> None:
+    failures = [attempt(number, ended=0, reason=Reason.UNKNOWN) for number in range(1, MOST_ATTEMPTS)]
+    status = FineTuneJobStatus.model_validate(started(*failures))
+    for times in range(1, 6):
+        number = MOST_ATTEMPTS - 1 + times
+        lost = Attempt.model_validate(attempt(number, ended=0, **EXEMPT))
+        status = with_attempt(status, lost, after(0))
+        assert exempt_in_a_row(status) == times
+    failed_again = Attempt.model_validate(attempt(number + 1, ended=0, reason=Reason.UNKNOWN))
+    assert exempt_in_a_row(with_attempt(status, failed_again, after(0))) == 0
+
+
+def test_a_label_of_a_running_job_frees_it_neither_of_its_deadline_nor_of_suspension() -> None:
+    labelled: dict[str, Any] = {"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "fast"}}}
+    running = started(attempt(1, runningTime=at(0), deadlineSeconds=60))
+    over = plan(job(running, activeDeadlineSeconds=60, **labelled), ray_job(), pod(), now=70)
+    assert over.status.reason == Reason.DEADLINE_EXCEEDED
+    suspended = plan(job(running, suspend=True, **labelled), ray_job(), pod(), now=10)
+    assert suspended.status.phase == "Suspended"
+    assert suspended.delete
+    new = plan(job(**labelled), now=0)
+    assert (new.status.reason, new.create) == (Reason.INVALID_MANIFEST, None)
+    assert "set spec.queueName" in (new.status.message or "")
 
 
 def test_a_lost_report_that_is_no_longer_listed_is_exempt_no_second_time() -> None:

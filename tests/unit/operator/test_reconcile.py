@@ -504,6 +504,13 @@ def test_after_its_time_all_that_the_job_made_goes_and_the_job_and_what_others_u
     assert [thing["metadata"]["name"] for thing in cluster.of("ConfigMap")] == ["shared"]
 
 
+def test_an_end_is_said_of_the_newest_generation_in_each_condition_too() -> None:
+    over = finished("Succeeded", attempt(ended=100), ended=100)
+    edited = plan(job(over, metadata={"generation": 7}, ttlSecondsAfterFinished=9_000), now=200).status
+    assert edited.observed_generation == 7
+    assert {condition.observed_generation for condition in edited.conditions} == {7}, "`kubectl wait` reads these"
+
+
 def test_the_time_to_live_may_come_after_the_end() -> None:
     over = finished("Succeeded", attempt(ended=100), ended=100)
     assert plan(job(over), ray_job(deployment="Complete"), now=500).again_after is None

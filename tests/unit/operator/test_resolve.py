@@ -257,3 +257,15 @@ def test_the_stage_is_the_one_that_runs_in_this_precision(precision: str, ran: i
 def test_the_precision_follows_from_the_accelerator(accelerator: Object | None, precision: str) -> None:
     known = {"accelerator": accelerator} if accelerator else {}
     assert settings_of(allowed(job(), profile(**known))).precision == precision
+
+
+def test_a_namespace_that_is_not_known_yet_is_not_admitted_by_what_it_lacks() -> None:
+    selector = {"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["untrusted"]}]}
+    choosy = FineTuneProfile.model_validate(profile(namespaceSelector=selector))
+    refused = resolve(FineTuneJob.model_validate(job()), choosy, None, SETTINGS)
+    assert isinstance(refused, Refused)
+    assert "which are not known yet; the job goes on once they are" in refused.message
+    assert isinstance(resolve(FineTuneJob.model_validate(job()), choosy, {"tier": "trusted"}, SETTINGS), Resolved)
+    for_all = FineTuneProfile.model_validate(profile())
+    assert isinstance(resolve(FineTuneJob.model_validate(job()), for_all, None, SETTINGS), Resolved)
+    assert plan(profile(namespaceSelector=selector), job()).create is None, "the cache knows no namespace"

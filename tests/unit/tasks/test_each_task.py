@@ -10,7 +10,7 @@ import torch
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks import TASK_OBJECTS
-from kubetune_trainer.tasks.base import Losses, MicroBatch, Task
+from kubetune_trainer.tasks.base import Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
 from kubetune_trainer.training.collate import collate
@@ -40,7 +40,7 @@ def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
     return collate(split, np.array(rows, dtype=np.int64), PAD, CPU)
 
 
-def tally_of(task: Task, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
+def tally_of(task: TrainingTask, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
     batch = batch_of(split, rows)
     losses: Losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch)
     return {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
@@ -51,13 +51,13 @@ def test_every_task_of_the_api_is_one_of_the_trainers() -> None:
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
-def test_an_evaluation_has_the_metrics_of_its_row(task: Task, space: Any, split: EncodedSplit) -> None:
+def test_an_evaluation_has_the_metrics_of_its_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     measured = task.measure(tally_of(task, space, split, list(range(split.rows))), space)
     assert tuple(measured.metrics) == TASKS[task.name].metrics
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
-def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: Task, space: Any, split: EncodedSplit) -> None:
+def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     order = np.random.default_rng(0).permutation(split.rows).tolist()
     shares = [tally_of(task, space, split, rows) for rows in (order[:7], order[7:8], order[8:], [])]
     whole = tally_of(task, space, split, list(range(split.rows)))
@@ -67,12 +67,12 @@ def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: Task, space: An
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
-def test_a_share_without_rows_adds_nothing(task: Task, space: Any, split: EncodedSplit) -> None:
+def test_a_share_without_rows_adds_nothing(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     assert not any(counts.any() for counts in tally_of(task, space, split, []).values())
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
-def test_the_losses_of_a_batch_are_one_number_a_row(task: Task, space: Any, split: EncodedSplit) -> None:
+def test_the_losses_of_a_batch_are_one_number_a_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
     losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch)
     assert (losses.rows.shape, losses.rows.dtype) == ((3,), torch.float32)

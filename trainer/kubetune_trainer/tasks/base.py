@@ -72,7 +72,7 @@ class CardText:
     """Python that uses `model` and `tokenizer` once they are loaded."""
 
 
-class Task(DataTask, ModelTask, Protocol):
+class TrainingTask(DataTask, ModelTask, Protocol):
     """One task. `space` is always what the task's own `space()` returned."""
 
     @property

@@ -54,7 +54,7 @@ class TokenTargets:
 
 
 class CausalLanguageModel:
-    """See the module, and `Task` for each method."""
+    """See the module, and `TrainingTask` for each method."""
 
     name = "CausalLM"
     new_head = False

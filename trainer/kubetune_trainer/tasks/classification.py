@@ -89,7 +89,7 @@ class ClassificationDetails:
 
 
 class Classification:
-    """See the module, and `Task` for each method."""
+    """See the module, and `TrainingTask` for each method."""
 
     name = "SequenceClassification"
     new_head = True

@@ -9,14 +9,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
-from kubetune_trainer.tasks.base import Measured, Tally, Task
+from kubetune_trainer.tasks.base import Measured, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.collate import collate
 
 
 @torch.no_grad()
 def evaluate(
-    engine: Any, task: Task, split: EncodedSplit, space: TargetSpace, *, pad_token: int, micro_batch_size: int
+    engine: Any, task: TrainingTask, split: EncodedSplit, space: TargetSpace, *, pad_token: int, micro_batch_size: int
 ) -> Measured:
     """Judges the model on a split; every rank takes a share and gets the whole result."""
     engine.eval()

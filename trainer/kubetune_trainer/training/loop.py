@@ -16,7 +16,7 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import EvaluationRecord, StepRecord
-from kubetune_trainer.tasks.base import Task
+from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
@@ -29,7 +29,7 @@ class Loop:
     """One run's training over a DeepSpeed engine. Every rank of the group runs the same loop."""
 
     engine: Any
-    task: Task
+    task: TrainingTask
     splits: dict[str, EncodedSplit]
     space: TargetSpace
     training: Training
