@@ -255,7 +255,7 @@ def test_records_that_got_lost_on_their_way_are_taken_from_the_result(store: Sto
 
     def work(journal: Journal) -> WorkerResult:
         with RecordReader(queue, journal):
-            queue.all_asked.wait()
+            assert queue.all_asked.wait(10)
         return result()
 
     assert journaled(store, FOLDER, JsonLinesListener(events), work) == result()
@@ -284,5 +284,5 @@ def test_a_taker_that_fails_costs_neither_the_others_nor_the_next_records() -> N
         raise ValueError(f"not {records}")
 
     with RecordReader(queue, refuse, taken.extend):
-        queue.all_asked.wait()
+        assert queue.all_asked.wait(10)
     assert taken == [first, second]
