@@ -21,6 +21,8 @@ class Ending:
     progress: Progress | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     """By full name, `test/loss`."""
+    primary_metric: str | None = None
+    """The full name of the one that stands for the model."""
     artifact: Artifact | None = None
     """The published model, or the rejected one of a run that missed a requirement."""
     resolved: ResolvedSettings | None = None
@@ -48,6 +50,7 @@ class Ending:
             conditions=[condition],
             progress=self.progress,
             metrics=metrics,
+            primary_metric=next((metric for metric in metrics if metric.name == self.primary_metric), None),
             artifact=self.artifact,
             resolved=self.resolved,
         )

@@ -20,7 +20,7 @@ from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
-from kubetune_trainer.journal import Journal
+from kubetune_trainer.journal import Journal, journaled
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.progress import ProgressTeller
@@ -59,8 +59,6 @@ class Trained:
 
     given: WorkerInput
     result: WorkerResult
-    journal: tuple[StoredFile, ...] = ()
-    """Files of the journal, their names relative to the run's root."""
 
 
 Training = Callable[[Prepared, Store, Listener], Trained]
@@ -74,11 +72,12 @@ def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Traine
         tell = ProgressTeller(given.plan.total_steps, listener)
         workers = _count(given.resolved.workers, "worker")
         listener.stage(f"Training on {_count(given.plan.rows, 'row')} with {workers}")
-        with Journal(store, prepared.run.folder) as journal, RecordReader(given.records, tell, journal):
-            result = run_workers(train, given, scratch=scratch)
-    if journal.gap:
-        listener.note(journal.gap)
-    return Trained(given, result, journal.files)
+
+        def work(journal: Journal) -> WorkerResult:
+            with RecordReader(given.records, tell, journal):
+                return run_workers(train, given, scratch=scratch)
+
+        return Trained(given, journaled(store, prepared.run.folder, listener, work))
 
 
 def execute(
@@ -116,7 +115,7 @@ def execute(
     verify(store, f"{run.folder}/model", result.files, result.expected, base.folder, task_of(spec).model_class())
     record = _record(run, given, base, data, result, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
-    return _publish(store, run, record, [*result.files, *trained.journal], listener)
+    return _publish(store, run, record, result.files, listener)
 
 
 def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials) -> tuple[PreparedData, int]:

@@ -118,7 +118,10 @@ def new_record_queue() -> Any:
 
 
 class RecordReader:
-    """Takes the records of a queue, in a thread, for as long as the block lasts."""
+    """Takes the records of a queue, in a thread, for as long as the block lasts.
+
+    Some may get lost, with the queue or on a machine that is too busy; the workers' result has them all.
+    """
 
     def __init__(self, queue: Any, *takers: Callable[[list[Record]], None]) -> None:
         self._queue, self._takers = queue, takers
@@ -141,12 +144,20 @@ class RecordReader:
                 records, asked = ray.get(asked, timeout=30), None
             except ray.exceptions.GetTimeoutError:
                 records = []  # a busy machine; the same answer is asked for again, or what it holds would be lost
-            except ray.exceptions.RayError:
+            except ray.exceptions.RayError as error:
+                _log.warning("What the training reports no longer arrives: %s", error)
                 return
-            for take in self._takers if records else ():
-                take(records)
+            if records:
+                self._hand_out(records)
             if last:
                 return
+
+    def _hand_out(self, records: list[Record]) -> None:
+        for take in self._takers:
+            try:
+                take(records)
+            except Exception:  # neither the others nor the next records are to miss anything by it
+                _log.exception("Records of the training were not taken")
 
 
 def run_workers(

@@ -1,6 +1,6 @@
 """What a run measures and remembers: the data between the training loop, the report and the manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -112,6 +112,14 @@ class EvaluationRecord:
     metrics: dict[str, float]
     """By the names of the API's table, those of the task."""
     details: Details | None = None
+
+
+def in_order(
+    steps: Iterable[StepRecord], evaluations: Iterable[EvaluationRecord]
+) -> list[StepRecord | EvaluationRecord]:
+    """Both in the order in which they happened: an evaluation stands behind the step that it followed."""
+    # Sorting is stable: at the same step the step itself stays first.
+    return sorted([*steps, *evaluations], key=lambda record: record.step)
 
 
 @dataclass(frozen=True)

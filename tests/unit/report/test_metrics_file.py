@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,19 @@ def test_what_is_not_a_number_is_null() -> None:
     assert events[0]["loss"] is None
     assert events[0]["gradientNorm"] is None
     assert events[1]["metrics"] == {"loss": None}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Details with a tuple in them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"spread": (0.5, math.nan, (math.inf,))}
+
+
+def test_what_is_not_a_number_is_null_in_tuples_too() -> None:
+    (event,) = read(run(job(), evaluations=(EvaluationRecord("test", 1, 1.0, {}, Spread()),)))
+    assert event["spread"] == [0.5, None, [None]]
 
 
 def test_a_label_of_any_kind_comes_back_as_it_was(tmp_path: Path) -> None:

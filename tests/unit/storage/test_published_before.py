@@ -11,7 +11,7 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus, ResolvedSettings
+from kubetune_api.status import FineTuneJobStatus, Metric, ResolvedSettings
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, upload_folder
 from kubetune_trainer.artifact.published import find_published, read_published
@@ -69,6 +69,18 @@ def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root
     assert told.artifact.size_bytes == len(b"weights") + len("a report")
 
 
+@pytest.mark.parametrize("name", [None, "validation/loss"])
+def test_the_status_says_the_metric_that_stands_for_the_model(
+    run: Run, store: Store, tmp_path: Path, name: str | None
+) -> None:
+    evaluation = run.job.spec.evaluation.model_copy(update={"primary_metric": name})
+    spec = run.job.spec.model_copy(update={"evaluation": evaluation})
+    run = run.model_copy(update={"job": run.job.model_copy(update={"spec": spec})})
+    primary = publish(run, store, RECORD, tmp_path / "scratch").primary_metric
+    expected = name or "test/accuracy"
+    assert primary == Metric(name=expected, value=RECORD.final_metrics()[expected])
+
+
 def test_the_status_says_what_ran(run: Run, store: Store, tmp_path: Path) -> None:
     ran = replace(RECORD.resolved, stage=1, precision="BF16", micro_batch_size=4, workers=2)
     told = publish(run, store, replace(RECORD, resolved=ran), tmp_path / "scratch").resolved
@@ -120,6 +132,7 @@ def test_a_metric_beyond_all_numbers_stays_out(run: Run, store: Store, tmp_path:
     told = publish(run, store, record, tmp_path / "scratch")
     assert found(run, store) == told
     assert "test/perplexity" not in {metric.name for metric in told.metrics}
+    assert told.primary_metric is None
     assert "test/loss" in {metric.name for metric in told.metrics}
 
 

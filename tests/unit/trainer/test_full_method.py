@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from transformers import AutoModelForSequenceClassification
 
 from kubetune_api.job import Freeze, Method
@@ -12,7 +13,7 @@ from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods import Trainable, method_of
 from kubetune_trainer.methods.full import Full
-from kubetune_trainer.model.load import load_model, load_tokenizer
+from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
@@ -24,11 +25,14 @@ FOLDER = "executions/1/model"
 NOTHING = Freeze()
 
 
-def attached(folder: Path, precision: str = "FP32", freeze: Freeze = NOTHING) -> Trainable:
+def loaded_from(folder: Path) -> LoadedModel:
     saved(tiny_model("bert", labels=2), folder)
     spec = spec_for("SequenceClassification", folder)
-    loaded = load_model(folder, spec, task_of(spec), Labels(("a", "b", "c")), load_tokenizer(folder))
-    return Full(freeze).attach(loaded, precision="BF16" if precision == "BF16" else "FP32")
+    return load_model(folder, spec, task_of(spec), Labels(("a", "b", "c")), load_tokenizer(folder))
+
+
+def attached(folder: Path, precision: str = "FP32", freeze: Freeze = NOTHING) -> Trainable:
+    return Full(freeze).attach(loaded_from(folder), precision="BF16" if precision == "BF16" else "FP32")
 
 
 def test_the_method_of_a_manifest_has_its_settings() -> None:
@@ -55,6 +59,16 @@ def test_the_first_values_of_a_new_head_are_known_as_they_would_be_stored(
         for name, parameter in trainable.loaded.model.named_parameters()
         if name in HEAD
     }
+
+
+@pytest.mark.parametrize(("rank", "known"), [(0, HEAD), (1, set())])
+def test_first_values_are_worked_out_on_rank_0_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, known: set[str]
+) -> None:
+    loaded = loaded_from(tmp_path)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: rank)
+    assert Full(NOTHING).attach(loaded, precision="FP32").first_values.keys() == known
 
 
 def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path) -> None:

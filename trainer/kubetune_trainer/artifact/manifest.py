@@ -13,8 +13,9 @@ SCHEMA_VERSION = 1
 def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str) -> dict[str, Any]:
     """The content of the manifest.
 
-    `files` are all that was uploaded, `folder` that of the execution; both relative to the run's root. A value that is
-    not finite (a perplexity beyond all numbers) is null, as JSON has no word for it.
+    `files` are all that was uploaded but for the journal, whose lines `metrics.jsonl` has too, `folder` that of the
+    execution; both relative to the run's root. A value that is not finite (a perplexity beyond all numbers) is null, as
+    JSON has no word for it.
     """
     return {
         "apiVersion": API_VERSION,

@@ -74,6 +74,8 @@ class Published:
     start_time: str
     completion_time: str
     metrics: dict[str, float]
+    primary_metric: str | None
+    """The full name of the metric that stands for the model."""
     requirements: tuple[RequirementResult, ...]
     resolved: ResolvedSettings
     files: tuple[StoredFile, ...]
@@ -87,6 +89,7 @@ class Published:
             completion_time=self.completion_time,
             progress=progress,
             metrics=self.metrics,
+            primary_metric=self.primary_metric,
             artifact=self.artifact,
             resolved=self.resolved,
         )
@@ -127,6 +130,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         metrics={
             name: value for name in sorted(content.metrics, key=rank) if (value := content.metrics[name]) is not None
         },
+        primary_metric=run.job.spec.primary_metric,
         requirements=tuple(_result(requirement) for requirement in content.requirements),
         resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),

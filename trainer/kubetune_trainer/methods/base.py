@@ -25,7 +25,8 @@ class Trainable:
     may_be_unchanged: frozenset[str]
     """Trained parameters that a short run may leave bit for bit as they were."""
     first_values: Mapping[str, str]
-    """The digests of trained parameters that the pretrained model does not have, as they were before the first step."""
+    """The digests of trained parameters that the pretrained model does not have, as they were before the first step;
+    on rank 0, none on the others."""
 
 
 class TrainingMethod(Protocol):

@@ -29,6 +29,8 @@ class Full:
         model = loaded.model
         frozen = freeze(model, getattr(model, model.base_model_prefix), loaded.family, self.frozen)
         stored_as = torch.bfloat16 if precision == "BF16" else torch.float32
+        # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
+        first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
             frozen,
@@ -36,7 +38,7 @@ class Full:
             {
                 name: tensor_digest(parameter.detach().to(stored_as))
                 for name, parameter in model.named_parameters()
-                if parameter.requires_grad and name not in loaded.base_names
+                if first and parameter.requires_grad and name not in loaded.base_names
             },
         )
 

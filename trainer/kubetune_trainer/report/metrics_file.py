@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
+from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord, in_order
 
 _KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind)] for kind in (StepRecord, EvaluationRecord)}
 
@@ -26,10 +26,7 @@ def write_metrics(record: RunRecord, path: Path) -> None:
 
 def metric_lines(record: RunRecord) -> Iterator[str]:
     """The lines of the file, without their ends. An evaluation stands behind the step that it followed."""
-    events: list[StepRecord | EvaluationRecord] = [*record.steps, *record.evaluations]
-    # Sorting is stable: at the same step the step itself stays first.
-    for event in sorted(events, key=lambda event: event.step):
-        yield metric_line(event)
+    return map(metric_line, in_order(record.steps, record.evaluations))
 
 
 def metric_line(event: StepRecord | EvaluationRecord) -> str:
@@ -51,7 +48,7 @@ def _finite(value: Any) -> Any:
             return value if math.isfinite(value) else None
         case dict():
             return {key: _finite(item) for key, item in value.items()}
-        case list():
+        case list() | tuple():
             return [_finite(item) for item in value]
         case _:
             return value
