@@ -100,7 +100,7 @@ def _format_errors(
 
 def _failed(uri: str, errors: list[str]) -> RunError:
     shown = "; ".join(errors[:_ERRORS_SHOWN])
-    more = f"; and {len(errors) - _ERRORS_SHOWN} more errors" if len(errors) > _ERRORS_SHOWN else ""
+    more = f"; and {len(errors) - _ERRORS_SHOWN} errors more" if len(errors) > _ERRORS_SHOWN else ""
     return RunError(
         Reason.VERIFICATION_FAILED, f"The model in {uri} is not what was trained and is not published: {shown}{more}."
     )
