@@ -184,7 +184,7 @@ def test_a_field_that_was_set_can_no_more_be_taken_out_than_changed(cluster: Api
     path = f"{JOBS}/taken-out"
     assert cluster.create(JOBS, edited({"metadata.name": "taken-out", "spec.zero.stage": 1})).accepted
     assert cluster.merge(f"{path}/status", {"status": {"startTime": NOW}}).accepted
-    assert "spec is fixed" in cluster.merge(path, {"spec": {"zero": {"stage": None}}}).message
+    assert "spec is immutable" in cluster.merge(path, {"spec": {"zero": {"stage": None}}}).message
 
 
 def test_status_is_written_through_its_own_path_alone(cluster: ApiServer) -> None:
