@@ -38,7 +38,7 @@ def _cells(job: Job, now: datetime) -> list[Text]:
         _text(f"{progress.step}/{progress.total_steps}" if progress else ""),
         _text("" if loss is None else f"{loss:.4f}"),
         _text(_metric(status.primary_metric)),
-        _text(_workers(status)),
+        _text(status.workers_ready or ""),
         _text(str(job.attempt.number) if job.attempt else ""),
         _text(_age(job.created, now)),
         _text(elide(printable(status.message or ""), _MESSAGE)),
@@ -47,10 +47,6 @@ def _cells(job: Job, now: datetime) -> list[Text]:
 
 def _metric(metric: Metric | None) -> str:
     return f"{metric.name.partition('/')[2]} {metric.value:.4f}" if metric else ""
-
-
-def _workers(status: FineTuneJobStatus) -> str:
-    return "" if status.workers is None else f"{status.ready_workers or 0}/{status.workers}"
 
 
 def _settings(resolved: ResolvedSettings | None) -> str:
@@ -100,7 +96,7 @@ def _facts(job: Job, now: datetime) -> RenderableType:
     return _pairs(
         (name, value)
         for name, value in (
-            ("workers", _workers(status)),
+            ("workers", status.workers_ready),
             ("settings", _settings(status.resolved)),
             ("started", _moment(status.start_time, now)),
             ("ended", _moment(status.completion_time, now)),

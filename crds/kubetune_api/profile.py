@@ -34,12 +34,12 @@ _CIDR = Annotated[
 
 
 class Limits(ApiModel):
-    """Ceilings for one job."""
+    """The most that one job may ask for."""
 
     max_workers: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """The most workers that a job may ask for. Unset: no ceiling."""
+    """The most workers that a job may ask for. Unset: no limit."""
     max_active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
-    """The longest deadline that a job may set, in seconds; a job that sets none gets this one. Unset: no ceiling."""
+    """The longest deadline that a job may set, in seconds; a job that sets none gets this one. Unset: no limit."""
 
 
 class Accelerator(ApiModel):
@@ -116,7 +116,7 @@ class FineTuneProfileSpec(ApiModel):
     """What a job of this profile may use."""
 
     description: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """What the profile is for, as its users would say it."""
+    """What the profile is for, in one sentence for its users."""
     namespace_selector: LabelSelector = LabelSelector()
     """Which namespaces may use the profile, by their labels; each has its name under `kubernetes.io/metadata.name`.
     Empty: all."""
@@ -130,7 +130,7 @@ class FineTuneProfileSpec(ApiModel):
     allowed_inherited_metadata: AllowedInheritedMetadata = AllowedInheritedMetadata()
     """The labels and annotations that a job may add."""
     limits: Limits = Limits()
-    """Ceilings for one job."""
+    """The most that one job may ask for."""
     requires_queue: bool = False
     """Whether a job must name a Kueue queue, so that none goes past the quota."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[\w.:/@-]+$")] | None = None
@@ -184,7 +184,7 @@ class FineTuneProfileSpec(ApiModel):
 
 
 class FineTuneProfile(ApiModel):
-    """The platform team's answer to "which hardware, and what may it touch"."""
+    """What a job may use and where it runs: hardware, images, storage, network. The platform team writes it."""
 
     api_version: Literal["kubetune.dev/v1alpha1"]
     """The version of the API."""

@@ -17,10 +17,10 @@ MAX_BYTES = 131_072
 
 
 class RunReport(ApiModel):
-    """The last word of one execution."""
+    """The newest report of one execution."""
 
     attempt: Annotated[int, Field(ge=1, le=10**15)]
-    """The attempt that speaks; what an earlier one still says does not count."""
+    """The attempt that reports; reports of earlier ones are ignored."""
     execution: Annotated[int, Field(ge=1, le=10**15)] | None = None
     """The execution that it claimed."""
     doing: Sentence | None = None

@@ -25,13 +25,13 @@ ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeed
 
 
 class Condition(ApiModel):
-    """One truth about the run, in the form of Kubernetes' conditions."""
+    """A condition of the run, in the form of Kubernetes' conditions."""
 
     type: Word
-    """What is said: `Accepted` by kubetune, `Admitted` to its hardware, `Running`, `Suspended`, and at the end
+    """What it is about: `Accepted` by kubetune, `Admitted` to its hardware, `Running`, `Suspended`, and at the end
     `Succeeded` or `Failed`. `Ready` and `Stalled` say the same to GitOps tools. A local run has its end alone."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """Whether it is true."""
     reason: Annotated[str, StringConstraints(max_length=128)]
     """Why, as a constant."""
     message: Sentence
@@ -204,7 +204,7 @@ class FineTuneJobStatus(ApiModel):
     run: Annotated[str, StringConstraints(max_length=64)] | None = None
     """The id of the run: the last folder of the output's path."""
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=_keyed_by("type"))] = Field([])
-    """The truths about the run."""
+    """The conditions of the run."""
     attempts: Annotated[list[Attempt], Field(max_length=MOST_ATTEMPTS, json_schema_extra=_keyed_by("number"))] = Field(
         []
     )
@@ -223,12 +223,17 @@ class FineTuneJobStatus(ApiModel):
     """The columns of `kubectl get` that one field does not say. A local run does not say it."""
 
     @property
+    def workers_ready(self) -> str | None:
+        """The workers that are ready, of those that the run needs: `3/4`; None while that is not known."""
+        return None if self.workers is None else f"{self.ready_workers or 0}/{self.workers}"
+
+    @property
     def summarized(self) -> Self:
         """The same with its summary."""
         progress, metric = self.progress, self.primary_metric
         summary = Summary(
             progress=f"{progress.step}/{progress.total_steps}" if progress else None,
             metric=f"{metric.name} {six_digits(metric.value):g}" if metric else None,
-            workers=None if self.workers is None else f"{self.ready_workers or 0}/{self.workers}",
+            workers=self.workers_ready,
         )
         return self.model_copy(update={"summary": summary if summary != Summary() else None})

@@ -8,8 +8,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 CONNECT_SECONDS = 2.0
-"""How long a request may look for a connection. A write that began with the leader's last word leaves within this time:
-less than what lies between the end of that word and the end of the Lease."""
+"""How long a request may look for a connection. A write that began just before the leader's renew deadline leaves
+within this time: less than what lies between that deadline and the end of the Lease."""
 
 
 @dataclass(frozen=True)

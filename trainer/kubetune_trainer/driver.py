@@ -33,6 +33,7 @@ from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
+from kubetune_trainer.text import plural
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
 from kubetune_trainer.worker_entry import train
@@ -70,8 +71,8 @@ def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Traine
         given = worker_input(prepared, hardware(), listener)
         given = replace(given, data=ray.put(prepared.data), records=new_record_queue())
         tell = ProgressTeller(given.plan.total_steps, listener)
-        workers = _count(given.resolved.workers, "worker")
-        listener.stage(f"Training on {_count(given.plan.rows, 'row')} with {workers}")
+        workers = plural(given.resolved.workers, "worker")
+        listener.stage(f"Training on {plural(given.plan.rows, 'row')} with {workers}")
 
         def work(journal: Journal) -> WorkerResult:
             with RecordReader(given.records, tell, journal):
@@ -171,10 +172,6 @@ def _shape(folder: Path) -> ModelShape | None:
         return ModelShape.from_config(json.loads((folder / CONFIG).read_bytes()))
     except ValueError:
         return None
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _record(

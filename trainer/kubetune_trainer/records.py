@@ -122,6 +122,11 @@ def in_order(
     return sorted([*steps, *evaluations], key=lambda record: record.step)
 
 
+def final_metrics(evaluations: Iterable[EvaluationRecord]) -> dict[str, float]:
+    """The metrics of the last evaluation of each split, by full name: `test/accuracy`."""
+    return {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()}
+
+
 @dataclass(frozen=True)
 class ResolvedTraining:
     """What a manifest may leave open, as it runs: worked out once, before the workers start."""
@@ -208,8 +213,4 @@ class RunRecord:
 
     def final_metrics(self) -> dict[str, float]:
         """The last evaluation of each split, by full name: `test/accuracy`."""
-        return {
-            f"{evaluation.split}/{name}": value
-            for evaluation in self.evaluations
-            for name, value in evaluation.metrics.items()
-        }
+        return final_metrics(self.evaluations)

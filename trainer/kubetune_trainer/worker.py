@@ -17,7 +17,7 @@ from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.prometheus import StepMetrics
-from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile
+from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile, final_metrics
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
@@ -114,7 +114,6 @@ def _result(
     files: tuple[StoredFile, ...],
 ) -> WorkerResult:
     evaluations = tuple(record for record in records if isinstance(record, EvaluationRecord))
-    metrics = {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()}
     return WorkerResult(
         family=trainable.loaded.model.config.model_type,
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
@@ -123,6 +122,6 @@ def _result(
         trained_parameters=counts[1],
         steps=tuple(record for record in records if isinstance(record, StepRecord)),
         evaluations=evaluations,
-        requirements=check_requirements(given.run.job.spec.evaluation.require, metrics),
+        requirements=check_requirements(given.run.job.spec.evaluation.require, final_metrics(evaluations)),
         files=files,
     )

@@ -11,8 +11,8 @@ from kubetune_api.tables import filled
 
 
 class ProfileRef(ApiModel):
-    """The `FineTuneProfile` that says what the job may use. A local run obeys it when it is in the same manifest, and
-    says so when it is not."""
+    """The `FineTuneProfile` that says what the job may use. A local run applies it if it is in the same manifest, and
+    prints a note if it is not."""
 
     name: ProfileName | None = None
     """The name of the profile. Unset: `default`, in a cluster."""
@@ -27,20 +27,19 @@ class Resources(ApiModel):
 
 
 class Zero(ApiModel):
-    """How DeepSpeed spreads the training state over the workers. The mathematics is the same for every
-    stage."""
+    """How DeepSpeed shards the training state over the workers. The losses are the same at every stage."""
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
-    """0 keeps everything on every worker; 1 spreads the optimizer's state, 2 also the gradients, 3 also the weights.
+    """0 keeps everything on every worker; 1 shards the optimizer's state, 2 also the gradients, 3 also the weights.
     Unset: the lowest stage that fits the accelerator's memory; on CPUs 0 for one worker, 2 for more."""
 
 
 class Credentials(ApiModel):
-    """The Secret that opens a part of object storage or of the hub."""
+    """The Secret with the credentials for a part of object storage or of the hub."""
 
     prefix: Uri
-    """The URIs that it opens: each that is this one or lies below it, after a `/`; `s3://` is all of S3. Where several
-    fit, the longest counts."""
+    """The URIs that it is for: this one and those below it, after a `/`; `s3://` is all of S3. Where several prefixes
+    match a URI, the longest one counts."""
     secret_name: Annotated[SecretName, Field(json_schema_extra=filled(keys=keys_in_words))]
     """A Secret in the job's namespace. Its keys: {keys}."""
 

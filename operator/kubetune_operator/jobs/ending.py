@@ -40,7 +40,7 @@ def after_the_end(seen: Observed, now: datetime) -> JobPlan:
 
 
 def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tuple[Ref, ...]:
-    """The RayJobs of a finished job that still hold hardware. A trainer that said its last word is about to end, and
+    """The RayJobs of a finished job that still hold hardware. A trainer that sent its final report is about to end, and
     its log is read meanwhile; what would not end by itself goes at once."""
     last = status.attempts[-1] if status.attempts else None
     ends = last is not None and last.reason in TRAINER_FAILURES and last.head_gone_time is None

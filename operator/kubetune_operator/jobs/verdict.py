@@ -15,7 +15,7 @@ from kubetune_operator.jobs.views import PodView, RayJobView
 from kubetune_operator.settings import Settings
 
 GRACE = timedelta(seconds=10)
-"""How long after its RayJob's end the last word of an attempt may still be on its way to us."""
+"""How long after its RayJob's end the final report of an attempt may still arrive."""
 HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
 

@@ -1,6 +1,6 @@
 """One writer among the replicas: whoever holds the Lease, by its own clock.
 
-A leader's word holds for `renew_seconds` after it *began* its last renewal, judged by the monotonic clock at each
+A leader may write for `renew_seconds` after it *began* its last renewal, judged by the monotonic clock at each
 write, so a process that was stopped for longer writes nothing when it wakes. The others take the Lease over only after
 they themselves saw it unchanged for its whole duration: no clock of one machine is ever compared with another's.
 """

@@ -269,7 +269,7 @@ def test_a_write_is_not_tried_again_by_one_who_leads_no_more(proxy: Proxy, names
     [
         pytest.param(Answer(429, "TooManyRequests", retry_after=7), 429, 7.0, id="too many requests"),
         pytest.param(Answer(503, "ServiceUnavailable", retry_after=2), 503, 2.0, id="an overloaded server"),
-        pytest.param(Answer(500, "InternalError"), 500, None, id="a fault of the server"),
+        pytest.param(Answer(500, "InternalError"), 500, None, id="an error of the server"),
     ],
 )
 def test_a_refusal_says_when_to_come_again(

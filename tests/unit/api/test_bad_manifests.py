@@ -411,7 +411,7 @@ RULES = [
         " the others, or change task.type",
     ),
     case(
-        "a CausalLM job over labelled texts is told all three things at once",
+        "all three errors of a CausalLM job over labelled texts are reported together",
         TASK,
         "type: CausalLM",
         "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`; name both",
@@ -477,7 +477,7 @@ DOCUMENTS = [
         '1: apiVersion: "kubetune.dev/v1" is not known; did you mean `kubetune.dev/v1alpha1`?',
     ),
     case(
-        "a manifest without a version is told the line to add",
+        "the error of a manifest without a version names the line to add",
         "apiVersion: kubetune.dev/v1alpha1\n",
         "",
         "1: apiVersion: missing; add `apiVersion: kubetune.dev/v1alpha1`",
@@ -489,7 +489,7 @@ DOCUMENTS = [
         '2: kind: "FinetuningJob" is not known; did you mean `FineTuneJob`?',
     ),
     case(
-        "a manifest without a kind is told the line to add",
+        "the error of a manifest without a kind names the line to add",
         "kind: FineTuneJob\n",
         "",
         "1: kind: missing; add `kind: FineTuneJob or FineTuneProfile`",

@@ -382,7 +382,10 @@ SIGHTS = {
     "a new job": [job()],
     "a job that waits for its pods": [job(started(attempt())), ray_job(), pod(), pod("head")],
     "a job that runs": [job(started(attempt())), ray_job(deployment="Running"), report(progress=progress())],
-    "an attempt whose end waits for its last word": [job(started(attempt())), ray_job(deployment="Failed", ended=-5)],
+    "an attempt whose end waits for its final report": [
+        job(started(attempt())),
+        ray_job(deployment="Failed", ended=-5),
+    ],
     "an attempt that ended": [job(started(attempt())), report(finished=failed(Reason.STORAGE_FAILED))],
     "a job that waits to retry": [job(started(attempt(ended=0)))],
     "a job that waits for pods that end": [job(started(attempt(ended=-100))), pod()],

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
-from kubetune_trainer.data.rows import Field, Row, counted
+from kubetune_trainer.data.rows import Field, Row
 from kubetune_trainer.data.values import quoted
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import CleaningStep
+from kubetune_trainer.text import plural
 
 NORMALIZED, EMPTY, SHORT = "unicodeNormalization", "dropEmpty", "minCharacters"
 OTHER_LABEL, DUPLICATE, CONFLICT = "dropOtherLabels", "dropDuplicates", "conflictingDuplicates"
@@ -92,7 +93,7 @@ class Cleaner:
         if len(kept) < len(rows) and not self.cleaning.drop_empty:
             first = next(row for row in rows if self._blank(row) is not None)
             others = len(rows) - len(kept) - 1
-            more = f", and so is a value in {counted(others)} more" if others else ""
+            more = f", and so is a value in {plural(others, 'row')} more" if others else ""
             raise invalid_data(
                 f"{first.where}: the column {quoted(self._blank(first) or '')} is empty{more};"
                 " fill it, or set spec.dataset.cleaning.dropEmpty to true"

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from kubetune_api.job import Dataset
 from kubetune_trainer.data.clean import LEAKED, LEAKED_VALIDATION, Counts
-from kubetune_trainer.data.rows import Row, counted
+from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.split import Key, split
 from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.errors import RunError, invalid_data
+from kubetune_trainer.text import plural
 
 FIELDS = {"train": "spec.dataset.uri", "validation": "spec.dataset.validation.uri", "test": "spec.dataset.test.uri"}
 """The field of the manifest that names the files of each source."""
@@ -53,7 +54,7 @@ def _drop_shared(
     counts[step] += len(sources[source]) - len(kept)
     if not kept:
         raise invalid_data(
-            f"{FIELDS[source]}: no row is left: the text of each of its {counted(len(sources[source]))} is in the"
+            f"{FIELDS[source]}: no row is left: the text of each of its {plural(len(sources[source]), 'row')} is in the"
             f" {' or '.join(judge for judge in judges if judge in sources)} data as well; name different files"
         )
     sources[source] = kept
@@ -64,10 +65,10 @@ def _empty(name: str, share: float, rows: int) -> RunError:
     least = math.ceil(100 / rows) / 100
     if math.floor(rows * share + 0.5) == 0 and least <= MAX_FRACTION:
         return invalid_data(
-            f"{field}: the {name} split is empty: {share:g} of {counted(rows)} is less than half a row;"
+            f"{field}: the {name} split is empty: {share:g} of {plural(rows, 'row')} is less than half a row;"
             f" raise it to {least:g} or more, or add rows"
         )
     return invalid_data(
-        f"{field}: the {name} split is empty: {counted(rows)} are too few to hold any out, since rows with the same"
-        " text stay together and every label keeps one in training; add rows, or set the fraction to 0"
+        f"{field}: the {name} split is empty: {plural(rows, 'row')} are too few to hold any out, since rows with the"
+        " same text stay together and every label keeps one in training; add rows, or set the fraction to 0"
     )

@@ -5,9 +5,10 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from kubetune_trainer.data.rows import Column, Row, counted
+from kubetune_trainer.data.rows import Column, Row
 from kubetune_trainer.data.values import bounded, kind_of, quoted
 from kubetune_trainer.errors import RunError, invalid_data
+from kubetune_trainer.text import plural
 
 MAX_LABELS = 1000
 """As many as `task.labels` may name."""
@@ -124,6 +125,6 @@ def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
 
 def _listed(labels: Mapping[str, int] | Sequence[str]) -> str:
     names = list(labels)
-    rows = [f" ({counted(labels[name])})" if isinstance(labels, Mapping) else "" for name in names]
+    rows = [f" ({plural(labels[name], 'row')})" if isinstance(labels, Mapping) else "" for name in names]
     shown = ", ".join(quoted(name) + count for name, count in zip(names[:SHOWN_LABELS], rows, strict=False))
     return shown + (f" and {len(names) - SHOWN_LABELS:,} more" if len(names) > SHOWN_LABELS else "")

@@ -36,11 +36,6 @@ def place(file: str, line: int) -> str:
     return f"{file}, {FORMATS[name].counted if name else 'line'} {line}"
 
 
-def counted(rows: int) -> str:
-    """A number of rows, for messages: `1 row`, `2,300 rows`."""
-    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
-
-
 @dataclass(frozen=True)
 class Column:
     """A column of the data that the manifest names."""

@@ -21,7 +21,7 @@ from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
 
-Record = Callable[[StepRecord | EvaluationRecord], None]
+Recorder = Callable[[StepRecord | EvaluationRecord], None]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Loop:
     training: Training
     plan: BatchPlan
     pad_token: int
-    record: Record
+    record: Recorder
     """Called on every rank with the same records, in order."""
 
     def run(self) -> None:
