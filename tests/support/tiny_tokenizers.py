@@ -1,5 +1,6 @@
 """Real tokenizers, trained in a moment on a few words: no download, no vocabulary file."""
 
+import json
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -35,10 +36,10 @@ def bert_like() -> Any:
     )
 
 
-def gpt_like(chat_template: str | None = None) -> Any:
+def gpt_like(chat_template: str | None = None, *, add_prefix_space: bool = False) -> Any:
     """Byte-level BPE that ends texts with `<|endoftext|>` and, with a template, turns with `<|im_end|>`."""
     backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     backend.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     backend.train_from_iterator(
@@ -75,4 +76,53 @@ def llama_like(chat_template: str | None = None) -> Any:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", chat_template=chat_template
+    )
+
+
+def llama_2_like(chat_template: str | None = None) -> Any:
+    """BPE that falls back to bytes, converted from SentencePiece: a normalizer puts a space before each text."""
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000,
+        special_tokens=[*special, *(f"<0x{byte:02X}>" for byte in range(256))],
+        initial_alphabet=["▁", *(chr(code) for code in range(33, 127))],
+        show_progress=False,
+    )
+    learner = Tokenizer(models.BPE())
+    learner.train_from_iterator(["▁" + "▁".join(WORDS)] * 3, trainer)
+    learned = json.loads(learner.to_str())["model"]
+    backend = Tokenizer(
+        models.BPE(
+            learned["vocab"],
+            [tuple(pair) for pair in learned["merges"]],
+            unk_token="<unk>",
+            byte_fallback=True,
+            fuse_unk=True,
+        )
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = _from_sentence_pieces()
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", chat_template=chat_template
+    )
+
+
+def t5_like(chat_template: str | None = None) -> Any:
+    """Unigram that drops every space and puts one before each word; bytes stand for what it has no piece of."""
+    special = ["<pad>", "</s>", "<unk>"]
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *(chr(code) for code in range(33, 127))]
+    scored = [(piece, -1.0 if len(piece) > 2 else -9.0) for piece in [*pieces, *(f"▁{word}" for word in WORDS)]]
+    backend = Tokenizer(models.Unigram(scored, unk_id=2, byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    backend.decoder = _from_sentence_pieces()
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", chat_template=chat_template
+    )
+
+
+def _from_sentence_pieces() -> Any:
+    return decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )

@@ -4,9 +4,11 @@ Texts are data: what looks like a special token in them (`[SEP]`, `<|im_end|>`) 
 A row that nevertheless comes out with more special tokens than its format has is encoded again, more carefully.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kubetune_trainer.data.continuation import continued
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.special_tokens import SpecialTokens
@@ -83,31 +85,43 @@ class _CompletionEncoder:
         self.max_length = max_length
         self.format = PromptFormat.of(tokenizer)
         self.special = SpecialTokens(tokenizer)
-        self.markers = self.special.count(self._formatted([self.format.prompt("a") + self.format.completion("a")])[0])
+        self.markers = self.special.count(self._ids(self.format.prompt("a") + self.format.completion("a")))
 
     def encode(self, chunk: Sequence[Row]) -> list[EncodedRow]:
         prompts = [self.format.prompt(row["prompt"]) for row in chunk]
         answers = [self.format.completion(row["completion"]) for row in chunk]
-        asked = self._formatted(prompts)
-        whole = self._formatted([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)])
-        return [self._row(row, *ids) for row, *ids in zip(chunk, asked, whole, strict=True)]
+        asked = self._encodings(prompts)
+        whole = self._encodings([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)])
+        return [self._row(*texts) for texts in zip(chunk, prompts, answers, asked, whole, strict=True)]
 
-    def _row(self, row: Row, asked: list[int], whole: list[int]) -> EncodedRow:
-        innocent = self.special.count(whole) == self.markers
-        if innocent and whole[: len(asked)] == asked:
-            return self._cut(asked, whole[len(asked) :])
-        # A token over the border of prompt and answer would be cut, or the data spells a special token.
+    def _row(self, row: Row, prompt: str, answer: str, given: Any, whole: Any) -> EncodedRow:
+        asked, ids = given.ids, whole.ids
+        if self.special.count(ids) != self.markers:
+            return self._defused(row)
+        if ids[: len(asked)] == asked and not _reaches_over(whole, len(asked), len(prompt)):
+            return self._cut(asked, ids[len(asked) :])
+        # A token over the border of prompt and answer: the prompt stays as it is when the model is asked.
+        return self._cut(asked, continued([answer], self._ids, before=prompt))
+
+    def _defused(self, row: Row) -> EncodedRow:
+        """A row whose data spells a special token, alone or together with the format's own text."""
         prompt, answer = self.format.pieces(row["prompt"], row["completion"])
-        asked, answered = asked if innocent else self._by_pieces(*prompt), self._by_pieces(*answer)
-        if self.special.count(asked) + self.special.count(answered) != self.markers:
-            raise _control_token(row)
-        return self._cut(asked, answered)
+        for cut in (self._cut_inside, self._cut_everywhere):
+            asked = continued(cut(*prompt), self._ids)
+            answered = continued(cut(*answer), self._ids, before="".join(prompt))
+            if self.special.count(asked) + self.special.count(answered) == self.markers:
+                return self._cut(asked, answered)
+        raise _control_token(row)
 
-    def _by_pieces(self, before: str, text: str, after: str) -> list[int]:
-        """The format's own text and the data's, each by itself: only the former may hold special tokens."""
-        own = self._formatted([before, after])
-        plain, defused = self._ids([text, self.special.defused(text)], split_special_tokens=True)
-        return [*own[0], *(defused if self.special.count(plain) else plain), *own[1]]
+    def _cut_inside(self, before: str, text: str, after: str) -> list[str]:
+        """Cut wherever the data spells a special token."""
+        first, *others = self.special.cut(text)
+        parts = [before + first, *others]
+        return [*parts[:-1], parts[-1] + after]
+
+    def _cut_everywhere(self, before: str, text: str, after: str) -> list[str]:
+        """Also where the data meets the format's own text, and in the form that a tokenizer may give the text."""
+        return [before, *self.special.cut(unicodedata.normalize("NFKC", text)), after]
 
     def _cut(self, asked: list[int], answered: list[int]) -> EncodedRow:
         first, last = self.format.first_ids, self.format.last_ids
@@ -116,19 +130,25 @@ class _CompletionEncoder:
         begin = max(1, len(first) + len(asked))
         return EncodedRow(ids[: self.max_length], truncated=len(ids) > self.max_length, target_from=begin)
 
-    def _formatted(self, texts: list[str]) -> list[list[int]]:
-        return self._ids(texts, split_special_tokens=not self.format.templated)
+    def _ids(self, text: str) -> list[int]:
+        (encoding,) = self._encodings([text])
+        return encoding.ids  # type: ignore[no-any-return]
 
-    def _ids(self, texts: list[str], *, split_special_tokens: bool) -> list[list[int]]:
+    def _encodings(self, texts: list[str]) -> list[Any]:
         batch = self.tokenizer(
             texts,
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
-            split_special_tokens=split_special_tokens,
+            split_special_tokens=not self.format.templated,
             verbose=False,
         )
-        return batch["input_ids"]  # type: ignore[no-any-return]
+        return batch.encodings  # type: ignore[no-any-return]
+
+
+def _reaches_over(encoding: Any, tokens: int, border: int) -> bool:
+    """Whether the last of so many tokens takes in what stands behind the border, in characters."""
+    return tokens > 0 and encoding.token_to_chars(tokens - 1)[1] > border
 
 
 def _control_token(row: Row) -> Exception:

@@ -7,6 +7,7 @@ whole pieces (Unigram: T5, XLM-R, ALBERT) may hold `</s>` as a piece too, and on
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 
@@ -30,3 +31,8 @@ class SpecialTokens:
     def defused(self, text: str) -> str:
         """The text with a space after the first character of whatever spells a special token."""
         return self._spelled.sub(lambda match: f"{match[0][:1]} {match[0][1:]}", unicodedata.normalize("NFKC", text))
+
+    def cut(self, text: str) -> list[str]:
+        """The same text in parts, cut after the first character of whatever spells a special token."""
+        cuts = [0, *(match.start() + 1 for match in self._spelled.finditer(text)), len(text)]
+        return [text[start:end] for start, end in pairwise(cuts)]
