@@ -4,9 +4,9 @@ A cross-field rule is stated once, as a `Rule`: its CEL expression goes into the
 judges the same thing here, so `kubetune validate` and `kubectl apply` cannot disagree by neglect.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
@@ -50,13 +50,10 @@ KEYS_KEY = "x-kubetune-keys"
 RULES_KEY = "x-kubernetes-validations"
 
 
-def rules_of(model: type["ApiModel"]) -> Iterator[Rule]:
-    """The rules of a model, those included that follow from the rows of a table as it is now."""
-    for each in model.rules:
-        if isinstance(each, Rule):
-            yield each
-        else:
-            yield from each()
+@cache
+def rules_of(model: type["ApiModel"]) -> tuple[Rule, ...]:
+    """The rules of a model, those included that follow from the rows of a table."""
+    return tuple(rule for each in model.rules for rule in ((each,) if isinstance(each, Rule) else each()))
 
 
 def _with_rules(schema: dict[str, Any], model: type["ApiModel"]) -> None:

@@ -1,7 +1,7 @@
 """Fields whose values follow from the rows of a table.
 
-The table is read whenever a value is judged or a schema is made, so a row that is added while the program runs counts
-at once. Only `schema.structural_schema` keeps what it made: clear its cache (`cache_clear()`) after adding a row.
+The table is read whenever a value is judged. Two keep what they made of it, since that costs more than all else:
+`schema.structural_schema` and `base.rules_of`; clear their caches (`cache_clear()`) after adding a row.
 """
 
 from collections.abc import Callable, Iterable, Mapping

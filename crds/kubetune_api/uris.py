@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 from urllib.parse import unquote
@@ -60,15 +61,36 @@ def _changed(value: Any, change: _Change, path: FieldPath = (), use: Use | None 
     """A copy in which every URI is what `change` makes of it; `use` is the mark of the field's type."""
     if isinstance(value, ApiModel):
         parts = {}
-        for name, field in type(value).model_fields.items():
-            mark = _mark(field.annotation, *field.metadata)
-            parts[name] = _changed(getattr(value, name), change, (*path, field.alias or name), mark)
-        return value.model_copy(update={name: part for name, part in parts.items() if part != getattr(value, name)})
+        for name, alias, mark in _fields_with_uris(type(value)):
+            before = getattr(value, name)
+            after = _changed(before, change, (*path, alias), mark)
+            if after != before:
+                parts[name] = after
+        return value.model_copy(update=parts) if parts else value
     if isinstance(value, list):
         return [_changed(item, change, (*path, index), use) for index, item in enumerate(value)]
     if isinstance(value, dict):
         return {name: _changed(item, change, (*path, name), use) for name, item in value.items()}
     return change(path, value, use) if isinstance(value, str) and use is not None else value
+
+
+@cache
+def _fields_with_uris(model: type[ApiModel]) -> tuple[tuple[str, str, Use | None], ...]:
+    """Name, alias and mark of each field that is a URI or may hold one further down. The operator asks at each look at
+    a job, and most fields hold none."""
+    return tuple(
+        (name, field.alias or name, mark)
+        for name, field in model.model_fields.items()
+        if (mark := _mark(field.annotation, *field.metadata))
+        or any(_fields_with_uris(part) for part in _models_in(field.annotation))
+    )
+
+
+def _models_in(annotation: Any) -> Iterator[type[ApiModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _mark(annotation: Any, *metadata: Any) -> Use | None:

@@ -5,15 +5,21 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from kubetune_api.base import rules_of
 from kubetune_api.schema import structural_schema
 
 
 @contextmanager
 def more_rows(table: dict[str, Any], **rows: Any) -> Iterator[None]:
-    """`with more_rows(TASKS, Grading=GRADING):`: schemas that were made before are made anew, and so afterwards."""
+    """`with more_rows(TASKS, Grading=GRADING):`: what was made of the rows before is made anew, and so afterwards."""
     with patch.dict(table, rows):
-        structural_schema.cache_clear()
+        _forget()
         try:
             yield
         finally:
-            structural_schema.cache_clear()
+            _forget()
+
+
+def _forget() -> None:
+    for made in (structural_schema, rules_of):
+        made.cache_clear()

@@ -21,10 +21,28 @@ from kubetune_api.metrics import SPLITS
 from kubetune_api.tasks import TASKS
 
 
+def _is_there(split: str) -> str:
+    return f"has(self.dataset.{split}) || !has(self.dataset.{split}Fraction) || self.dataset.{split}Fraction > 0.0"
+
+
+def _split_of_each_requirement(split: str) -> Rule:
+    other = next(name for name in SPLITS if name != split)
+    return Rule(
+        cel=f"self.evaluation.require.all(r, !r.metric.startsWith('{split}/') || {_is_there(split)})",
+        message=f"a required metric needs the {split} split, and there is none; raise dataset.{split}Fraction, set"
+        f" dataset.{split}, or require a {other} metric",
+        holds=lambda spec: (
+            not any(requirement.metric.startswith(f"{split}/") for requirement in spec.evaluation.require)
+            or split in spec.dataset.splits
+        ),
+        field="evaluation.require",
+    )
+
+
 def _split_of_primary_metric(split: str) -> Rule:
     return Rule(
         cel=f"!has(self.evaluation.primaryMetric) || !self.evaluation.primaryMetric.startsWith('{split}/') ||"
-        f" has(self.dataset.{split}) || !has(self.dataset.{split}Fraction) || self.dataset.{split}Fraction > 0.0",
+        f" {_is_there(split)}",
         message=f"this metric is of the {split} split, and there is none; raise dataset.{split}Fraction, set"
         f" dataset.{split}, or name a metric of another split",
         holds=lambda spec: (
@@ -93,22 +111,7 @@ class FineTuneJobSpec(ApiModel):
             field="dataset.cleaning.dropOtherLabels",
         ),
         metric_rules,
-        Rule(
-            cel="self.evaluation.require.all(r, !r.metric.startsWith('test/') || has(self.dataset.test) ||"
-            " !has(self.dataset.testFraction) || self.dataset.testFraction > 0.0)",
-            message="a required metric needs the test split, and there is none; raise dataset.testFraction, set"
-            " dataset.test, or require a validation metric",
-            holds=lambda spec: _has_split_of_each_requirement(spec, "test"),
-            field="evaluation.require",
-        ),
-        Rule(
-            cel="self.evaluation.require.all(r, !r.metric.startsWith('validation/') || has(self.dataset.validation) ||"
-            " !has(self.dataset.validationFraction) || self.dataset.validationFraction > 0.0)",
-            message="a required metric needs the validation split, and there is none; raise"
-            " dataset.validationFraction, set dataset.validation, or require a test metric",
-            holds=lambda spec: _has_split_of_each_requirement(spec, "validation"),
-            field="evaluation.require",
-        ),
+        *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
     )
 
@@ -151,8 +154,3 @@ CLUSTER_FIELDS = (
 """The fields of a spec that only the operator uses."""
 CHANGEABLE_FIELDS = ("suspend", "ttl_seconds_after_finished")
 """The fields of a spec that may change once the run has started."""
-
-
-def _has_split_of_each_requirement(spec: FineTuneJobSpec, split: str) -> bool:
-    required = any(requirement.metric.startswith(f"{split}/") for requirement in spec.evaluation.require)
-    return not required or split in spec.dataset.splits
