@@ -4,16 +4,22 @@ Without it a worker that gets two cores of a node with a hundred starts a hundre
 """
 
 import os
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def cores(cgroup: Path = CGROUP) -> int:
+CORES = "KUBETUNE_CORES"
+"""The variable with the container's limit, for nodes that do not enforce it (`cpuCFSQuota: false`): two workers there
+would each use all cores."""
+
+
+def cores(cgroup: Path = CGROUP, environment: Mapping[str, str] = os.environ) -> int:
     """At least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, ceil(_quota(cgroup) or allowed)))
+    return max(1, min(allowed, ceil(_quota(cgroup) or allowed), int(environment.get(CORES) or allowed)))
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -100,7 +100,8 @@ def hardware() -> Hardware:
     """What the workers can compute on, over the whole Ray cluster. Its GPUs are taken to be alike: one is asked."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if not gpus:
-        return Hardware()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        return Hardware(memory=int(sum(node.get("memory", 0) for node in nodes)))
     # In a process of its own, which Ray ends afterwards: asking takes some of the GPU's memory.
     return Hardware(gpus, ray.get(ray.remote(num_gpus=1, max_calls=1)(_describe_gpu).remote()))
 

@@ -19,6 +19,8 @@ class Hardware:
     """All that there are, over all nodes; 0: the workers compute on the CPU."""
     gpu: AcceleratorSpec | None = None
     """One of them; None without any."""
+    memory: int = 0
+    """Main memory of the nodes that workers run on, all together, in bytes; 0 where it is not known."""
 
 
 def resolve(
@@ -34,7 +36,7 @@ def resolve(
     precision = _precision(spec, hardware.gpu)
     asked = spec.zero.stage
     resolved = ResolvedTraining(
-        stage=(0 if count == 1 else 2) if asked is None else asked,
+        stage=_stage_on_cpus(spec, shape, hardware.memory // count, count) if asked is None else asked,
         precision=precision,
         micro_batch_size=spec.training.micro_batch,
         workers=count,
@@ -46,6 +48,18 @@ def resolve(
         resolved, told = _fitted(resolved, spec, shape, hardware.gpu)
         notes += told
     return replace(resolved, stage=stage_that_runs(precision, resolved.stage)), notes
+
+
+def _stage_on_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int, workers: int) -> int:
+    """The lowest stage that fits `memory`, that of each worker, in bytes; 2 where that cannot be told."""
+    if workers == 1:
+        return 0
+    if shape is None or not memory:
+        return 2
+    training = spec.training.model_copy(update={"micro_batch_size": spec.training.micro_batch})
+    given = spec.model_copy(update={"training": training})
+    found = plan(given, shape, AcceleratorSpec("a worker's memory", memory, has_bf16=False), workers)
+    return 3 if isinstance(found, Refusal) else found.stage
 
 
 def _workers(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:

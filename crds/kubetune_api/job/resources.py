@@ -31,7 +31,7 @@ class Zero(ApiModel):
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """0 keeps everything on every worker; 1 shards the optimizer's state, 2 also the gradients, 3 also the weights.
-    Unset: the lowest stage that fits the accelerator's memory; on CPUs 0 for one worker, 2 for more."""
+    Unset: the lowest stage that fits the accelerator's memory, or on CPUs a worker's share of main memory."""
 
 
 class Credentials(ApiModel):

@@ -1,5 +1,6 @@
 import json
 import re
+from math import ceil
 from typing import Any
 
 import pytest
@@ -255,6 +256,14 @@ def test_a_profiles_own_service_account_is_used_and_may_report() -> None:
     ]
 
 
+def test_each_pod_is_told_its_cores_for_nodes_that_do_not_enforce_them() -> None:
+    """N7"""
+    for template in templates(ray_job()).values():
+        container = template["spec"]["containers"][0]
+        variables = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert int(variables["KUBETUNE_CORES"]) == ceil(amount(container["resources"]["limits"]["cpu"]))
+
+
 def test_secrets_are_read_only_volumes_each_once_and_never_variables() -> None:
     made = ray_job(credentials=SECRETS)
     for name, template in templates(made).items():
@@ -295,6 +304,7 @@ def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> No
 def test_the_endpoints_of_a_profile_are_the_standard_variables() -> None:
     for template in templates(ray_job()).values():
         variables = {one["name"]: one["value"] for one in template["spec"]["containers"][0]["env"]}
+        assert variables.pop("KUBETUNE_CORES").isdigit()
         assert variables == {
             "HOME": "/tmp",
             "KUBETUNE_CACHE": "/tmp/kubetune-cache",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_trainer.cores import cores
+from kubetune_trainer.cores import CORES, cores
 
 ALL = len(os.sched_getaffinity(0))
 
@@ -27,4 +27,10 @@ def test_a_containers_limit_counts(tmp_path: Path, files: dict[str, str], expect
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert cores(tmp_path) == expected
+    assert cores(tmp_path, {}) == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [("1", 1), ("4096", ALL), ("", ALL)])
+def test_a_limit_that_the_node_does_not_enforce_counts_too(tmp_path: Path, given: str, expected: int) -> None:
+    """N7"""
+    assert cores(tmp_path, {CORES: given}) == expected

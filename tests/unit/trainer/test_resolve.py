@@ -15,7 +15,7 @@ from support.tiny_models import spec_for
 
 GIB = 1 << 30
 BERT = shape_of("hf://google-bert/bert-base-uncased")
-CPU = Hardware()
+CPU = Hardware(memory=64 * GIB)
 
 
 def gpus(count: int, memory: int = 80 * GIB, *, has_bf16: bool = True) -> Hardware:
@@ -39,13 +39,27 @@ def notes(job: FineTuneJobSpec, hardware: Hardware = CPU, workers: int | None = 
     ("asked", "workers", "stage"),
     [
         pytest.param(None, 1, 0, id="left open, one worker has nothing to spread"),
-        pytest.param(None, 2, 2, id="left open, more workers spread optimizer and gradients"),
+        pytest.param(None, 2, 0, id="left open, what fits whole on each worker is spread over none"),
         pytest.param(0, 4, 0, id="0 is a wish, not a gap"),
         pytest.param(3, 1, 3, id="3 on one worker"),
     ],
 )
 def test_the_stage_on_cpus(asked: int | None, workers: int, stage: int) -> None:
     assert resolved(spec(asked), workers=workers).stage == stage
+
+
+@pytest.mark.parametrize(
+    ("memory", "stage"),
+    [
+        pytest.param(8 * GIB, 0, id="room for all"),
+        pytest.param(3 * GIB, 3, id="no room for the whole on each"),
+        pytest.param(1 * GIB, 3, id="room for nothing: what needs least is tried"),
+        pytest.param(0, 2, id="a memory that is not known"),
+    ],
+)
+def test_the_stage_on_cpus_is_the_lowest_that_fits_the_workers_share_of_memory(memory: int, stage: int) -> None:
+    """N8"""
+    assert resolved(spec(), Hardware(memory=4 * memory), workers=4).stage == stage
 
 
 def test_stage_0_in_bfloat16_is_recorded_as_the_stage_1_that_runs() -> None:

@@ -1,5 +1,7 @@
 """The pods of a Ray cluster, within Pod Security's `restricted`."""
 
+from math import ceil
+
 from kubetune_api.profile import Endpoint, PodResources, Toleration
 from kubetune_api.quantity import amount
 from kubetune_api.schemes import SCHEMES
@@ -106,6 +108,8 @@ def _ray_container(resolved: Resolved, role: str, resources: Object) -> Object:
 
 def _container(resolved: Resolved, role: str, resources: Object) -> Object:
     variables = {"HOME": _SCRATCH, "KUBETUNE_CACHE": f"{_SCRATCH}/kubetune-cache", **_RAY}
+    # A trainer asks the kernel for its limit, too; not every node enforces it.
+    variables["KUBETUNE_CORES"] = str(ceil(amount(resources["limits"]["cpu"])))
     for endpoint in resolved.profile.spec.endpoints:
         variables |= _endpoint(endpoint)
     return {
