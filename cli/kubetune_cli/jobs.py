@@ -105,7 +105,7 @@ class Pod:
     """`head`, `worker` or `submitter`."""
     attempt: int
     container: str
-    """The container that speaks for it: the first."""
+    """The container that speaks for it: that of its role, wherever webhooks put those of others; else the first."""
     phase: str
     waits_for: str | None = None
     """Why the container has never run, as far as is known; None once it has."""
@@ -117,7 +117,8 @@ class Pod:
         labels = metadata.get("labels") or {}
         if not labels.get(ATTEMPT, "").isdecimal() or ROLE not in labels:
             return None
-        container = found["spec"]["containers"][0]["name"]
+        containers = [container["name"] for container in found["spec"]["containers"]]
+        container = labels[ROLE] if labels[ROLE] in containers else containers[0]
         return cls(
             metadata["namespace"],
             metadata["name"],

@@ -131,7 +131,12 @@ class Reason:
     IMAGE_PULL_FAILED = _cluster("ImagePullFailed", "The image of a pod cannot be fetched.", "Platform", "Never")
     IMAGE_REFUSED = _cluster("ImageRefused", "A node refuses the image, because it runs as root.", "Platform", "Never")
     SECRET_MISSING = _cluster("SecretMissing", "A container needs a Secret that does not exist.", "Platform", "Never")
-    POD_STUCK = _cluster("PodStuck", "A pod has no volumes or no network on its node.", "User", "Counted")
+    REGISTRY_UNAVAILABLE = _cluster(
+        "RegistryUnavailable", "The registry of an image does not answer.", "Platform", "Counted"
+    )
+    POD_STUCK = _cluster(
+        "PodStuck", "A pod has no volumes or no network on its node, or no container.", "User", "Counted"
+    )
     KUBERAY_REFUSED = _cluster("KubeRayRefused", "KubeRay refuses the RayJob.", "Platform", "Never")
     REPORT_LOST = _operator(
         "ReportLost", "The trainer succeeded, but its final report did not arrive.", "Nobody", "ExemptOnce"

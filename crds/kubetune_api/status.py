@@ -110,12 +110,18 @@ class Attempt(ApiModel):
     deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
     running_time: Timestamp | None = None
-    """When the training of this attempt was first seen to run."""
+    """When the trainer of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
     """How long it ran before a queue took its hardware for another job, in seconds; `runningTime` counts from then
     on."""
     head_gone_time: Timestamp | None = None
     """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
+    stuck_pod: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """A pod of it that cannot start, as long as it cannot."""
+    stuck_time: Timestamp | None = None
+    """Since when that is so; the operator waits for it only so long."""
+    ray_job_ended_time: Timestamp | None = None
+    """When its RayJob was first seen to be over, as long as its final report may still come."""
     completion_time: Timestamp | None = None
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None

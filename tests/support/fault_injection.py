@@ -109,9 +109,9 @@ def _key(thing: Object) -> tuple[str, str]:
 
 
 def _taken(plane: ControlPlane) -> list[tuple[Object, str]]:
-    """The RayJobs that KubeRay has submitted, with the names that Ray has for them."""
+    """The RayJobs that KubeRay has taken up, with the names that Ray will have for them."""
     found = [(each, each.get("status", {})) for each in _items(plane, f"{RAY}/rayjobs")]
-    return [(each, status["jobId"]) for each, status in found if status.get("jobDeploymentStatus") == "Running"]
+    return [(each, status["jobId"]) for each, status in found if status.get("jobId")]
 
 
 def _items(plane: ControlPlane, path: str) -> list[Object]:

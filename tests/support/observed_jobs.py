@@ -8,6 +8,7 @@ import copy
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -86,16 +87,18 @@ def ray_job(
     uid: str | None = None,
     **status: Any,
 ) -> Object:
-    """The RayJob of an attempt, and where KubeRay is with it."""
-    status = {"jobDeploymentStatus": deployment} | ({} if ended is None else {"endTime": at(ended)}) | status
+    """The RayJob of an attempt, and where KubeRay is with it; where it is Running, Ray runs the driver."""
+    driver = {"jobStatus": "RUNNING"} if deployment == "Running" else {}
+    status = {"jobDeploymentStatus": deployment} | driver | ({} if ended is None else {"endTime": at(ended)}) | status
     metadata = _owned(name_of(attempt), attempt, deleting=deleting) | {"uid": uid or f"uid-of-{name_of(attempt)}"}
     return _object("RayJob", "ray.io/v1", metadata) | {"spec": {"suspend": suspended}, "status": status}
 
 
-def ray_cluster(attempt: int = 1, execution: int = 1) -> Object:
+def ray_cluster(attempt: int = 1, execution: int = 1, *conditions: Object) -> Object:
     """The RayCluster that KubeRay made for an attempt; it makes a new one each time that a queue admits it."""
     name = f"{name_of(attempt)}-{execution}"
-    return _object("RayCluster", "ray.io/v1", _owned(name, attempt) | {"uid": f"uid-of-{name}"})
+    made = _object("RayCluster", "ray.io/v1", _owned(name, attempt) | {"uid": f"uid-of-{name}"})
+    return made | {"status": {"conditions": list(conditions)}}
 
 
 def pod(
@@ -109,15 +112,18 @@ def pod(
     ready: bool = False,
     conditions: tuple[Object, ...] = (),
     container: Object | None = None,
+    sidecar: Object | None = None,
     secrets: tuple[str, ...] = (),
     **status: Any,
 ) -> Object:
-    """A pod of an attempt; `container` is the state of its container, as `waiting(…)` and `terminated(…)` give it."""
+    """A pod of an attempt; `container` is the state of its container, as `waiting(…)` and `terminated(…)` give it, and
+    `sidecar` that of one that a webhook put before it."""
     name = f"{name_of(attempt)}-{role}-{number}"
     metadata = _owned(name, attempt, created=created, deleting=deleting)
     metadata["labels"] |= {names.ROLE: role} | ({names.WORKERS: str(workers)} if role == "worker" else {})
     shown = [*conditions, condition("Ready", "True" if ready else "False")]
-    containers = [{"name": role, **container}] if container else []
+    containers = [{"name": "istio-proxy", **sidecar}] if sidecar else []
+    containers += [{"name": role, **container}] if container else []
     volumes = [{"name": f"v{place}", "secret": {"secretName": secret}} for place, secret in enumerate(secrets)]
     return _object("Pod", "v1", metadata | {"uid": f"uid-of-{name}"}) | {
         "spec": {"volumes": [{"name": "scratch", "emptyDir": {}}, *volumes]},
@@ -240,7 +246,11 @@ def see(*objects: Object, kuberay: bool = True, name: str = JOB) -> Observed:
 
 
 def plan(*objects: Object, now: float = 0, kuberay: bool = True, settings: Settings = SETTINGS) -> JobPlan:
-    """What follows from the sight of these objects and the default profile, so many seconds after `START`."""
+    """What follows from the sight of these objects and the default profile, so many seconds after `START`. The end of a
+    RayJob was seen when it came."""
+    for ray_job in objects:
+        if "endTime" in ray_job.get("status", {}):
+            objects = tuple(map(partial(_saw_the_end, ray_job), objects))
     shown = objects if any(thing["kind"] == "FineTuneProfile" for thing in objects) else (profile(), *objects)
     return reconcile(see(*shown, kuberay=kuberay), settings, after(now))
 
@@ -258,6 +268,14 @@ def walk(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     children: Any = thing.items() if isinstance(thing, dict) else enumerate(thing) if isinstance(thing, list) else ()
     for key, child in children:
         yield from walk(child, f"{path}.{key}")
+
+
+def _saw_the_end(ray_job: Object, thing: Object) -> Object:
+    thing = copy.deepcopy(thing)
+    for attempt in thing.get("status", {}).get("attempts", []) if thing["kind"] == "FineTuneJob" else []:
+        if attempt["rayJob"] == ray_job["metadata"]["name"]:
+            attempt.setdefault("rayJobEndedTime", ray_job["status"]["endTime"])
+    return thing
 
 
 _JOB_SPEC: Object = {

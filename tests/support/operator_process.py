@@ -194,10 +194,9 @@ class SimulatedJob:
         self.wait_until(lambda status: (status.get("attempts") or [{}])[-1].get("number") == attempt)
         name = self.status["attempts"][-1]["rayJob"]
         path = f"{RAY}/namespaces/{self.namespace}/rayjobs/{name}"
-        running = self.plane.wait_for(
-            path, lambda found: found.get("status", {}).get("jobDeploymentStatus") == "Running"
-        )
-        ray_id = str(running["status"]["jobId"])
+        taken_up = self.plane.wait_for(path, lambda found: bool(found.get("status", {}).get("jobId")))
+        ray_id = str(taken_up["status"]["jobId"])
+        # Before KubeRay asks for it: it asks again after three seconds.
         self.plane.heads.report(ray_id, "RUNNING")
         self.wait_for(phase="Running")
         return ray_id

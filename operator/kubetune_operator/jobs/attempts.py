@@ -15,7 +15,7 @@ from kubetune_api.status import (
 )
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
-from kubetune_operator.jobs.failures import evidence_in
+from kubetune_operator.jobs.failures import Failure, counting, evidence_in, seen_in, stronger, weightiest, whole
 from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
 from kubetune_operator.jobs.observed import JobView, Observed
 from kubetune_operator.jobs.state import JobState
@@ -23,13 +23,13 @@ from kubetune_operator.jobs.verdict import (
     GRACE,
     HEAD_GRACE,
     Verdict,
-    provisional_failure,
     running_seconds,
     runs_without_head,
-    stuck_pods,
+    stuck_in,
+    workers_of,
 )
-from kubetune_operator.jobs.views import RayJobView
-from kubetune_operator.jobs.waiting import AttemptState
+from kubetune_operator.jobs.views import PodView, RayJobView
+from kubetune_operator.jobs.waiting import AttemptState, driver_runs
 from kubetune_operator.settings import Settings
 
 _LONGEST_BACKOFF = 3600
@@ -51,21 +51,47 @@ def ray_job_of(seen: Observed, attempt: Attempt) -> RayJobView | None:
 def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, now: datetime) -> Attempt:
     """The attempt with all that is seen of it now and may be gone soon."""
     pods, report = seen.pods_of(attempt.number), seen.report_of(attempt.number)
-    clusters = [cluster.uid for cluster in seen.ray_clusters if cluster.attempt == attempt.number]
-    failure = provisional_failure(attempt, pods)
-    headless = ray_job is not None and runs_without_head(ray_job, pods)
-    lines = dict.fromkeys([*attempt.evidence, *(line[:LONGEST_EVIDENCE] for line in evidence_in(pods))])
+    clusters = [cluster for cluster in seen.ray_clusters if cluster.attempt == attempt.number]
+    failure = _provisional(seen, attempt, ray_job)
+    headless = ray_job is not None and runs_without_head(ray_job, pods, tuple(clusters))
+    over = ray_job is not None and ray_job.terminal
+    lines = [*attempt.evidence, *(line[:LONGEST_EVIDENCE] for line in evidence_in(pods))]
     return attempt.model_copy(
         update={
             "ray_job_uid": ray_job.uid if ray_job else attempt.ray_job_uid,
-            "ray_cluster_uid": clusters[-1] if clusters else attempt.ray_cluster_uid,
+            "ray_job_ended_time": (attempt.ray_job_ended_time or timestamp(now)) if over else None,
+            "ray_cluster_uid": clusters[-1].uid if clusters else attempt.ray_cluster_uid,
             "head_gone_time": (attempt.head_gone_time or timestamp(now)) if headless else None,
+            **_stuck(attempt, pods, now),
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
             "message": failure.message[:LONGEST_OF_ATTEMPT] if failure else None,
-            "evidence": list(lines)[:MOST_EVIDENCE],
+            "evidence": weightiest(lines, MOST_EVIDENCE),
         }
     )
+
+
+def _provisional(seen: Observed, attempt: Attempt, ray_job: RayJobView | None) -> Failure | None:
+    """The strongest of what was seen so far of the attempt's end. What an earlier pod showed, which others have
+    replaced, is overcome once the driver runs on all of them, and does not outweigh what pods show later."""
+    pods, status, workers = seen.pods_of(attempt.number), seen.job.status, workers_of(seen)
+    kept = Failure(attempt.reason, attempt.message or "") if attempt.reason else None
+    begins = attempt.running_time is None and ray_job is not None and driver_runs(seen, ray_job, attempt)
+    if begins and whole(pods, workers):
+        kept = None
+    shown = seen_in(counting(pods, workers))
+    if shown is None:
+        return kept
+    was_whole = bool(status.workers) and status.ready_workers == status.workers
+    return shown if was_whole else stronger(shown, kept)
+
+
+def _stuck(attempt: Attempt, pods: tuple[PodView, ...], now: datetime) -> dict[str, str | None]:
+    """One pod that cannot start, followed as long as it cannot: by our own clock, whatever those of others say."""
+    stuck = stuck_in(attempt, pods)
+    if attempt.stuck_pod in stuck:
+        return {}
+    return {"stuck_pod": min(stuck, default=None), "stuck_time": timestamp(now) if stuck else None}
 
 
 def timed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
@@ -83,6 +109,8 @@ def ended(attempt: Attempt, verdict: Verdict, now: datetime, *, exempt: bool) ->
     return attempt.model_copy(
         update={
             "head_gone_time": attempt.head_gone_time if verdict.headless else None,
+            # What was to be waited for has come, or will not.
+            **dict.fromkeys(("stuck_pod", "stuck_time", "ray_job_ended_time")),
             "completion_time": timestamp(now),
             "reason": verdict.reason,
             "message": verdict.message[:LONGEST_OF_ATTEMPT],
@@ -123,17 +151,13 @@ def _for_people(metrics: list[Metric]) -> list[Metric]:
     return [Metric(name=name, value=value) for name, value in values.items()]
 
 
-def when_to_look(
-    seen: Observed,
-    attempt: Attempt,
-    ray_job: RayJobView,
-    settings: Settings,
-    now: datetime,
-) -> float | None:
+def when_to_look(seen: Observed, attempt: Attempt, settings: Settings, now: datetime) -> float | None:
     """Until the next moment at which time alone ends the attempt."""
-    moments = [at for at, _ in stuck_pods(seen.pods_of(attempt.number), settings)]
-    if ray_job.terminal:
-        moments.append((ray_job.ended_at or ray_job.created_at) + GRACE)
+    moments = []
+    if attempt.stuck_time is not None:
+        moments.append(moment(attempt.stuck_time) + timedelta(seconds=settings.stuck_seconds))
+    if attempt.ray_job_ended_time is not None:
+        moments.append(moment(attempt.ray_job_ended_time) + GRACE)
     if attempt.head_gone_time is not None:
         moments.append(moment(attempt.head_gone_time) + HEAD_GRACE)
     if attempt.deadline_seconds is not None and attempt.running_time:

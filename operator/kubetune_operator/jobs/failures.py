@@ -44,11 +44,20 @@ _POD_REASONS = {
     "NodeAffinity": Reason.NODE_LOST,
     "Preempting": Reason.PREEMPTED,
 }
+_SHOWN = {"OOMKilled": Reason.OUT_OF_MEMORY, **_DISRUPTIONS, **_POD_REASONS}
+"""The words of pods that stand for a reason."""
+_FOREIGN = " (not kubetune's)"
+"""Behind the name of a container that a webhook put into a pod of ours."""
 _SENTENCES = {
     Reason.PREEMPTED: "{who} was preempted",
     Reason.NODE_LOST: "the node of {who} disappeared",
     Reason.EVICTED: "{who} was evicted by its node",
 }
+
+
+def who(pod: PodView) -> str:
+    """The pod, in a sentence."""
+    return f"the {pod.role or 'pod'} {pod.name}"
 
 
 def policy(reason: str, earlier: Iterable[str | None] = ()) -> Policy:
@@ -70,9 +79,38 @@ def stronger(one: Failure, other: Failure | None) -> Failure:
     return other if other is not None and _strength(other.reason) > _strength(one.reason) else one
 
 
+def counting(pods: Iterable[PodView], workers: int) -> tuple[PodView, ...]:
+    """The pods that the end of an attempt may be due to: not those that others have replaced."""
+    pods = tuple(pods)
+    replaced = {"head": head_lives(pods), "worker": workers_ready(pods) >= workers}
+    return tuple(pod for pod in pods if pod.lives or not replaced.get(pod.role))
+
+
+def whole(pods: tuple[PodView, ...], workers: int) -> bool:
+    """Whether the head and all workers are there."""
+    return head_lives(pods) and workers_ready(pods) >= workers
+
+
+def head_lives(pods: Iterable[PodView]) -> bool:
+    """Whether there is a head that runs, or may still start."""
+    return any(pod.role == "head" and pod.lives for pod in pods)
+
+
+def workers_ready(pods: Iterable[PodView]) -> int:
+    """The ranks in pods that are ready."""
+    return sum(pod.workers for pod in pods if pod.ready and not pod.deleting)
+
+
 def evidence_in(pods: Iterable[PodView]) -> list[str]:
     """One line for each thing that went wrong in a pod."""
     return [line for pod in pods for line in _evidence_of(pod)]
+
+
+def weightiest(lines: Iterable[str], most: int) -> list[str]:
+    """Of more lines of evidence than a status takes those that say most, and of two alike the one seen first."""
+    lines = list(dict.fromkeys(lines))
+    places = sorted(range(len(lines)), key=lambda place: -_weight(lines[place]))[:most]
+    return [lines[place] for place in sorted(places)]
 
 
 def head_ended(evidence: Iterable[str]) -> bool:
@@ -80,59 +118,14 @@ def head_ended(evidence: Iterable[str]) -> bool:
     return any(re.search(r": container head ended with (?!137|143)", line) for line in evidence)
 
 
-def stuck(pod: PodView) -> Failure | None:
-    """Why a pod does not start, if nobody mends something outside of it."""
-    for waiting in pod.waiting:
-        if waiting.reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
-            return Failure(
-                Reason.IMAGE_PULL_FAILED,
-                f"the node of {_who(pod)} cannot fetch the image: {waiting.message or waiting.reason}; the platform"
-                " team must correct the profile's spec.image or spec.imagePullSecrets",
-            )
-        if waiting.reason == "CreateContainerConfigError":
-            return _without_container(pod, waiting.message)
-    return _unprepared(pod) if pod.waiting and pod.prepared is False else None
-
-
-def _without_container(pod: PodView, said: str) -> Failure:
-    """By the kubelet's own words, the one thing that tells a Secret that is missing from an image that runs as root."""
-    if "runAsNonRoot" in said or "non-root" in said:
-        return Failure(
-            Reason.IMAGE_REFUSED,
-            f"the node of {_who(pod)} does not run the image: {said}; the platform team must give the image a USER that"
-            " is a number and not 0, or names another one in the profile's spec.image",
-        )
-    if "secret" in said.lower() and ("not found" in said or "find key" in said):
-        return Failure(
-            Reason.SECRET_MISSING,
-            f"{_who(pod)} cannot start: {said}; create what is missing in the job's namespace, or correct"
-            " spec.credentials",
-        )
-    return Failure(Reason.POD_STUCK, f"{_who(pod)} cannot start on its node: {said or 'the node does not say why'}")
-
-
-def _unprepared(pod: PodView) -> Failure:
-    """A Secret that is missing and a network that is not set up look the same in a pod; its events tell them apart."""
-    remedy = "the platform team must fix the node"
-    if pod.secrets:
-        remedy = (
-            f"create the Secrets {', '.join(pod.secrets)} in the job's namespace if they are missing, or correct"
-            f" spec.credentials; where they are there, {remedy}"
-        )
-    return Failure(
-        Reason.POD_STUCK,
-        f"{_who(pod)} has a node, and there no volumes or no network; {remedy} (`kubectl get events --field-selector"
-        f" involvedObject.name={pod.name}` says which it is)",
-    )
-
-
 def _failures_of(pod: PodView) -> list[Failure]:
-    found = [_out_of_memory(pod)] if any(ended.reason == "OOMKilled" for ended in pod.ended) else []
+    killed = any(ended.reason == "OOMKilled" and ended.ours for ended in pod.ended)
+    found = [_out_of_memory(pod)] if killed else []
     # The kubelet's own word is finer: TerminationByKubelet stands for evictions, preemptions and shutdowns alike.
     reason = _POD_REASONS.get(pod.reason) or (_DISRUPTIONS.get(pod.disruption[0]) if pod.disruption else None)
     if reason:
         said = (pod.disruption[1] if pod.disruption else pod.message) or "the cluster does not say why"
-        found.append(Failure(reason, f"{_SENTENCES[reason].format(who=_who(pod))}: {said}"))
+        found.append(Failure(reason, f"{_SENTENCES[reason].format(who=who(pod))}: {said}"))
     return found
 
 
@@ -143,13 +136,13 @@ def _out_of_memory(pod: PodView) -> Failure:
         else "lower spec.training.microBatchSize or spec.task.maxLength, raise spec.zero.stage, use more workers, or"
         " raise spec.worker.memory of the profile"
     )
-    return Failure(Reason.OUT_OF_MEMORY, f"{_who(pod)} went over its memory limit and was killed; {remedy}")
+    return Failure(Reason.OUT_OF_MEMORY, f"{who(pod)} went over its memory limit and was killed; {remedy}")
 
 
 def _evidence_of(pod: PodView) -> list[str]:
     lines = [
-        f"pod {pod.name}: container {ended.container} ended with {ended.exit_code} ({ended.reason})"
-        + (f": {ended.message}" if ended.message else "")
+        f"pod {pod.name}: container {ended.container}{'' if ended.ours else _FOREIGN} ended with {ended.exit_code}"
+        f" ({ended.reason})" + (f": {ended.message}" if ended.message else "")
         for ended in pod.ended
         if ended.exit_code
     ]
@@ -160,8 +153,10 @@ def _evidence_of(pod: PodView) -> list[str]:
     return lines
 
 
-def _who(pod: PodView) -> str:
-    return f"the {pod.role or 'pod'} {pod.name}"
+def _weight(line: str) -> int:
+    if _FOREIGN in line:
+        return -1
+    return max((_strength(_SHOWN[word]) for word in re.findall(r"\w+", line) if word in _SHOWN), default=0)
 
 
 def _strength(reason: str) -> int:

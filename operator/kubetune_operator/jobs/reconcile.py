@@ -22,7 +22,7 @@ from kubetune_operator.jobs.attempts import (
     with_evidence,
 )
 from kubetune_operator.jobs.ending import after_the_end, over
-from kubetune_operator.jobs.failures import Failure, policy
+from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
 from kubetune_operator.jobs.objects.access import accounts, reporting
@@ -33,9 +33,9 @@ from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, in_state, ray_jobs, ref_of
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import JobState, finished, with_state
-from kubetune_operator.jobs.verdict import Verdict, verdict_on
+from kubetune_operator.jobs.verdict import Verdict, verdict_on, workers_of
 from kubetune_operator.jobs.views import RayJobView
-from kubetune_operator.jobs.waiting import AttemptState, attempt_state, workers_ready
+from kubetune_operator.jobs.waiting import AttemptState, attempt_state
 from kubetune_operator.machinery.differences import trimmed
 from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE_BINDING, Object
 from kubetune_operator.machinery.plan import Plan, Ref
@@ -187,7 +187,7 @@ def _goes_on(
     settings: Settings,
     now: datetime,
 ) -> JobPlan:
-    workers = seen.job.job.spec.resources.workers or 1
+    workers = workers_of(seen)
     state = attempt_state(seen, ray_job, attempt, workers)
     attempt = timed(attempt, state, now)
     report = seen.report_of(attempt.number)
@@ -204,7 +204,7 @@ def _goes_on(
         with_state(status, job_state, seen.job.generation, now),
         apply=_support_while_it_runs(seen, resolved, settings) if isinstance(resolved, Resolved) else (),
         delete=tuple(ref_of(other) for other in seen.ray_jobs if other.uid != ray_job.uid and not other.deleting),
-        again_after=when_to_look(seen, attempt, ray_job, settings, now),
+        again_after=when_to_look(seen, attempt, settings, now),
     )
 
 

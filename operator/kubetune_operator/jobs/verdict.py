@@ -8,14 +8,14 @@ from kubetune_api.run import MANIFEST, run_root
 from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
 from kubetune_api.uris import lies_below
-from kubetune_operator.jobs.failures import Failure, head_ended, seen_in, stronger, stuck
-from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
+from kubetune_operator.jobs.failures import Failure, counting, head_ended, head_lives, seen_in, stronger
 from kubetune_operator.jobs.observed import Observed
-from kubetune_operator.jobs.views import PodView, RayJobView
+from kubetune_operator.jobs.stuck import stuck_pods
+from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
 from kubetune_operator.settings import Settings
 
 GRACE = timedelta(seconds=10)
-"""How long after its RayJob's end the final report of an attempt may still arrive."""
+"""How long after its RayJob was seen to be over the final report of an attempt may still arrive."""
 HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
 
@@ -50,8 +50,7 @@ def verdict_on(
     now: datetime,
 ) -> Verdict | None:
     """None while the attempt goes on."""
-    pods = seen.pods_of(attempt.number)
-    provisional = provisional_failure(attempt, pods)
+    pods, provisional = seen.pods_of(attempt.number), _noted(attempt)
     report = seen.report_of(attempt.number)
     if report is not None and report.finished is not None:
         taken_back = ray_job is not None and ray_job.suspended
@@ -62,14 +61,14 @@ def verdict_on(
     if deadline is not None and running_seconds(seen.job.status, attempt, now) >= deadline:
         return Verdict(Failure(Reason.DEADLINE_EXCEEDED, f"the attempts ran longer than {deadline} seconds together"))
     if ray_job.terminal:
-        return _by_ray_job(seen, ray_job, attempt, provisional, now)
+        return _by_ray_job(seen, ray_job, attempt, now)
     if attempt.head_gone_time is not None:
         # What a pod shows now counts at once: what was kept of an earlier one may have been overcome.
-        if provisional is not None and seen_in(pods) is not None:
+        if provisional is not None and seen_in(counting(pods, workers_of(seen))) is not None:
             return Verdict(provisional, headless=True)
         if now >= moment(attempt.head_gone_time) + HEAD_GRACE:
             return Verdict(stronger(_headless(attempt, pods), provisional), headless=True)
-    return next((Verdict(failure) for at, failure in stuck_pods(pods, settings) if now >= at), None)
+    return _by_stuck_pod(attempt, pods, settings, now)
 
 
 _DELETED = "the RayJob of the attempt was deleted by somebody else"
@@ -78,11 +77,20 @@ _HEAD_DELETED = "the head's pod disappeared during the run, as if somebody had d
 _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the attempt for another job")
 
 
-def runs_without_head(ray_job: RayJobView, pods: tuple[PodView, ...]) -> bool:
-    """Whether the driver is gone for good, and KubeRay says that it runs. It makes no second head, and may never tell:
-    a submitter whose head went without closing its connection waits for it for ever."""
-    has_head = any(pod.role == "head" and pod.lives for pod in pods)
-    return ray_job.deployment == "Running" and not ray_job.suspended and not has_head
+def workers_of(seen: Observed) -> int:
+    """The workers that the job needs."""
+    return seen.job.job.spec.resources.workers or 1
+
+
+def runs_without_head(
+    ray_job: RayJobView, pods: tuple[PodView, ...], clusters: tuple[RayClusterView, ...] = ()
+) -> bool:
+    """Whether the driver is gone for good, or will never come, and KubeRay says nothing of it. It makes no second head
+    once all pods were ready, and may never tell: a submitter whose head went without closing its connection waits for
+    it for ever, and none is made for a cluster that is not ready any more."""
+    was_ready = any(cluster.provisioned for cluster in clusters if cluster.name == ray_job.cluster)
+    begun = ray_job.deployment == "Running" or (ray_job.deployment == "Initializing" and was_ready)
+    return begun and not ray_job.suspended and not head_lives(pods)
 
 
 def _headless(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure:
@@ -92,17 +100,22 @@ def _headless(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure:
     return Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {waited}")
 
 
-def provisional_failure(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure | None:
-    """The strongest of what was seen so far of the attempt's end; the pods may be gone by then."""
-    kept = Failure(attempt.reason, attempt.message or "") if attempt.reason else None
-    shown = seen_in(pods)
-    return stronger(shown, kept) if shown else kept
+def _noted(attempt: Attempt) -> Failure | None:
+    """What was seen so far of the attempt's end; the pods may be gone by then."""
+    return Failure(attempt.reason, attempt.message or "") if attempt.reason else None
 
 
-def stuck_pods(pods: tuple[PodView, ...], settings: Settings) -> list[tuple[datetime, Failure]]:
-    """What ends the attempt, and when: a registry may be away for a moment, and a Secret may come a little later."""
-    patience = timedelta(seconds=settings.stuck_seconds)
-    return [(pod.placed_at + patience, failure) for pod in pods if (failure := stuck(pod)) is not None]
+def _by_stuck_pod(attempt: Attempt, pods: tuple[PodView, ...], settings: Settings, now: datetime) -> Verdict | None:
+    if attempt.stuck_time is None or now < moment(attempt.stuck_time) + timedelta(seconds=settings.stuck_seconds):
+        return None
+    failure = stuck_in(attempt, pods).get(attempt.stuck_pod or "")
+    return Verdict(failure) if failure else None
+
+
+def stuck_in(attempt: Attempt, pods: tuple[PodView, ...]) -> dict[str, Failure]:
+    """The attempt's pods that cannot start, and why. A registry may be away for a moment, and a Secret may come a
+    little later, so that ends nothing at once; what containers of others do ends no run that has begun."""
+    return stuck_pods(pods, with_foreign=attempt.running_time is None)
 
 
 def running_seconds(status: FineTuneJobStatus, last: Attempt, now: datetime) -> float:
@@ -137,13 +150,11 @@ def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure |
     return Verdict(stronger(Failure(reason, failed.message), provisional), result)
 
 
-def _by_ray_job(
-    seen: Observed, ray_job: RayJobView, attempt: Attempt, provisional: Failure | None, now: datetime
-) -> Verdict | None:
+def _by_ray_job(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: datetime) -> Verdict | None:
     said = ": ".join(filter(None, (ray_job.reason, ray_job.message)))
     if ray_job.deployment == "ValidationFailed":
         return Verdict(Failure(Reason.KUBERAY_REFUSED, f"KubeRay refuses the RayJob: {said}"))
-    if now < (ray_job.ended_at or ray_job.created_at) + GRACE:
+    if attempt.ray_job_ended_time is None or now < moment(attempt.ray_job_ended_time) + GRACE:
         return None
     if ray_job.job == "SUCCEEDED":
         # A trainer ends so only after it has published, whatever became of its pods then.
@@ -151,20 +162,20 @@ def _by_ray_job(
         sentence = f"the trainer succeeded, but its report did not arrive; its model is published if {manifest} exists"
         return Verdict(Failure(Reason.REPORT_LOST, sentence))
     says = f"KubeRay says: {said or ray_job.deployment}."
-    if _lost_its_head(seen, ray_job, attempt, now):
-        return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), provisional))
+    if _lost_its_head(seen, attempt):
+        return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), _noted(attempt)))
     silent = Failure(
         Reason.UNKNOWN,
         f"the trainer ended without a report; {says} `kubetune logs` shows the end of its log while its pods exist",
     )
-    return Verdict(stronger(silent, provisional))
+    return Verdict(stronger(silent, _noted(attempt)))
 
 
-def _lost_its_head(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: datetime) -> bool:
+def _lost_its_head(seen: Observed, attempt: Attempt) -> bool:
     """Whether the head was gone before the end. KubeRay takes one away that ended by itself; those that were alive at
-    the end it leaves for a while.
+    the end it leaves as long as their RayCluster.
     """
-    ended = ray_job.ended_at or ray_job.created_at
-    if attempt.running_time is None or head_ended(attempt.evidence) or now >= ended + timedelta(seconds=KEPT_SECONDS):
+    if attempt.running_time is None or head_ended(attempt.evidence):
         return False
-    return not any(pod.role == "head" for pod in seen.pods_of(attempt.number))
+    kept = any(cluster.attempt == attempt.number for cluster in seen.ray_clusters)
+    return kept and not any(pod.role == "head" for pod in seen.pods_of(attempt.number))

@@ -1,16 +1,18 @@
 """What the operator needs to know of the objects of others: parsed once, when the API server tells of them.
 
-The rest of an object is not kept: a cluster has many pods.
+The rest of an object is not kept: a cluster has many pods. Webhooks put containers of others into them, before ours and
+after: each is told to be ours or not by its name.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 
-from kubetune_api.times import moment
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import Object
 
 _TERMINAL = ("Complete", "Failed", "ValidationFailed")
+_WAITS_FOR_THE_HEAD = "wait-gcs-ready"
+"""The init container that KubeRay gives a worker, of the worker's own image."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Waiting:
     container: str
     reason: str
     message: str
+    ours: bool
+    """Whether kubetune or KubeRay put it into the pod."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Ended:
     reason: str
     exit_code: int
     message: str
+    ours: bool
+    """Whether kubetune or KubeRay put it into the pod."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,6 @@ class PodView:
     workers: int
     """The ranks in it."""
     phase: str
-    placed_at: datetime
-    """When it got its node; when it was created, as long as it has none."""
     deleting: bool
     ready: bool
     unscheduled: str | None
@@ -57,6 +61,8 @@ class PodView:
     waiting: tuple[Waiting, ...]
     ended: tuple[Ended, ...]
     """Containers that ended, restarted ones included."""
+    unready: tuple[str, ...]
+    """Containers of others that run and are not ready, so that the pod is not, either."""
     disruption: tuple[str, str] | None
     """Why the cluster took it away: reason and message of the condition DisruptionTarget."""
     reason: str
@@ -76,8 +82,8 @@ class RayJobView:
     name: str
     uid: str
     attempt: int
-    created_at: datetime
-    ended_at: datetime | None
+    cluster: str
+    """The name of its RayCluster."""
     deleting: bool
     suspended: bool
     """What `spec.suspend` says: Kueue holds it back."""
@@ -101,30 +107,38 @@ class RayClusterView:
     name: str
     uid: str
     attempt: int
+    provisioned: bool
+    """Whether all of its pods were ready once: from then on KubeRay makes no second head."""
+    refusal: str
+    """Why a pod of it cannot be made, in the API server's words."""
 
 
 def pod_view(pod: Object) -> PodView:
     """A pod with the labels that the operator gave it."""
     labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
+    conditions = _conditions(pod)
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     scheduled, disrupted = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
     prepared = conditions.get("PodReadyToStartContainers", {}).get("status")
-    placed_at = scheduled.get("lastTransitionTime") if scheduled.get("status") == "True" else None
+    ours = (labels.get(names.ROLE, ""), _WAITS_FOR_THE_HEAD)
     return PodView(
         name=pod["metadata"]["name"],
         attempt=_number(labels.get(names.ATTEMPT)),
         role=labels.get(names.ROLE, ""),
         workers=_number(labels.get(names.WORKERS)),
         phase=status.get("phase", "Pending"),
-        placed_at=moment(placed_at or pod["metadata"]["creationTimestamp"]),
         deleting="deletionTimestamp" in pod["metadata"],
         ready=conditions.get("Ready", {}).get("status") == "True",
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else None,
         prepared=None if prepared is None else prepared == "True",
         secrets=tuple(_secrets_of(pod)),
-        waiting=tuple(_waiting(container) for container in containers if "waiting" in container.get("state", {})),
-        ended=tuple(ended for container in containers for ended in _ends(container)),
+        waiting=tuple(_waiting(container, ours) for container in containers if "waiting" in container.get("state", {})),
+        ended=tuple(ended for container in containers for ended in _ends(container, ours)),
+        unready=tuple(
+            container["name"]
+            for container in containers
+            if container["name"] not in ours and "running" in container.get("state", {}) and not container.get("ready")
+        ),
         disruption=(disrupted.get("reason", ""), disrupted.get("message", ""))
         if disrupted.get("status") == "True"
         else None,
@@ -140,8 +154,7 @@ def ray_job_view(ray_job: Object) -> RayJobView:
         name=metadata["name"],
         uid=metadata["uid"],
         attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
-        created_at=moment(metadata["creationTimestamp"]),
-        ended_at=moment(status["endTime"]) if status.get("endTime") else None,
+        cluster=status.get("rayClusterName", ""),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(ray_job.get("spec", {}).get("suspend")),
         deployment=status.get("jobDeploymentStatus", ""),
@@ -153,8 +166,15 @@ def ray_job_view(ray_job: Object) -> RayJobView:
 
 def ray_cluster_view(cluster: Object) -> RayClusterView:
     """A RayCluster that KubeRay made for a RayJob of ours; it has that one's labels."""
-    metadata = cluster["metadata"]
-    return RayClusterView(metadata["name"], metadata["uid"], _number(metadata.get("labels", {}).get(names.ATTEMPT)))
+    metadata, conditions = cluster["metadata"], _conditions(cluster)
+    failure = conditions.get("ReplicaFailure", {})
+    return RayClusterView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
+        provisioned=conditions.get("RayClusterProvisioned", {}).get("status") == "True",
+        refusal=failure.get("message", "") if failure.get("status") == "True" else "",
+    )
 
 
 def namespace_labels(namespace: Object) -> dict[str, str]:
@@ -167,16 +187,20 @@ def _secrets_of(pod: Object) -> list[str]:
     return [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
 
 
-def _waiting(container: Object) -> Waiting:
-    waiting = container["state"]["waiting"]
-    return Waiting(container["name"], waiting.get("reason", ""), waiting.get("message", ""))
+def _conditions(obj: Object) -> dict[str, Object]:
+    return {condition["type"]: condition for condition in obj.get("status", {}).get("conditions") or []}
 
 
-def _ends(container: Object) -> list[Ended]:
-    states = (container.get("state", {}), container.get("lastState", {}))
+def _waiting(container: Object, ours: Collection[str]) -> Waiting:
+    waiting, name = container["state"]["waiting"], container["name"]
+    return Waiting(name, waiting.get("reason", ""), waiting.get("message", ""), name in ours)
+
+
+def _ends(container: Object, ours: Collection[str]) -> list[Ended]:
+    states, name = (container.get("state", {}), container.get("lastState", {})), container["name"]
     ends = [state["terminated"] for state in states if "terminated" in state]
     return [
-        Ended(container["name"], end.get("reason", ""), end.get("exitCode", 0), end.get("message", "")) for end in ends
+        Ended(name, end.get("reason", ""), end.get("exitCode", 0), end.get("message", ""), name in ours) for end in ends
     ]
 
 

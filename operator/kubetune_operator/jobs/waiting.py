@@ -1,11 +1,20 @@
-"""What a job waits for, in one sentence: composed from queue, pods, images and the trainer's own word."""
+"""What a job waits for, in one sentence: composed from queue, pods, images and the trainer's own word.
+
+KubeRay calls a RayJob `Running` as soon as it has made the Job that submits the run, whatever becomes of that one's
+pod. A job runs once its driver does.
+"""
 
 from dataclasses import dataclass, replace
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt
+from kubetune_operator.jobs.failures import head_lives, who, workers_ready
 from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.stuck import foreign, held
 from kubetune_operator.jobs.views import PodView, RayJobView
+
+_DRIVER_SEEN = ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
+"""What Ray says of a driver that runs, or ran."""
 
 
 @dataclass(frozen=True)
@@ -20,35 +29,37 @@ class AttemptState:
     """Whether the trainer runs."""
 
 
+def driver_runs(seen: Observed, ray_job: RayJobView, attempt: Attempt) -> bool:
+    """Whether the driver was seen to run: by Ray, or by its own report. Once a queue has taken its hardware away, the
+    report may be that of the time before."""
+    if ray_job.suspended or ray_job.deployment != "Running":
+        return False
+    reports = seen.report_of(attempt.number) is not None and attempt.ran_seconds == 0
+    return attempt.running_time is not None or ray_job.job in _DRIVER_SEEN or reports
+
+
 def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
     """The state of the attempt."""
     if ray_job.suspended:
         return AttemptState(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue_name, ray_job), admitted=False)
     if ray_job.terminal:
-        return AttemptState(
-            Reason.CLEANING_UP, "the run has ended; waits for its final report", running=bool(ray_job.job)
-        )
-    if ray_job.deployment == "Running":
-        state = _running(seen, attempt.number)
-        if attempt.head_gone_time is None:
-            return state
-        return replace(
-            state,
-            message=f"the head has been missing since {attempt.head_gone_time}; KubeRay has a minute to end the run",
-        )
-    pods = seen.pods_of(attempt.number)
-    return _unscheduled(pods) or _blocked(pods) or _starting(pods, workers)
+        ran = attempt.running_time is not None or ray_job.job in _DRIVER_SEEN
+        return AttemptState(Reason.CLEANING_UP, "the run has ended; waits for its final report", running=ran)
+    state = _running(seen, attempt.number) if driver_runs(seen, ray_job, attempt) else None
+    if state is None:
+        pods = seen.pods_of(attempt.number)
+        submitted = ray_job.deployment == "Running"
+        state = _unscheduled(pods) or _blocked(pods) or _starting(pods, workers, submitted=submitted)
+    if attempt.head_gone_time is None:
+        return state
+    gone = f"the head has been missing since {attempt.head_gone_time}; KubeRay has a minute to end the run"
+    return replace(state, message=gone)
 
 
 def _suspended(queue: str | None, ray_job: RayJobView) -> str:
     if queue is None:
         return f"somebody suspended the RayJob {ray_job.name}; it continues when its spec.suspend is false again"
     return f"waits in queue {queue} for quota; `kubectl describe workloads` says how much is free"
-
-
-def workers_ready(pods: tuple[PodView, ...]) -> int:
-    """The ranks in pods that are ready."""
-    return sum(pod.workers for pod in pods if pod.ready and not pod.deleting)
 
 
 def _running(seen: Observed, attempt: int) -> AttemptState:
@@ -66,30 +77,46 @@ def _unscheduled(pods: tuple[PodView, ...]) -> AttemptState | None:
         return None
     return AttemptState(
         Reason.WAITING_FOR_NODES,
-        f"{len(without)} of {len(pods)} pods wait for a node: {without[0].unscheduled}",
+        f"{len(without)} of {len(pods)} pods wait for a node, among them {who(without[0])}: {without[0].unscheduled}",
     )
 
 
 def _blocked(pods: tuple[PodView, ...]) -> AttemptState | None:
     for pod in pods:
-        for waiting in pod.waiting:
-            if waiting.reason not in ("ContainerCreating", "PodInitializing"):
-                said = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
-                return AttemptState(Reason.WAITING_FOR_PODS, f"the {pod.role} {pod.name} cannot start: {said}")
+        if waiting := held(pod):
+            said = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+            whose = "" if waiting.ours else f" because of {foreign(waiting.container)}"
+            return AttemptState(Reason.WAITING_FOR_PODS, f"{who(pod)} cannot start{whose}: {said}")
     return None
 
 
-def _starting(pods: tuple[PodView, ...], workers: int) -> AttemptState:
+def _starting(pods: tuple[PodView, ...], workers: int, *, submitted: bool) -> AttemptState:
     if not pods:
         return AttemptState(Reason.WAITING_FOR_PODS, "waits for KubeRay to create the pods")
     head = any(pod.role == "head" and pod.ready for pod in pods)
     ready = workers_ready(pods)
-    if head and ready >= workers:
+    if not head or ready < workers:
+        return AttemptState(
+            Reason.WAITING_FOR_PODS,
+            f"{ready} of {workers} workers are ready{'' if head else f', and the head {_is_not(pods)}'}"
+            f"{_preparing(pods)}{_held_up(pods)}",
+        )
+    if not submitted:
         return AttemptState(Reason.STARTING, "all workers are ready; waits for Ray to accept the run")
-    return AttemptState(
-        Reason.WAITING_FOR_PODS,
-        f"{ready} of {workers} workers are ready{'' if head else ', and the head is not'}{_preparing(pods)}",
-    )
+    submitters = [pod for pod in pods if pod.role == "submitter"]
+    if not submitters:
+        return AttemptState(
+            Reason.WAITING_FOR_PODS, "all workers are ready; waits for the pod of the submitter, which does not exist"
+        )
+    if not any(pod.phase == "Running" for pod in submitters):
+        return AttemptState(
+            Reason.WAITING_FOR_PODS, f"all workers are ready; waits for {who(submitters[0])}{_preparing(pods)}"
+        )
+    return AttemptState(Reason.STARTING, "all pods run; waits for Ray to start the driver")
+
+
+def _is_not(pods: tuple[PodView, ...]) -> str:
+    return "is not" if head_lives(pods) else "does not exist"
 
 
 def _preparing(pods: tuple[PodView, ...]) -> str:
@@ -97,6 +124,14 @@ def _preparing(pods: tuple[PodView, ...]) -> str:
     for pod in creating:
         if pod.prepared is False:
             needs = f", which need the Secrets {', '.join(pod.secrets)}" if pod.secrets else ""
-            return f"; the {pod.role} {pod.name} waits for its network and its volumes{needs}"
+            return f"; {who(pod)} waits for its network and its volumes{needs}"
     fetching = sum(pod.prepared is True for pod in creating)
     return f"; {fetching} of {len(pods)} pods fetch their image" if fetching else ""
+
+
+def _held_up(pods: tuple[PodView, ...]) -> str:
+    """A pod is ready once all of its containers are, those of others too."""
+    for pod in pods:
+        if pod.unready and not pod.ready:
+            return f"; {who(pod)} waits for {foreign(pod.unready[0])}, to be ready"
+    return ""

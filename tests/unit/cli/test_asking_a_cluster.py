@@ -224,11 +224,17 @@ def test_a_pod_that_names_no_attempt_and_role_is_none_of_the_jobs(labels: dict[s
     assert pod(labels, {}) is None
 
 
-def pod(labels: dict[str, str], status: dict[str, Any]) -> Pod | None:
+def test_the_log_of_a_pod_is_that_of_kubetunes_container_wherever_a_webhook_put_its_own() -> None:
+    """O7"""
+    found = pod({JOB: "reviews", ATTEMPT: "2", ROLE: "head"}, {}, "istio-proxy", "head")
+    assert found is not None
+    assert found.container == "head"
+
+
+def pod(labels: dict[str, str], status: dict[str, Any], *names: str) -> Pod | None:
     metadata = {"namespace": "n", "name": "p", "uid": "u", "creationTimestamp": "t", "labels": labels}
-    return Pod.parse(
-        {"metadata": metadata, "spec": {"containers": [{"name": "main"}, {"name": "side"}]}, "status": status}
-    )
+    containers = [{"name": name} for name in names or ("main", "side")]
+    return Pod.parse({"metadata": metadata, "spec": {"containers": containers}, "status": status})
 
 
 def test_a_command_that_needs_no_cluster_does_not_wait_for_the_client_of_one() -> None:

@@ -5,11 +5,13 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.failures import Failure, policy, stronger
-from kubetune_operator.jobs.objects.ray_job import KEPT_SECONDS
+from kubetune_operator.jobs.reconcile import reconcile
 from support.observed_jobs import (
     JOB,
     ROOT,
+    SETTINGS,
     Object,
+    after,
     at,
     attempt,
     condition,
@@ -18,18 +20,19 @@ from support.observed_jobs import (
     name_of,
     plan,
     pod,
+    profile,
+    ray_cluster,
     ray_job,
     report,
+    see,
     started,
     succeeded,
     terminated,
-    waiting,
 )
 from support.simulated_cluster import SimulatedCluster, node_is_lost, pods_run, somebody_deletes_the_ray_job
 
 WORKER, HEAD = f"{name_of(1)}-worker-0", f"{name_of(1)}-head-0"
 OUT_OF_MEMORY = terminated(137, "OOMKilled")
-AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "w_team-a(1)", container: worker)'
 
 
 def taken(reason: str, message: str = "so it is") -> dict[str, Any]:
@@ -130,6 +133,51 @@ def test_evidence_is_bounded_and_the_first_of_it_stays() -> None:
     )
 
 
+def test_the_line_that_says_most_is_kept_though_it_is_the_ninth() -> None:
+    """N2"""
+    plain = [pod(number=number, container=terminated(1, message="a rank lost its peers")) for number in range(8)]
+    killed = pod(number=8, container=OUT_OF_MEMORY)
+    seen = plan(job(started(attempt())), ray_job(1, "Running"), *plain).status
+    evidence = plan(job(seen.to_dict()), ray_job(1, "Running"), *plain, killed).status.attempts[0].evidence
+    assert evidence[:3] == seen.attempts[0].evidence[:3]
+    assert "ended with 137 (OOMKilled)" in evidence[3]
+
+
+def test_what_another_s_container_did_is_evidence_of_no_reason() -> None:
+    """O2"""
+    killed = pod(sidecar=OUT_OF_MEMORY, container={"state": {"running": {}}})
+    seen = plan(job(started(attempt())), ray_job(1, "Running"), pod("head"), killed).status.attempts[0]
+    assert (seen.reason, seen.evidence) == (
+        None,
+        [f"pod {WORKER}: container istio-proxy (not kubetune's) ended with 137 (OOMKilled)"],
+    )
+
+
+def test_a_pod_that_was_replaced_before_the_driver_ran_is_no_reason_for_a_later_end() -> None:
+    """O2: what a preempted run costs must not hang on a worker that was replaced long before."""
+    killed = pod(number=0, container=OUT_OF_MEMORY, phase="Failed")
+    seen = plan(job(started(attempt())), ray_job(1, "Initializing"), pod("head"), killed).status
+    assert seen.attempts[0].reason == "OutOfMemory"
+    ready = [pod("head", phase="Running", ready=True), pod(number=1, phase="Running", ready=True)]
+    runs = plan(job(seen.to_dict()), ray_job(1, "Running"), killed, *ready).status
+    assert (runs.attempts[0].reason, len(runs.attempts[0].evidence)) == (None, 1)
+    taken_away = pod("head", **taken("PreemptionByScheduler"))
+    ended = plan(job(runs.to_dict()), ray_job(1, "Failed", ended=0), taken_away, ready[1], now=10).status.attempts[0]
+    assert (ended.reason, ended.exempt) == ("Preempted", True)
+
+
+def test_a_worker_that_was_replaced_during_the_run_does_not_outweigh_what_ended_it() -> None:
+    """O2"""
+    killed, head = pod(container=OUT_OF_MEMORY, phase="Failed"), pod("head", phase="Running", ready=True)
+    seen = plan(job(started(attempt(runningTime=at(0)))), ray_job(1, "Running"), head, killed).status
+    whole = [ray_job(1, "Running"), head, pod(number=1, phase="Running", ready=True)]
+    goes_on = plan(job(seen.to_dict()), *whole).status
+    assert goes_on.attempts[0].reason == "OutOfMemory", "it may yet be what ends the run"
+    evicted = pod("head", **taken("EvictionByEvictionAPI"))
+    ended = plan(job(goes_on.to_dict()), ray_job(1, "Failed", ended=0), evicted, whole[2], now=10).status.attempts[0]
+    assert (ended.reason, ended.exempt) == ("Preempted", True)
+
+
 def test_a_container_that_ended_well_is_no_evidence() -> None:
     shown = plan(job(started(attempt())), ray_job(1, "Running"), pod("submitter", container=terminated(0, "Completed")))
     assert shown.status.attempts[0].evidence == []
@@ -195,6 +243,32 @@ def test_an_attempt_that_lost_its_head_is_over_though_its_ray_job_never_ends(pod
 )
 def test_without_a_head_an_attempt_may_go_on(objects: list[Object]) -> None:
     assert plan(job(started(attempt())), *objects).status.attempts[0].completion_time is None
+
+
+def test_a_head_that_is_lost_before_the_run_is_submitted_ends_the_attempt_after_a_minute() -> None:
+    """N1: KubeRay makes no second head once all pods were ready, and no submitter without one."""
+    provisioned = ray_cluster(1, 1, condition("RayClusterProvisioned"))
+    shown = [ray_job(1, "Initializing", rayClusterName=provisioned["metadata"]["name"]), provisioned, pod()]
+    seen = plan(job(started(attempt())), *shown, now=10)
+    assert (seen.status.attempts[0].head_gone_time, seen.again_after) == (at(10), 60)
+    assert seen.status.phase == "Admitted"
+    assert "the head has been missing" in (seen.status.message or "")
+    over = plan(job(seen.status.to_dict()), *shown, now=70)
+    assert (over.status.attempts[0].reason, over.status.reason) == (Reason.INTERRUPTED, Reason.WAITING_TO_RETRY)
+    assert [ref.name for ref in over.delete] == [name_of(1)]
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        pytest.param([ray_cluster()], id="its pods were never all ready"),
+        pytest.param([ray_cluster(1, 2, condition("RayClusterProvisioned"))], id="those of an earlier cluster were"),
+    ],
+)
+def test_a_head_that_kuberay_makes_again_is_waited_for(objects: list[Object]) -> None:
+    """N1"""
+    shown = ray_job(1, "Initializing", rayClusterName=f"{name_of(1)}-1")
+    assert plan(job(started(attempt())), shown, *objects, pod()).status.attempts[0].head_gone_time is None
 
 
 def test_a_run_without_a_head_that_kuberay_does_not_end_ends_after_a_minute() -> None:
@@ -297,6 +371,16 @@ def test_a_last_word_within_the_grace_counts() -> None:
     assert plan(*shown, now=25).status.reason == "InvalidData"
 
 
+def test_the_wait_for_the_last_word_begins_when_the_end_is_seen() -> None:
+    """O10: KubeRay's clock may be 400 seconds behind, or ahead."""
+    for theirs in (-400, 400):
+        over = ray_job(1, "Failed") | {"status": {"jobDeploymentStatus": "Failed", "endTime": at(theirs)}}
+        first = reconcile(see(profile(), job(started(attempt())), over), SETTINGS, after(5))
+        assert (first.status.attempts[0].completion_time, first.again_after) == (None, 10)
+        again = reconcile(see(profile(), job(first.status.to_dict()), over), SETTINGS, after(15))
+        assert again.status.attempts[0].reason == Reason.UNKNOWN
+
+
 def test_a_success_without_a_report_is_tried_once_more_for_free_since_the_next_attempt_finds_what_is_published() -> (
     None
 ):
@@ -325,15 +409,15 @@ def test_a_completed_ray_job_without_a_report_is_no_success() -> None:
 
 def test_a_run_whose_head_was_deleted_says_so_as_long_as_nothing_else_takes_heads_away() -> None:
     shown = [job(started(attempt(runningTime=at(0)))), ray_job(1, "Failed", reason="SubmissionFailed", ended=20)]
-    ended = plan(*shown, pod(role="worker"), now=30).status.attempts[0]
+    ended = plan(*shown, ray_cluster(), pod(role="worker"), now=30).status.attempts[0]
     assert ended.reason == Reason.INTERRUPTED
     assert "as if somebody had deleted it; KubeRay says: SubmissionFailed" in (ended.message or "")
-    with_head = plan(*shown, pod(role="head"), now=30).status.attempts[0]
+    with_head = plan(*shown, ray_cluster(), pod(role="head"), now=30).status.attempts[0]
     assert with_head.reason == Reason.UNKNOWN
-    long_ago = plan(*shown, now=20 + KEPT_SECONDS).status.attempts[0]
-    assert long_ago.reason == Reason.UNKNOWN
+    long_ago = plan(*shown, now=30).status.attempts[0]
+    assert long_ago.reason == Reason.UNKNOWN, "KubeRay took the whole cluster away"
     crashed = attempt(runningTime=at(0), evidence=["pod reviews-1-head-0: container head ended with 1 (Error)"])
-    by_itself = plan(job(started(crashed)), shown[1], now=30).status.attempts[0]
+    by_itself = plan(job(started(crashed)), shown[1], ray_cluster(), now=30).status.attempts[0]
     assert by_itself.reason == Reason.UNKNOWN
 
 
@@ -358,121 +442,6 @@ def test_a_ray_job_that_is_being_deleted_counts_as_deleted() -> None:
 def test_a_ray_job_that_went_with_its_node_lost_its_node() -> None:
     cluster = SimulatedCluster(retry={"maxAttempts": 1}).after(pods_run, node_is_lost, somebody_deletes_the_ray_job)
     assert (cluster.status["attempts"][0]["reason"], cluster.status["attempts"][0]["exempt"]) == ("NodeLost", True)
-
-
-STUCK = {
-    "an image that is not there": (
-        {"container": waiting("ImagePullBackOff", "no such tag")},
-        "ImagePullFailed",
-        ["no such tag", "spec.imagePullSecrets"],
-    ),
-    "a registry that refuses": ({"container": waiting("ErrImagePull", "denied")}, "ImagePullFailed", ["denied"]),
-    "an image that nobody can name": ({"container": waiting("InvalidImageName")}, "ImagePullFailed", ["spec.image"]),
-    "a variable of a Secret that is missing": (
-        {"container": waiting("CreateContainerConfigError", 'secret "keys" not found')},
-        "SecretMissing",
-        ['secret "keys" not found', "spec.credentials"],
-    ),
-    "a variable of a key that a Secret has not": (
-        {"container": waiting("CreateContainerConfigError", "couldn't find key TOKEN in Secret team-a/keys")},
-        "SecretMissing",
-        ["couldn't find key TOKEN", "spec.credentials"],
-    ),
-    "an image that runs as root": (
-        {"container": waiting("CreateContainerConfigError", AS_ROOT)},
-        "ImageRefused",
-        ["image will run as root", "spec.image"],
-    ),
-    "an image whose user has no number": (
-        {"container": waiting("CreateContainerConfigError", "cannot verify user is non-root")},
-        "ImageRefused",
-        ["USER that is a number"],
-    ),
-}
-NODES_FAULT = {
-    "a node that does not hear of a Secret in time": (
-        {"container": waiting("CreateContainerConfigError", "failed to sync secret cache: timed out")},
-        ["cannot start on its node: failed to sync secret cache"],
-    ),
-    "a node without a word": (
-        {"container": waiting("CreateContainerConfigError")},
-        ["the node does not say why"],
-    ),
-    "a network that is not set up": (
-        {
-            "container": waiting("ContainerCreating"),
-            "conditions": (condition("PodReadyToStartContainers", "False"),),
-        },
-        ["no volumes or no network; the platform team must fix the node", f"involvedObject.name={WORKER}"],
-    ),
-    "a network that is not set up, or a volume of a Secret that is missing": (
-        {
-            "container": waiting("ContainerCreating"),
-            "conditions": (condition("PodReadyToStartContainers", "False"),),
-            "secrets": ("keys", "token"),
-        },
-        ["create the Secrets keys, token", "where they are there, the platform team must fix the node"],
-    ),
-}
-
-
-@pytest.mark.parametrize("case", NODES_FAULT.values(), ids=NODES_FAULT)
-def test_a_pod_that_may_be_stuck_by_its_node_gets_its_time_and_then_costs_one_attempt(
-    case: tuple[dict[str, Any], list[str]],
-) -> None:
-    fields, words = case
-    shown = [job(started(attempt())), ray_job(1, "Initializing"), pod(created=10, **fields)]
-    early = plan(*shown, now=309)
-    assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
-    late = plan(*shown, now=310)
-    ended = late.status.attempts[0]
-    assert (ended.reason, ended.exempt) == (Reason.POD_STUCK, False)
-    assert (late.status.phase, late.status.reason) == ("Pending", Reason.WAITING_TO_RETRY)
-    assert all(word in (ended.message or "") for word in words)
-    assert [ref.name for ref in late.delete] == [name_of(1)], "its hardware is free for the next attempt"
-
-
-@pytest.mark.parametrize("case", STUCK.values(), ids=STUCK)
-def test_a_pod_that_cannot_start_gets_its_time_and_then_ends_the_job(
-    case: tuple[dict[str, Any], str, list[str]],
-) -> None:
-    fields, reason, words = case
-    shown = [job(started(attempt())), ray_job(1, "Initializing"), pod(created=10, **fields)]
-    early = plan(*shown, now=309)
-    assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
-    late = plan(*shown, now=310).status
-    assert (late.phase, late.reason) == ("Failed", reason)
-    assert all(word in (late.message or "") for word in words)
-
-
-def test_the_time_of_a_pod_that_cannot_start_begins_when_it_gets_its_node() -> None:
-    """New nodes take minutes to come, and a registry may be away just then."""
-    placed = condition("PodScheduled", since=1000)
-    shown = [job(started(attempt())), ray_job(1), pod(conditions=(placed,), container=waiting("ErrImagePull"))]
-    assert plan(*shown, now=1000).again_after == 300
-    assert plan(*shown, now=1300).status.reason == "ImagePullFailed"
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        pytest.param({"container": waiting("ContainerCreating")}, id="it fetches a large image"),
-        pytest.param({"container": waiting("PodInitializing")}, id="it waits for the head"),
-        pytest.param({"container": waiting("CrashLoopBackOff")}, id="it failed by itself"),
-        pytest.param(
-            {
-                "container": waiting("ContainerCreating"),
-                "conditions": (condition("PodReadyToStartContainers"),),
-                "secrets": ("keys",),
-            },
-            id="it has its volumes",
-        ),
-        pytest.param({"conditions": (condition("PodScheduled", "False", message="no GPU"),)}, id="it has no node"),
-    ],
-)
-def test_a_pod_that_may_yet_start_is_waited_for_without_a_clock(fields: dict[str, Any]) -> None:
-    waits = plan(job(started(attempt())), ray_job(1), pod(**fields), now=100_000)
-    assert (waits.status.attempts[0].completion_time, waits.again_after) == (None, None)
 
 
 def test_a_reason_that_nobody_named_is_never_retried() -> None:

@@ -22,8 +22,10 @@ from support.observed_jobs import (
 NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 UNSCHEDULED = condition("PodScheduled", "False", "Unschedulable", NO_GPU)
 PREPARED, UNPREPARED = condition("PodReadyToStartContainers"), condition("PodReadyToStartContainers", "False")
-HEAD, WORKER = f"{name_of(1)}-head-0", f"{name_of(1)}-worker-0"
-RUNNING_HEAD = pod("head", phase="Running")
+HEAD, WORKER, SUBMITTER = (f"{name_of(1)}-{role}-0" for role in ("head", "worker", "submitter"))
+RUNNING_HEAD, READY_HEAD = pod("head", phase="Running"), pod("head", phase="Running", ready=True)
+UNSUBMITTED = ray_job(1, "Running", jobStatus="")
+"""KubeRay has made the Job of the submitter, of which Ray knows nothing yet."""
 
 
 def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
@@ -47,7 +49,7 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             [ray_job(), pod("head", ready=True), pod(conditions=(UNSCHEDULED,)), pod(number=1)],
             "Admitted",
             "WaitingForNodes",
-            f"1 of 3 pods wait for a node: {NO_GPU}",
+            f"1 of 3 pods wait for a node, among them the worker {WORKER}: {NO_GPU}",
             id="no node, in the scheduler's words",
         ),
         pytest.param(
@@ -120,6 +122,76 @@ def shown(*objects: Object, **spec: Any) -> FineTuneJobStatus:
             id="all pods, and Ray not yet",
         ),
         pytest.param(
+            [ray_job(), pod("head", conditions=(UNSCHEDULED,), container=None)],
+            "Admitted",
+            "WaitingForNodes",
+            f"1 of 1 pods wait for a node, among them the head {HEAD}: {NO_GPU}",
+            id="no node for the head",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", sidecar=waiting("ImagePullBackOff", "no such tag"))],
+            "Admitted",
+            "WaitingForPods",
+            f"the head {HEAD} cannot start because of the container istio-proxy, which is not kubetune's:"
+            " ImagePullBackOff: no such tag",
+            id="O7: an image of another's container",
+        ),
+        pytest.param(
+            [ray_job(), pod("head", sidecar={"state": {"running": {}}}, container={"state": {"running": {}}})],
+            "Admitted",
+            "WaitingForPods",
+            f"0 of 4 workers are ready, and the head is not; the head {HEAD} waits for the container istio-proxy,"
+            " which is not kubetune's, to be ready",
+            id="O7: another's container that is not ready",
+        ),
+        pytest.param(
+            [ray_job(), pod(ready=True, workers=4)],
+            "Admitted",
+            "WaitingForPods",
+            "4 of 4 workers are ready, and the head does not exist",
+            id="no head",
+        ),
+        pytest.param(
+            [UNSUBMITTED, READY_HEAD, pod(ready=True, workers=4)],
+            "Admitted",
+            "WaitingForPods",
+            "all workers are ready; waits for the pod of the submitter, which does not exist",
+            id="O1: a submitter whose pod cannot be made",
+        ),
+        pytest.param(
+            [UNSUBMITTED, READY_HEAD, pod(ready=True, workers=4), pod("submitter", conditions=(UNSCHEDULED,))],
+            "Admitted",
+            "WaitingForNodes",
+            f"1 of 3 pods wait for a node, among them the submitter {SUBMITTER}: {NO_GPU}",
+            id="O1: a submitter without a node",
+        ),
+        pytest.param(
+            [
+                UNSUBMITTED,
+                READY_HEAD,
+                pod(ready=True, workers=4),
+                pod("submitter", conditions=(PREPARED,), container=waiting("ContainerCreating")),
+            ],
+            "Admitted",
+            "WaitingForPods",
+            f"all workers are ready; waits for the submitter {SUBMITTER}; 1 of 3 pods fetch their image",
+            id="O1: a submitter that fetches its image",
+        ),
+        pytest.param(
+            [UNSUBMITTED, READY_HEAD, pod(ready=True, workers=4), pod("submitter", phase="Running")],
+            "Admitted",
+            "Starting",
+            "all pods run; waits for Ray to start the driver",
+            id="O1: a submitter that submits",
+        ),
+        pytest.param(
+            [UNSUBMITTED, RUNNING_HEAD, report(doing="fetches the model")],
+            "Running",
+            "Starting",
+            "fetches the model",
+            id="O1: a driver that reports, though KubeRay cannot ask Ray",
+        ),
+        pytest.param(
             [ray_job(1, "Running"), RUNNING_HEAD],
             "Running",
             "Starting",
@@ -184,6 +256,23 @@ def test_a_ray_job_that_is_suspended_without_a_queue_waits_for_whoever_did_it() 
         status.message
         == f"somebody suspended the RayJob {name_of(1)}; it continues when its spec.suspend is false again"
     )
+
+
+def test_the_deadline_begins_with_the_driver_and_not_with_the_job_that_submits_it() -> None:
+    """O1: a submitter whose pod no quota lets in must not use up the time of a job that never ran."""
+    limited, pods = {"activeDeadlineSeconds": 60}, (READY_HEAD, pod(ready=True))
+    status = started(attempt(deadlineSeconds=60))
+    waits = plan(job(status, **limited), UNSUBMITTED, *pods, now=1000).status
+    assert (waits.phase, waits.attempts[0].running_time) == ("Admitted", None)
+    runs = plan(job(waits.to_dict(), **limited), ray_job(1, "Running"), *pods, now=2000)
+    assert (runs.status.attempts[0].running_time, runs.again_after) == (at(2000), 60)
+
+
+def test_a_report_of_before_the_queue_took_the_hardware_is_no_word_of_a_driver() -> None:
+    """O1"""
+    status = started(attempt(ranSeconds=60))
+    waits = plan(job(status), UNSUBMITTED, READY_HEAD, pod(ready=True), report(doing="trains")).status
+    assert (waits.phase, waits.attempts[0].running_time) == ("Admitted", None)
 
 
 def test_the_pods_of_another_attempt_do_not_count() -> None:

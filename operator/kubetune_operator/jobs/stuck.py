@@ -1,0 +1,110 @@
+"""Why a pod does not start, if nobody mends something outside of it, and what follows if that takes too long.
+
+A registry that does not answer may answer the next attempt; an image that it does not have, or does not give, is the
+same tomorrow. Who has to act depends on whose container it is: webhooks put those of others into our pods.
+"""
+
+import re
+from collections.abc import Iterable
+
+from kubetune_api.reasons import Reason
+from kubetune_operator.jobs.failures import Failure, who
+from kubetune_operator.jobs.views import PodView, Waiting
+
+_COMING = ("ContainerCreating", "PodInitializing", "CrashLoopBackOff")
+"""What ends by itself. Our own containers are never started again; a crash of another's is for its owner to see."""
+_REFUSED_IMAGE = ("InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed")
+_UNFETCHED_IMAGE = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
+_FINAL = re.compile(
+    r"not found|manifest unknown|name unknown|denied|unauthorized|forbidden|authentication required"
+    r"|authorization failed|no basic auth|insufficient_scope|no match for platform",
+    re.IGNORECASE,
+)
+"""What registries say, by way of the node, of an image that they have not or do not give."""
+_OUTAGE = re.compile(
+    r"time-?out|timed out|deadline exceeded|connection re|no route|unreachable|no such host|server misbehaving"
+    r"|tls handshake|unexpected eof|too ?many ?requests|\b50[0234]\b|temporar",
+    re.IGNORECASE,
+)
+
+
+def stuck_pods(pods: Iterable[PodView], *, with_foreign: bool) -> dict[str, Failure]:
+    """The pods that cannot start, by name, and why; containers of others count `with_foreign`."""
+    found = ((pod.name, _stuck(pod, with_foreign)) for pod in pods)
+    return {name: failure for name, failure in found if failure is not None}
+
+
+def held(pod: PodView) -> Waiting | None:
+    """The container that keeps a pod from starting, one of ours first."""
+    waiting = [one for one in pod.waiting if one.reason not in ("ContainerCreating", "PodInitializing")]
+    return min(waiting, key=lambda one: not one.ours, default=None)
+
+
+def foreign(container: str) -> str:
+    """A container that is not ours, in a sentence."""
+    return f"the container {container}, which is not kubetune's"
+
+
+def _stuck(pod: PodView, with_foreign: bool) -> Failure | None:
+    waiting = held(pod)
+    if waiting is not None and waiting.reason not in _COMING and (waiting.ours or with_foreign):
+        return _by_its_words(pod, waiting)
+    return _unprepared(pod) if pod.waiting and pod.prepared is False else None
+
+
+def _by_its_words(pod: PodView, waiting: Waiting) -> Failure:
+    if waiting.reason in (*_REFUSED_IMAGE, *_UNFETCHED_IMAGE):
+        return _without_image(pod, waiting)
+    if waiting.reason == "CreateContainerConfigError" and waiting.ours:
+        return _without_container(pod, waiting.message)
+    said = f"{waiting.reason}: {waiting.message}" if waiting.message else waiting.reason
+    whose = "" if waiting.ours else f" because of {foreign(waiting.container)}"
+    return Failure(Reason.POD_STUCK, f"{who(pod)} cannot start on its node{whose}: {said}{_remedy(waiting)}")
+
+
+def _without_image(pod: PodView, waiting: Waiting) -> Failure:
+    said = waiting.message or waiting.reason
+    image = "the image" if waiting.ours else f"the image of {foreign(waiting.container)}"
+    sentence = f"the node of {who(pod)} cannot fetch {image}: {said}"
+    final = waiting.reason in _REFUSED_IMAGE or (_FINAL.search(said) and not _OUTAGE.search(said))
+    if not final:
+        remedy = "the registry may be away; the platform team must look at it, and at the nodes' way to it"
+        return Failure(Reason.REGISTRY_UNAVAILABLE, f"{sentence}; {remedy}")
+    remedy = "; the platform team must correct the profile's spec.image or spec.imagePullSecrets"
+    return Failure(Reason.IMAGE_PULL_FAILED, sentence + (remedy if waiting.ours else _remedy(waiting)))
+
+
+def _without_container(pod: PodView, said: str) -> Failure:
+    """By the kubelet's own words, the one thing that tells a Secret that is missing from an image that runs as root."""
+    if "runAsNonRoot" in said or "non-root" in said:
+        return Failure(
+            Reason.IMAGE_REFUSED,
+            f"the node of {who(pod)} does not run the image: {said}; the platform team must give the image a USER that"
+            " is a number and not 0, or names another one in the profile's spec.image",
+        )
+    if "secret" in said.lower() and ("not found" in said or "find key" in said):
+        return Failure(
+            Reason.SECRET_MISSING,
+            f"{who(pod)} cannot start: {said}; create what is missing in the job's namespace, or correct"
+            " spec.credentials",
+        )
+    return Failure(Reason.POD_STUCK, f"{who(pod)} cannot start on its node: {said or 'the node does not say why'}")
+
+
+def _unprepared(pod: PodView) -> Failure:
+    """A Secret that is missing and a network that is not set up look the same in a pod; its events tell them apart."""
+    remedy = "the platform team must fix the node"
+    if pod.secrets:
+        remedy = (
+            f"create the Secrets {', '.join(pod.secrets)} in the job's namespace if they are missing, or correct"
+            f" spec.credentials; where they are there, {remedy}"
+        )
+    return Failure(
+        Reason.POD_STUCK,
+        f"{who(pod)} has a node, and there no volumes or no network; {remedy} (`kubectl get events --field-selector"
+        f" involvedObject.name={pod.name}` says which it is)",
+    )
+
+
+def _remedy(waiting: Waiting) -> str:
+    return "" if waiting.ours else "; whoever adds it to pods (a webhook, a service mesh) must mend it, or spare ours"

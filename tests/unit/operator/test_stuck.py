@@ -1,0 +1,212 @@
+"""Pods that do not start: how long they are waited for, by whose clock, and who has to act."""
+
+from typing import Any
+
+import pytest
+
+from kubetune_api.reasons import Reason
+from kubetune_api.status import FineTuneJobStatus
+from support.observed_jobs import Object, at, attempt, condition, job, name_of, plan, pod, ray_job, started, waiting
+
+WORKER = f"{name_of(1)}-worker-0"
+AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "w_team-a(1)", container: worker)'
+PULLING = 'Back-off pulling image "trainer:1": ErrImagePull: rpc error: code = {code} desc = failed to pull and unpack'
+NOT_THERE = f'{PULLING.format(code="NotFound")} image "docker.io/trainer:1": failed to resolve reference: not found'
+DENIED = (
+    "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope"
+)
+STUCK = {
+    "an image that is not there": (
+        {"container": waiting("ImagePullBackOff", NOT_THERE)},
+        "ImagePullFailed",
+        [NOT_THERE, "spec.imagePullSecrets"],
+    ),
+    "a registry that refuses": (
+        {"container": waiting("ErrImagePull", DENIED)},
+        "ImagePullFailed",
+        [DENIED, "spec.imagePullSecrets"],
+    ),
+    "credentials that are refused": (
+        {"container": waiting("ErrImagePull", "unexpected status from HEAD request: 401 Unauthorized")},
+        "ImagePullFailed",
+        ["401 Unauthorized"],
+    ),
+    "an image that nobody can name": ({"container": waiting("InvalidImageName")}, "ImagePullFailed", ["spec.image"]),
+    "an image that may not be fetched": (
+        {"container": waiting("ErrImageNeverPull")},
+        "ImagePullFailed",
+        ["spec.image"],
+    ),
+    "an image of another's container": (
+        {"sidecar": waiting("ImagePullBackOff", NOT_THERE), "container": waiting("PodInitializing")},
+        "ImagePullFailed",
+        ["the container istio-proxy, which is not kubetune's", "whoever adds it to pods", "spare ours"],
+    ),
+    "a variable of a Secret that is missing": (
+        {"container": waiting("CreateContainerConfigError", 'secret "keys" not found')},
+        "SecretMissing",
+        ['secret "keys" not found', "spec.credentials"],
+    ),
+    "a variable of a key that a Secret has not": (
+        {"container": waiting("CreateContainerConfigError", "couldn't find key TOKEN in Secret team-a/keys")},
+        "SecretMissing",
+        ["couldn't find key TOKEN", "spec.credentials"],
+    ),
+    "an image that runs as root": (
+        {"container": waiting("CreateContainerConfigError", AS_ROOT)},
+        "ImageRefused",
+        ["image will run as root", "spec.image"],
+    ),
+    "an image whose user has no number": (
+        {"container": waiting("CreateContainerConfigError", "cannot verify user is non-root")},
+        "ImageRefused",
+        ["USER that is a number"],
+    ),
+}
+AWAY = {
+    "no connection": "dial tcp 10.0.0.5:443: connect: connection refused",
+    "no answer": 'Head "https://registry.example/v2/trainer": dial tcp: i/o timeout',
+    "no name": "dial tcp: lookup registry.example on 10.96.0.10:53: no such host",
+    "an error of its own": "unexpected status from HEAD request: 503 Service Unavailable",
+    "too many requests": "unexpected status code: 429 Too Many Requests - Server message: toomanyrequests: limit",
+    "an answer that went astray, for an image that was not found before": "404 not found; retry: connection reset",
+    "a node that does not say why": "",
+}
+NODES_FAULT = {
+    "a node that does not hear of a Secret in time": (
+        {"container": waiting("CreateContainerConfigError", "failed to sync secret cache: timed out")},
+        ["cannot start on its node: failed to sync secret cache"],
+    ),
+    "a node without a word": (
+        {"container": waiting("CreateContainerConfigError")},
+        ["the node does not say why"],
+    ),
+    "a container that its runtime does not make": (
+        {"container": waiting("CreateContainerError", "failed to reserve container name")},
+        ["cannot start on its node: CreateContainerError: failed to reserve container name"],
+    ),
+    "a container that its runtime does not start": (
+        {"container": waiting("RunContainerError", 'exec: "python": executable file not found in $PATH')},
+        ["cannot start on its node: RunContainerError"],
+    ),
+    "a sidecar's container that its runtime does not make": (
+        {"sidecar": waiting("CreateContainerError", "no such device"), "container": waiting("PodInitializing")},
+        ["because of the container istio-proxy, which is not kubetune's: CreateContainerError: no such device"],
+    ),
+    "a network that is not set up": (
+        {
+            "container": waiting("ContainerCreating"),
+            "conditions": (condition("PodReadyToStartContainers", "False"),),
+        },
+        ["no volumes or no network; the platform team must fix the node", f"involvedObject.name={WORKER}"],
+    ),
+    "a network that is not set up, or a volume of a Secret that is missing": (
+        {
+            "container": waiting("ContainerCreating"),
+            "conditions": (condition("PodReadyToStartContainers", "False"),),
+            "secrets": ("keys", "token"),
+        },
+        ["create the Secrets keys, token", "where they are there, the platform team must fix the node"],
+    ),
+}
+
+
+def waited(*pods: Object, since: float = 10, until: float = 310, **of_attempt: Any) -> FineTuneJobStatus:
+    """The status once the pods have shown the same for five minutes by the operator's clock."""
+    seen = plan(job(started(attempt(**of_attempt))), ray_job(1, "Initializing"), *pods, now=since)
+    assert (seen.status.attempts[0].stuck_time, seen.again_after) == (at(since), 300)
+    early = plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), *pods, now=until - 1)
+    assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
+    return plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), *pods, now=until).status
+
+
+@pytest.mark.parametrize("case", NODES_FAULT.values(), ids=NODES_FAULT)
+def test_a_pod_that_may_be_stuck_by_its_node_gets_its_time_and_then_costs_one_attempt(
+    case: tuple[dict[str, Any], list[str]],
+) -> None:
+    """N2: `CreateContainerError` too."""
+    fields, words = case
+    late = waited(pod(**fields))
+    ended = late.attempts[0]
+    assert (ended.reason, ended.exempt, ended.stuck_pod) == (Reason.POD_STUCK, False, None)
+    assert (late.phase, late.reason) == ("Pending", Reason.WAITING_TO_RETRY)
+    assert all(word in (ended.message or "") for word in words)
+
+
+def test_a_pod_that_is_stuck_gives_its_hardware_back() -> None:
+    stuck = attempt(stuckPod=WORKER, stuckTime=at(0))
+    late = plan(job(started(stuck)), ray_job(1), pod(container=waiting("CreateContainerError")), now=300)
+    assert [ref.name for ref in late.delete] == [name_of(1)], "it is free for the next attempt"
+
+
+@pytest.mark.parametrize("case", STUCK.values(), ids=STUCK)
+def test_a_pod_that_cannot_start_gets_its_time_and_then_ends_the_job(
+    case: tuple[dict[str, Any], str, list[str]],
+) -> None:
+    """O7, O8: "not found" and "denied" are final, and whose the image is decides who must act."""
+    fields, reason, words = case
+    late = waited(pod(**fields))
+    assert (late.phase, late.reason) == ("Failed", reason)
+    assert all(word in (late.message or "") for word in words)
+    if "sidecar" in fields:
+        assert "spec.image" not in (late.message or ""), "the profile's image is not the one that is wrong"
+
+
+@pytest.mark.parametrize("said", AWAY.values(), ids=AWAY)
+def test_a_registry_that_is_away_costs_one_attempt_and_another_follows(said: str) -> None:
+    """O8"""
+    late = waited(pod(container=waiting("ImagePullBackOff", said)))
+    (ended,) = late.attempts
+    assert (ended.reason, ended.exempt) == (Reason.REGISTRY_UNAVAILABLE, False)
+    assert (late.phase, late.reason) == ("Pending", Reason.WAITING_TO_RETRY)
+    assert said in (ended.message or "")
+    assert "the registry may be away" in (ended.message or "")
+
+
+@pytest.mark.parametrize("theirs", [-400, 400])
+def test_the_time_of_a_pod_that_cannot_start_is_the_operators_own(theirs: float) -> None:
+    """O10: a scheduler whose clock is 400 seconds behind must not make every attempt `PodStuck`."""
+    placed = condition("PodScheduled", since=theirs)
+    late = waited(pod(created=theirs, conditions=(placed,), container=waiting("CreateContainerError")))
+    assert late.attempts[0].reason == Reason.POD_STUCK
+
+
+def test_the_time_begins_anew_for_a_pod_that_could_start_meanwhile() -> None:
+    stuck, other = pod(container=waiting("ErrImagePull")), pod(number=1, container=waiting("ErrImagePull"))
+    first = plan(job(started(attempt())), ray_job(1), stuck, now=0).status
+    both = plan(job(first.to_dict()), ray_job(1), stuck, other, now=200).status
+    assert (both.attempts[0].stuck_pod, both.attempts[0].stuck_time) == (WORKER, at(0))
+    one = plan(job(both.to_dict()), ray_job(1), pod(container=waiting("ContainerCreating")), other, now=250).status
+    assert (one.attempts[0].stuck_pod, one.attempts[0].stuck_time) == (f"{name_of(1)}-worker-1", at(250))
+    none = plan(job(one.to_dict()), ray_job(1), pod(), now=300).status
+    assert (none.attempts[0].stuck_pod, none.attempts[0].stuck_time) == (None, None)
+
+
+def test_what_becomes_of_anothers_container_ends_no_run_that_has_begun() -> None:
+    """O7"""
+    sidecar = pod(phase="Running", sidecar=waiting("ImagePullBackOff", NOT_THERE), container={"state": {"running": {}}})
+    running = attempt(runningTime=at(0))
+    shown = plan(job(started(running)), ray_job(1, "Running"), pod("head", phase="Running"), sidecar, now=1000)
+    assert (shown.status.attempts[0].stuck_time, shown.status.phase) == (None, "Running")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"container": waiting("ContainerCreating")}, id="it fetches a large image"),
+        pytest.param({"container": waiting("PodInitializing")}, id="it waits for the head"),
+        pytest.param({"container": waiting("CrashLoopBackOff")}, id="it failed by itself"),
+        pytest.param(
+            {
+                "container": waiting("ContainerCreating"),
+                "conditions": (condition("PodReadyToStartContainers"),),
+                "secrets": ("keys",),
+            },
+            id="it has its volumes",
+        ),
+        pytest.param({"conditions": (condition("PodScheduled", "False", message="no GPU"),)}, id="it has no node"),
+    ],
+)
+def test_a_pod_that_may_yet_start_is_waited_for_without_a_clock(fields: dict[str, Any]) -> None:
+    waits = plan(job(started(attempt())), ray_job(1), pod(**fields), now=100_000)
+    assert (waits.status.attempts[0].completion_time, waits.again_after) == (None, None)
