@@ -96,3 +96,29 @@ FAMILIES = {
         _BERT_NAMES, ("embed_tokens",), "layers", decoder=True, gated=True, tied=False, head="linear", dropouts=0
     ),
 }
+
+HEADS = frozenset(
+    {
+        "classifier",
+        "cls",
+        "discriminator_predictions",
+        "generator_lm_head",
+        "generator_predictions",
+        # The projection of ColBERT.
+        "linear",
+        "lm_head",
+        "multiple_choice_head",
+        "pre_classifier",
+        "qa_outputs",
+        "score",
+        "sequence_summary",
+        # Of reinforcement learning.
+        "v_head",
+        "vocab_layer_norm",
+        "vocab_projector",
+        "vocab_transform",
+    }
+)
+"""The modules beside the base model: the heads of all tasks that these families are pretrained or trained for."""
+BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "cos_cached", "sin_cached", "attn.bias", "attn.masked_bias")
+"""How the names of tensors end that older files hold, and that follow from config.json today."""

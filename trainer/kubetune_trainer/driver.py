@@ -15,6 +15,7 @@ from kubetune_planner.shape import ModelShape
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
 from kubetune_trainer.artifact.published import Published, find_published, read_published
+from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
@@ -107,6 +108,8 @@ def execute(
     base = pretrained_model(spec.model, cache, credentials=credentials)
     listener.stage("Reading the data")
     data, max_length = _read_data(run, base, cache, credentials)
+    for note in rehearse(base.folder, spec, task_of(spec), data.space, load_tokenizer(base.folder)):
+        listener.note(note)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
     listener.stage("Starting the workers")

@@ -42,7 +42,7 @@ def test_only_the_files_of_a_safe_model_are_fetched(model: Path, tmp_path: Path)
     for name in ("pytorch_model.bin", "modeling_mine.py", "adapter_config.json", "README.md", "consolidated.pth"):
         (model / name).write_text("unwanted")
     for name in ("generation_config.json", "vocab.txt", "chat_template.jinja", "spiece.model"):
-        (model / name).write_text("wanted")
+        (model / name).write_text("{}")
     files = fetch_model(model.as_uri(), None, tmp_path / "cache")
     assert files.gguf is None
     assert sorted(path.name for path in files.folder.iterdir() if not path.name.startswith(".")) == [

@@ -1,5 +1,7 @@
 """From files to a model with the head of its task: kept, renewed or refused."""
 
+import importlib
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kubetune_api.families import FAMILIES
+from kubetune_api.families import FAMILIES, HEADS
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.load import (
@@ -165,6 +167,88 @@ def test_missing_weights_of_the_base_are_refused(missing: tuple[str, ...], shown
 def test_a_missing_pooler_is_drawn_anew(tmp_path: Path) -> None:
     without(saved(tiny_model("bert", labels=2), tmp_path), "pooler")
     assert "bert.pooler.dense.weight" not in load(tmp_path).base_names
+
+
+def with_tensors(folder: Path, *names: str) -> Path:
+    """The model in the folder, and tensors that its configuration does not describe."""
+    path = folder / "model.safetensors"
+    save_file(load_file(path) | {name: torch.ones(2) for name in names}, path, metadata={"format": "pt"})
+    return folder
+
+
+UNDESCRIBED = "spec.model.uri: the files hold weights that config.json does not describe"
+
+
+@pytest.mark.parametrize(
+    ("family", "names", "shown"),
+    [
+        pytest.param("llama", ("model.layers.0.self_attn.q_proj.bias",), None, id="T4: a bias that is turned off"),
+        pytest.param(
+            "llama",
+            tuple(f"model.layers.{layer}.mlp.up_proj.weight" for layer in range(3, 8)),
+            "model.layers.3.mlp.up_proj.weight, model.layers.4.mlp.up_proj.weight, model.layers.5.mlp.up_proj.weight"
+            " and 2 more",
+            id="T4: more layers",
+        ),
+        pytest.param("llama", ("lm_head.bias",), None, id="a bias of the language model's own output layer"),
+        pytest.param("llama", ("vision_tower.patches.weight",), None, id="a part beside the model"),
+        pytest.param("llama", ("model.layers.0.mlp.up_proj.lora_A.weight",), None, id="an adapter among the weights"),
+        pytest.param("bert", ("encoder.layer.9.output.dense.bias",), None, id="more layers, named without the prefix"),
+        pytest.param("gpt2", ("transformer.h.0.attn.q_norm.weight",), None, id="a norm of another architecture"),
+    ],
+)
+def test_weights_that_the_configuration_does_not_describe_are_refused(
+    family: str, names: tuple[str, ...], shown: str | None, tmp_path: Path
+) -> None:
+    decoder = FAMILIES[family].decoder
+    saved(tiny_model(family, labels=None if decoder else 2), tmp_path)
+    with pytest.raises(RunError) as caught:
+        load(with_tensors(tmp_path, *names), "CausalLM" if decoder else "SequenceClassification")
+    assert str(caught.value) == f"{UNDESCRIBED} ({shown or names[0]}){REMEDY}"
+
+
+def test_more_layers_in_the_files_of_a_base_model_alone_are_refused(tmp_path: Path) -> None:
+    """T4: there no name begins with the model's prefix."""
+    pretrained = tiny_model("bert", labels=2)
+    saved(pretrained, tmp_path)
+    pretrained.bert.save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 2}))
+    with pytest.raises(RunError, match=r"config\.json does not describe \(encoder\.layer\.2\.attention"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        pytest.param("bert", "cls.predictions.bias", id="the head of BERT's pretraining"),
+        pytest.param("llama", "lm_head.weight", id="a language model's"),
+        pytest.param("llama", "score.bias", id="a classifier's that is renewed"),
+        pytest.param("roberta", "roberta.pooler.dense.weight", id="a pooler that the task has no use for"),
+        pytest.param("llama", "model.layers.0.self_attn.rotary_emb.inv_freq", id="frequencies of an older Llama"),
+        pytest.param("gpt2", "h.0.attn.bias", id="the mask of an older GPT-2"),
+        pytest.param("gpt2", "transformer.h.2.attn.masked_bias", id="the other mask of an older GPT-2"),
+        pytest.param("bert", "bert.embeddings.position_ids", id="positions of an older BERT"),
+    ],
+)
+def test_heads_of_other_tasks_and_known_buffers_may_stay_behind(family: str, name: str, tmp_path: Path) -> None:
+    """T4."""
+    saved(tiny_model(family, labels=2), tmp_path)
+    load(with_tensors(tmp_path, name))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_head_of_transformers_own_classes_is_known(family: str) -> None:
+    """T4."""
+    config = CONFIGS[family]
+    module = importlib.import_module(type(config).__module__.replace("configuration", "modeling"))
+    for name, kind in inspect.getmembers(module, inspect.isclass):
+        if getattr(kind, "config_class", None) is type(config) and "For" in name:
+            with torch.device("meta"):
+                model = kind(config)
+            parts = {part for part, _ in model.named_parameters()}
+            beside = {part.partition(".")[0] for part in parts} - {model.base_model_prefix, "transformer"}
+            assert beside <= HEADS, name
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:

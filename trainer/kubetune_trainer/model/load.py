@@ -20,6 +20,8 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
+from kubetune_trainer.model.fit import new_tensors, refuse_undescribed
+from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.task import ModelTask
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
@@ -36,6 +38,8 @@ class LoadedModel:
     """For each tensor that came from the pretrained model: its name in the pretrained files."""
     use_cache: bool | None
     """The pretrained configuration's wish to keep keys and values, off while training; None for an encoder."""
+    notes: tuple[str, ...]
+    """What was changed in the model's configuration, in sentences for who uses the trained model."""
 
     def save(self, folder: Path, state: dict[str, torch.Tensor]) -> None:
         """Writes the weights `state` and the configuration in Hugging Face format; empties `state` of tied names."""
@@ -99,32 +103,40 @@ def load_model(
     task: ModelTask,
     space: Any,
     tokenizer: PreTrainedTokenizerFast,
+    *,
+    numbers: bool = True,
 ) -> LoadedModel:
     """The pretrained model in 32-bit numbers, with the head of its task.
 
     `space` is what the head answers, by the task's own account.
     A new head's weights come from torch's global generator: seed it before, alike on every rank.
+    Without `numbers` it is on torch's meta device, which holds shapes alone, and is judged all the same.
     """
     config = load_config(folder, spec)
     keep_head = task.fits_head(config, space)
     task.configure(config, space)
     with _loading("the model", *_STUMBLES):
+        generation, left_out = generation_settings(folder)
         model, info = task.model_class().from_pretrained(
             folder,
             config=config,
+            generation_config=generation,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            **({} if numbers else {"device_map": "meta"}),
         )
-    new = _new_tensors(model, info, head_may_be_new=task.new_head)
+    new = new_tensors(model, info, head_may_be_new=task.new_head)
+    refuse_undescribed(model, info, head_is_new=task.new_head and not keep_head)
     if task.new_head and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
     use_cache = _prepare_config(model, tokenizer, family)
-    return LoadedModel(model, family, base_names(model, folder, new), use_cache)
+    notes = _note(left_out) if model.can_generate() else ()
+    return LoadedModel(model, family, base_names(model, folder, new), use_cache, notes)
 
 
 def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family) -> bool | None:
@@ -134,7 +146,7 @@ def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     learns, and where end of text pads, that would stop the end of text from learning.
     """
     model.config.pad_token_id = tokenizer.pad_token_id
-    if model.can_generate() and model.generation_config is not None:
+    if model.can_generate():
         model.generation_config.pad_token_id = tokenizer.pad_token_id
     if not family.decoder:
         return None
@@ -143,21 +155,13 @@ def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     return use_cache
 
 
-def _new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new: bool) -> set[str]:
-    """The tensors that the pretrained files did not hold. A gap within the base model, or in the output layer of a
-    language model, is an error and not a fresh start."""
-    mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
-    missing = set(info["missing_keys"]) | mismatched
-    prefix = f"{model.base_model_prefix}."
-    in_head = {name for name in missing if not name.startswith(prefix) or "pooler" in name}
-    gaps = sorted(missing - in_head if head_may_be_new else missing)
-    if gaps:
-        shown = ", ".join(gaps[:3]) + (f" and {len(gaps) - 3} more" if len(gaps) > 3 else "")
-        raise invalid_model(
-            f"spec.model.uri: the files lack weights of the model or hold them in another shape ({shown});"
-            " check that config.json belongs to these weights"
-        )
-    return missing
+def _note(left_out: tuple[str, ...]) -> tuple[str, ...]:
+    if not left_out:
+        return ()
+    return (
+        f"the model's settings for generation contradict themselves: {', '.join(left_out)} have no effect or cannot be"
+        " beside the others, and are left out of the published generation_config.json; to sample, set do_sample there",
+    )
 
 
 def _renew_head(model: PreTrainedModel, already_new: set[str], deviation: float) -> set[str]:

@@ -7,8 +7,10 @@ from typing import Any
 from kubetune_trainer.errors import invalid_model
 
 CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
 _OPENED = {
     CONFIG: (),
+    GENERATION_CONFIG: (),
     "tokenizer_config.json": ("vocab", "merges"),
     "special_tokens_map.json": ("vocab", "merges", "vocab_file", "merges_file", "tokenizer_file"),
 }

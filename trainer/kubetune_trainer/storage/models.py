@@ -9,7 +9,7 @@ from pathlib import Path
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
-from kubetune_trainer.storage.configs import CONFIG, check_config, read_json
+from kubetune_trainer.storage.configs import CONFIG, GENERATION_CONFIG, check_config, read_json
 from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, open_source
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"model.*\.safetensors")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "merges.txt")
 _BESIDE = (
     *_TOKENIZERS,
-    "generation_config.json",
+    GENERATION_CONFIG,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

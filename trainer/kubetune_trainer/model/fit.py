@@ -1,0 +1,59 @@
+"""Whether the weights in the files and config.json are of the same model.
+
+transformers fills what is missing with noise and leaves out what it does not know, and trains another model.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from kubetune_api.families import BUFFERS, HEADS
+from kubetune_trainer.errors import RunError, invalid_model
+
+_SHOWN = 3
+
+
+def new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new: bool) -> set[str]:
+    """The tensors that the pretrained files did not hold. A gap within the base model, or in the output layer of a
+    language model, is an error and not a fresh start.
+
+    `info` is what transformers tells of the loading.
+    """
+    mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
+    missing = set(info["missing_keys"]) | mismatched
+    in_head = {name for name in missing if not _in_base(model, name) or _is_pooler(name)}
+    if gaps := missing - in_head if head_may_be_new else missing:
+        raise _not_of_one_model("the files lack weights of the model or hold them in another shape", gaps)
+    return missing
+
+
+def refuse_undescribed(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: bool) -> None:
+    """RunError where the files hold weights that config.json does not describe: more layers, biases, other parts.
+
+    The heads of other tasks may stay behind, and what older files hold of tensors that are worked out today.
+    """
+    of_the_head = set() if head_is_new else {name for name, _ in model.named_children()}
+    undescribed = {
+        name
+        for name in info["unexpected_keys"]
+        if _in_base(model, name) or name.partition(".")[0] not in HEADS - of_the_head
+    }
+    if gaps := {name for name in undescribed if not _is_pooler(name) and not name.endswith(BUFFERS)}:
+        raise _not_of_one_model("the files hold weights that config.json does not describe", gaps)
+
+
+def _in_base(model: PreTrainedModel, name: str) -> bool:
+    """Whether the tensor is one of the model without its head, also where files of that model alone name it."""
+    prefix = str(model.base_model_prefix)
+    return name.partition(".")[0] in {prefix, *(part for part, _ in getattr(model, prefix).named_children())}
+
+
+def _is_pooler(name: str) -> bool:
+    """Some tasks of a family read the first token through a layer of its own, others do not."""
+    return "pooler" in name
+
+
+def _not_of_one_model(what: str, names: Collection[str]) -> RunError:
+    shown = ", ".join(sorted(names)[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return invalid_model(f"spec.model.uri: {what} ({shown}); check that config.json belongs to these weights")
