@@ -75,12 +75,15 @@ def logs(
     head: Annotated[bool, typer.Option("--head", help="The log of the head's pod instead.")] = False,
     submitter: Annotated[bool, typer.Option("--submitter", help="The log of the submitter's pod only.")] = False,
     tail: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only the last N lines.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="The lines of Ray and other libraries, too.")
+    ] = False,
     context: Context = None,
 ) -> None:
-    """Shows the log of a job's driver, or of one of its pods.
+    """Shows what a job's driver tells, as kubetune run prints it, or the log of one of its pods.
 
     The driver leads the training from the head's pod, and the submitter's pod passes its lines on: that log is shown,
-    or the head's if there is no submitter.
+    or the head's, as it is, if there is no submitter.
 
     Exit code 0: shown. 1: there is no such log (any more). 2: the cluster cannot be reached, or there is no such job.
     """
@@ -89,9 +92,8 @@ def logs(
     roles = [*[WORKER] * (worker is not None), *[HEAD] * head, *[SUBMITTER] * submitter]
     if len(roles) > 1:
         raise typer.BadParameter("choose one of --worker, --head and --submitter")
-    wanted = Wanted(
-        role=roles[0] if roles else SUBMITTER, or_head=not roles, worker=worker or 0, attempt=attempt, tail=tail
-    )
+    role = roles[0] if roles else SUBMITTER
+    wanted = Wanted(role, not roles, worker=worker or 0, attempt=attempt, tail=tail, verbose=verbose)
     with _told_errors():
         from kubetune_cli.api_server import connect
 

@@ -1,12 +1,15 @@
-"""`kubetune logs`: what a job's pods write; by default the driver's output, which the submitter streams.
+"""`kubetune logs`: what a job's pods write; by default what the driver tells, which the submitter streams.
 
 Followed logs outlast what happens to a job: a connection that breaks is taken up at the line where it broke, and when
 a new attempt begins, its pod is followed next.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
+from kubetune_cli.driver_log import DriverLog, RawLog
 from kubetune_cli.jobs import (
     Cluster,
     Job,
@@ -19,7 +22,6 @@ from kubetune_cli.jobs import (
     UnreachableError,
     find,
 )
-from kubetune_cli.text import log_line
 
 HEAD, WORKER, SUBMITTER = "head", "worker", "submitter"
 Write = Callable[[str], None]
@@ -38,6 +40,9 @@ class Wanted:
     attempt: int | None = None
     """None: the last."""
     tail: int | None = None
+    """Only so many lines of what is there."""
+    verbose: bool = False
+    """Whether the lines of Ray and others are shown between those of the driver."""
 
     def choose(self, pods: Sequence[Pod]) -> Pod | None:
         """The pod of the attempt; the last one where the role has several."""
@@ -71,11 +76,12 @@ class Reader:
         if not pod.has_log:
             raise NothingToShowError(f"{_title(pod)} has not started: {pod.waits_for}. -f waits for it.")
         self.tell(_title(pod))
+        log = self._log_of(pod)
         try:
-            for line in self.cluster.log(pod, tail=self.wanted.tail):
-                self.write(log_line(line.text))
+            self._write_what_is_there(pod, log, complete=pod.over)
         except NoSuchPodError:
             raise NothingToShowError(absence(job, [], self.wanted)) from None
+        self._tell_what_is_left_out(log)
 
     def follow(self, name: str) -> None:
         """Writes the log as it grows, over all attempts that come, until the job ends."""
@@ -125,28 +131,49 @@ class Reader:
 
     def _follow_pod(self, pod: Pod, job: Job) -> None:
         """Writes the log of a pod to its end, taking up a connection that breaks where it broke."""
-        last, complete = "", False
+        log, complete = self._log_of(pod), False
         while not complete:
             try:
                 # Asked before: only what is read after the end is known to be all.
                 over = all(found.over for found in self.cluster.pods(job) if found.uid == pod.uid)
-                for line in self._newer(pod, last):
-                    self.write(log_line(line.text))
-                    last = max(last, line.time)
+                if self.wanted.tail is not None and not log.last:
+                    self._write_what_is_there(pod, log)
+                for line in self._newer(pod, log.last):
+                    self._write_all(log.read(line))
                 complete = over
             except NoSuchPodError:
-                return
+                break
             except UnreachableError as outage:
                 self.tell(str(outage))
             if not complete:
                 self.pause()
+        self._write_all(log.end())
+        self._tell_what_is_left_out(log)
+
+    def _log_of(self, pod: Pod) -> DriverLog | RawLog:
+        return DriverLog(verbose=self.wanted.verbose) if pod.role == SUBMITTER else RawLog()
+
+    def _write_what_is_there(self, pod: Pod, log: DriverLog | RawLog, *, complete: bool = False) -> None:
+        """Writes the log as it is now, or the end that is wanted of it, counted in shown lines."""
+        tail = self.wanted.tail
+        lines = self.cluster.log(pod, tail=tail if isinstance(log, RawLog) else None)
+        shown = chain((text for line in lines for text in log.read(line)), log.end() if complete else ())
+        self._write_all(shown if tail is None else deque(shown, maxlen=tail))
 
     def _newer(self, pod: Pod, after: str) -> Iterator[LogLine]:
-        """The lines of a pod that are newer than a time; without one, all that are wanted."""
-        tail = None if after else self.wanted.tail
-        for line in self.cluster.log(pod, follow=True, tail=tail, since=after):
+        """The lines of a pod that are newer than a time; without one, all."""
+        for line in self.cluster.log(pod, follow=True, since=after):
             if not after or line.time > after:
                 yield line
+
+    def _write_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def _tell_what_is_left_out(self, log: DriverLog | RawLog) -> None:
+        if log.left_out:
+            lines = "1 line" if log.left_out == 1 else f"{log.left_out:,} lines"
+            self.tell(f"{lines} of Ray and other libraries left out; --verbose shows them")
 
 
 def absence(job: Job, pods: Sequence[Pod], wanted: Wanted) -> str:

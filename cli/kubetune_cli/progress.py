@@ -1,11 +1,16 @@
 """What a person sees while a run goes on: a live line in a terminal, a line now and then elsewhere."""
 
+from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from kubetune_api import status
+from kubetune_api.metrics import LOSS, metric_text
+from kubetune_api.numbers import minutes
 
 _QUIET_SECONDS = 10.0
 
@@ -55,10 +60,10 @@ class LiveView:
     def show(self, event: dict[str, Any]) -> None:
         """See `View`."""
         if event["event"] == "progress":
-            state = event["progress"]
+            state = progress_in(event)
             if self._task is None:
-                self._task = self._progress.add_task("Training", total=state["totalSteps"], detail="")
-            self._progress.update(self._task, completed=state["step"], detail=detail(state))
+                self._task = self._progress.add_task("Training", total=state.total_steps, detail="")
+            self._progress.update(self._task, completed=state.step, detail=detail(state))
         else:
             line = line_for(event)
             if line:
@@ -66,11 +71,10 @@ class LiveView:
 
 
 class PlainView:
-    """Lines without control codes, at most one for the training every few seconds."""
+    """Lines without control codes."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = 0.0
+        self._console, self._lines = console, PlainLines(monotonic)
 
     def __enter__(self) -> Self:
         return self
@@ -82,25 +86,48 @@ class PlainView:
 
     def show(self, event: dict[str, Any]) -> None:
         """See `View`."""
-        if event["event"] == "progress":
-            state = event["progress"]
-            if monotonic() - self._last < _QUIET_SECONDS and state["step"] < state["totalSteps"]:
-                return
-            self._last = monotonic()
-            line: str | None = f"  step {state['step']}/{state['totalSteps']}  {detail(state)}"
-        else:
-            line = line_for(event)
-        if line:
+        if line := self._lines.of(event):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def detail(state: dict[str, Any]) -> str:
-    """Loss, speed and time left of a `Progress`."""
-    left = round(state["secondsLeft"])
-    return (
-        f"epoch {state['epoch']:.2f}  loss {state['loss']:.4f}  {state['tokensPerSecond']:,.0f} tokens/s"
-        f"  {left // 60}:{left % 60:02} left"
-    )
+class PlainLines:
+    """The lines of events: of the training at most one every few seconds, its last step and each evaluation."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due = float("-inf")
+        self._last: tuple[int, str | None] = (0, None)
+
+    def of(self, event: dict[str, Any]) -> str | None:
+        """The line of an event; None if it has none."""
+        if event["event"] != "progress":
+            return line_for(event)
+        state = progress_in(event)
+        begins = state.evaluating is not None and (state.step, state.evaluating) != self._last
+        ends = state.step == state.total_steps > self._last[0]
+        if not (begins or ends) and (self._clock() < self._due or state.step == self._last[0]):
+            return None
+        self._due, self._last = self._clock() + _QUIET_SECONDS, (state.step, state.evaluating)
+        return f"  step {state.step}/{state.total_steps}  {detail(state)}"
+
+
+def progress_in(event: dict[str, Any]) -> status.Progress:
+    """The progress of an event that has one."""
+    return status.Progress.model_validate(event["progress"])
+
+
+def detail(state: status.Progress, *, ended: bool = False) -> str:
+    """Loss, speed, and what is still to do."""
+    words = [f"epoch {state.epoch:.2f}"]
+    if state.loss is not None:
+        words.append(f"loss {metric_text(LOSS, state.loss)}")
+    if state.tokens_per_second is not None:
+        words.append(f"{state.tokens_per_second:,.0f} tokens/s")
+    if state.evaluating is not None and not ended:
+        words.append(f"evaluating the {state.evaluating} split")
+    elif state.seconds_left and state.step < state.total_steps and not ended:
+        words.append(f"{minutes(state.seconds_left)} left")
+    return "  ".join(words)
 
 
 def line_for(event: dict[str, Any]) -> str | None:
@@ -112,6 +139,6 @@ def line_for(event: dict[str, Any]) -> str | None:
             return f"  note: {event['text']}"
         case "evaluated":
             record = event["evaluation"]
-            values = "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
+            values = "  ".join(f"{name} {metric_text(name, value)}" for name, value in record["metrics"].items())
             return f"  {record['split']} after step {record['step']}: {values}"
     return None

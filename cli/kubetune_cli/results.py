@@ -7,6 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from kubetune_api.job import FineTuneJob
+from kubetune_api.metrics import metric_text
+from kubetune_api.numbers import on_its_side
 from kubetune_api.status import Condition, FineTuneJobStatus
 
 
@@ -20,28 +22,38 @@ def print_results(job: FineTuneJob, status: FineTuneJobStatus, console: Console)
     for split in splits:
         table.add_column(split, justify="right")
     for name in names:
-        table.add_row(name, *(_shown(values.get(f"{split}/{name}")) for split in splits))
+        table.add_row(name, *(_shown(name, values.get(f"{split}/{name}")) for split in splits))
     console.print(table)
     for requirement in job.spec.evaluation.require:
         value = values.get(requirement.metric, float("nan"))
-        met = (requirement.min is None or value >= requirement.min) and (
-            requirement.max is None or value <= requirement.max
-        )
+        met, shown = requirement.is_met_by(value), on_its_side(value, requirement.is_met_by)
         wanted = " and ".join(
             f"{word} {bound:g}"
             for word, bound in (("at least", requirement.min), ("at most", requirement.max))
             if bound is not None
         )
         console.print(
-            f"{'met   ' if met else 'MISSED'}  {requirement.metric} is {value:.4f}, wanted {wanted}", highlight=False
+            f"{'met   ' if met else 'MISSED'}  {requirement.metric} is {shown}, wanted {wanted}", highlight=False
         )
-    if status.artifact is not None:
-        for title, uri in (
-            ("model", status.artifact.uri),
-            ("report", status.artifact.report_uri),
-            ("manifest", status.artifact.manifest_uri),
-        ):
-            console.print(f"{title:9} {escape(uri)}", highlight=False, soft_wrap=True)
+    for line in places_of(status):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def places_of(status: FineTuneJobStatus) -> list[str]:
+    """Where the model and what belongs to it are; none where nothing was published."""
+    if status.artifact is None:
+        return []
+    places = {
+        "model": status.artifact.uri,
+        "report": status.artifact.report_uri,
+        "manifest": status.artifact.manifest_uri,
+    }
+    return [f"{title:9} {uri}" for title, uri in places.items()]
+
+
+def failure_of(status: FineTuneJobStatus) -> Condition:
+    """The condition that says why a run failed."""
+    return next(condition for condition in status.conditions if condition.type == "Failed")
 
 
 def print_failure(failure: Condition, log: Path, console: Console) -> None:
@@ -50,5 +62,5 @@ def print_failure(failure: Condition, log: Path, console: Console) -> None:
     console.print(f"  log: {escape(str(log))}", highlight=False, soft_wrap=True)
 
 
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _shown(name: str, value: float | None) -> str:
+    return "" if value is None else metric_text(name, value)

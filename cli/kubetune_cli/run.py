@@ -16,12 +16,12 @@ from kubetune_api.job import CLUSTER_FIELDS, FineTuneJob, FineTuneJobSpec
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
-from kubetune_api.status import Condition, FineTuneJobStatus
+from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.tables import listed
 from kubetune_api.times import timestamp
 from kubetune_cli.places import log_file
 from kubetune_cli.progress import view_for
-from kubetune_cli.results import print_failure, print_results
+from kubetune_cli.results import failure_of, print_failure, print_results
 from kubetune_cli.trainer_process import trainer
 
 _INTERRUPTED = (
@@ -44,11 +44,6 @@ class Finished:
         if self.status.phase == "Succeeded":
             return SUCCEEDED
         return INVALID if failure_of(self.status).reason in INPUT_REASONS else FAILED
-
-
-def failure_of(status: FineTuneJobStatus) -> Condition:
-    """The condition that says why a run failed."""
-    return next(condition for condition in status.conditions if condition.type == "Failed")
 
 
 def invalid_manifest(errors: str) -> FineTuneJobStatus:

@@ -9,8 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
 from kubetune_cli.jobs import Job
+from kubetune_cli.progress import detail
 from kubetune_cli.text import age, elide, paragraphs, printable
 
 _STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Running": "bold cyan"}
@@ -36,7 +38,7 @@ def _cells(job: Job, now: datetime) -> list[Text]:
         _text(job.name),
         _phase(status),
         _text(f"{progress.step}/{progress.total_steps}" if progress else ""),
-        _text("" if loss is None else f"{loss:.4f}"),
+        _text("" if loss is None else metric_text(LOSS, loss)),
         _text(_metric(status.primary_metric)),
         _text(status.workers_ready or ""),
         _text(str(job.attempt.number) if job.attempt else ""),
@@ -46,7 +48,7 @@ def _cells(job: Job, now: datetime) -> list[Text]:
 
 
 def _metric(metric: Metric | None) -> str:
-    return f"{metric.name.partition('/')[2]} {metric.value:.4f}" if metric else ""
+    return f"{metric.name.partition('/')[2]} {metric_text(metric.name, metric.value)}" if metric else ""
 
 
 def _settings(resolved: ResolvedSettings | None) -> str:
@@ -54,7 +56,7 @@ def _settings(resolved: ResolvedSettings | None) -> str:
     if resolved is None:
         return ""
     parts = (
-        ("{} workers", resolved.workers),
+        ("{} worker" if resolved.workers == 1 else "{} workers", resolved.workers),
         ("ZeRO stage {}", resolved.zero_stage),
         ("{}", resolved.precision),
         ("micro-batches of {}", resolved.micro_batch_size),
@@ -72,8 +74,9 @@ def whole(job: Job, now: datetime) -> RenderableType:
         parts.append(_bar(status.progress, ended=job.ended))
     parts.append(_indent(_facts(job, now)))
     parts += _section("conditions", [_conditions(status, now)] if status.conditions else [])
-    parts += _section("attempts", [line for attempt in status.attempts for line in _attempt(attempt, now)])
-    values = [(metric.name, f"{metric.value:.4f}") for metric in status.metrics]
+    said = {status.message, *(found.message for found in status.conditions)}
+    parts += _section("attempts", [line for attempt in status.attempts for line in _attempt(attempt, said, now)])
+    values = [(metric.name, metric_text(metric.name, metric.value)) for metric in status.metrics]
     parts += _section("metrics", [_pairs(values)] if values else [])
     parts += _section("result", _artifact(status.artifact) if status.artifact else [])
     return Group(*parts)
@@ -82,7 +85,7 @@ def whole(job: Job, now: datetime) -> RenderableType:
 def line_of(job: Job) -> str:
     """A job in one line, for a log."""
     progress = job.status.progress
-    step = f"  {_step(progress)}  {_speed(progress)}" if progress and not job.ended else ""
+    step = f"  {_step(progress)}  {detail(progress)}" if progress and not job.ended else ""
     return printable(f"{job.name}: {job.state}{step}")
 
 
@@ -109,24 +112,12 @@ def _facts(job: Job, now: datetime) -> RenderableType:
 def _bar(progress: Progress, *, ended: bool) -> RenderableType:
     line = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, progress.total_steps), completed=progress.step, width=30)
-    line.add_row(_text(_step(progress)), bar, _text(_speed(progress, ended=ended)))
+    line.add_row(_text(_step(progress)), bar, _text(detail(progress, ended=ended)))
     return _indent(line)
 
 
 def _step(progress: Progress) -> str:
     return f"step {progress.step}/{progress.total_steps}"
-
-
-def _speed(progress: Progress, *, ended: bool = False) -> str:
-    words = [f"epoch {progress.epoch:.2f}"]
-    if progress.loss is not None:
-        words.append(f"loss {progress.loss:.4f}")
-    if progress.tokens_per_second is not None:
-        words.append(f"{progress.tokens_per_second:,.0f} tokens/s")
-    if progress.seconds_left is not None and not ended:
-        left = max(0, round(progress.seconds_left))
-        words.append(f"{left // 60}:{left % 60:02} left")
-    return "  ".join(words)
 
 
 def _conditions(status: FineTuneJobStatus, now: datetime) -> RenderableType:
@@ -144,13 +135,14 @@ def _conditions(status: FineTuneJobStatus, now: datetime) -> RenderableType:
     return table
 
 
-def _attempt(attempt: Attempt, now: datetime) -> list[RenderableType]:
+def _attempt(attempt: Attempt, said: set[str | None], now: datetime) -> list[RenderableType]:
+    """How it began and ended; without the sentence where that was `said` above."""
     began, exempt = _moment(attempt.start_time, now), ", which does not count" if attempt.exempt else ""
     if attempt.completion_time is None:
         return [_text(f"{attempt.number}  began {began}")]
     ended = f"ended {_moment(attempt.completion_time, now)}: {attempt.reason or 'for an unknown reason'}{exempt}"
     lines: list[RenderableType] = [_text(f"{attempt.number}  began {began}, {ended}")]
-    lines += _indented(attempt.message or "")
+    lines += _indented("" if attempt.message in said else attempt.message or "")
     return lines + [_indent(_text(f"- {seen}")) for seen in attempt.evidence]
 
 

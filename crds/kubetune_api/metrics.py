@@ -1,7 +1,10 @@
 """What a model is judged by: one row for each metric. Rules, enumerations, titles and tables follow from it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from kubetune_api.numbers import number
 
 SPLITS = ("validation", "test")
 """The splits that a metric may be measured on; `validation/loss` is a metric's full name."""
@@ -43,6 +46,12 @@ def metric_row(name: str) -> MetricRow:
     """The row of a metric, by its name or its full name (`test/accuracy`); one of no table is a bounded one."""
     plain = name.rpartition("/")[2]
     return METRICS.get(plain, MetricRow(plain, "Max"))
+
+
+def metric_text(name: str, value: float) -> str:
+    """The value of the metric of this name or full name, with the digits of its row."""
+    row = metric_row(name)
+    return f"{value:.{row.digits}f}" if row.bounded and math.isfinite(value) else number(value, row.digits)
 
 
 def rank(name: str) -> tuple[int, int, str]:

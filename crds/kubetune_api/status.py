@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel
+from kubetune_api.metrics import metric_text
 
 LONGEST_SENTENCE, LONGEST_OF_ATTEMPT, LONGEST_EVIDENCE = 4096, 1024, 256
 """Characters of a message of the job, of one of an attempt, and of a line of evidence."""
@@ -58,7 +59,9 @@ class Progress(ApiModel):
     tokens_per_second: float | None = None
     """Tokens trained on per second, over all workers, padding not counted."""
     seconds_left: float | None = None
-    """The estimated time to the last step, in seconds."""
+    """The estimated time to the last step, in seconds; evaluations are not in it."""
+    evaluating: Word | None = None
+    """The split that is being evaluated; meanwhile no step is done."""
 
 
 def six_digits(value: float) -> float:
@@ -239,7 +242,7 @@ class FineTuneJobStatus(ApiModel):
         progress, metric = self.progress, self.primary_metric
         summary = Summary(
             progress=f"{progress.step}/{progress.total_steps}" if progress else None,
-            metric=f"{metric.name} {six_digits(metric.value):g}" if metric else None,
+            metric=f"{metric.name} {metric_text(metric.name, metric.value)}" if metric else None,
             workers=self.workers_ready,
         )
         return self.model_copy(update={"summary": summary if summary != Summary() else None})

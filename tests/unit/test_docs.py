@@ -157,6 +157,13 @@ def test_every_example_is_right_and_listed() -> None:
         assert example.name in listed
 
 
+def test_each_example_has_a_name_of_its_own() -> None:
+    """Row N5."""
+    manifests = [read_manifest(path.read_text("utf-8"), path.name) for path in (ROOT / "examples").glob("*.yaml")]
+    names = [job.metadata.name for manifest in manifests for job in manifest.jobs]
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_fields_of_a_job_that_a_page_names_exist(page: Path) -> None:
     known = {re.sub(r"\.0(?=\.|$)", "", ".".join(map(str, path))) for path, _ in fields(structural_schema(FineTuneJob))}

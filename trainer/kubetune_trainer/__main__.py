@@ -72,6 +72,9 @@ def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusRe
     start_time = _now()
 
     def failed(reason: str, message: str) -> FineTuneJobStatus:
+        if reason == Reason.UNKNOWN:
+            # The others say in a sentence what to do; of this one the log has the whole.
+            traceback.print_exc()
         ending = Ending(run.run_id, start_time=start_time, completion_time=_now(), progress=listener.last)
         return ending.failed(reason, RunError(reason, message).message)
 
@@ -88,15 +91,12 @@ def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusRe
 
         published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now)
     except RunError as error:
-        traceback.print_exc()
         return failed(error.reason, error.message)
     except OSError as error:
-        traceback.print_exc()
         return failed(*_explain(error))
     except SystemExit:
         return failed(Reason.INTERRUPTED, _INTERRUPTED)
-    except Exception as error:  # whatever it was, the user gets a status, and the log the whole of it
-        traceback.print_exc()
+    except Exception as error:  # whatever it was, the user gets a status
         return failed(Reason.UNKNOWN, f"{type(error).__name__}: {error}")
     finally:
         # All that is left is to tell the end.

@@ -12,6 +12,7 @@ from typing import Any
 from kubetune_api.run import Run
 from kubetune_trainer.records import (
     EvaluationRecord,
+    EvaluationStart,
     Expectation,
     RequirementResult,
     ResolvedTraining,
@@ -20,7 +21,7 @@ from kubetune_trainer.records import (
 )
 from kubetune_trainer.training.batches import BatchPlan
 
-Record = StepRecord | EvaluationRecord
+Record = StepRecord | EvaluationStart | EvaluationRecord
 
 
 @dataclass(frozen=True)

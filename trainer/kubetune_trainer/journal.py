@@ -16,7 +16,7 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import Record, WorkerResult
-from kubetune_trainer.records import EvaluationRecord, in_order
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, in_order
 from kubetune_trainer.report import metric_line
 from kubetune_trainer.storage.store import Store
 
@@ -85,6 +85,8 @@ class Journal:
         """Takes the next records, in order; those that it has had already are left out."""
         with self._lock:
             for record in records:
+                if isinstance(record, EvaluationStart):
+                    continue
                 key = (record.split if isinstance(record, EvaluationRecord) else "", record.step)
                 if key not in self._taken:
                     self._lines.append(f"{metric_line(record)}\n")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from kubetune_api.status import Progress, six_digits
 from kubetune_trainer.events import Listener
-from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -17,22 +17,28 @@ class ProgressTeller:
     def __init__(self, total_steps: int, listener: Listener) -> None:
         self._total_steps, self._listener = total_steps, listener
         self._recent: deque[StepRecord] = deque(maxlen=_WINDOW)
+        self._evaluating: str | None = None
+        self._told: Progress | None = None
 
-    def __call__(self, records: Iterable[StepRecord | EvaluationRecord]) -> None:
-        """Takes the next records, in order; the listener hears of the last step only."""
-        before = self._recent[-1] if self._recent else None
+    def __call__(self, records: Iterable[StepRecord | EvaluationStart | EvaluationRecord]) -> None:
+        """Takes the next records, in order; the listener hears of each evaluation, and of the last step only."""
         for record in records:
+            self._evaluating = record.split if isinstance(record, EvaluationStart) else None
             if isinstance(record, StepRecord):
                 self._recent.append(record)
-            else:
+            elif isinstance(record, EvaluationRecord):
                 self._listener.evaluated(record)
-        if self._recent and self._recent[-1] is not before:
-            self._listener.progress(progress_of(self._recent, self._total_steps))
+        progress = progress_of(self._recent, self._total_steps, self._evaluating)
+        if progress != self._told and (self._recent or self._evaluating):
+            self._told = progress
+            self._listener.progress(progress)
 
 
-def progress_of(recent: Iterable[StepRecord], total_steps: int) -> Progress:
+def progress_of(recent: Iterable[StepRecord], total_steps: int, evaluating: str | None = None) -> Progress:
     """The progress after the last of the `recent` steps, over which the speed is averaged."""
     steps = list(recent)
+    if not steps:
+        return Progress(step=0, total_steps=total_steps, epoch=0.0, evaluating=evaluating)
     last, seconds = steps[-1], sum(step.seconds for step in steps)
     return Progress(
         step=last.step,
@@ -42,4 +48,5 @@ def progress_of(recent: Iterable[StepRecord], total_steps: int) -> Progress:
         learning_rate=six_digits(last.learning_rate),
         tokens_per_second=six_digits(sum(step.tokens for step in steps) / max(seconds, 1e-9)),
         seconds_left=(total_steps - last.step) * seconds / len(steps),
+        evaluating=evaluating,
     )

@@ -114,6 +114,14 @@ class EvaluationRecord:
     details: Details | None = None
 
 
+@dataclass(frozen=True)
+class EvaluationStart:
+    """An evaluation begins: until its record comes, no step is done."""
+
+    split: str
+    step: int
+
+
 def in_order(
     steps: Iterable[StepRecord], evaluations: Iterable[EvaluationRecord]
 ) -> list[StepRecord | EvaluationRecord]:

@@ -5,8 +5,6 @@ import re
 import unicodedata
 from datetime import datetime, timedelta
 
-from kubetune_api.metrics import metric_row
-
 MAX_SHOWN = 48
 """Characters of a tenant's text that a table or a heading shows."""
 MAX_TITLE = 1024
@@ -61,24 +59,6 @@ def percent(share: float, digits: int = 1) -> str:
     if 0 < 100 - share * 100 < least:
         return f"> {100 - least:.{digits}f} %"
     return f"{share * 100:.{digits}f} %"
-
-
-def number(value: float, digits: int = 4) -> str:
-    """`value` with `digits` significant digits, without an exponent where a person would not write one."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    if value == 0:
-        return "0"
-    if not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}e}".replace("e-0", "e-").replace("e+0", "e+")
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{decimals}f}"
-
-
-def metric(name: str, value: float) -> str:
-    """The value of the metric of this name or full name, with the digits of its row."""
-    row = metric_row(name)
-    return f"{value:.{row.digits}f}" if row.bounded and math.isfinite(value) else number(value, row.digits)
 
 
 def size(value: int) -> str:

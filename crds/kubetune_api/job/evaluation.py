@@ -42,6 +42,10 @@ class Requirement(ApiModel):
     max: float | None = None
     """The highest value that is good enough."""
 
+    def is_met_by(self, value: float) -> bool:
+        """NaN meets nothing."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
     rules: ClassVar = (
         Rule(
             cel="has(self.min) || has(self.max)",

@@ -3,6 +3,7 @@
 from support.cli_on_api_server import ENDED, Team
 from support.fake_cli_cluster import artifact, attempt
 
+PUBLISHING = '{"event": "stage", "text": "Publishing"}'
 RUNNING = {"phase": "Running", "message": "Training.", "attempts": [attempt(1)]}
 FIRST = attempt(1, completionTime=ENDED, reason="NodeLost", message="The node was lost.", exempt=True)
 RETRYING = {"phase": "Pending", "message": "Attempt 2 begins in 10 s.", "attempts": [FIRST]}
@@ -12,13 +13,16 @@ SUCCEEDED = {"phase": "Succeeded", "message": "Published.", "attempts": [FIRST, 
 
 def test_the_driver_speaks_by_default_and_other_pods_when_asked(team: Team) -> None:
     team.create(status=RUNNING)
-    team.run_pod("submitter", "one", "\x1b[36mtwo\x1b[0m", " 1%\r 2%\rthree")
+    team.run_pod("submitter", PUBLISHING, "one", "\x1b[36mtwo\x1b[0m", " 1%\r 2%\rthree")
     team.run_pod("head", "I am the head")
     team.run_pod("worker", "I am a worker")
-    done = team.call("logs", "reviews")
-    assert (done.returncode, done.stdout) == (0, "one\ntwo\nthree\n"), done.stderr
+    done = team.call("logs", "reviews", "--verbose")
+    assert (done.returncode, done.stdout) == (0, "• Publishing\none\ntwo\nthree\n"), done.stderr
     assert done.stderr.startswith("submitter of attempt 1, pod ")
-    assert team.call("logs", "reviews", "--tail", "1").stdout == "three\n"
+    assert team.call("logs", "reviews", "-v", "--tail", "1").stdout == "three\n"
+    quiet = team.call("logs", "reviews")
+    assert quiet.stdout == "• Publishing\n"
+    assert quiet.stderr.endswith("3 lines of Ray and other libraries left out; --verbose shows them\n")
     assert team.call("logs", "reviews", "--head").stdout == "I am the head\n"
     assert team.call("logs", "reviews", "--worker", "0", "--attempt", "1").stdout == "I am a worker\n"
     beyond = team.call("logs", "reviews", "--worker", "1")
@@ -39,7 +43,7 @@ def test_a_log_whose_pods_are_gone_says_how_it_ended_and_where_the_report_is(tea
 def test_following_goes_over_a_cut_connection_and_a_new_attempt_to_the_end_of_the_job(team: Team) -> None:
     team.create(status=RUNNING)
     first = team.run_pod("submitter", "one", "two", cuts=1)
-    running = team.start("logs", "reviews", "-f")
+    running = team.start("logs", "reviews", "-f", "-v")
     try:
         running.wait_for("two\n")
         team.logs.containers[first].lines.append("three")
@@ -63,7 +67,7 @@ def test_following_goes_over_a_cut_connection_and_a_new_attempt_to_the_end_of_th
 def test_following_goes_over_a_restart_of_the_api_server(team: Team) -> None:
     team.create(status=RUNNING)
     pod = team.run_pod("submitter", "one")
-    running = team.start("logs", "reviews", "-f")
+    running = team.start("logs", "reviews", "-f", "-v")
     try:
         running.wait_for("one\n")
         team.server.kube_apiserver.kill()

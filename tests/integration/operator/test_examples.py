@@ -17,7 +17,7 @@ def test_the_example_becomes_a_ray_job_of_two_pods_of_four_workers_each(
     profile, manifest = yaml.safe_load_all(EXAMPLE.read_text())
     plane.make_namespace("team-a", **RESTRICTED, **{"example.com/tier": "research"})
     assert plane.apply(f"{GROUP}/finetuneprofiles/a100-80g", profile).accepted
-    job = SimulatedJob(plane, node, "team-a", "reviews")
+    job = SimulatedJob(plane, node, "team-a", "bert-reviews")
     answer = plane.apply(job.path, manifest)
     assert answer.accepted, answer.message
     job.wait_until(lambda status: status.get("attempts"))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ class Reading:
     """What a command wrote, and what it said beside."""
 
     cluster: FakeCluster
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: Wanted = field(default_factory=lambda: Wanted(verbose=True))
     lines: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     pauses: int = 0
@@ -52,6 +53,11 @@ class Reading:
         assert self.pauses < 100, "the command waits for ever"
 
 
+def all_of(**wanted: Any) -> Wanted:
+    """A log with every line that is in it."""
+    return Wanted(verbose=True, **wanted)
+
+
 def with_logs(*pods: Pod, state: Job | None = None) -> FakeCluster:
     """A cluster in which each of these pods has written its name."""
     return FakeCluster(
@@ -62,9 +68,9 @@ def with_logs(*pods: Pod, state: Job | None = None) -> FakeCluster:
 @pytest.mark.parametrize(
     ("wanted", "chosen"),
     [
-        pytest.param(Wanted(), SUBMITTER, id="the submitter by default"),
-        pytest.param(Wanted(role="head"), HEAD, id="the head when asked"),
-        pytest.param(Wanted(role="worker", worker=1), WORKERS[1], id="the second worker"),
+        pytest.param(all_of(), SUBMITTER, id="the submitter by default"),
+        pytest.param(all_of(role="head"), HEAD, id="the head when asked"),
+        pytest.param(all_of(role="worker", worker=1), WORKERS[1], id="the second worker"),
     ],
 )
 def test_the_log_of_the_wanted_pod_is_shown(wanted: Wanted, chosen: Pod) -> None:
@@ -77,20 +83,20 @@ def test_without_a_submitter_the_head_speaks_unless_the_submitter_was_asked_for(
     cluster = with_logs(HEAD, *WORKERS)
     assert Reading(cluster).show().lines == [HEAD.name]
     with pytest.raises(NothingToShowError, match="Attempt 1 of reviews has no submitter pod now; -f waits for it"):
-        Reading(cluster, Wanted(or_head=False)).show()
+        Reading(cluster, all_of(or_head=False)).show()
 
 
 def test_the_last_attempt_counts_unless_another_is_asked_for() -> None:
     second = pod(attempt=2)
     cluster = with_logs(SUBMITTER, second)
     assert Reading(cluster).show().lines == [second.name]
-    assert Reading(cluster, Wanted(attempt=1)).show().lines == [SUBMITTER.name]
+    assert Reading(cluster, all_of(attempt=1)).show().lines == [SUBMITTER.name]
 
 
-def test_the_tail_is_the_servers_to_cut() -> None:
-    cluster = with_logs(SUBMITTER)
-    Reading(cluster, Wanted(tail=7)).show()
-    assert cluster.asked == [{"pod": SUBMITTER.name, "follow": False, "tail": 7, "since": ""}]
+def test_the_tail_of_a_log_of_plain_lines_is_the_servers_to_cut() -> None:
+    cluster = with_logs(HEAD)
+    Reading(cluster, all_of(role="head", tail=7)).show()
+    assert cluster.asked == [{"pod": HEAD.name, "follow": False, "tail": 7, "since": ""}]
 
 
 def test_a_log_is_text_and_nothing_else() -> None:
@@ -102,35 +108,35 @@ def test_a_log_is_text_and_nothing_else() -> None:
     ("state", "pods", "wanted", "sentence"),
     [
         pytest.param(
-            failed(), [], Wanted(),
+            failed(), [], all_of(),
             f"Attempt 2 of reviews ended at {ENDED}: OutOfMemory: A worker ran out of memory; its pods are gone;"
             " there is no report.",
             id="the pods are gone",
         ),
         pytest.param(
-            succeeded(artifact=artifact()), [], Wanted(),
+            succeeded(artifact=artifact()), [], all_of(),
             f"Attempt 1 of reviews ended at {ENDED}: ModelPublished: The model was published; its pods are gone;"
             " the report is at s3://models/report.html.",
             id="the pods are gone and the report is there",
         ),
-        pytest.param(failed(), [], Wanted(attempt=1), "Attempt 1 of .* ended at .*: NodeLost", id="an earlier attempt"),
+        pytest.param(failed(), [], all_of(attempt=1), "Attempt 1 of .* ended at .*: NodeLost", id="an earlier attempt"),
         pytest.param(
-            failed(), [pod("head", 2)], Wanted(or_head=False), "its submitter pod is gone", id="another pod is there"
+            failed(), [pod("head", 2)], all_of(or_head=False), "its submitter pod is gone", id="another pod is there"
         ),
-        pytest.param(failed(), [], Wanted(attempt=5), "has no attempt 5; the last one is 2", id="no such attempt"),
+        pytest.param(failed(), [], all_of(attempt=5), "has no attempt 5; the last one is 2", id="no such attempt"),
         pytest.param(
-            job(phase="Pending", reason="WaitingForQuota", message="It waits in the queue."), [], Wanted(),
+            job(phase="Pending", reason="WaitingForQuota", message="It waits in the queue."), [], all_of(),
             r"reviews has no attempt yet. Pending \(WaitingForQuota\): It waits in the queue.",
             id="nothing has begun",
         ),
         pytest.param(
-            running(), WORKERS, Wanted(role="worker", worker=2), "no worker pod 2; give --worker 0 to 1", id="too high"
+            running(), WORKERS, all_of(role="worker", worker=2), "no worker pod 2; give --worker 0 to 1", id="too high"
         ),
         pytest.param(
-            running(), WORKERS[:1], Wanted(role="worker", worker=1), "no worker pod 1; give --worker 0", id="one worker"
+            running(), WORKERS[:1], all_of(role="worker", worker=1), "no worker pod 1; give --worker 0", id="one worker"
         ),
         pytest.param(
-            running(), [pod(waits_for="ImagePullBackOff: no such image")], Wanted(),
+            running(), [pod(waits_for="ImagePullBackOff: no such image")], all_of(),
             "has not started: ImagePullBackOff: no such image. -f waits for it.",
             id="a pod that has not started",
         ),
@@ -152,10 +158,20 @@ def test_following_reads_to_the_end_of_the_pod_and_says_how_the_job_ended() -> N
         pods_seen=[[SUBMITTER], [SUBMITTER], [ended(SUBMITTER)]],
         logs={SUBMITTER.name: [lines("one", "two"), lines("two", "three", minute=1)]},
     )
-    done = Reading(cluster, Wanted(tail=10)).follow()
+    done = Reading(cluster).follow()
     assert done.lines == ["one", "two", "two", "three"]
     assert done.told[-1] == "reviews: Succeeded (ModelPublished): Published."
-    assert [(asked["tail"], asked["since"]) for asked in cluster.asked] == [(10, ""), (None, "2026-01-01T00:00:01.5Z")]
+    assert [asked["since"] for asked in cluster.asked] == ["", "2026-01-01T00:00:01.5Z"]
+
+
+def test_following_from_the_tail_shows_the_end_of_what_is_there_and_all_that_comes() -> None:
+    there = lines("one", "two", "three")
+    cluster = FakeCluster(
+        [succeeded()],
+        pods_seen=[[ended(SUBMITTER)]],
+        logs={SUBMITTER.name: [there, [*there, *lines("four", minute=1)]]},
+    )
+    assert Reading(cluster, all_of(tail=2)).follow().lines == ["two", "three", "four"]
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke() -> None:
@@ -225,7 +241,7 @@ def test_following_one_attempt_ends_with_it() -> None:
     first = attempt(1, completionTime=ENDED, reason="NodeLost", message="The node was lost.")
     going_on = job(phase="Running", attempts=[first, attempt(2)])
     cluster = FakeCluster([going_on], pods_seen=[[ended(SUBMITTER)]], logs={SUBMITTER.name: [lines("one")]})
-    assert Reading(cluster, Wanted(attempt=1)).follow().lines == ["one"]
+    assert Reading(cluster, all_of(attempt=1)).follow().lines == ["one"]
 
 
 def test_following_an_ended_job_without_pods_says_why_there_is_nothing() -> None:

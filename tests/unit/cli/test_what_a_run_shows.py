@@ -14,7 +14,7 @@ from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Artifact
 from kubetune_cli.main import app
-from kubetune_cli.progress import PlainView, detail, line_for
+from kubetune_cli.progress import PlainView, detail, line_for, progress_in
 from kubetune_cli.results import print_results
 from kubetune_cli.run import Finished, new_run_id
 from kubetune_cli.trainer_process import why_not_installed
@@ -48,12 +48,31 @@ def test_a_run_id_sorts_by_time_and_fits_the_path() -> None:
 
 
 def test_progress_shows_loss_speed_and_time_left() -> None:
-    assert detail(STATE) == "epoch 0.50  loss 0.2500  1,234 tokens/s  1:15 left"
+    assert detail(progress_in({"progress": STATE})) == "epoch 0.50  loss 0.2500  1,234 tokens/s  1:15 left"
 
 
 def test_an_evaluation_has_a_line_of_its_own() -> None:
     record = {"split": "test", "step": 9, "metrics": {"loss": 0.5, "accuracy": 0.75}}
     assert line_for({"event": "evaluated", "evaluation": record}) == "  test after step 9: loss 0.5000  accuracy 0.7500"
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        pytest.param({"step": 9, "secondsLeft": 0.0}, "1,234 tokens/s", id="after the last step no time is left"),
+        pytest.param(
+            {"step": 9, "secondsLeft": 0.0, "evaluating": "test"},
+            "1,234 tokens/s  evaluating the test split",
+            id="the evaluation behind the last step is named",
+        ),
+        pytest.param({"evaluating": "validation"}, "evaluating the validation split", id="so is one in between"),
+    ],
+)
+def test_the_time_of_an_evaluation_is_not_shown_as_no_time_left(state: dict[str, Any], shown: str) -> None:
+    """Row N5."""
+    line = detail(progress_in({"progress": {**STATE, **state}}))
+    assert line.endswith(shown)
+    assert "0:00" not in line
 
 
 def test_a_pipe_gets_the_first_and_the_last_step_however_fast_they_come() -> None:
@@ -62,6 +81,21 @@ def test_a_pipe_gets_the_first_and_the_last_step_however_fast_they_come() -> Non
         for step in (1, 2, 9):
             view.show({"event": "progress", "progress": {**STATE, "step": step}})
     assert [line.split()[1] for line in out.getvalue().splitlines()] == ["1/9", "9/9"]
+
+
+def test_a_pipe_gets_a_line_for_each_evaluation_that_begins_and_no_step_twice() -> None:
+    out = StringIO()
+    last = {**STATE, "step": 9, "secondsLeft": 0.0}
+    with PlainView(Console(file=out, width=120)) as view:
+        for state in (STATE, last, {**last, "evaluating": "validation"}, last, {**last, "evaluating": "test"}, last):
+            view.show({"event": "progress", "progress": state})
+    assert [line.split()[-2] for line in out.getvalue().splitlines()] == ["1:15", "1,234", "validation", "test"]
+
+
+def test_a_metric_has_the_digits_of_its_row() -> None:
+    record = {"split": "test", "step": 9, "metrics": {"loss": 2.2912, "accuracy": 0.75, "perplexity": 1234.5}}
+    line = line_for({"event": "evaluated", "evaluation": record})
+    assert line == "  test after step 9: loss 2.291  accuracy 0.7500  perplexity 1,234"
 
 
 def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> None:
@@ -85,7 +119,7 @@ def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> 
     text = out.getvalue()
     assert "validation" in text
     assert "0.7500" in text
-    assert "MISSED  test/accuracy is 0.5000, wanted at least 0.9" in text
+    assert "MISSED  test/accuracy is 0.5, wanted at least 0.9" in text
     assert "s3://b/[x]/model" in text
 
 

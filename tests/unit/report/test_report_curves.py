@@ -79,19 +79,27 @@ def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("epoch", "tick"),
     [
-        pytest.param(1.0, "1", id="a whole epoch"),
-        pytest.param(0.35, "0.35", id="a run that ends within its first epoch"),
+        pytest.param(1.0, "1", id="whole epochs"),
+        pytest.param(0.35, "0.4", id="a run that ends within its first epoch"),
     ],
 )
-def test_a_single_evaluation_is_a_point_for_each_metric_over_its_epoch(epoch: float, tick: str) -> None:
+def test_each_evaluation_is_a_point_for_each_metric_over_its_epoch(epoch: float, tick: str) -> None:
     record = classification()
-    chart = metrics_chart(
-        replace(record, evaluations=(replace(record.evaluations[-1], split="validation", epoch=epoch),))
-    )
+    judged = replace(record.evaluations[-1], split="validation", epoch=epoch)
+    chart = metrics_chart(replace(record, evaluations=(judged, replace(judged, epoch=2 * epoch))))
     assert chart is not None
     points = re.findall(r'<use [^>]*style="fill: var\(--series-(\d)\)', chart.picture)
-    assert points == ["1", "2", "3", "4"]
+    assert sorted(points) == sorted(["1", "2", "3", "4"] * 2)
     assert f">{tick}</text>" in chart.picture
+
+
+def test_a_single_value_is_no_curve() -> None:
+    """Row N5: it is among the figures, and a point in an empty frame says nothing more."""
+    record = classification()
+    judged = replace(record.evaluations[-1], split="validation")
+    assert metrics_chart(replace(record, evaluations=(judged,))) is None
+    assert metrics_chart(replace(record, evaluations=(replace(judged, split="test"),))) is None
+    assert learning_rate_chart(replace(record, steps=record.steps[:1])) is None
 
 
 def test_mathematics_in_a_text_stays_a_text() -> None:

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from kubetune_api.metrics import metric_text
+from kubetune_api.numbers import number
 from kubetune_trainer import text
 
 
@@ -52,7 +54,7 @@ def test_a_long_text_is_elided(value: str, shown: str) -> None:
     ],
 )
 def test_a_number_has_four_significant_digits(value: float, shown: str) -> None:
-    assert text.number(value) == shown
+    assert number(value) == shown
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_a_small_share_is_never_shown_as_none_nor_a_great_one_as_all(share: floa
     ],
 )
 def test_a_metric_is_rounded_by_its_kind(name: str, value: float, shown: str) -> None:
-    assert text.metric(name, value) == shown
+    assert metric_text(name, value) == shown
 
 
 @pytest.mark.parametrize(

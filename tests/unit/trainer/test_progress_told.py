@@ -7,7 +7,7 @@ import pytest
 
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
-from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -30,7 +30,7 @@ def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
     assert progress_of([step(1, seconds=0.0)], total_steps=2).seconds_left == 0.0
 
 
-def told(*posted: list[StepRecord | EvaluationRecord]) -> list[dict[str, object]]:
+def told(*posted: list[StepRecord | EvaluationStart | EvaluationRecord]) -> list[dict[str, object]]:
     stream = io.StringIO()
     tell = ProgressTeller(20, JsonLinesListener(stream))
     for records in posted:
@@ -48,6 +48,20 @@ def test_a_listener_hears_of_every_evaluation_and_of_the_last_step_alone() -> No
 def test_records_without_a_step_tell_no_progress() -> None:
     judged = EvaluationRecord("test", 2, 0.2, {"loss": 0.5})
     assert [event["event"] for event in told([step(1)], [judged])] == ["progress", "evaluated"]
+
+
+def test_an_evaluation_is_named_from_its_beginning_to_its_end() -> None:
+    """Row N5."""
+    begins, judged = EvaluationStart("test", 20), EvaluationRecord("test", 20, 2.0, {"loss": 0.5})
+    events = told([step(20)], [begins], [judged])
+    assert [event["event"] for event in events] == ["progress", "progress", "evaluated", "progress"]
+    states = [event["progress"] for event in events if event["event"] == "progress"]
+    assert [state.get("evaluating") for state in states] == [None, "test", None]  # type: ignore[attr-defined]
+
+
+def test_an_evaluation_before_the_first_step_is_named_too() -> None:
+    (event,) = told([EvaluationStart("validation", 0)])
+    assert event["progress"] == {"step": 0, "totalSteps": 20, "epoch": 0.0, "evaluating": "validation"}
 
 
 def test_the_last_progress_is_remembered() -> None:

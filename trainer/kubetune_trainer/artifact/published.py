@@ -6,13 +6,14 @@ again, and could not publish over it.
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.metrics import rank
+from kubetune_api.numbers import on_its_side
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MANIFEST, Run
@@ -165,7 +166,8 @@ def _result(requirement: _Requirement) -> RequirementResult:
 def _miss(requirement: RequirementResult) -> str:
     bounds = [f"at least {requirement.min:g}"] if requirement.min is not None else []
     bounds += [f"at most {requirement.max:g}"] if requirement.max is not None else []
-    return f"{requirement.metric} is {requirement.value:.4f}, required is {' and '.join(bounds)}"
+    value = on_its_side(requirement.value, lambda value: replace(requirement, value=value).met)
+    return f"{requirement.metric} is {value}, required is {' and '.join(bounds)}"
 
 
 def _unusable(uri: str, why: str) -> RunError:

@@ -8,7 +8,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from kubetune_api.metrics import LOSS
+from kubetune_api.metrics import LOSS, metric_text
+from kubetune_api.numbers import number
 from kubetune_api.tasks import TASKS
 from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
@@ -66,7 +67,7 @@ def loss_chart(record: RunRecord) -> Chart | None:
         *[Key("test", 3, "point")] * bool(len(splits["test"].drawn)),
     ]
     summary = _spoken("Training loss", raw) + "".join(
-        f" {split.capitalize()} loss at the end: {text.number(float(curve.drawn[-1]))}."
+        f" {split.capitalize()} loss at the end: {number(float(curve.drawn[-1]))}."
         for split, curve in splits.items()
         if len(curve.drawn)
     )
@@ -80,8 +81,8 @@ def metrics_chart(record: RunRecord) -> Chart | None:
     validation = {name: _of_evaluations(record, "validation", name, by_epoch=True) for name in names}
     test = {name: _of_evaluations(record, "test", name, by_epoch=True) for name in names}
     seen = [name for name in names if len(validation[name].drawn) or len(test[name].drawn)]
-    if not seen:
-        return None
+    if not any(len(curve.drawn) > 1 for curve in validation.values()):
+        return None  # a curve of one point shows nothing that the figures above it do not say
     one = names[0] if len(names) == 1 else None
 
     def paint(axes: Axes) -> None:
@@ -93,7 +94,7 @@ def metrics_chart(record: RunRecord) -> Chart | None:
     tested = any(len(curve.drawn) for curve in test.values())
     legend = [Key(name, place + 1, mark=_MARKS[place]) for place, name in enumerate(names) if name in seen]
     summary = "".join(
-        f"{split.capitalize()} {name} at the end: {text.metric(name, float(curve.drawn[-1]))}. "
+        f"{split.capitalize()} {name} at the end: {metric_text(name, float(curve.drawn[-1]))}. "
         for split, curves in (("validation", validation), ("test", test))
         for name, curve in curves.items()
         if len(curve.drawn)
@@ -120,7 +121,7 @@ def speed_chart(record: RunRecord) -> Chart | None:
 
 
 def _step_chart(title: str, unit: str, raw: Line, *, smooth: bool) -> Chart | None:
-    if not len(raw.drawn):
+    if len(raw.drawn) < 2:
         return None
     window = smoothing_window(len(raw.x)) if smooth else 1
 
@@ -219,7 +220,7 @@ def _spoken(name: str, curve: Line) -> str:
     drawn = curve.drawn
     if not len(drawn):
         return f"{name}: no value that could be drawn."
-    first, last = text.number(float(drawn[0])), text.number(float(drawn[-1]))
-    low, high = text.number(float(drawn.min())), text.number(float(drawn.max()))
+    first, last = number(float(drawn[0])), number(float(drawn[-1]))
+    low, high = number(float(drawn.min())), number(float(drawn.max()))
     steps = text.plural(len(drawn), "step")
     return f"{name} over {steps}: first {first}, last {last}, lowest {low}, highest {high}."

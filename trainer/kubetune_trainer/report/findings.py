@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from kubetune_api.metrics import LOSS
+from kubetune_api.numbers import number
 from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.tasks import task_of
@@ -57,8 +58,8 @@ def _of_overfitting(record: RunRecord) -> Iterator[str]:
     (lowest, epoch), (last, end) = min(losses), losses[-1]
     if last > lowest * 1.02 and epoch < end:
         yield (
-            f"The validation loss was lowest at epoch {epoch:.3g} ({text.number(lowest)}) and rose to"
-            f" {text.number(last)} by epoch {end:.3g}: the model began to overfit. Fewer epochs may do better."
+            f"The validation loss was lowest at epoch {epoch:.3g} ({number(lowest)}) and rose to"
+            f" {number(last)} by epoch {end:.3g}: the model began to overfit. Fewer epochs may do better."
         )
 
 

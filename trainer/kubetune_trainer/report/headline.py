@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kubetune_api.metrics import metric_row
+from kubetune_api.metrics import metric_row, metric_text
 from kubetune_api.tasks import TASKS
 from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord
@@ -32,8 +32,8 @@ def _figure(record: RunRecord, judged: EvaluationRecord, name: str) -> Figure:
     notes = [*task_of(record.job.spec).notes(name, judged, record.data)]
     before = findings.before_training(record, judged)
     if before is not None and before is not judged and name in before.metrics:
-        notes.append(f"{text.metric(name, before.metrics[name])} before training")
-    return Figure(f"{judged.split} {metric_row(name).title}", text.metric(name, judged.metrics[name]), tuple(notes))
+        notes.append(f"{metric_text(name, before.metrics[name])} before training")
+    return Figure(f"{judged.split} {metric_row(name).title}", metric_text(name, judged.metrics[name]), tuple(notes))
 
 
 def _throughput(record: RunRecord) -> Figure:

@@ -5,6 +5,8 @@ import re
 import jinja2
 from markupsafe import Markup, escape
 
+from kubetune_api.metrics import metric_text
+from kubetune_api.numbers import number
 from kubetune_trainer import text
 from kubetune_trainer.report.verdict import bounds, shown_value
 
@@ -74,7 +76,7 @@ def _markdown(value: object) -> object:
 
 
 def _metric(value: float, name: str) -> str:
-    return text.metric(name, value)
+    return metric_text(name, value)
 
 
 def _words() -> dict[str, object]:
@@ -85,7 +87,7 @@ def _words() -> dict[str, object]:
         "elide": text.elide,
         "magnitude": text.magnitude,
         "metric": _metric,
-        "number": text.number,
+        "number": number,
         "percent": text.percent,
         "plural": text.plural,
         "printable": text.printable,

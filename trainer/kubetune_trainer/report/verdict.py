@@ -1,9 +1,8 @@
 """How a run ended, and what was asked of it."""
 
-import math
 from dataclasses import dataclass, replace
 
-from kubetune_trainer import text
+from kubetune_api.numbers import on_its_side
 from kubetune_trainer.records import RequirementResult
 
 
@@ -32,14 +31,8 @@ def _missed(requirement: RequirementResult) -> str:
 
 
 def shown_value(requirement: RequirementResult) -> str:
-    """The value, rounded no further than it stays on its side of the bounds: 0.84999 is never shown as 0.85."""
-    if not math.isfinite(requirement.value):
-        return text.number(requirement.value)
-    for digits in range(4, 17):
-        shown = f"{requirement.value:.{digits}g}"
-        if replace(requirement, value=float(shown)).met == requirement.met:
-            return shown
-    return repr(requirement.value)
+    """The value, on its side of the bounds."""
+    return on_its_side(requirement.value, lambda value: replace(requirement, value=value).met)
 
 
 def bounds(requirement: RequirementResult) -> str:

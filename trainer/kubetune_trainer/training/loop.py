@@ -15,13 +15,13 @@ from kubetune_api.job import Training
 from kubetune_api.reasons import Reason
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
 
-Recorder = Callable[[StepRecord | EvaluationRecord], None]
+Recorder = Callable[[StepRecord | EvaluationStart | EvaluationRecord], None]
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Loop:
             )
 
     def _evaluate(self, name: str, step: int) -> EvaluationRecord:
+        self.record(EvaluationStart(name, step))
         measured = evaluate(
             self.engine,
             self.task,
