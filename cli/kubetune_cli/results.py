@@ -9,6 +9,7 @@ from rich.table import Table
 from kubetune_api.job import FineTuneJob
 from kubetune_api.metrics import metric_text
 from kubetune_api.numbers import on_its_side
+from kubetune_api.reasons import REASONS, help_on
 from kubetune_api.status import Condition, FineTuneJobStatus
 
 
@@ -60,6 +61,8 @@ def print_failure(failure: Condition, log: Path, console: Console) -> None:
     """Why the run failed, and where to read more."""
     console.print(f"[bold red]Failed[/] ({failure.reason}): {escape(failure.message)}", highlight=False, soft_wrap=True)
     console.print(f"  log: {escape(str(log))}", highlight=False, soft_wrap=True)
+    if failure.reason in REASONS:
+        console.print(f"  help: {help_on(failure.reason)}", highlight=False, soft_wrap=True)
 
 
 def _shown(name: str, value: float | None) -> str:

@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from kubetune_api.metrics import LOSS, metric_text
+from kubetune_api.reasons import REASONS, help_on
 from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
 from kubetune_cli.jobs import Job
 from kubetune_cli.progress import detail
 from kubetune_cli.text import age, elide, paragraphs, printable
 
 _STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Running": "bold cyan"}
+_TURNS = {"User": "the author acts; see ", "Platform": "the platform team acts; see ", "Nobody": "see "}
 _MESSAGE = 80
 """Characters of a message that the table shows."""
 
@@ -104,9 +106,19 @@ def _facts(job: Job, now: datetime) -> RenderableType:
             ("started", _moment(status.start_time, now)),
             ("ended", _moment(status.completion_time, now)),
             ("run", status.run),
+            ("help", _help(job)),
         )
         if value
     )
+
+
+def _help(job: Job) -> str:
+    """Who has to act, if anybody has, and where the reason is explained; nothing of a job that trains or is done."""
+    reason = job.status.reason or ""
+    row = REASONS.get(reason)
+    if row is None or (row.turn == "Nobody" and job.status.phase not in ("Pending", "Admitted", "Failed")):
+        return ""
+    return f"{_TURNS[row.turn]}{help_on(reason)}"
 
 
 def _bar(progress: Progress, *, ended: bool) -> RenderableType:

@@ -19,6 +19,7 @@ from kubetune_api.profile import FineTuneProfile, violations
 from kubetune_api.schema import KEY, Schema, structural_schema
 from kubetune_api.sentences import not_a_text, not_one_of, sentence
 from kubetune_api.uris import resolve_relative_uris
+from kubetune_api.validation import broken_beside_unknown
 from kubetune_api.yaml_tree import Document, read_documents
 
 MAX_BYTES = 1 << 20
@@ -131,7 +132,8 @@ def _judge(document: Document, overrides: Sequence[Override]) -> tuple[_Read | N
     try:
         item = model.model_validate(given, by_alias=True, by_name=False)
     except ValidationError as error:
-        for each in error.errors(include_url=False):
+        details = error.errors(include_url=False)
+        for each in details + broken_beside_unknown(model, given, details):
             path: FieldPath = each["loc"]
             if path[-1] == KEY:  # ("matchLabels", "the key itself", "[key]")
                 path, each["loc"] = path[:-1], (*path[:-2], KEY)

@@ -13,6 +13,8 @@ Speaker = Literal["Trainer", "Cluster", "Operator"]
 Turn = Literal["User", "Platform", "Nobody"]
 Retry = Literal["Never", "Counted", "Exempt", "ExemptOnce"]
 
+PAGE = "docs/troubleshooting.md"
+"""The page that explains each reason."""
 STRONGEST = 7
 """The strength of a word on an attempt's end that no other word overrules."""
 
@@ -166,6 +168,11 @@ class Reason:
     STARTING = _operator("Starting", "The attempt is created, or Ray and the trainer start.", "Nobody")
     TRAINING = _operator("Training", "The model trains.", "Nobody")
     RESUMED = _operator("Resumed", "`spec.suspend` became false again.", "Nobody")
+
+
+def help_on(reason: str) -> str:
+    """The page and its heading that explain a reason."""
+    return f"{PAGE}#{reason.lower()}"
 
 
 TRAINER_FAILURES = frozenset(name for name, row in REASONS.items() if "Trainer" in row.said_by and row.retry)

@@ -11,7 +11,7 @@ import typer.main
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
-from kubetune_api.reasons import REASONS
+from kubetune_api.reasons import REASONS, help_on
 from kubetune_api.schema import fields, structural_schema
 from kubetune_cli.main import app
 from kubetune_operator.settings import Settings, variable
@@ -174,29 +174,48 @@ def test_fields_of_a_job_that_a_page_names_exist(page: Path) -> None:
             assert any(name == path or name.endswith(f".{path}") for name in known), f"there is no field {code}"
 
 
-def rows_of_reasons() -> list[list[str]]:
-    """The cells of each row of the tables of reasons."""
+def reasons_of_the_page() -> dict[str, dict[str, str]]:
+    """What stands under the heading of each reason, by its label: `Who acts`, `Again`."""
     section = text_of(ROOT / "docs" / "troubleshooting.md").partition("\n## Reasons\n")[2].partition("\n## ")[0]
-    lines = re.findall(r"^\| (`\w+` \|.*) \|$", section, re.MULTILINE)
-    return [[cell.strip() for cell in line.split(" |")] for line in lines]
+    found = {}
+    for part in section.split("\n#### ")[1:]:
+        heading, _, text = part.partition("\n")
+        items = re.findall(r"^- \*\*([\w ]+):\*\* (.*(?:\n  .*)*)", text, re.MULTILINE)
+        found[heading.strip("`")] = {label: " ".join(words.split()) for label, words in items}
+    return found
 
 
-def test_every_reason_has_one_row() -> None:
-    assert sorted(row[0] for row in rows_of_reasons()) == sorted(f"`{reason}`" for reason in REASONS)
+def test_every_reason_has_a_heading_of_its_own_where_the_status_says() -> None:
+    assert sorted(reasons_of_the_page()) == sorted(REASONS)
+    for reason in REASONS:
+        page, _, anchor = help_on(reason).partition("#")
+        assert anchor in anchors(ROOT / page)
+    listed = text_of(ROOT / "docs" / "troubleshooting.md").partition("\n## Reasons\n")[2].partition("\n### ")[0]
+    assert re.findall(r"\[`(\w+)`\]", listed) == list(reasons_of_the_page()), "the index has them in their order"
 
 
-def test_the_row_of_a_failure_says_whether_another_attempt_follows() -> None:
-    words = {"Never": "never", "Counted": "counted", "Exempt": "exempt", "ExemptOnce": "exempt"}
-    said = {row[0].strip("`"): row[-1] for row in rows_of_reasons() if row[-1] in words.values()}
+def test_the_heading_of_a_failure_says_whether_another_attempt_follows() -> None:
+    words = {"Never": "never.", "Counted": "counted.", "Exempt": "exempt.", "ExemptOnce": "exempt."}
+    said = {reason: items["Again"] for reason, items in reasons_of_the_page().items() if "Again" in items}
     assert said == {reason: words[row.retry] for reason, row in REASONS.items() if row.retry}
 
 
-def test_the_row_of_a_reason_says_first_whose_turn_it_is() -> None:
+def test_the_heading_of_a_reason_says_first_whose_turn_it_is() -> None:
     words = {"User": "author", "Platform": "platform team", "Nobody": "nobody"}
-    for reason, _, _, who, *_ in (row for row in rows_of_reasons() if len(row) > 3):
+    for reason, items in reasons_of_the_page().items():
+        who = items.get("Who acts", "nobody")
         named = [turn for turn, word in words.items() if word in who]
         first = min(named, key=lambda turn: who.index(words[turn]), default=None)
-        assert first == REASONS[reason.strip("`")].turn, f"{reason}: {who}"
+        assert first == REASONS[reason].turn, f"{reason}: {who}"
+
+
+def test_every_alert_has_a_heading_of_its_own() -> None:
+    alerts = (ROOT / "charts" / "kubetune" / "files" / "alerts.yaml").read_text("utf-8")
+    names = re.findall(r"^ +- alert: (\w+)$", alerts, re.MULTILINE)
+    section = text_of(ROOT / "docs" / "operations.md").partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (\w+)$", section, re.MULTILINE) == names
+    index = section.partition("\n### ")[0]
+    assert re.findall(r"^\| \[(\w+)\]", index, re.MULTILINE) == names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)

@@ -709,6 +709,41 @@ def test_an_error_carries_its_parts() -> None:
     assert (error.file, error.line, error.path, error.value) == ("job.yaml", 14, "spec.training.epochs", 0)
 
 
+@pytest.mark.parametrize(
+    ("edits", "errors"),
+    [
+        pytest.param(
+            {"epochs: 2": "epochs: 0\n    epoch: 3"},
+            ["14: spec.training.epochs: 0 is less", "15: spec.training.epoch: unknown field; did you mean `epochs`?"],
+            id="a misspelt field and a bad value",
+        ),
+        pytest.param(
+            {"epochs: 2": "epochs: 2\n    epoch: 3", "type: SequenceClassification": "type: CausalLM"},
+            [
+                "12: spec.dataset.columns: CausalLM needs",
+                "12: spec.dataset.columns: CausalLM reads",
+                "15: spec.training.epoch: unknown field; did you mean `epochs`?",
+                "18: spec.evaluation.require: a required metric does not exist for CausalLM",
+            ],
+            id="a misspelt field and broken rules elsewhere",
+        ),
+        pytest.param(
+            {"label: verdict": "labl: verdict"},
+            ["12: spec.dataset.columns.labl: unknown field; did you mean `label`?"],
+            id="a misspelt field is not missing as well",
+        ),
+    ],
+)
+def test_a_typo_hides_no_other_error(edits: dict[str, str], errors: list[str]) -> None:
+    """Row N4: kubectl shows the typo alone."""
+    text = GOOD
+    for old, new in edits.items():
+        text = text.replace(old, new, 1)
+    said = [str(error) for error in read_manifest(text, "job.yaml").errors]
+    assert len(said) == len(errors)
+    assert [line for line, start in zip(said, errors, strict=True) if not line.startswith(f"job.yaml:{start}")] == []
+
+
 def test_a_good_document_is_read_beside_a_bad_one() -> None:
     manifest = read_manifest(GOOD + "---\n" + GOOD.replace("epochs: 2", "epochs: 0"), "job.yaml")
     assert [job.metadata.name for job in manifest.jobs] == ["reviews"]

@@ -117,6 +117,31 @@ def test_one_sentence_is_shown_once_however_many_conditions_have_it() -> None:
     assert "The job has failed." in text
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        pytest.param(failed(), "help  the author acts; see docs/troubleshooting.md#outofmemory", id="a failure"),
+        pytest.param(
+            job(phase="Pending", reason="WaitingForNodes", message="No node."),
+            "help  the platform team acts; see docs/troubleshooting.md#waitingfornodes",
+            id="a wait for the platform team",
+        ),
+        pytest.param(
+            job(phase="Pending", reason="WaitingForQuota", message="It waits."),
+            "help  see docs/troubleshooting.md#waitingforquota",
+            id="a wait for nobody",
+        ),
+        pytest.param(running(), "", id="a job that trains needs none"),
+        pytest.param(succeeded(), "", id="nor does one that is done"),
+        pytest.param(job(phase="Failed", reason="NewReason", message="?"), "", id="a reason of a newer operator"),
+    ],
+)
+def test_the_status_says_who_acts_and_where_the_reason_is_explained(found: Job, said: str) -> None:
+    text = shown(show_one, FakeCluster([found]), "reviews", as_json=False)
+    assert said in text
+    assert bool(said) == ("help" in text)
+
+
 def test_a_job_that_no_operator_saw_says_so() -> None:
     assert "check that kubetune's operator runs" in shown(show_one, FakeCluster([job()]), "reviews", as_json=False)
 

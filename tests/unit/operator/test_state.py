@@ -95,7 +95,7 @@ def test_the_summary_says_progress_metric_and_workers_for_kubectl_get() -> None:
     metric = Metric(name="test/accuracy", value=0.81412345678)
     before = FineTuneJobStatus(progress=progress, primary_metric=metric, workers=4, ready_workers=3)
     summary = stands("Running", before=before).summary
-    assert summary == Summary(progress="120/339", metric="test/accuracy 0.814123", workers="3/4")
+    assert summary == Summary(progress="120/339", metric="test/accuracy 0.8141", workers="3/4")
     assert stands("Pending").summary is None
 
 
