@@ -136,9 +136,16 @@ def test_whole_manifests_of_the_pages_are_right() -> None:
 
 
 def test_the_readme_shows_the_manifest_of_the_demo() -> None:
-    shown = next(block for page, block in blocks("yaml") if page == ROOT / "README.md")
+    _, shown, *_ = [block for page, block in blocks("yaml") if page == ROOT / "README.md"]
     demo = (ROOT / "examples" / "reviews.yaml").read_text(encoding="utf-8")
     assert read_manifest(shown, "README.md").jobs == read_manifest(demo, "reviews.yaml").jobs
+
+
+def test_the_readme_begins_with_twelve_lines_for_a_csv() -> None:
+    example = (ROOT / "examples" / "csv.yaml").read_text(encoding="utf-8")
+    assert len(example.splitlines()) == 12
+    for name in ("README.md", "docs/from-a-csv.md"):
+        assert next(block for page, block in blocks("yaml") if page == ROOT / name) == example
 
 
 def test_the_pages_on_clusters_show_the_example_for_one() -> None:
