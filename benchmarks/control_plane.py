@@ -31,6 +31,7 @@ from kubetune_operator.machinery.connection import load_connection  # noqa: E402
 from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING, Object  # noqa: E402
 from servers.build import kuberay_crds  # noqa: E402
 from servers.control_plane import ControlPlane, running_control_plane  # noqa: E402
+from support.async_scenarios import listed  # noqa: E402
 from support.operator_process import Operator, install, job_body  # noqa: E402
 
 WRITTEN = (CONFIG_MAP, ROLE, ROLE_BINDING, RAY_JOB)
@@ -170,7 +171,7 @@ async def written_for(bench: Bench, number: int) -> dict[str, Any]:
     selector = f"kubetune.dev/job-uid={job['metadata']['uid']}"
     things = []
     for kind in WRITTEN:
-        found, _ = await bench.api.list(kind, selector=selector)
+        found, _ = await listed(bench.api, kind, selector=selector)
         things += found
     return {"status": job["status"], "things": things}
 
@@ -230,7 +231,7 @@ async def open_loop(bench: Bench, rate: float) -> dict[str, float]:
             await bench.api.create(FINE_TUNE_JOB, bench.job(jobs + number))
         await until(lambda: made(operator) >= NAMESPACES)
         await settled(operator)
-        _, version = await bench.api.list(RAY_JOB, metadata_only=True)
+        _, version = await listed(bench.api, RAY_JOB, metadata_only=True)
         watching = asyncio.create_task(watch_ray_jobs(bench, version, seen))
         started = time.monotonic()
         for number in range(jobs):
@@ -262,9 +263,9 @@ async def restart(bench: Bench) -> dict[str, float]:
     """A new process over everything that is there: until each job was looked at, against a bare list and parse."""
     started = time.monotonic()
     for kind in (FINE_TUNE_JOB, *WRITTEN):
-        await bench.api.list(kind)
+        await listed(bench.api, kind)
     bare = time.monotonic() - started
-    jobs = len((await bench.api.list(FINE_TUNE_JOB, metadata_only=True, page=5000))[0])
+    jobs = len((await listed(bench.api, FINE_TUNE_JOB, metadata_only=True))[0])
     started = time.monotonic()
     with bench.operator("restart") as (operator, process):
         while operator.metric("kubetune_reconcile_seconds_count") < jobs:

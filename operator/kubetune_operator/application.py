@@ -49,7 +49,7 @@ class Application:
         registry = CollectorRegistry()
         self._reconcilers = self._our_kinds(registry)
         self._metrics = Metrics(registry, kinds_of(self._reconcilers))
-        self._cache, self._queue = Cache(self._reconcilers), WorkQueue[ObjectKey]()
+        self._cache, self._queue = Cache(self._reconcilers), WorkQueue[ObjectKey](group=lambda key: key.namespace)
         self._leader: Leader | None = None
 
     def _our_kinds(self, registry: CollectorRegistry) -> list[Reconciler[Any, Any]]:
@@ -133,8 +133,9 @@ class Application:
         # All at once: kopf tells of each object in a task of its own, which takes four times as long.
         for reconciler in self._reconcilers:
             with suppress(ApiError):  # kopf waits for the CRD, and tells of every object anyway
-                for obj in (await api.list(reconciler.kind))[0]:
-                    controller.on_event("put", obj)
+                async for page in api.pages(reconciler.kind):
+                    for obj in page.objects:
+                        controller.on_event("put", obj)
 
     async def _resync(self, api: ApiClient, controller: Controller) -> None:
         """Level-triggered to the end: now and then everything is looked at, whatever was heard or missed of it."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from kubetune_operator.machinery.api_server import ApiClient
 from kubetune_operator.machinery.connection import Connection, load_connection
-from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.machinery.kinds import Kind, Object
 from servers.kube_client import KubeClient
 
 T = TypeVar("T")
@@ -90,6 +90,14 @@ def client_of(
 ) -> ApiClient:
     """The operator's doorway as this client's user."""
     return ApiClient(connection_of(client, folder), may_write, seen)
+
+
+async def listed(api: ApiClient, kind: Kind, **asked: Any) -> tuple[list[Object], str]:
+    """A whole list, and the version at which it was so."""
+    found, version = list[Object](), ""
+    async for page in api.pages(kind, **asked):
+        found, version = [*found, *page.objects], page.version
+    return found, version
 
 
 def allow(server: KubeClient, namespace: str, group: str, resource: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import datetime
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.controller import Controller
 from kubetune_operator.machinery.kinds import Kind, Object
 from kubetune_operator.machinery.metrics import Metrics
+from kubetune_operator.machinery.pages import Page
 from kubetune_operator.machinery.queue import WorkQueue
 from kubetune_operator.machinery.reconciler import Reconciler
 from kubetune_operator.settings import Settings
@@ -49,16 +50,21 @@ class InMemoryApi:
     async def get(self, kind: Kind, _: str, name: str) -> Object | None:
         return self.objects.get((kind.name, name))
 
-    async def list(self, kind: Kind, *, selector: str, metadata_only: bool) -> tuple[list[Object], str]:
+    async def pages(
+        self, kind: Kind, *, selector: str, namespace: str, metadata_only: bool
+    ) -> AsyncGenerator[Page, None]:
         await asyncio.sleep(0)
         wanted = dict(pair.split("=") for pair in selector.split(","))
         found = [obj for (name, _), obj in self.objects.items() if name == kind.name]
-        return [obj for obj in found if wanted.items() <= obj["metadata"]["labels"].items()], str(self._version)
+        selected = [obj for obj in found if wanted.items() <= obj["metadata"]["labels"].items()]
+        yield Page([obj for obj in selected if obj["metadata"]["namespace"] == namespace], str(self._version))
 
     async def create(self, kind: Kind, obj: Object) -> Object:
         await asyncio.sleep(0)
         if kind.name in self.refuses:
             raise ApiError(f"POST {kind.plural}", status=403, reason="Forbidden", message="exceeded quota")
+        if (kind.name, obj["metadata"]["name"]) in self.objects:
+            raise ApiError(f"POST {kind.plural}", status=409, reason="AlreadyExists", message="it is there")
         self.created.append(obj)
         return self.put(obj)
 

@@ -155,6 +155,7 @@ RIGHT = (
     Case("a pattern for all files of a folder", {"spec.dataset.uri": "s3://bucket/data/*"}),
     Case("a pattern for all parts of a dataset", {"spec.dataset.uri": "s3://bucket/data/part-*"}),
     Case("a bucket alone", {"spec.output.uri": "s3://bucket"}),
+    Case("a thousand labels of 65 bytes", {"spec.task.labels": [f"{number:065}" for number in range(1000)]}),
     Case("labels in any script", {"spec.task.labels": ["好", "плохо", "😀"]}),
     Case(
         "perplexity required of CausalLM",
@@ -352,6 +353,11 @@ WRONG = (
     Case("a decay of the mean of 1", {"spec.training.optimizer.beta1": 1.0}, "spec.training.optimizer.beta1"),
     Case("too large a share", {"spec.dataset.validationFraction": 0.91}, "spec.dataset.validationFraction"),
     Case("too short a length", {"spec.task.maxLength": 7}, "spec.task.maxLength"),
+    Case(
+        "labels of too many bytes together, though not of too many characters (S1)",
+        {"spec.task.labels": [f"{number:03}{'ж' * 120}" for number in range(300)]},
+        "spec.task.labels",
+    ),
     Case("a single label", {"spec.task.labels": ["fresh"]}, "spec.task.labels"),
     Case("a label twice", {"spec.task.labels": ["a", "b", "a"]}, "spec.task.labels"),
     Case("an empty label", {"spec.task.labels": ["fresh", ""]}, "spec.task.labels[1]"),

@@ -293,7 +293,16 @@ def _object(kind: str, api_version: str, metadata: Object) -> Object:
 
 def _owned(name: str, attempt: int | None, *, created: float = 0, deleting: bool = False) -> Object:
     labels = names.labels_of(JOB, UID) | ({} if attempt is None else {names.ATTEMPT: str(attempt)})
-    found = {"namespace": NAMESPACE, "name": name, "labels": labels, "creationTimestamp": at(created)}
+    owners = [
+        {"apiVersion": "kubetune.dev/v1alpha1", "kind": "FineTuneJob", "name": JOB, "uid": UID, "controller": True}
+    ]
+    found = {
+        "namespace": NAMESPACE,
+        "name": name,
+        "labels": labels,
+        "ownerReferences": owners,
+        "creationTimestamp": at(created),
+    }
     return found | ({"deletionTimestamp": at(created)} if deleting else {})
 
 

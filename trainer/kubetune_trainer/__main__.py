@@ -2,12 +2,15 @@
 
 import argparse
 import ctypes
+import hashlib
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,11 +45,12 @@ def main() -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
-    run = Run.model_validate_json(arguments.run.read_bytes())
+    text = arguments.run.read_bytes()
+    run, check = Run.model_validate_json(text), partial(_refuse_replaced, text, arguments.sha256)
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream, ExitStack() as reporting:
         reporters = [reporting.enter_context(reporter) for reporter in _reporters(run, arguments.service_account)]
         listener = LastProgress(JsonLinesListener(stream), *reporters)
-        status = _run(run, listener, arguments.cache, reporters)
+        status = _run(run, listener, arguments.cache, reporters, check)
         listener.finished(status)
     return 0 if status.phase == "Succeeded" else 1
 
@@ -60,6 +64,7 @@ def _reporters(run: Run, service_account: Path) -> list[StatusReporter]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m kubetune_trainer", description=__doc__)
     parser.add_argument("run", type=Path, help="a file with the run, as JSON")
+    parser.add_argument("--sha256", help="the digest of that file; with another one nothing is trained")
     parser.add_argument("--events", type=int, default=1, help="the file descriptor for the events (default: 1)")
     account = "the folder with the token and the certificate for the API server"
     parser.add_argument("--service-account", type=Path, default=SERVICE_ACCOUNT, help=account)
@@ -68,7 +73,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusReporter]) -> FineTuneJobStatus:
+def _refuse_replaced(text: bytes, digest: str | None) -> None:
+    """Whoever may write ConfigMaps in a namespace may put another one in the place of the run."""
+    if digest not in (None, hashlib.sha256(text).hexdigest()):
+        raise RunError(
+            Reason.UNKNOWN,
+            "the run is not the one that the operator made: somebody replaced its ConfigMap, so nothing was trained; see"
+            " who may write ConfigMaps in the namespace (`kubectl get rolebindings`). The next attempt gets a new one.",
+        )
+
+
+def _run(
+    run: Run, listener: LastProgress, cache: Path, reporters: list[StatusReporter], check: Callable[[], None]
+) -> FineTuneJobStatus:
     start_time = _now()
 
     def failed(reason: str, message: str) -> FineTuneJobStatus:
@@ -86,6 +103,7 @@ def _run(run: Run, listener: LastProgress, cache: Path, reporters: list[StatusRe
 
     signal.signal(signal.SIGTERM, interrupted)
     try:
+        check()
         # Imported here: torch and Ray take seconds, and an error in them must reach the user as an event too.
         from kubetune_trainer.driver import execute
 

@@ -28,6 +28,14 @@ def _labels_rule() -> Iterator[Rule]:
     )
 
 
+MOST_LABEL_BYTES = 65536
+"""Of all labels together: whoever watches a cluster holds those of each of its jobs."""
+
+
+def _label_bytes(labels: list[str] | None) -> int:
+    return sum(len(label.encode()) for label in labels or [])
+
+
 class Task(ApiModel):
     """What the model learns to do."""
 
@@ -39,8 +47,9 @@ class Task(ApiModel):
         ]
         | None
     ) = None
-    """The labels of a classification, in the order of the head's outputs. Unset: those found in the training split, in
-    sorted order. Set: a row with any other label is an error, unless `dataset.cleaning.dropOtherLabels` drops it."""
+    """The labels of a classification, in the order of the head's outputs, with 65,536 bytes together at most. Unset:
+    those found in the training split, in sorted order. Set: a row with any other label is an error, unless
+    `dataset.cleaning.dropOtherLabels` drops it."""
     max_length: Annotated[int | None, Field(ge=8, le=131072, json_schema_extra=filled(lengths=_lengths))] = None
     """The longest sequence, in tokens; what is longer is cut, and the report counts how many were. The model's own
     limit applies as well. Unset: by the task, {lengths}."""
@@ -52,6 +61,13 @@ class Task(ApiModel):
             cel=None,
             message="a label is in the list twice; name each one once",
             holds=lambda task: task.labels is None or len(set(task.labels)) == len(task.labels),
+            field="labels",
+        ),
+        Rule(
+            cel=f"!has(self.labels) || self.labels.map(l, bytes(l).size()).sum() <= {MOST_LABEL_BYTES}",
+            message=f"the labels have more than {MOST_LABEL_BYTES:,} bytes together; shorten them, or train on short"
+            " identifiers",
+            holds=lambda task: _label_bytes(task.labels) <= MOST_LABEL_BYTES,
             field="labels",
         ),
     )

@@ -45,7 +45,8 @@ def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
 def ray_job_of(seen: Observed, attempt: Attempt) -> RayJobView | None:
     """Its RayJob, and not another that somebody made under the same name."""
     among = (ray_job for ray_job in seen.ray_jobs if ray_job.name == attempt.ray_job)
-    return next((ray_job for ray_job in among if attempt.ray_job_uid in (None, ray_job.uid)), None)
+    known = attempt.ray_job_uid
+    return next((one for one in among if (one.controlled if known is None else one.uid == known)), None)
 
 
 def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, now: datetime) -> Attempt:

@@ -30,7 +30,7 @@ def after_the_end(seen: Observed, now: datetime) -> JobPlan:
     status = observed(status, seen.job.generation)
     moments = [ended + _LINGERING] if any(not ray_job.terminal for ray_job in seen.ray_jobs) else []
     delete = _not_ended(seen, status, now)
-    kept = seen.job.parsed.spec.ttl_seconds_after_finished if seen.job.parsed else None
+    kept = seen.job.kept_seconds
     if kept is not None:
         moments.append(ended + timedelta(seconds=kept))
         if now >= moments[-1]:

@@ -16,7 +16,7 @@ from kubetune_operator.jobs.reports import report_in
 from kubetune_operator.jobs.state import finished
 from kubetune_operator.jobs.views import namespace_labels, pod_view, ray_cluster_view, ray_job_view
 from kubetune_operator.machinery.cache import Cache
-from kubetune_operator.machinery.entries import Entry, ObjectKey, Watched
+from kubetune_operator.machinery.entries import Entry, ObjectKey, Watched, all_are
 from kubetune_operator.machinery.events import Transition
 from kubetune_operator.machinery.kinds import (
     CONFIG_MAP,
@@ -45,9 +45,14 @@ class FineTuneJobs:
         Watched(RAY_CLUSTER, ray_cluster_view),
         Watched(POD, pod_view),
         Watched(CONFIG_MAP, report_in, applied=True),
-        *(Watched(kind, applied=True) for kind in (ROLE, ROLE_BINDING, SERVICE_ACCOUNT, NETWORK_POLICY)),
+        *(Watched(kind, applied=True) for kind in (ROLE, ROLE_BINDING)),
+        Watched(SERVICE_ACCOUNT, applied=True, shared=names.is_shared_account),
+        Watched(NETWORK_POLICY, applied=True, shared=names.is_network_policy),
     )
-    reads = (Watched(FINE_TUNE_PROFILE, profile_view), Watched(NAMESPACE, namespace_labels))
+    reads = (
+        Watched(FINE_TUNE_PROFILE, profile_view, shared=all_are),
+        Watched(NAMESPACE, namespace_labels, shared=all_are),
+    )
     throttled = frozenset({"progress", "summary", "workers", "readyWorkers", "message", "conditions"})
 
     def __init__(self, metrics: JobMetrics, *, kuberay: Callable[[], bool]) -> None:
@@ -60,8 +65,8 @@ class FineTuneJobs:
         return job_view(obj)
 
     def concerns(self, subject: JobView, entry: Entry) -> bool:
-        """Its profile, its namespace, and what the jobs of that share; as long as it is not over."""
-        if finished(subject.status):
+        """Its profile, its namespace, and what the jobs of that share; as long as it is not at rest."""
+        if subject.suspended or finished(subject.status):
             return False
         if entry.kind == FINE_TUNE_PROFILE.name:
             return subject.parsed is not None and profile_name(subject.parsed) == entry.name

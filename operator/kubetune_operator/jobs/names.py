@@ -46,6 +46,16 @@ def network_policy(profile: str, what: str) -> str:
     return f"kubetune-{profile}-{what}"
 
 
+def is_shared_account(name: str) -> bool:
+    """Whether a ServiceAccount of this name is one that the jobs of a namespace share."""
+    return name in (HEAD_ACCOUNT, WORKER_ACCOUNT)
+
+
+def is_network_policy(name: str) -> bool:
+    """Whether a NetworkPolicy of this name may be one of `network_policy`."""
+    return name.startswith("kubetune-") and name.endswith(("-pods", "-head"))
+
+
 def labels_of(job: str, uid: str) -> dict[str, str]:
     """The labels of an object that one job owns."""
     return {**MANAGED, JOB: job, JOB_UID: uid}

@@ -30,9 +30,13 @@ class JobView:
     queue_label: str | None
     """The queue that Kueue's label on the job names."""
     parsed: FineTuneJob | None
-    """None if this version of kubetune cannot read it."""
+    """None if this version of kubetune cannot read it, or where it is at rest and so is not needed."""
     error: str
-    """Why not."""
+    """Why it cannot be read."""
+    suspended: bool
+    """Whether it is suspended, and no attempt of it is to be ended any more."""
+    kept_seconds: int | None
+    """`ttlSecondsAfterFinished`."""
     readable: bool
     """Whether this version of kubetune can read the status; if not, the job is left alone."""
     status: FineTuneJobStatus
@@ -110,6 +114,8 @@ def job_view(obj: Object) -> JobView:
         parsed = FineTuneJob.model_validate(body)
     except ValidationError as invalid:
         error = _sentence(invalid)
+    over, open_attempt = finished(status), any(attempt.completion_time is None for attempt in status.attempts[-1:])
+    suspended = parsed is not None and parsed.spec.suspend and not open_attempt
     return JobView(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -119,8 +125,11 @@ def job_view(obj: Object) -> JobView:
         created_at=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
         queue_label=(metadata.get("labels") or {}).get(QUEUE_LABEL),
-        parsed=parsed,
+        # A cluster has many jobs that are over or suspended, each as large as its tenant likes.
+        parsed=None if over or suspended else parsed,
         error=error,
+        suspended=suspended,
+        kept_seconds=parsed.spec.ttl_seconds_after_finished if parsed else None,
         readable=readable,
         status=status,
         stored_status=stored,

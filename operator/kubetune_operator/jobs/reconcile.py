@@ -51,14 +51,14 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
         return Plan(status)
     if finished(status):  # whatever its spec looks like to this version
         return after_the_end(seen, now)
+    if job.suspended:
+        return replace(_suspended(seen, now), delete=ray_jobs(seen))
     if job.parsed is None:
         return _refused(seen, Refused(Reason.INVALID_MANIFEST, job.error), now)
     resolved = resolve(job.job, seen.profile, seen.namespace_labels, settings, seen.profile_error, job.queue_label)
     attempt = job.attempt
     if attempt is not None and attempt.completion_time is None:
         return _during(seen, attempt, resolved, settings, now)
-    if job.job.spec.suspend:
-        return replace(_suspended(seen, now), delete=ray_jobs(seen))
     if isinstance(resolved, Refused):
         return _refused(seen, resolved, now)
     if not seen.kuberay:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.machinery.labels import controlled_by
 
 _TERMINAL = ("Complete", "Failed", "ValidationFailed")
 _WAITS_FOR_THE_HEAD = "wait-gcs-ready"
@@ -84,6 +85,8 @@ class RayJobView:
     attempt: int
     cluster: str
     """The name of its RayCluster."""
+    controlled: bool
+    """Whether the job of its label is its controller, so that no other made it under the same name."""
     deleting: bool
     suspended: bool
     """What `spec.suspend` says: Kueue holds it back."""
@@ -155,6 +158,7 @@ def ray_job_view(ray_job: Object) -> RayJobView:
         uid=metadata["uid"],
         attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
         cluster=status.get("rayClusterName", ""),
+        controlled=controlled_by(ray_job, metadata.get("labels", {}).get(names.JOB_UID, "")),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(ray_job.get("spec", {}).get("suspend")),
         deployment=status.get("jobDeploymentStatus", ""),

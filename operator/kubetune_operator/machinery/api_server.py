@@ -4,6 +4,7 @@ Only the leader writes. Its right is checked right before each write is sent, an
 CONNECT_SECONDS: so a write leaves before anyone else can lead, whatever the network does.
 """
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -15,6 +16,7 @@ import aiohttp
 from kubetune_operator.machinery.connection import Connection
 from kubetune_operator.machinery.kinds import LEASE, Kind, Object
 from kubetune_operator.machinery.labels import FIELD_MANAGER
+from kubetune_operator.machinery.pages import FIRST_LIMIT, PAGES_AT_ONCE, Page, next_limit
 from kubetune_operator.settings import CONNECT_SECONDS
 
 REQUEST_SECONDS = 30.0
@@ -28,7 +30,6 @@ APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 STRICT = {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
 
-Objects = list[Object]
 Seen = Callable[[str, str, int], None]
 """Hears of each request: its verb, the resource, and the status of the answer (0: there was none)."""
 
@@ -87,6 +88,7 @@ class ApiClient:
         self._may_write = may_write
         self._seen = seen
         self._open_session: aiohttp.ClientSession | None = None
+        self._lists = asyncio.Semaphore(PAGES_AT_ONCE)
 
     async def __aenter__(self) -> Self:
         self._open_session = aiohttp.ClientSession(
@@ -104,7 +106,7 @@ class ApiClient:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """One object; None where there is none."""
         try:
-            return await self._request(_Call("GET", "get", kind, namespace, name))
+            return (await self._request(_Call("GET", "get", kind, namespace, name)))[0]
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -113,24 +115,34 @@ class ApiClient:
     async def serves(self, kind: Kind) -> bool:
         """Whether the server has the kind at all."""
         try:
-            answer = await self._request(_Call("GET", "discover", kind))
+            answer, _ = await self._request(_Call("GET", "discover", kind))
         except ApiError as error:
             if error.status == 404:
                 return False
             raise
         return any(resource["name"] == kind.plural for resource in answer.get("resources") or [])
 
-    async def list(
-        self, kind: Kind, *, selector: str = "", page: int = 500, metadata_only: bool = False
-    ) -> tuple[Objects, str]:
-        """All objects of the cluster that the label selector selects, and the version at which they were so."""
-        try:
-            return await self._pages(kind, selector, page, metadata_only)
-        except ApiError as error:
-            if error.status != 410 or not page:
-                raise
-            # The list grew too old between two pages; whole, it cannot.
-            return await self._pages(kind, selector, 0, metadata_only)
+    async def pages(
+        self, kind: Kind, *, selector: str = "", namespace: str | None = None, metadata_only: bool = False
+    ) -> AsyncGenerator[Page, None]:
+        """All objects of the cluster, or of the namespace, that the label selector selects, page by page.
+
+        ApiError (410) where the list grew too old between two pages: what follows would be of another moment.
+        """
+        query, limit, accept = _selecting(selector), FIRST_LIMIT, METADATA_LIST if metadata_only else JSON
+        while True:
+            call = _Call("GET", "list", kind, namespace, query=query | {"limit": str(limit)}, accept=accept)
+            async with self._lists:
+                answer, size = await self._request(call)
+            metadata = answer["metadata"]
+            # A list names the kind once, for all.
+            named = {"apiVersion": kind.api_version, "kind": kind.name}
+            yield Page(
+                [{**item, **named} for item in answer.pop("items", None) or []], str(metadata["resourceVersion"])
+            )
+            if not metadata.get("continue"):
+                return
+            query, limit = {**query, "continue": metadata["continue"]}, next_limit(limit, size)
 
     async def watch(
         self, kind: Kind, *, selector: str = "", resource_version: str
@@ -194,20 +206,7 @@ class ApiClient:
         """Creates the Lease, or replaces it if it is still the one of its version; for anyone, leader or not."""
         replaces = "resourceVersion" in lease["metadata"]
         method, verb = ("PUT", "update") if replaces else ("POST", "create")
-        return await self._request(_Call(method, verb, LEASE, *_place(lease), body=lease))
-
-    async def _pages(self, kind: Kind, selector: str, page: int, metadata_only: bool) -> tuple[Objects, str]:
-        query = _selecting(selector) | ({"limit": str(page)} if page else {})
-        found: Objects = []
-        while True:
-            call = _Call("GET", "list", kind, query=query, accept=METADATA_LIST if metadata_only else JSON)
-            answer = await self._request(call)
-            # A list names the kind once, for all.
-            found += [{**item, "apiVersion": kind.api_version, "kind": kind.name} for item in answer.get("items") or []]
-            metadata = answer["metadata"]
-            if not metadata.get("continue"):
-                return found, str(metadata["resourceVersion"])
-            query = {**query, "continue": metadata["continue"]}
+        return (await self._request(_Call(method, verb, LEASE, *_place(lease), body=lease)))[0]
 
     async def _write(self, call: _Call) -> Object:
         async def leaders_only(
@@ -218,10 +217,11 @@ class ApiClient:
                 raise NotLeaderError(f"{call}: not sent, because this replica is not the leader")
             return await send(request)
 
-        return await self._request(call, leaders_only)
+        answer, _ = await self._request(call, leaders_only)
+        return answer
 
-    async def _request(self, call: _Call, *middlewares: aiohttp.ClientMiddlewareType) -> Object:
-        """Sends the request and takes the whole answer."""
+    async def _request(self, call: _Call, *middlewares: aiohttp.ClientMiddlewareType) -> tuple[Object, int]:
+        """Sends the request and takes the whole answer, and how many bytes it had."""
         try:
             async with self._session.request(middlewares=middlewares, **self._arguments(call)) as response:
                 text = await response.read()
@@ -232,7 +232,7 @@ class ApiClient:
         self._seen(call.verb, call.kind.plural, code)
         if code >= 300:
             raise self._refusal(call, response, text)
-        return _parsed(call, code, text)
+        return _parsed(call, code, text), len(text)
 
     @property
     def _session(self) -> aiohttp.ClientSession:

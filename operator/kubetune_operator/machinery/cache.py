@@ -74,7 +74,8 @@ class Cache:
 
     def subjects(self, kind: str) -> Iterator[Any]:
         """Every subject of a kind."""
-        return iter([subject for key, subject in self._subjects.items() if key.kind == kind])
+        # Copied in one step: metrics are counted in another thread.
+        return iter([subject for key, subject in list(self._subjects.items()) if key.kind == kind])
 
     def owned(self, subject: Subject) -> list[Entry]:
         """What belongs to a subject. A label is anyone's to set: what lies in another namespace is not its own."""
@@ -102,10 +103,12 @@ class Cache:
         return {key}
 
     def _put_entry(self, obj: Object) -> Set[ObjectKey]:
-        entry = self._entry(obj)
-        before = self._entries.get(entry.uid)
-        if before is not None and before.version >= entry.version:
+        before, owner = self._entries.get(obj["metadata"]["uid"]), self._owner(obj)
+        if before is not None and before.version >= int(obj["metadata"]["resourceVersion"]):
             return set()
+        if owner is None and not self._watched[obj["kind"]].shared(obj["metadata"]["name"]):
+            return self._drop(obj["metadata"]["uid"])
+        entry = self._entry(obj, owner)
         # Its labels may have changed, and so whose it is.
         touched = self._drop(entry.uid) if before and before.owner != entry.owner else set()
         self._entries[entry.uid] = entry
@@ -118,7 +121,7 @@ class Cache:
             self._owned[entry.owner.uid][entry.uid] = entry
         return touched | self._touched_by(entry)
 
-    def _entry(self, obj: Object) -> Entry:
+    def _entry(self, obj: Object, owner: Owner | None) -> Entry:
         metadata, watched = obj["metadata"], self._watched[obj["kind"]]
         return Entry(
             kind=obj["kind"],
@@ -126,7 +129,7 @@ class Cache:
             name=metadata["name"],
             uid=metadata["uid"],
             version=int(metadata["resourceVersion"]),
-            owner=self._owner(obj),
+            owner=owner,
             view=watched.view(obj) if watched.view else None,
             object=trimmed(obj) if watched.applied else None,
         )

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from kubetune_operator.machinery.differences import is_as_wanted, merge_patch
 from kubetune_operator.machinery.entries import ObjectKey, Subject
 from kubetune_operator.machinery.events import Regarding, event_of
 from kubetune_operator.machinery.kinds import EVENT, ROLE_BINDING, Kind, Object
+from kubetune_operator.machinery.labels import controlled_by
 from kubetune_operator.machinery.logs import object_log
 from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.plan import Guard, Plan, Status
@@ -28,6 +30,17 @@ from kubetune_operator.settings import Settings
 
 _REFUSALS = (400, 403, 422)
 """The API server understood the request and will not do it: the object says so, and it is tried again now and then."""
+
+
+class NameTakenError(ApiError):
+    """Another object has the name of one that is to be created."""
+
+    def __init__(self, kind: Kind, namespace: str, name: str) -> None:
+        message = (
+            f"{kind.name} {name} is there already and belongs to something else (metadata.ownerReferences); delete it:"
+            f" kubectl delete {kind.plural} {name} --namespace {namespace}"
+        )
+        super().__init__(f"POST {kind.plural} {namespace}/{name}", status=409, reason="AlreadyExists", message=message)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,8 @@ class Controller:
                 await self._look_at(key)
             finally:
                 self._queue.done(key)
+            # Most looks ask nobody and so wait for nothing: thousands of them must not hold up the Lease.
+            await asyncio.sleep(0)
 
     async def _look_at(self, key: ObjectKey) -> None:
         if not self._may_write():
@@ -127,7 +142,8 @@ class Controller:
         try:
             await self._carry_out(look, plan)
         except ApiError as error:
-            if error.status not in _REFUSALS or plan.create is None:
+            refused = error.status in _REFUSALS or isinstance(error, NameTakenError)
+            if not refused or plan.create is None:
                 raise
             await self._say_refusal(key, error)
             return
@@ -152,13 +168,19 @@ class Controller:
 
     async def _be_sure(self, subject: Subject, guard: Guard) -> None:
         """A watch may be silent for long: here the API server is asked, not the cache."""
-        found, _ = await self._api.list(guard.kind, selector=guard.selector, metadata_only=guard.forbids is None)
-        for obj in found:
-            metadata = obj["metadata"]
-            # Another tenant may have given its objects the same labels.
-            if metadata["namespace"] == subject.namespace and (guard.forbids is None or guard.forbids(obj)):
-                because = guard.because.format(name=metadata["name"])
-                raise ApiError(f"LIST {guard.kind.plural}", status=409, reason="Conflict", message=because)
+        # Only in the subject's namespace: another tenant may have given its objects the same labels.
+        pages = self._api.pages(
+            guard.kind,
+            selector=guard.selector,
+            namespace=subject.namespace,
+            metadata_only=guard.forbids is None,
+        )
+        async with aclosing(pages):
+            async for page in pages:
+                for obj in page.objects:
+                    if guard.forbids is None or guard.forbids(obj):
+                        because = guard.because.format(name=obj["metadata"]["name"])
+                        raise ApiError(f"LIST {guard.kind.plural}", status=409, reason="Conflict", message=because)
 
     async def _write_status(self, look: _Look, status: Status) -> None:
         patch = merge_patch(look.subject.stored_status, status.to_dict())
@@ -215,8 +237,10 @@ class Controller:
             created = await self._api.create(kind, obj)
         except ApiError as error:
             there = await self._api.get(kind, look.subject.namespace, name) if error.status == 409 else None
-            if there is None or there["metadata"].get("labels", {}).get(look.reconciler.labels.uid) != look.subject.uid:
+            if there is None:
                 raise
+            if not controlled_by(there, look.subject.uid):
+                raise NameTakenError(kind, look.subject.namespace, name) from error
             created = there  # the answer to an earlier try was lost
         self._log(look.key).info("%s %s is there", kind.name, name)
         self.on_event("put", created)

@@ -47,6 +47,16 @@ class Subject(Protocol):
         """Its status as the API server has it, from which a change is made."""
 
 
+def all_are(_: str) -> bool:
+    """Objects of any name are shared."""
+    return True
+
+
+def none_are(_: str) -> bool:
+    """No object is shared."""
+    return False
+
+
 @dataclass(frozen=True)
 class Watched:
     """Objects that decisions look at."""
@@ -56,6 +66,9 @@ class Watched:
     """What is kept of an object for decisions, made when it is heard of. The same for all that watch the kind."""
     applied: bool = False
     """Whether plans apply such objects: then enough is kept to tell whether one is as wanted."""
+    shared: Callable[[str], bool] = none_are
+    """Whether an object of this name that belongs to none is shared by all of its namespace, or of the cluster. Any
+    other one is foreign, whatever labels a tenant gave it, and ignored."""
 
 
 @dataclass(frozen=True)

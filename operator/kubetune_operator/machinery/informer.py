@@ -83,12 +83,16 @@ class Informer:
                 await self._back_off(str(error), None)
 
     async def _list(self) -> None:
-        found, version = await self._api.list(self._kind, selector=self._selector)
-        for key in self._known.keys() - {_key(obj) for obj in found}:
+        there, version = dict[str, str](), ""
+        async with aclosing(self._api.pages(self._kind, selector=self._selector)) as pages:
+            async for page in pages:
+                for obj in page.objects:
+                    self._put(obj)
+                    there[_key(obj)] = obj["metadata"]["uid"]
+                version = page.version
+        for key in self._known.keys() - there.keys():
             self._forget(key)
-        for obj in found:
-            self._put(obj)
-        self._on_list(self._kind.name, {obj["metadata"]["uid"] for obj in found}, int(version))
+        self._on_list(self._kind.name, set(there.values()), int(version))
         self._version = version
         self.absent = False
         self.synced.set()

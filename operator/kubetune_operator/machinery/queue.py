@@ -1,10 +1,14 @@
-"""The queue of what is to be looked at: each key once, never in two hands, and again if it was added meanwhile."""
+"""The queue of what is to be looked at: each key once, never in two hands, and again if it was added meanwhile.
+
+Groups of keys, as those of a namespace, are served in turn: whoever has ten thousand keeps nobody waiting behind them.
+"""
 
 import asyncio
 import random
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from itertools import chain
 from typing import Generic, TypeVar
 
 BACKOFF_SECONDS = 0.2
@@ -22,12 +26,15 @@ class WorkQueue(Generic[Key]):
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         call_later: CallLater | None = None,
+        *,
+        group: Callable[[Key], Hashable] = lambda _: None,
     ) -> None:
         self._clock = clock
         self._chance = chance
         self._call_later = call_later or (lambda delay, call: asyncio.get_running_loop().call_later(delay, call))
-        self._waiting: dict[Key, float] = {}
-        """Each key and since when, in the order in which they are handed out."""
+        self._group = group
+        self._waiting: OrderedDict[Hashable, OrderedDict[Key, float]] = OrderedDict()
+        """Each key and since when, by its group; groups and keys in the order in which they are handed out."""
         self._in_hand: set[Key] = set()
         self._again: dict[Key, float] = {}
         """The keys that were added while they were worked on, and when."""
@@ -37,21 +44,20 @@ class WorkQueue(Generic[Key]):
 
     def __len__(self) -> int:
         """How many keys wait; those that are worked on count if they were added again."""
-        return len(self._waiting) + len(self._again)
+        return sum(map(len, self._waiting.values())) + len(self._again)
 
     @property
     def oldest_age(self) -> float:
         """How long the key that waits longest has been waiting, in seconds."""
-        since = [*self._waiting.values(), *self._again.values()]
+        since = [*chain.from_iterable(keys.values() for keys in self._waiting.values()), *self._again.values()]
         return self._clock() - min(since) if since else 0.0
 
     def add(self, key: Key) -> None:
         """The key is to be looked at."""
         if key in self._in_hand:
             self._again.setdefault(key, self._clock())
-        elif key not in self._waiting:
-            self._waiting[key] = self._clock()
-            self._wake_one()
+        elif key not in self._waiting.get(self._group(key), ()):
+            self._wait(key, self._clock())
 
     def add_after(self, key: Key, seconds: float) -> None:
         """The key is to be looked at in so many seconds, or earlier if that was said before."""
@@ -75,8 +81,10 @@ class WorkQueue(Generic[Key]):
                 if taker.done() and not taker.cancelled():
                     self._wake_one()
                 raise
-        key = next(iter(self._waiting))
-        del self._waiting[key]
+        group, keys = self._waiting.popitem(last=False)
+        key, _ = keys.popitem(last=False)
+        if keys:
+            self._waiting[group] = keys  # behind the other groups
         self._in_hand.add(key)
         return key
 
@@ -85,8 +93,7 @@ class WorkQueue(Generic[Key]):
         self._in_hand.discard(key)
         since = self._again.pop(key, None)
         if since is not None:
-            self._waiting[key] = since
-            self._wake_one()
+            self._wait(key, since)
 
     def failures(self, key: Key) -> float:
         """One more failure of the key: how long to leave it alone, in seconds."""
@@ -99,6 +106,10 @@ class WorkQueue(Generic[Key]):
     def forget(self, key: Key) -> None:
         """The key's failures are over."""
         self._failures.pop(key, None)
+
+    def _wait(self, key: Key, since: float) -> None:
+        self._waiting.setdefault(self._group(key), OrderedDict())[key] = since
+        self._wake_one()
 
     def _arrive(self, key: Key) -> None:
         del self._later[key]

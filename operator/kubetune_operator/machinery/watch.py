@@ -20,6 +20,7 @@ from kopf._cogs.structs.references import Insights  # the only sign of whether k
 from kubetune_operator.machinery.api_server import ApiClient, connector_of
 from kubetune_operator.machinery.connection import Connection
 from kubetune_operator.machinery.kinds import Kind, Object
+from kubetune_operator.machinery.pages import FIRST_LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,10 @@ async def missing(api: ApiClient, kind: Kind, known: set[str]) -> set[str]:
     """Those of the objects, by UID, that exist no more: kopf does not tell of what vanished between watch and list."""
     if not await api.serves(kind):
         return set(known)
-    found, _ = await api.list(kind, metadata_only=True)
-    return known - {obj["metadata"]["uid"] for obj in found}
+    found = set[str]()
+    async for page in api.pages(kind, metadata_only=True):
+        found |= {obj["metadata"]["uid"] for obj in page.objects}
+    return known - found
 
 
 async def _until_served(api: ApiClient, kind: Kind, stop: asyncio.Event) -> None:
@@ -157,7 +160,10 @@ def _settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None  # else it kills the process ten minutes after its own end
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = (1, 2, 5)
-    settings.watching.chunk_size = 500  # what it handles in one go, while the loop's other tasks wait
+    # What it handles in one go, while the loop's other tasks wait, and what it holds: its tasks keep their object for a
+    # while after their work.
+    settings.watching.chunk_size = FIRST_LIMIT
+    settings.queueing.idle_timeout = 0.1
     return settings
 
 

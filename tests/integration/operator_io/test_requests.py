@@ -16,7 +16,7 @@ from servers.kube import ApiServer
 from servers.kube_client import KubeClient
 from servers.processes import free_port
 from servers.proxy import READS, Answer, Delay, LoseReply, LoseRequest, Proxy
-from support.async_scenarios import aside, client_of, run
+from support.async_scenarios import aside, client_of, listed, run
 from support.job_cases import edited
 
 
@@ -135,19 +135,26 @@ def test_only_the_very_object_is_deleted_and_one_that_is_gone_is_as_good(
     run(scenario())
 
 
-@pytest.mark.parametrize("page", [1, 2, 5, 500, 0])
-def test_a_list_is_whole_whatever_the_size_of_its_pages(
-    server: ApiServer, namespace: str, tmp_path: Path, page: int
+@pytest.mark.parametrize(
+    ("size", "pages"), [pytest.param(1, [10, 13], id="small ones"), pytest.param(900_000, [10, 9, 4], id="large ones")]
+)
+def test_a_list_is_whole_and_each_of_its_pages_small(
+    server: ApiServer, namespace: str, tmp_path: Path, size: int, pages: list[int]
 ) -> None:
+    """S1: objects of many megabytes are never held together."""
+
     async def scenario() -> None:
         async with client_of(server, tmp_path) as api:
-            for index in range(5):
-                await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}", key="value"))
-            found, version = await api.list(CONFIG_MAP, selector=f"test={namespace}", page=page)
-            assert [thing["metadata"]["name"] for thing in found] == [f"notes-{index}" for index in range(5)]
+            for index in range(23):
+                await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index:02}", key="x" * size))
+            given = [page async for page in api.pages(CONFIG_MAP, selector=f"test={namespace}", namespace=namespace)]
+            found = [thing for page in given for thing in page.objects]
+            assert [thing["metadata"]["name"] for thing in found] == [f"notes-{index:02}" for index in range(23)]
             assert {(thing["apiVersion"], thing["kind"]) for thing in found} == {("v1", "ConfigMap")}
-            assert found[0]["data"] == {"key": "value"}
-            assert int(version) >= max(int(thing["metadata"]["resourceVersion"]) for thing in found)
+            assert len(found[0]["data"]["key"]) == size
+            assert [len(page.objects) for page in given] == pages
+            (version,) = {int(page.version) for page in given}
+            assert version >= max(int(thing["metadata"]["resourceVersion"]) for thing in found)
 
     run(scenario())
 
@@ -156,24 +163,22 @@ def test_a_list_of_metadata_has_nothing_else(server: ApiServer, namespace: str, 
     async def scenario() -> None:
         async with client_of(server, tmp_path) as api:
             created = await api.create(CONFIG_MAP, config_map(namespace, key="value"))
-            found, _ = await api.list(CONFIG_MAP, selector=f"test={namespace}", metadata_only=True)
+            found, _ = await listed(api, CONFIG_MAP, selector=f"test={namespace}", metadata_only=True)
             assert [thing["metadata"]["uid"] for thing in found] == [created["metadata"]["uid"]]
             assert "data" not in found[0]
 
     run(scenario())
 
 
-def test_a_list_that_grew_too_old_between_two_pages_is_asked_for_whole(
-    proxy: Proxy, namespace: str, tmp_path: Path
-) -> None:
+def test_a_list_that_grew_too_old_between_two_pages_is_an_error(proxy: Proxy, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with client_of(proxy.client(), tmp_path) as api:
-            for index in range(3):
+            for index in range(11):
                 await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}"))
             proxy.disturb(Answer(410, "Expired"), methods=READS, path="continue=")
-            found, _ = await api.list(CONFIG_MAP, selector=f"test={namespace}", page=2)
-            assert len(found) == 3
-            assert "limit=" not in proxy.requests[-1].path
+            assert (await refusal(listed(api, CONFIG_MAP, selector=f"test={namespace}"))).status == 410
+            found, _ = await listed(api, CONFIG_MAP, selector=f"test={namespace}")
+            assert len(found) == 11
 
     run(scenario())
 
@@ -181,7 +186,7 @@ def test_a_list_that_grew_too_old_between_two_pages_is_asked_for_whole(
 def test_a_watch_tells_what_happens_after_the_version(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with client_of(server, tmp_path) as api:
-            _, version = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            _, version = await listed(api, CONFIG_MAP, selector=f"test={namespace}")
             created = await api.create(CONFIG_MAP, config_map(namespace))
             await api.apply(CONFIG_MAP, config_map(namespace, key="value"))
             await api.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
@@ -198,7 +203,7 @@ def test_a_watch_tells_what_happens_after_the_version(server: ApiServer, namespa
 def test_a_watch_tells_of_an_object_of_a_megabyte(server: ApiServer, namespace: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with client_of(server, tmp_path) as api:
-            _, version = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            _, version = await listed(api, CONFIG_MAP, selector=f"test={namespace}")
             await api.create(CONFIG_MAP, config_map(namespace, key="x" * 1_000_000))
             async for what, thing in api.watch(CONFIG_MAP, selector=f"test={namespace}", resource_version=version):
                 if what == "ADDED":
@@ -353,7 +358,7 @@ def test_every_request_is_counted_with_its_verb_and_answer(proxy: Proxy, namespa
             await refusal(api.create(CONFIG_MAP, config_map(namespace)))
             await api.apply(CONFIG_MAP, config_map(namespace))
             await api.get(CONFIG_MAP, namespace, "nothing")
-            _, version = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            _, version = await listed(api, CONFIG_MAP, selector=f"test={namespace}")
             async for _ in api.watch(CONFIG_MAP, resource_version=version):
                 break
             await api.delete(CONFIG_MAP, namespace, "notes", uid=created["metadata"]["uid"])
@@ -431,7 +436,7 @@ def test_requests_run_side_by_side(proxy: Proxy, namespace: str, tmp_path: Path)
             await asyncio.gather(
                 *(api.create(CONFIG_MAP, config_map(namespace, f"notes-{index}")) for index in range(20))
             )
-            found, _ = await api.list(CONFIG_MAP, selector=f"test={namespace}")
+            found, _ = await listed(api, CONFIG_MAP, selector=f"test={namespace}")
             assert len(found) == 20
 
     run(scenario())

@@ -104,9 +104,45 @@ def test_a_change_matters_to_the_jobs_that_may_decide_otherwise(thing: Object, t
 
 def test_what_the_jobs_of_a_namespace_share_matters_to_all_of_them() -> None:
     shared = {**pod(), "kind": "ServiceAccount"}
-    shared["metadata"] = {**shared["metadata"], "labels": dict(MANAGED)}
+    shared["metadata"] = {**shared["metadata"], "labels": dict(MANAGED), "name": names.HEAD_ACCOUNT}
     cache = cache_of(job(), job(metadata={"name": "other", "uid": OTHER_UID}))
     assert cache.put(shared) == cache.gone(shared) == {KEY, OTHER_KEY}
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Role", "ServiceAccount", "NetworkPolicy", "RayJob"])
+def test_what_a_tenant_labels_as_ours_matters_to_no_job_and_is_not_kept(kind: str) -> None:
+    """S1, S3: an object of our label that belongs to no job is looked at by none, however often it changes."""
+    foreign = {**(ray_job() if kind == "RayJob" else pod()), "kind": kind}
+    foreign["metadata"] = {**foreign["metadata"], "labels": dict(MANAGED), "name": "of-a-tenant"}
+    cache = cache_of(job())
+    assert cache.put(foreign) == cache.put(newer(foreign)) == cache.gone(foreign) == set()
+    assert cache.shared(NAMESPACE) == []
+
+
+def test_an_object_whose_owner_label_is_taken_away_is_its_jobs_no_more() -> None:
+    cache = cache_of(job(), report())
+    assert cache.put(newer(report(), labels=dict(MANAGED))) == {KEY}
+    assert cache.find("ConfigMap", NAMESPACE, REPORTS, UID) is None
+
+
+@pytest.mark.parametrize(
+    ("mine", "shared"),
+    [
+        pytest.param(job(finished()), namespace(), id="over"),
+        pytest.param(job(suspend=True), namespace(), id="suspended"),
+        pytest.param(job(started(attempt(ended=9)), suspend=True), profile(), id="suspended after an attempt"),
+    ],
+)
+def test_no_spec_is_kept_of_a_job_at_rest_and_nothing_shared_matters_to_it(mine: Object, shared: Object) -> None:
+    """S1, S3: ten thousand such jobs cost neither memory nor looks."""
+    cache = cache_of(mine)
+    assert cache.subject(KEY).parsed is None
+    assert cache.put(shared) == set()
+
+
+def test_the_spec_of_a_suspended_job_is_kept_until_its_attempt_has_ended() -> None:
+    cache = cache_of(job(started(attempt()), suspend=True))
+    assert cache.subject(KEY).parsed is not None
 
 
 def test_profiles_and_namespaces_do_not_matter_to_a_job_that_is_over() -> None:

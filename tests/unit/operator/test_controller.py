@@ -1,12 +1,22 @@
 import asyncio
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from kubetune_api.status import FineTuneJobStatus
+from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
+from kubetune_operator.jobs.metrics import JobMetrics
+from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.machinery.plan import Plan
+from kubetune_operator.settings import Settings
 from support.in_memory_api import InMemoryApi, controller_of, works
 from support.observed_jobs import (
     JOB,
     SETTINGS,
     START,
+    UID,
     Object,
     at,
     attempt,
@@ -69,3 +79,53 @@ def test_a_step_is_written_now_and_then_and_what_becomes_of_the_job_at_once() ->
     ended = report(progress=progress(4), finished=failed("InvalidData"))
     asyncio.run(look_after_the_job_of(api, *running, later=(ended,)))
     assert api.objects["FineTuneJob", JOB]["status"]["phase"] == "Failed"
+
+
+def test_a_ray_job_of_the_expected_name_that_somebody_else_made_is_refused_with_a_remedy() -> None:
+    """S7: its labels are right, and it was there first."""
+    squatted = ray_job(1, "Running")
+    squatted["metadata"]["ownerReferences"] = []
+    api = InMemoryApi(job(), squatted)
+    asyncio.run(look_after_the_job_of(api, api.objects["RayJob", name_of(1)]))
+    status = api.objects["FineTuneJob", JOB]["status"]
+    assert status["reason"] == "CreationRefused"
+    assert f"kubectl delete rayjobs {name_of(1)} --namespace team-a" in status["message"]
+    assert "rayJobUid" not in status["attempts"][0]
+
+
+@pytest.mark.parametrize("owner", [{"uid": "of-another", "controller": True}, {"uid": UID}])
+def test_a_ray_job_is_a_jobs_own_by_its_controller_alone(owner: Object) -> None:
+    """S7"""
+    squatted = ray_job(1, "Running")
+    squatted["metadata"]["ownerReferences"] = [owner]
+    api = InMemoryApi(job(), squatted)
+    asyncio.run(look_after_the_job_of(api, api.objects["RayJob", name_of(1)]))
+    assert api.objects["FineTuneJob", JOB]["status"]["reason"] == "CreationRefused"
+
+
+def test_others_have_their_turn_between_two_looks_that_wait_for_nothing() -> None:
+    """S3: a thousand looks at suspended jobs must not hold up the renewal of the Lease."""
+    suspended = [job(metadata={"name": f"job-{number}", "uid": f"uid-{number}"}, suspend=True) for number in range(50)]
+    turns: list[int] = []
+    looks = 0
+
+    class Counted(FineTuneJobs):
+        def reconcile(self, seen: Observed, settings: Settings, now: datetime) -> Plan[FineTuneJobStatus]:
+            nonlocal looks
+            looks += 1
+            return Plan(seen.job.status)
+
+    kind = Counted(JobMetrics(CollectorRegistry()), kuberay=lambda: True)
+
+    async def scenario() -> None:
+        controller = controller_of(InMemoryApi(), [kind], SETTINGS, lambda: START)
+        for thing in suspended:
+            controller.on_event("put", thing)
+        worker = asyncio.create_task(controller.work())
+        while looks < len(suspended):
+            await asyncio.sleep(0)
+            turns.append(looks)
+        worker.cancel()
+
+    asyncio.run(scenario())
+    assert max(after - before for before, after in pairwise(turns)) == 1

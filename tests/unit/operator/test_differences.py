@@ -116,6 +116,29 @@ def test_any_value_that_somebody_changed_is_a_difference(wanted: Object) -> None
         assert not is_as_wanted(trimmed(served), wanted), path
 
 
+@pytest.mark.parametrize(
+    ("kind", "path", "key", "value"),
+    [
+        pytest.param("NetworkPolicy", ".spec.podSelector.matchLabels", "app", "none", id="a selector that is narrowed"),
+        pytest.param("NetworkPolicy", ".spec.podSelector", "matchExpressions", [], id="a selector with expressions"),
+        pytest.param(
+            "NetworkPolicy", ".spec.egress.1.to.0", "namespaceSelector", {}, id="a peer that is all namespaces"
+        ),
+        pytest.param("Role", ".rules.0", "nonResourceURLs", ["/metrics"], id="a right that has more"),
+    ],
+)
+def test_what_somebody_added_to_a_selector_a_peer_or_a_right_is_a_difference(
+    kind: str, path: str, key: str, value: object
+) -> None:
+    """S7: what others add there changes whom it is about."""
+    wanted = next(thing for thing in WANTED if thing["kind"] == kind)
+    served = place = as_served(wanted)
+    for step in _steps(served, path):
+        place = place[step]
+    place[key] = value
+    assert not is_as_wanted(trimmed(served), wanted)
+
+
 def test_a_rule_that_somebody_added_is_a_difference() -> None:
     role = next(thing for thing in WANTED if thing["kind"] == "Role")
     served = as_served(role)
@@ -140,11 +163,20 @@ def test_little_is_kept_of_a_config_map_that_a_tenant_filled_under_our_label() -
     assert len(str(trimmed({"kind": "ConfigMap", "metadata": metadata, **filled}))) < 1000
 
 
+@pytest.mark.parametrize("kind", ["ConfigMap", "NetworkPolicy", "Role", "ServiceAccount"])
+def test_little_is_kept_of_any_object_whatever_a_tenant_wrote_into_it(kind: str) -> None:
+    """S1: labels, owners, and the fields of the kind, a megabyte of each."""
+    much = {f"key-{number}": "x" * 50 for number in range(20_000)}
+    metadata = {"name": "x", "labels": much, "annotations": much, "ownerReferences": [{"uid": "1"}] * 9000}
+    thing = {"kind": kind, "metadata": metadata, "spec": much, "rules": [much], "data": much, "secrets": [much]}
+    assert len(str(trimmed(thing))) < 10_000
+
+
 @given(OBJECTS, OBJECTS)
-def test_an_object_with_everything_that_is_wanted_is_as_wanted(wanted: Object, more: Object) -> None:
-    wanted, named = {"spec": wanted, "metadata": {"name": "x"}}, {"metadata": {"name": "x", "uid": "1"}}
-    served = patched({"spec": more}, {**wanted, **named})
-    assert is_as_wanted(trimmed(served), wanted)
+def test_an_object_with_all_wanted_metadata_is_as_wanted(wanted: Object, more: Object) -> None:
+    named = {"metadata": {"name": "x", "labels": wanted}}
+    served = patched({"metadata": {"labels": more, "uid": "1"}}, named)
+    assert is_as_wanted(trimmed(served), named)
 
 
 def _set(thing: Any, path: str, value: object) -> None:

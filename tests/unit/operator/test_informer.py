@@ -11,6 +11,7 @@ from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.machinery.api_server import ApiError
 from kubetune_operator.machinery.informer import Informer
 from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.machinery.pages import Page
 
 
 def thing(name: str, version: int = 1, uid: str = "") -> Object:
@@ -52,10 +53,12 @@ class FakeCluster:
     pauses: list[float] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def list(self, kind: Any, *, selector: str = "") -> tuple[list[Object], str]:
+    async def pages(self, kind: Any, *, selector: str = "") -> AsyncGenerator[Page, None]:
         step = await self._next(f"list {selector}".strip())
         assert isinstance(step, Lists)
-        return list(step.things), str(step.version)
+        for thing in step.things:
+            yield Page([thing], str(step.version))
+        yield Page([], str(step.version))
 
     async def watch(
         self, kind: Any, *, selector: str = "", resource_version: str

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 from math import ceil
@@ -331,8 +332,11 @@ def test_image_and_how_it_is_fetched_come_from_the_profile() -> None:
 
 
 def test_the_command_line_is_the_same_for_every_job_and_holds_nothing_of_it() -> None:
-    wanted = "python -m kubetune_trainer /etc/kubetune/run/run.json"
-    assert {ray_job()["spec"]["entrypoint"], ray_job(**TEXTS)["spec"]["entrypoint"]} == {wanted}
+    """S7: but for the digest of the run, whose ConfigMap others can delete and make anew."""
+    for spec in ({}, TEXTS):
+        digest = hashlib.sha256(applied("ConfigMap", name_of(1), **spec)["data"]["run.json"].encode()).hexdigest()
+        wanted = f"python -m kubetune_trainer /etc/kubetune/run/run.json --sha256 {digest}"
+        assert ray_job(**spec)["spec"]["entrypoint"] == wanted
     for template in templates(ray_job(**TEXTS)).values():
         assert not template["spec"]["containers"][0].keys() & {"command", "args", "lifecycle", "livenessProbe"}
 

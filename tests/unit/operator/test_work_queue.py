@@ -66,6 +66,16 @@ def test_keys_are_handed_out_in_the_order_in_which_they_came() -> None:
     assert [next_key(queue) for _ in range(4)] == ["a", "b", "c", None]
 
 
+def test_groups_are_served_in_turn_and_their_keys_in_order() -> None:
+    """S3: whoever has many keys keeps nobody waiting behind them."""
+    time = Time()
+    queue = WorkQueue[str](time, lambda: 1.0, time.call_later, group=lambda key: key[0])
+    for key in ("a1", "a2", "a3", "a4", "b1", "c1", "b2"):
+        queue.add(key)
+    assert len(queue) == 7
+    assert [next_key(queue) for _ in range(8)] == ["a1", "b1", "c1", "a2", "b2", "a3", "a4", None]
+
+
 def test_a_key_that_waits_is_not_handed_out_twice() -> None:
     queue = make_queue(Time())
     queue.add("a")

@@ -4,12 +4,14 @@ It is created once and never applied again: Kueue writes into it. Everything in 
 is off, so that an attempt of ours is one start of the trainer.
 """
 
+import hashlib
+
 from kubetune_api.quantity import amount
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.jobs.objects.meta import owned, with_inherited
 from kubetune_operator.jobs.objects.pods import head_pod, submitter_pod, worker_pod
-from kubetune_operator.jobs.objects.run import RUN_FOLDER, RUN_KEY
+from kubetune_operator.jobs.objects.run import RUN_FOLDER, RUN_KEY, run_text
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import Object
@@ -30,11 +32,13 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
         labels[names.QUEUE] = spec.queue_name
     if spec.priority_class_name:
         labels[names.PRIORITY_CLASS] = spec.priority_class_name
+    digest = hashlib.sha256(run_text(job, resolved, attempt).encode()).hexdigest()
     obj = owned(RAY_JOB, job, names.ray_job(job.name, job.uid, attempt), labels)
     obj["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
     obj["spec"] = {
         "submissionMode": "K8sJobMode",
-        "entrypoint": f"python -m kubetune_trainer {RUN_FOLDER}/{RUN_KEY}",
+        # An immutable ConfigMap can still be deleted and made anew: the driver holds what it reads against the digest.
+        "entrypoint": f"python -m kubetune_trainer {RUN_FOLDER}/{RUN_KEY} --sha256 {digest}",
         "suspend": bool(spec.queue_name),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": KEPT_SECONDS,

@@ -35,10 +35,14 @@ def secret_mounts(resolved: Resolved) -> list[SecretMount]:
 def run_config(job: JobView, resolved: Resolved, attempt: int) -> Object:
     """Immutable: what an attempt runs is what its plan said, whoever may write ConfigMaps in the namespace."""
     config = owned(CONFIG_MAP, job, names.ray_job(job.name, job.uid, attempt), {names.ATTEMPT: str(attempt)})
-    run = run_of(job, resolved, attempt)
-    text = run.model_dump_json(by_alias=True, exclude_none=True, exclude={"job": {"status"}}, indent=1)
     config = with_inherited(config, resolved)
-    return {**config, "immutable": True, "data": {RUN_KEY: text}}
+    return {**config, "immutable": True, "data": {RUN_KEY: run_text(job, resolved, attempt)}}
+
+
+def run_text(job: JobView, resolved: Resolved, attempt: int) -> str:
+    """The run as the trainer reads it."""
+    run = run_of(job, resolved, attempt)
+    return run.model_dump_json(by_alias=True, exclude_none=True, exclude={"job": {"status"}}, indent=1)
 
 
 def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
