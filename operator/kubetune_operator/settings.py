@@ -53,8 +53,9 @@ class Settings:
             "help": "How long after its last renewal a leader stops writing, in seconds; more than 2 below the lease's."
         },
     )
-    metrics_port: int = field(default=8080, metadata={"help": "The port of /metrics, /healthz and /readyz."})
-    metrics_host: str = field(default="0.0.0.0", metadata={"help": "The address of that port."})  # noqa: S104 - a pod's
+    metrics_port: int = field(default=8080, metadata={"help": "The port of /metrics."})
+    health_port: int = field(default=8081, metadata={"help": "The port of /healthz and /readyz."})
+    metrics_host: str = field(default="0.0.0.0", metadata={"help": "The address of both."})  # noqa: S104 - a pod's
     log_format: str = field(default="json", metadata={"help": "`json`, or `text`, which is easier to read."})
     log_level: str = field(default="INFO", metadata={"help": "`DEBUG`, `INFO`, `WARNING` or `ERROR`."})
     api_server_cidrs: str = field(

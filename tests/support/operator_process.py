@@ -36,7 +36,7 @@ class Operator:
     """One replica; as many as wanted may run at once, where each has a name of its own."""
 
     def __init__(self, kubeconfig: Path, folder: Path, *, namespace: str, name: str = "one", **settings: str) -> None:
-        self.log, self.port = folder / f"operator-{name}.log", free_port()
+        self.log, self.port, self.health_port = folder / f"operator-{name}.log", free_port(), free_port()
         self._environment = {
             **QUICK,
             "KUBECONFIG": str(kubeconfig),
@@ -44,6 +44,7 @@ class Operator:
             "KUBETUNE_IDENTITY": name,
             "KUBETUNE_METRICS_HOST": "127.0.0.1",
             "KUBETUNE_METRICS_PORT": str(self.port),
+            "KUBETUNE_HEALTH_PORT": str(self.health_port),
             "KUBETUNE_TRAINER_IMAGE": "kubetune-trainer:test",
             **{f"KUBETUNE_{key.upper()}": value for key, value in settings.items()},
         }
@@ -73,8 +74,9 @@ class Operator:
 
     def get(self, path: str) -> str | None:
         """What it answers over HTTP; None if it does not."""
+        port = self.port if path == "/metrics" else self.health_port
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 return str(answer.read().decode())
         except OSError:
             return None

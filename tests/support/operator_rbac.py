@@ -129,6 +129,7 @@ def working(connection: Connection) -> Iterator[None]:
         resync_seconds=1,
         metrics_host="127.0.0.1",
         metrics_port=0,
+        health_port=0,
     )
     application, stop = Application(settings, connection), asyncio.Event()
 

@@ -78,8 +78,9 @@ def _refuse_replaced(text: bytes, digest: str | None) -> None:
     if digest not in (None, hashlib.sha256(text).hexdigest()):
         raise RunError(
             Reason.UNKNOWN,
-            "the run is not the one that the operator made: somebody replaced its ConfigMap, so nothing was trained; see"
-            " who may write ConfigMaps in the namespace (`kubectl get rolebindings`). The next attempt gets a new one.",
+            "the run is not the one that the operator made: somebody replaced its ConfigMap, so nothing was trained;"
+            " see who may write ConfigMaps in the namespace (`kubectl get rolebindings`). The next attempt gets a new"
+            " one.",
         )
 
 

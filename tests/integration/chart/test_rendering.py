@@ -26,7 +26,8 @@ def test_helm_finds_no_error_with_the_chart(values: dict[str, Any]) -> None:
 
 def test_by_default_nothing_is_made_that_another_operator_must_know() -> None:
     groups = {thing["apiVersion"].split("/")[0] for thing in rendered()}
-    assert groups == {"v1", "apps", "policy", "rbac.authorization.k8s.io", "apiextensions.k8s.io"}
+    kubernetes = {"v1", "apps", "policy", "networking.k8s.io", "rbac.authorization.k8s.io", "apiextensions.k8s.io"}
+    assert groups == kubernetes
 
 
 def test_everything_has_the_labels_of_the_release() -> None:
@@ -75,9 +76,33 @@ def test_the_operator_understands_every_variable_that_it_gets() -> None:
     assert (settings.resync_seconds, settings.log_format, settings.kuberay_namespace) == (60, "text", "ray")
     known = {f"KUBETUNE_{name.upper()}" for name in vars(settings)}
     assert variables.keys() - known == {"HOME"}
-    # Not set: two replicas always elect a leader, and the port is the one that the probes ask.
-    assert known - variables.keys() == {"KUBETUNE_LEADER_ELECTION", "KUBETUNE_METRICS_PORT", "KUBETUNE_METRICS_HOST"}
-    assert container["ports"] == [{"name": "metrics", "containerPort": settings.metrics_port}]
+    # Not set: two replicas always elect a leader, and the ports are those that Prometheus and the probes ask.
+    assert known - variables.keys() == {
+        "KUBETUNE_LEADER_ELECTION",
+        "KUBETUNE_METRICS_PORT",
+        "KUBETUNE_HEALTH_PORT",
+        "KUBETUNE_METRICS_HOST",
+    }
+    assert container["ports"] == [
+        {"name": "metrics", "containerPort": settings.metrics_port},
+        {"name": "health", "containerPort": settings.health_port},
+    ]
+
+
+def test_prometheus_alone_reaches_the_metrics_and_the_probes_have_a_port_of_their_own() -> None:
+    """S2: any pod could ask for the metrics, 200 times at once, and read every tenant's name."""
+    objects = rendered({"monitoringNamespace": "prometheus"})
+    policy, deployment = only(objects, "NetworkPolicy")["spec"], only(objects, "Deployment")["spec"]
+    assert policy["podSelector"] == deployment["selector"]
+    (ingress,) = policy["ingress"]
+    (peer,) = ingress["from"]
+    assert peer == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "prometheus"}}}
+    assert [port["port"] for port in ingress["ports"]] == ["metrics"]
+    container = deployment["template"]["spec"]["containers"][0]
+    assert {container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "liveness", "readiness")} == {
+        "health"
+    }
+    assert not [one for one in rendered({"networkPolicy": {"enabled": False}}) if one["kind"] == "NetworkPolicy"]
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,26 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
+from prometheus_client.registry import Collector
 
 from kubetune_operator.jobs.metrics import JobMetrics
-from kubetune_operator.machinery.http import Check, serve
+from kubetune_operator.machinery.http import MOST_CONNECTIONS, Check, Exposition, serve
 from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.settings import Settings
 
-LOOPBACK = Settings(metrics_host="127.0.0.1", metrics_port=0)
+OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+PROBES = ("/healthz", "/readyz")
+LOOPBACK = Settings(metrics_host="127.0.0.1", metrics_port=0, health_port=0)
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ def ask(
     """What a server of its own answers to one request."""
 
     async def answer() -> Answer:
-        async with serve(LOOPBACK, every_metric(), healthy, ready) as port, aiohttp.ClientSession() as client:
-            url = f"http://127.0.0.1:{port}{path}"
+        async with serve(LOOPBACK, every_metric(), healthy, ready) as ports, aiohttp.ClientSession() as client:
+            url = f"http://127.0.0.1:{ports.health if path in PROBES else ports.metrics}{path}"
             async with client.request(method, url, headers=headers) as response:
                 return Answer(response.status, response.headers["Content-Type"], await response.text())
 
@@ -61,13 +66,12 @@ def test_metrics_come_in_the_classic_format() -> None:
 
 
 def test_metrics_come_in_openmetrics_where_prometheus_asks_for_it() -> None:
-    wanted = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
-    answer = ask("/metrics", headers={"Accept": wanted})
+    answer = ask("/metrics", headers={"Accept": OPEN})
     assert answer.content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
     assert "kubetune_planner_refusals" in {family.name for family in open_metrics(answer.text)}
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", PROBES)
 def test_a_probe_answers_ok(path: str) -> None:
     assert ask(path) == Answer(200, "text/plain; charset=utf-8", "ok\n")
 
@@ -101,10 +105,11 @@ def test_requests_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_the_port_is_free_again_after_the_end() -> None:
     async def bound_again() -> None:
-        async with serve(LOOPBACK, every_metric(), well, well) as port:
+        async with serve(LOOPBACK, every_metric(), well, well) as ports:
             pass
-        with socket.create_server(("127.0.0.1", port)):
-            pass
+        for port in ports:
+            with socket.create_server(("127.0.0.1", port)):
+                pass
 
     asyncio.run(bound_again())
 
@@ -112,9 +117,77 @@ def test_the_port_is_free_again_after_the_end() -> None:
 def test_a_scraper_that_keeps_its_connection_does_not_hold_the_end_up() -> None:
     async def scraped() -> None:
         async with aiohttp.ClientSession() as client:
-            async with serve(LOOPBACK, every_metric(), well, well) as port:
-                await (await client.get(f"http://127.0.0.1:{port}/healthz")).read()
+            async with serve(LOOPBACK, every_metric(), well, well) as ports:
+                await (await client.get(f"http://127.0.0.1:{ports.metrics}/metrics")).read()
             with pytest.raises(aiohttp.ClientConnectionError):
-                await client.get(f"http://127.0.0.1:{port}/healthz")
+                await client.get(f"http://127.0.0.1:{ports.metrics}/metrics")
 
     asyncio.run(scraped())
+
+
+class Slow(Collector):
+    """A metric that takes its time, and remembers where and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+        self.may_go_on = threading.Event()
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        self.threads.append(threading.get_ident())
+        self.may_go_on.wait(30)
+        yield GaugeMetricFamily("kubetune_slow", "Slow.", value=1)
+
+
+def test_a_flood_of_scrapes_makes_one_page_and_leaves_the_loop_and_the_probes_alone() -> None:
+    """S2: asked 200 times at once, the loop would stall for seconds and the leader lose its Lease."""
+    slow, metrics = Slow(), every_metric()
+    metrics.registry.register(slow)
+
+    async def scraped(client: aiohttp.ClientSession, port: int) -> str:
+        try:
+            async with client.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                return await answer.text()
+        except aiohttp.ClientConnectionError:
+            return "refused"
+
+    async def flood() -> list[str]:
+        async with serve(LOOPBACK, metrics, well, well) as ports, without_limit() as client:
+            scrapes = [asyncio.create_task(scraped(client, ports.metrics)) for _ in range(200)]
+            while sum(scrape.done() for scrape in scrapes) < 200 - MOST_CONNECTIONS:
+                await asyncio.sleep(0.01)
+            async with client.get(f"http://127.0.0.1:{ports.health}/readyz") as probe:
+                assert await probe.text() == "ok\n"
+            slow.may_go_on.set()
+            return await asyncio.gather(*scrapes)
+
+    answers = asyncio.run(flood())
+    assert len(slow.threads) == 1
+    assert slow.threads[0] != threading.get_ident(), "pages are not made on the loop"
+    assert answers.count("refused") == 200 - MOST_CONNECTIONS
+    assert sum("kubetune_slow 1.0" in answer for answer in answers) == MOST_CONNECTIONS
+
+
+def without_limit() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+
+def test_a_page_counts_for_a_moment_and_for_both_formats_whatever_the_header_says() -> None:
+    """S2"""
+    slow, metrics, now = Slow(), every_metric(), [0.0]
+    slow.may_go_on.set()
+    metrics.registry.register(slow)
+
+    async def asked() -> list[int]:
+        exposition, counts = Exposition(metrics, lambda: now[0]), list[int]()
+        for seconds, accept in ((0, ""), (0.4, "text/plain;version=1.0.0"), (0.4, "*/*"), (0.6, ""), (0.6, OPEN)):
+            now[0] = seconds
+            await exposition.page(accept)
+            counts.append(len(slow.threads))
+        for version in range(5):
+            await exposition.page(f"application/openmetrics-text;version=1.0.{version}")
+        return [*counts, len(slow.threads)]
+
+    assert asyncio.run(asked()) == [1, 1, 1, 2, 3, 3]
