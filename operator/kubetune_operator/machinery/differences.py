@@ -20,7 +20,7 @@ def trimmed(obj: Object) -> Object:
 
     Any tenant may give an object our label, and 1 MB of whatever it likes: what is kept of it is small all the same.
     """
-    kept = {key: obj[key] for key in ("apiVersion", "kind") if key in obj}
+    kept: Object = {key: obj[key] for key in ("apiVersion", "kind") if key in obj}
     kept["metadata"] = _trimmed_metadata(obj["metadata"])
     if isinstance(data := obj.get("data"), dict):
         kept["data"] = _digests(data)
