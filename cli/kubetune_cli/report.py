@@ -6,17 +6,19 @@ import webbrowser
 from pathlib import Path
 
 from kubetune_api.schemes import FILE, scheme_of
+from kubetune_api.status import Artifact
 from kubetune_cli.jobs import Cluster, Job, NothingToShowError, Tell, find
 
 
 def fetch(cluster: Cluster, name: str, file: Path | None) -> Path:
     """Saves the report of a job; returns where. NothingToShowError says why there is none."""
     job = find(cluster, name)
-    uri = report_uri(job)
+    artifact = published(job)
+    uri, manifest = artifact.report_uri, (f"--manifest={artifact.manifest_uri}", f"--digest={artifact.digest}")
     target = (file or Path(f"{job.name}-report.html")).absolute()
     done = subprocess.run(
-        # `--`: the URI is a tenant's, and must not be read as an option.
-        [sys.executable, "-m", "kubetune_trainer.fetch", "--", uri, str(target)],
+        # `--` and `=`: the URIs are a tenant's, and must not be read as options.
+        [sys.executable, "-m", "kubetune_trainer.fetch", *manifest, "--", uri, str(target)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -29,8 +31,8 @@ def fetch(cluster: Cluster, name: str, file: Path | None) -> Path:
     return target
 
 
-def report_uri(job: Job) -> str:
-    """Where the report is; NothingToShowError says why there is none."""
+def published(job: Job) -> Artifact:
+    """What the job published, which has a report; NothingToShowError says why there is none."""
     artifact = job.status.artifact
     if artifact is None:
         when = "a run that publishes no model leaves none" if job.ended else "it is published with the model"
@@ -39,7 +41,7 @@ def report_uri(job: Job) -> str:
         raise NothingToShowError(
             f"The report of {job.name} is at {artifact.report_uri}, on the disk of the machine that ran it; look there."
         )
-    return artifact.report_uri
+    return artifact
 
 
 def open_in_browser(file: Path, tell: Tell) -> None:

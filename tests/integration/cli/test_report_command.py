@@ -1,5 +1,7 @@
 """`kubetune report` as a person calls it: the job from a real API server, the report from a real S3 server."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,16 @@ PAGE = b"<!doctype html><title>reviews</title>"
 def published(team: Team, s3_server: S3Server) -> Team:
     """A job whose report lies in a bucket."""
     bucket = s3_server.make_bucket("models")
-    (s3_server.root / "models" / "report.html").write_bytes(PAGE)
-    status = {"phase": "Succeeded", "message": "Published.", "artifact": artifact(reportUri=f"{bucket}/report.html")}
+    files = [{"path": "report.html", "size": len(PAGE), "sha256": hashlib.sha256(PAGE).hexdigest()}]
+    manifest = json.dumps({"files": files}).encode()
+    for name, data in (("report.html", PAGE), ("manifest.json", manifest)):
+        (s3_server.root / "models" / name).write_bytes(data)
+    found = artifact(
+        reportUri=f"{bucket}/report.html",
+        manifestUri=f"{bucket}/manifest.json",
+        digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}",
+    )
+    status = {"phase": "Succeeded", "message": "Published.", "artifact": found}
     team.create(status=status)
     return team
 
@@ -45,6 +55,15 @@ def test_a_report_that_was_deleted_leaves_no_file(published: Team, s3_server: S3
     done = published.call("report", "reviews", **s3_server.env)
     assert (done.returncode, done.stdout) == (1, "")
     assert "There is nothing at s3://models/report.html; was it deleted since?" in done.stderr
+    assert not (published.folder / "reviews-report.html").exists()
+
+
+def test_a_report_that_somebody_changed_is_not_shown(published: Team, s3_server: S3Server) -> None:
+    """S12"""
+    (s3_server.root / "models" / "report.html").write_bytes(b"<script>")
+    done = published.call("report", "reviews", "--open", **s3_server.env)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "s3://models/report.html is not what the run published" in done.stderr
     assert not (published.folder / "reviews-report.html").exists()
 
 

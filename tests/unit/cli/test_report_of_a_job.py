@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kubetune_cli.jobs import Job, NothingToShowError
-from kubetune_cli.report import fetch, report_uri
+from kubetune_cli.report import fetch, published
 from support.fake_cli_cluster import FakeCluster, artifact, failed, job, running
 
 
@@ -33,12 +33,12 @@ from support.fake_cli_cluster import FakeCluster, artifact, failed, job, running
 )
 def test_a_job_without_a_report_says_why(state: Job, sentence: str) -> None:
     with pytest.raises(NothingToShowError) as raised:
-        report_uri(state)
+        published(state)
     assert sentence in str(raised.value)
 
 
 def test_a_report_that_missed_a_requirement_is_one_too() -> None:
-    assert report_uri(failed(artifact=artifact(rejected=True))) == "s3://models/report.html"
+    assert published(failed(artifact=artifact(rejected=True))).report_uri == "s3://models/report.html"
 
 
 def test_what_the_trainer_says_of_a_store_is_what_the_user_reads(tmp_path: Path) -> None:
