@@ -20,7 +20,7 @@ from kubetune_operator.machinery.controller import Controller
 from kubetune_operator.machinery.entries import ObjectKey
 from kubetune_operator.machinery.http import serve
 from kubetune_operator.machinery.informer import Informer
-from kubetune_operator.machinery.kinds import EVENT, LEASE, Kind
+from kubetune_operator.machinery.kinds import EVENT, LEASE, NAMESPACE, Kind
 from kubetune_operator.machinery.labels import SELECTOR
 from kubetune_operator.machinery.leader import Leader, new_identity
 from kubetune_operator.machinery.metrics import Metrics
@@ -55,7 +55,7 @@ class Application:
     def _our_kinds(self, registry: CollectorRegistry) -> list[Reconciler[Any, Any]]:
         """Every kind that is reconciled, with its metrics."""
         jobs = JobMetrics(registry)
-        jobs.collect_jobs(lambda: map(sample_of, self._cache.subjects(FINE_TUNE_JOB.name)), _now)
+        jobs.collect_jobs(lambda: map(sample_of, self._cache.subjects(FINE_TUNE_JOB.name)), _now, self._may_exist)
         return [FineTuneJobs(jobs, kuberay=lambda: not self._informers[RAY_JOB].absent)]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -155,6 +155,10 @@ class Application:
         }
         for uid in await missing(api, kind, set(known)):
             self._cache.forget(known[uid], uid)
+
+    def _may_exist(self, namespace: str) -> bool:
+        known = self._informers[NAMESPACE].is_current()
+        return not known or self._cache.find(NAMESPACE.name, "", namespace) is not None
 
     def _may_write(self) -> bool:
         return self._leader is not None and self._leader.may_write()

@@ -1,7 +1,8 @@
 """What is measured of jobs, for Prometheus. `docs/metrics.md` explains each metric.
 
 Counters and histograms grow with what happens; what is so at the moment is counted from the cache when Prometheus asks,
-so a deleted job leaves no series behind. The values of labels are bounded: a tenant cannot invent new ones.
+so a deleted job leaves no series behind, and neither does a deleted namespace. The values of labels are bounded: a
+tenant cannot invent new ones.
 """
 
 from collections import Counter as Tally
@@ -13,13 +14,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from kubetune_api.reasons import REASONS
+from kubetune_api.reasons import REASONS, Reason
 from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
 from kubetune_operator.jobs.events import attempt_changes
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.machinery.metrics import counter, histogram, known
 
+_ENDS = frozenset({Reason.PUBLISHED, *(name for name, row in REASONS.items() if row.retry)})
+"""What an attempt can end for."""
 _NOT_RUNNING = frozenset({"Pending", "Admitted"})
 
 _HOUR, _DAY = 3600, 86400
@@ -43,6 +46,8 @@ class JobMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._namespaces: set[str] = set()
+        """Those with counted series."""
         self._queue_seconds = histogram(
             registry,
             "job_queue_seconds",
@@ -58,20 +63,33 @@ class JobMetrics:
             registry, "planner_refusals", "Jobs that the planner refused, because they do not fit."
         )
 
-    def collect_jobs(self, jobs: Callable[[], Iterable[JobSample]], now: Callable[[], datetime]) -> None:
-        """Counts these jobs whenever Prometheus asks."""
-        self.registry.register(_Jobs(jobs, now))
+    def collect_jobs(
+        self,
+        jobs: Callable[[], Iterable[JobSample]],
+        now: Callable[[], datetime],
+        exists: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Counts these jobs whenever Prometheus asks, and forgets the namespaces that exist no more."""
+        self.registry.register(_Jobs(jobs, now, lambda: self._forget_all_but(exists)))
+
+    def _forget_all_but(self, exists: Callable[[str], bool]) -> None:
+        for namespace in [name for name in list(self._namespaces) if not exists(name)]:
+            self._namespaces.discard(namespace)
+            for series in (self._queue_seconds, self._run_seconds, self._attempts):
+                series.remove_by_labels({"namespace": namespace})
 
     def observe_transition(self, namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
         """Counts all that a change of a job's status implies."""
         if any(attempt.completion_time is None for attempt in after.attempts):
             self._begin(namespace)
         changes = attempt_changes(before, after)
+        if changes.running or changes.ended:
+            self._namespaces.add(namespace)
         if changes.running and after.start_time and not any(map(_has_trained, before.attempts)):
             began = min(moment(attempt.running_time) for attempt in changes.running if attempt.running_time)
             self._queue_seconds.labels(namespace).observe(_seconds(moment(after.start_time), began))
         for attempt in changes.ended:
-            self._attempts.labels(namespace, known(attempt.reason, REASONS.keys())).inc()
+            self._attempts.labels(namespace, known(attempt.reason, _ENDS)).inc()
             if _has_trained(attempt):
                 self._run_seconds.labels(namespace).observe(_trained_seconds(attempt))
 
@@ -83,16 +101,20 @@ class JobMetrics:
         """Prometheus sees no increase in a series that begins with 1: all that an attempt may count begins with 0."""
         self._queue_seconds.labels(namespace)
         self._run_seconds.labels(namespace)
-        for reason in REASONS:
+        self._namespaces.add(namespace)
+        for reason in _ENDS:
             self._attempts.labels(namespace, reason)
 
 
 class _Jobs(Collector):
     """Counts the jobs of the cache."""
 
-    def __init__(self, jobs: Callable[[], Iterable[JobSample]], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, jobs: Callable[[], Iterable[JobSample]], now: Callable[[], datetime], forget: Callable[[], None]
+    ) -> None:
         self._views = jobs
         self._now = now
+        self._forget = forget
 
     def describe(self) -> list[GaugeMetricFamily]:
         """The metrics without their values: the registry wants their names before the cache is filled."""
@@ -107,6 +129,7 @@ class _Jobs(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metrics as they are now."""
+        self._forget()
         views, now = list(self._views()), self._now()
         jobs, waiting = self.describe()
         for (namespace, phase), count in Tally((view.namespace, view.phase) for view in views).items():

@@ -293,3 +293,30 @@ def test_each_metric_of_the_page_has_an_example_that_queries_it() -> None:
     assert {name for name, _ in rows} == set(described_by_the_code())
     for name, query in rows:
         assert re.search(rf"\b{name}(_bucket|_sum|_count)?\b", query), f"{query} does not ask for {name}"
+
+
+def test_a_deleted_namespace_leaves_no_series() -> None:
+    """O14"""
+    metrics, there = metrics_of_jobs(), {"team-a", "team-b"}
+    metrics.collect_jobs(list, lambda: NOW, there.__contains__)
+    ended = status(attempt(running=1, finished=3, reason=Reason.PUBLISHED))
+    for namespace in sorted(there):
+        metrics.observe_transition(namespace, status(attempt()), ended)
+    there.discard("team-a")
+    list(metrics.registry.collect())
+    left = {sample.labels.get("namespace") for family in metrics.registry.collect() for sample in family.samples}
+    assert left - {None} == {"team-b"}
+
+
+def test_no_series_begins_for_a_reason_that_no_attempt_can_end_for() -> None:
+    """O14"""
+    metrics = metrics_of_jobs()
+    metrics.observe_transition("team-a", status(), status(attempt()))
+    reasons = {
+        sample.labels["reason"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "kubetune_attempts_total"
+    }
+    assert {"ModelPublished", "OutOfMemory", "DeadlineExceeded", "Suspended", "ReportLost"} <= reasons
+    assert not reasons & {"ProfileForbids", "WaitingForQuota", "Starting", "Training", "KubeRayMissing", "Accepted"}
