@@ -1,4 +1,5 @@
-"""Writes the chart's copies of what is made from the models: the CRDs, and the schema of a profile in its values.
+"""Writes the chart's copies of what is made from the models: the CRDs, and the schema of a profile in its values. And
+one of its values, which templates cannot read elsewhere.
 
     chart.py [--check]
 
@@ -28,7 +29,8 @@ def texts() -> dict[Path, str]:
     }
     values: dict[str, Any] = json.loads(VALUES_SCHEMA.read_text("utf-8"))
     values["definitions"]["profileSpec"] = closed(structural_schema(FineTuneProfileSpec))
-    return {**definitions, VALUES_SCHEMA: json.dumps(values, indent=2, ensure_ascii=False) + "\n"}
+    defaults = {CHART / "files" / "values.yaml": (CHART / "values.yaml").read_text("utf-8")}
+    return {**definitions, **defaults, VALUES_SCHEMA: json.dumps(values, indent=2, ensure_ascii=False) + "\n"}
 
 
 def closed(schema: Schema) -> Schema:

@@ -88,6 +88,14 @@ def test_a_release_runs_and_has_brought_its_profile(cluster: ControlPlane) -> No
     assert cluster.get(PROFILE).body["spec"]["limits"] == {"maxWorkers": 8}
 
 
+def test_a_second_release_is_refused_with_the_name_of_the_first(cluster: ControlPlane) -> None:
+    """O15: two operators would handle every job twice."""
+    more = ("--namespace", "team-a", "--set", "crds.install=false")
+    done = helm("install", "another", CHART, *more, kubeconfig=cluster.admin_kubeconfig)
+    assert done.returncode != 0
+    assert f"the release kubetune in the namespace {NAMESPACE} is kubetune already" in done.stderr
+
+
 def test_an_upgrade_brings_the_new_definitions_and_keeps_the_jobs(cluster: ControlPlane) -> None:
     assert cluster.create(JOBS, job("before-the-upgrade")).accepted
     before = column_names(cluster)

@@ -1,6 +1,8 @@
 """What Helm makes of the chart."""
 
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from kubetune_operator.jobs import names
 from kubetune_operator.machinery import leader
 from kubetune_operator.settings import settings_from
 from servers.build import SERVERS
-from support.chart import CHART, FULL_VALUES, NAMESPACE, chart_rules, helm, only, rendered, template
+from support.chart import CHART, FULL_VALUES, NAMESPACE, RELEASE, chart_rules, helm, only, rendered, template
+from support.observed_jobs import walk
 
 KEEP = "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n"
 PROFILE_API = ("--api-versions", "kubetune.dev/v1alpha1/FineTuneProfile")
@@ -65,6 +68,49 @@ def test_a_leader_must_renew_before_its_word_ends_with_time_for_a_write_that_has
     done = template({"operator": {"leaseSeconds": 5, "renewSeconds": renew}})
     assert done.returncode != 0
     assert f"operator.renewSeconds is {renew}; give less than operator.leaseSeconds (5) by more than 2" in done.stderr
+
+
+@pytest.mark.parametrize("sections", [True, False], ids=["values are missing", "sections are missing"])
+def test_values_of_an_older_chart_get_what_came_since(tmp_path: Path, sections: bool) -> None:
+    """O15: `--reuse-values` takes the older chart's values in place of this one's."""
+    chart = Path(shutil.copytree(CHART, tmp_path / "kubetune"))
+    values = yaml.safe_load((chart / "values.yaml").read_text("utf-8"))
+    older = {name: {} for name, value in values.items() if isinstance(value, dict) and value} if sections else {}
+    (chart / "values.yaml").write_text(
+        yaml.safe_dump({**older, "image": values["image"], "resources": values["resources"]})
+    )
+    version = ("--kube-version", SERVERS["kube-apiserver"].version)
+    done = helm("template", RELEASE, chart, "--namespace", NAMESPACE, *version)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == template().stdout
+
+
+def test_what_a_user_took_out_of_the_resources_stays_out() -> None:
+    values = {"resources": {"limits": {"memory": None}, "requests": {"cpu": None}}}
+    container = only(rendered(values), "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"] == {"limits": {}, "requests": {"memory": "256Mi"}}
+
+
+def test_names_of_digits_stay_texts() -> None:
+    """O15: without quotes, YAML reads a namespace 456 as a number."""
+    values = {
+        **FULL_VALUES,
+        "fullnameOverride": "789",
+        "nameOverride": "12",
+        "serviceAccount": {"name": "321"},
+        "kuberayNamespace": "1",
+        "monitoringNamespace": "2",
+        "priorityClassName": "3",
+    }
+    version = ("--kube-version", SERVERS["kube-apiserver"].version)
+    done = helm("template", "123", CHART, "--namespace", "456", *version, values=values)
+    assert done.returncode == 0, done.stderr
+    named = ("name", "namespace", "serviceAccountName", "priorityClassName", "value", "kubernetes.io/metadata.name")
+    for thing in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader):
+        if thing and thing["kind"] != "CustomResourceDefinition":
+            texts = {path: value for path, value in walk(thing) if path.rpartition(".")[2] in named}
+            texts |= thing["metadata"]["labels"] | thing["metadata"].get("annotations", {})
+            assert {path: value for path, value in texts.items() if not isinstance(value, str)} == {}, thing["kind"]
 
 
 def test_the_operator_understands_every_variable_that_it_gets() -> None:
