@@ -61,8 +61,9 @@ def fetch(uri: str, file: Path, manifest: Named) -> str | None:
             fetched = Store.open(place.parent.uri).download(place.name, part)
             reading = manifest.uri
             listing = Location.parse(manifest.uri)
-            if error := _why_not(uri, fetched.sha256, manifest, Store.open(listing.parent.uri).get(listing.name)):
-                return error
+            text = Store.open(listing.parent.uri).get(listing.name)
+            if why := _why_not(uri, fetched.sha256, manifest, text):
+                return why
             part.replace(file)
     except MissingObjectError:
         return f"There is nothing at {reading}; was it deleted since?"
