@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -13,7 +14,7 @@ import ray
 from kubetune_api.run import Run
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.artifact.manifest import manifest
-from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
+from kubetune_trainer.artifact.publish import claim, commit, preflight, refuse_nested, upload_folder
 from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.verify import verify
@@ -99,8 +100,10 @@ def execute(
     spec = run.job.spec
     listener.stage("Checking the output")
     credentials = StoreCredentials.of(run)
-    store = Store.open(run.root, secret=credentials.opening(run.root))
+    opened = partial(Store.open, secret=credentials.opening(run.root))
+    store = opened(run.root)
     preflight(store)
+    refuse_nested(run, opened)
     if earlier := find_published(run, store):
         listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
         return earlier

@@ -11,7 +11,7 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_trainer.artifact.manifest import manifest
-from kubetune_trainer.artifact.publish import canonical_json, claim, commit, preflight, upload_folder
+from kubetune_trainer.artifact.publish import canonical_json, claim, commit, preflight, refuse_nested, upload_folder
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RunRecord, StoredFile
 from kubetune_trainer.storage.store import Store
@@ -39,6 +39,30 @@ def test_a_preflight_over_a_published_run_does_not_touch_it(store: Store, root: 
     commit(store, {"files": []})
     preflight(store)
     assert files_below(root) == ["manifest.json"]
+
+
+@pytest.mark.parametrize("below", ["executions/1/model", "executions", "more"])
+def test_an_output_within_the_folder_of_another_run_is_refused(run: Run, tmp_path: Path, below: str) -> None:
+    """S11: the other run would find files that it never wrote, and end with VerificationFailed."""
+    victim = moved(run, tmp_path.as_uri())
+    claim(victim, Store.open(victim.root), NOW)
+    nested = moved(run, f"{victim.root}/{below}")
+    with pytest.raises(RunError, match=r"spec\.output\.uri: .* lies within the run .*/run-1, whose files") as caught:
+        refuse_nested(nested, Store.open)
+    assert caught.value.reason == Reason.INVALID_MANIFEST
+
+
+def test_runs_side_by_side_and_the_run_itself_again_are_not_refused(run: Run, tmp_path: Path) -> None:
+    first = moved(run, tmp_path.as_uri())
+    claim(first, Store.open(first.root), NOW)
+    refuse_nested(first, Store.open)
+    refuse_nested(first.model_copy(update={"run_id": "run-2"}), Store.open)
+
+
+def moved(run: Run, output: str) -> Run:
+    """The run with another output."""
+    spec = run.job.spec.model_copy(update={"output": run.job.spec.output.model_copy(update={"uri": output})})
+    return run.model_copy(update={"job": run.job.model_copy(update={"spec": spec})})
 
 
 class CarelessStore(Store):

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.run import MANIFEST, Run
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
+from kubetune_trainer.storage.locations import Location
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
 MOST_EXECUTIONS = 1000
@@ -41,6 +42,25 @@ def preflight(store: Store, token: str | None = None) -> None:
             Reason.STORAGE_FAILED,
             f"The store of {store.uri()} does not keep an object from being replaced (conditional creation,"
             " If-None-Match), so two runs could overwrite each other; use a store that does.",
+        )
+
+
+def refuse_nested(run: Run, opened: Callable[[str], Store]) -> None:
+    """A run within another one's folder would put files among those that the other verifies at its end: RunError.
+
+    `opened` opens a folder by its URI. What it may not look into is left alone: a profile says where a job may write.
+    """
+    place, claim_of_any = Location.parse(run.root), run.model_copy(update={"execution": 1}).claim
+    while place.key:
+        place = place.parent
+        try:
+            opened(place.uri).info(claim_of_any)
+        except (MissingObjectError, RunError):
+            continue
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            f"spec.output.uri: {run.job.spec.output.uri} lies within the run {place.uri}, whose files it would mix with"
+            " its own; name a folder outside of it.",
         )
 
 
