@@ -23,6 +23,9 @@ ABSENT_SECONDS = 10.0
 STEADY_SECONDS = 1.0
 """A watch that stood for so long ends the back-off: one that can be opened but never lasts must not be hammered."""
 
+TURN_SECONDS = 0.05
+"""How long objects of a list are taken in before others have their turn: a large one costs milliseconds."""
+
 Change = Callable[[str, Object], None]
 """Hears `put` with an object that is new or changed, and `gone` with one that is no more."""
 Listed = Callable[[str, set[str], int], None]
@@ -83,12 +86,15 @@ class Informer:
                 await self._back_off(str(error), None)
 
     async def _list(self) -> None:
-        there, version = dict[str, str](), ""
+        there, version, turn = dict[str, str](), "", self._clock()
         async with aclosing(self._api.pages(self._kind, selector=self._selector)) as pages:
             async for page in pages:
                 for obj in page.objects:
                     self._put(obj)
                     there[_key(obj)] = obj["metadata"]["uid"]
+                    if self._clock() - turn >= TURN_SECONDS:
+                        await asyncio.sleep(0)
+                        turn = self._clock()
                 version = page.version
         for key in self._known.keys() - there.keys():
             self._forget(key)
