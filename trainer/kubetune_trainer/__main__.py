@@ -22,6 +22,7 @@ from kubetune_api.times import timestamp
 from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.events import JsonLinesListener, LastProgress
+from kubetune_trainer.imports import uncollected
 from kubetune_trainer.status_reporter import StatusReporter
 
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +34,8 @@ _RAY_TRAIN = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # Seconds that a group of workers may take to start; Ray's own 60 are few where images and disks are slow.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+    # An actor that warns workers of nodes that will be taken away; ours have nothing to do then.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 
@@ -106,7 +109,8 @@ def _run(
     try:
         check()
         # Imported here: torch and Ray take seconds, and an error in them must reach the user as an event too.
-        from kubetune_trainer.driver import execute
+        with uncollected():
+            from kubetune_trainer.driver import execute
 
         published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now)
     except RunError as error:

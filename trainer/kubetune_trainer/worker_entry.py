@@ -6,10 +6,12 @@ Ray opens it in its controller as well, so this module imports neither torch nor
 from typing import Any
 
 from kubetune_trainer.handoff import WorkerResult
+from kubetune_trainer.imports import uncollected
 
 
 def train(config: dict[str, Any]) -> WorkerResult | None:
     """Trains the share of the rank that calls it. Rank 0 returns the result."""
-    from kubetune_trainer.worker import train_rank
+    with uncollected():
+        from kubetune_trainer.worker import train_rank
 
     return train_rank(config["input"])
