@@ -229,6 +229,7 @@ def tiny_job(**spec: Any) -> dict[str, Any]:
         "dataset": {"uri": f"{ASSETS}/tiny/rows.csv", "columns": {"text": "text", "label": "label"}},
         "training": {"epochs": 1, "globalBatchSize": 32, "learningRate": 1e-3},
         "resources": {"workers": 2},
+        "zero": {"stage": 2},
         "output": {"uri": RESULTS},
         **spec,
     }
