@@ -1,4 +1,7 @@
-"""A kind of which the operator knows nothing: a Widget wants a ConfigMap of its colour, and says whether it has it."""
+"""A kind of which the operator knows nothing: a Widget wants an account of its colour, and says whether it has it.
+
+The jobs own ServiceAccounts, too: two kinds share one informer.
+"""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -6,7 +9,7 @@ from typing import NamedTuple
 from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.entries import Entry, ObjectKey, Watched
 from kubetune_operator.machinery.events import Transition
-from kubetune_operator.machinery.kinds import CONFIG_MAP, POD, Kind, Object
+from kubetune_operator.machinery.kinds import POD, SERVICE_ACCOUNT, Kind, Object
 from kubetune_operator.machinery.labels import MANAGED, OwnerLabels
 from kubetune_operator.machinery.plan import Guard, Plan, Ref
 from kubetune_operator.settings import Settings
@@ -35,11 +38,11 @@ Seen = tuple[View, list[Entry]]
 
 class Widgets:
     kind, noun, labels = WIDGET, "widget", OwnerLabels("tests.dev/uid", "tests.dev/widget")
-    owns, reads, throttled = (Watched(CONFIG_MAP, applied=True),), (), frozenset[str]()
+    owns, reads, throttled = (Watched(SERVICE_ACCOUNT, applied=True),), (), frozenset[str]()
 
     def view(self, obj: Object) -> View:
         fields = ("namespace", "name", "uid", "resourceVersion")
-        return View(*(obj["metadata"][field] for field in fields), obj.get("status", {}), obj["spec"]["colour"])
+        return View(*(obj["metadata"][field] for field in fields), obj.get("status", {}), obj["spec"].get("colour"))
 
     def concerns(self, subject: View, entry: Entry) -> bool:
         return False
@@ -51,12 +54,13 @@ class Widgets:
     def reconcile(self, seen: Seen, settings: Settings, now: datetime) -> Plan[Status]:
         widget, children = seen
         if widget.colour is None:
-            return Plan(Status("bare"), delete=tuple(Ref(CONFIG_MAP, one.name, one.uid) for one in children))
+            return Plan(Status("bare"), delete=tuple(Ref(SERVICE_ACCOUNT, one.name, one.uid) for one in children))
         if children:
             return Plan(Status(f"has {widget.colour}"))
         labels = MANAGED | {"tests.dev/uid": widget.uid, "tests.dev/widget": widget.name}
-        metadata = {"namespace": widget.namespace, "name": f"{widget.name}-colour", "labels": labels}
-        wanted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"colour": widget.colour}}
+        metadata = {"namespace": widget.namespace, "name": f"{widget.name}-painter", "labels": labels}
+        metadata["annotations"] = {"tests.dev/colour": widget.colour}
+        wanted = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
         guard = Guard(POD, f"tests.dev/uid={widget.uid}", "pod {name} still paints")
         return Plan(Status(widget.stored_status.get("says", "waits")), create=wanted, guards=(guard,))
 

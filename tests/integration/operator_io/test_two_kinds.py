@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from kubetune_operator.application import Application
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
-from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
+from kubetune_operator.machinery.kinds import SERVICE_ACCOUNT, Object
 from kubetune_operator.machinery.reconciler import Reconciler
 from kubetune_operator.settings import Settings
 from servers.kube import ApiServer
@@ -91,4 +91,4 @@ def test_a_second_kind_lives_beside_the_jobs_in_one_replica(server: ApiServer, n
         await replica
 
     run(life())
-    assert server.get(CONFIG_MAP.path(namespace, "blue-colour")).status == 404
+    assert server.get(SERVICE_ACCOUNT.path(namespace, "blue-painter")).status == 404

@@ -8,7 +8,7 @@ from support.observed_jobs import START
 from support.widgets import Widgets
 
 METADATA = {"namespace": "team-a", "name": "blue", "uid": "uid-of-blue"}
-REFUSAL = "refused: POST configmaps: 403 Forbidden: exceeded quota"
+REFUSAL = "refused: POST serviceaccounts: 403 Forbidden: exceeded quota"
 LABELS = {"tests.dev/uid": METADATA["uid"], "tests.dev/widget": METADATA["name"]}
 
 
@@ -23,11 +23,11 @@ def test_a_kind_is_looked_after_by_its_reconciler_alone() -> None:
         controller.look_at_all()
         await works(controller)
         status = api.objects["Widget", "blue"].get("status", {})
-        return status.get("says"), ("ConfigMap", "blue-colour") in api.objects
+        return status.get("says"), ("ServiceAccount", "blue-painter") in api.objects
 
     async def life() -> None:
         assert await leads_to(api.put(pod), api.put(widget)) == (None, False), "the guard holds everything back"
-        assert await leads_to(api.remove("Pod", "painter"), api.refuses.add("ConfigMap")) == (REFUSAL, False)
+        assert await leads_to(api.remove("Pod", "painter"), api.refuses.add("ServiceAccount")) == (REFUSAL, False)
         assert await leads_to(api.refuses.clear()) == ("has blue", True)
         assert await leads_to(api.put(widget | {"spec": {"colour": None}})) == ("bare", False)
 
