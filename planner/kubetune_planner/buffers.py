@@ -1,7 +1,7 @@
 """What DeepSpeed 0.19.8 needs besides the model states: the buckets and copies of its reductions and steps.
 
 Sizes and moments are read from its sources (`runtime/zero/stage_1_and_2.py`, `runtime/zero/stage3.py`,
-`runtime/bf16_optimizer.py`, `runtime/engine.py`) under the trainer's configuration, which leaves bucket sizes alone.
+`runtime/bf16_optimizer.py`, `runtime/engine.py`) under the trainer's configuration.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from math import ceil
 from kubetune_planner.states import Precision
 
 BUCKET = 500_000_000
-"""`reduce_bucket_size`: the parameters whose gradients are reduced together. A bucket takes its memory whole."""
+"""The most parameters whose gradients are reduced together, DeepSpeed's own number."""
 SUB_GROUP = 1_000_000_000
 """`sub_group_size`: the parameters that stage 3 updates together."""
 PREFETCH = 50_000_000
@@ -69,26 +69,25 @@ class Reduction:
         share = _FLOAT32 * self._share
         if stage == 1:
             # A gradient moves into the bucket. In the end all of them make room for this worker's share, twice.
-            in_the_bucket = _FLOAT32 * min(BUCKET, self.trained)
+            in_the_bucket = _FLOAT32 * bucket_size(self.trained)
             return Buffers(in_backward - in_the_bucket, max(0, 2 * share - _FLOAT32 * self.trained))
         return Buffers(in_backward + (share if self.accumulates else 0), share)
 
     def _of_stage_3(self) -> Buffers:
         in_backward = self._bucket + self._copy + _FLOAT32 * self.largest
         if self.precision == "BF16":
-            in_backward += _FLOAT32 * ceil(min(BUCKET, self.trained) / self.workers)
+            in_backward += _FLOAT32 * ceil(bucket_size(self.trained) / self.workers)
         # The bucket stays. The step copies the gradients of one group at a time.
         return Buffers(in_backward, self._bucket + _FLOAT32 * min(self._share, SUB_GROUP))
 
     @property
     def _copy(self) -> int:
         """The bucket once more, as it is being reduced."""
-        return self._number * min(BUCKET, self.trained)
+        return self._bucket
 
     @property
     def _bucket(self) -> int:
-        # On a CPU, memory that is never written takes no room.
-        return self._number * (BUCKET if self.on_gpu else min(BUCKET, self.trained))
+        return self._number * bucket_size(self.trained)
 
     @property
     def _number(self) -> int:
@@ -97,6 +96,11 @@ class Reduction:
     @property
     def _share(self) -> int:
         return ceil(self.trained / self.workers)
+
+
+def bucket_size(trained: int) -> int:
+    """`reduce_bucket_size` of a training: a bucket takes its memory whole, and none is filled beyond all gradients."""
+    return min(BUCKET, trained)
 
 
 def gathered(parameters: int, largest: int) -> int:

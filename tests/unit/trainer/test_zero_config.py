@@ -12,7 +12,7 @@ def plan(workers: int, micro: int = 4, global_batch_size: int = 32) -> BatchPlan
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7, 40])
 def test_deepspeeds_own_product_of_batch_sizes_holds(workers: int) -> None:
-    config = deepspeed_config(plan(workers), stage=1, bf16=False, max_gradient_norm=1.0, on_gpu=False)
+    config = deepspeed_config(plan(workers), stage=1, bf16=False, max_gradient_norm=1.0, on_gpu=False, trained=9)
     per_worker = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"]
     assert config["train_batch_size"] == per_worker * workers
     assert config["gradient_accumulation_steps"] == plan(workers).accumulation_steps
@@ -26,7 +26,7 @@ def test_deepspeeds_own_product_of_batch_sizes_holds(workers: int) -> None:
     ],
 )
 def test_stage_precision_and_clipping_are_passed_on(stage: int, bf16: bool) -> None:
-    config = deepspeed_config(plan(2), stage=stage, bf16=bf16, max_gradient_norm=0.25, on_gpu=False)
+    config = deepspeed_config(plan(2), stage=stage, bf16=bf16, max_gradient_norm=0.25, on_gpu=False, trained=9)
     assert config["zero_optimization"]["stage"] == stage
     assert config["bf16"] == {"enabled": bf16}
     # At stage 0 DeepSpeed would forget the norm; there the optimizer clips.
@@ -44,5 +44,18 @@ def test_stage_precision_and_clipping_are_passed_on(stage: int, bf16: bool) -> N
     ],
 )
 def test_communication_overlaps(stage: int, on_gpu: bool, overlaps: bool) -> None:
-    config = deepspeed_config(plan(2), stage=stage, bf16=False, max_gradient_norm=1.0, on_gpu=on_gpu)
+    config = deepspeed_config(plan(2), stage=stage, bf16=False, max_gradient_norm=1.0, on_gpu=on_gpu, trained=9)
     assert config["zero_optimization"]["overlap_comm"] is overlaps
+
+
+@pytest.mark.parametrize(
+    ("trained", "bucket"),
+    [
+        pytest.param(22_700_000, 22_700_000, id="a small model fills no more than its gradients"),
+        pytest.param(8_000_000_000, 500_000_000, id="a large one goes through it by parts"),
+    ],
+)
+def test_a_bucket_is_as_large_as_what_it_may_hold(trained: int, bucket: int) -> None:
+    """N6"""
+    config = deepspeed_config(plan(2), stage=2, bf16=True, max_gradient_norm=1.0, on_gpu=True, trained=trained)
+    assert config["zero_optimization"]["reduce_bucket_size"] == bucket

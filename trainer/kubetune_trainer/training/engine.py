@@ -31,6 +31,7 @@ def build_engine(
             bf16=resolved.precision == "BF16",
             max_gradient_norm=training.max_gradient_norm,
             on_gpu=device.kind == "cuda",
+            trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         ),
     )
     if resolved.stage == 0:

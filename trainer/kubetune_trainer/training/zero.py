@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from kubetune_planner.buffers import bucket_size
 from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.training.batches import BatchPlan
 
 
 def deepspeed_config(
-    plan: BatchPlan, *, stage: int, bf16: bool, max_gradient_norm: float, on_gpu: bool
+    plan: BatchPlan, *, stage: int, bf16: bool, max_gradient_norm: float, on_gpu: bool, trained: int
 ) -> dict[str, Any]:
-    """The configuration for `deepspeed.initialize`.
+    """The configuration for `deepspeed.initialize`; `trained` is the number of parameters that have gradients.
 
     Optimizer and schedule are not in it: they are torch objects, the same ones for every stage.
     """
@@ -28,6 +29,7 @@ def deepspeed_config(
             "overlap_comm": on_gpu and stage >= 1,
             "contiguous_gradients": True,
             "reduce_scatter": True,
+            "reduce_bucket_size": bucket_size(trained),
             "stage3_gather_16bit_weights_on_model_save": False,
         },
         "steps_per_print": 10**9,
