@@ -95,9 +95,13 @@ class Kubelet:
         """The pod fails for a reason of the node: Evicted, Preempting, Terminated (the node shuts down), …"""
         return self._say(pod, lambda found, now: pod_status.removed(found, reason, message, now))
 
-    def hold(self, pod: Object, reason: str = "ImagePullBackOff", message: str = "") -> Object:
-        """No container can start: ImagePullBackOff, CreateContainerConfigError, …"""
-        return self._say(pod, lambda found, now: pod_status.waiting(found, reason, message, now))
+    def hold(self, pod: Object, reason: str = "ImagePullBackOff", message: str = "", container: str = "") -> Object:
+        """No container can start, or this one alone cannot: ImagePullBackOff, CreateContainerConfigError, …"""
+        return self._say(pod, lambda found, now: pod_status.waiting(found, reason, message, now, container))
+
+    def crash(self, pod: Object, container: str, end: Exit = pod_status.KILLED) -> Object:
+        """This one of its containers ends so, and runs again."""
+        return self._say(pod, lambda found, now: pod_status.restarted(found, end, now, container))
 
     def finish(self, pod: Object) -> None:
         """Lets a pod that was deleted go, without its grace period."""

@@ -38,11 +38,11 @@ def running(pod: Object, now: str) -> Object:
     }
 
 
-def restarted(pod: Object, end: Exit, now: str) -> Object:
-    """All containers ended and run again, as `restartPolicy: Always` wants."""
+def restarted(pod: Object, end: Exit, now: str, only: str = "") -> Object:
+    """All containers, or only this one, ended and run again, as `restartPolicy: Always` wants."""
     before = {state["name"]: state.get("restartCount", 0) for state in pod["status"].get("containerStatuses", [])}
     status = running(pod, now)
-    for container in status["containerStatuses"]:
+    for container in _among(status["containerStatuses"], only):
         container.update(restartCount=before.get(container["name"], 0) + 1, lastState=end.at(now))
     return status
 
@@ -63,13 +63,16 @@ def removed(pod: Object, reason: str, message: str, now: str) -> Object:
     return {**status, "reason": reason, "message": message, "conditions": [*status["conditions"], disruption]}
 
 
-def waiting(pod: Object, reason: str, message: str, now: str) -> Object:
-    """No container can start: ImagePullBackOff, CreateContainerConfigError, …"""
-    state = {"waiting": {"reason": reason, "message": message}}
-    return {
-        **_status(pod, "Pending", now, ready=False),
-        "containerStatuses": _containers(pod, "containers", state, ready=False),
-    }
+def waiting(pod: Object, reason: str, message: str, now: str, only: str = "") -> Object:
+    """No container can start, or only this one cannot: ImagePullBackOff, CreateContainerConfigError, …"""
+    containers = running(pod, now)["containerStatuses"]
+    for container in _among(containers, only):
+        container.update(state={"waiting": {"reason": reason, "message": message}}, ready=False, started=False)
+    return {**_status(pod, "Pending", now, ready=False), "containerStatuses": containers}
+
+
+def _among(containers: list[Object], only: str) -> list[Object]:
+    return [container for container in containers if only in ("", container["name"])]
 
 
 def address(pod: Object) -> str:

@@ -27,6 +27,10 @@ class InMemoryApi:
         self.objects: dict[tuple[str, str], Object] = {}
         self.refuses: set[str] = set()
         """The kinds of which it creates none: a quota, say."""
+        self.unreadable: set[str] = set()
+        """The kinds that it does not let be read."""
+        self.refusal = (403, "Forbidden", "exceeded quota")
+        """Status, reason and message with which it does not."""
         self.created: list[Object] = []
         self.deleted: list[str] = []
         self.hears: Callable[[str, Object], None] = lambda what, obj: None
@@ -50,6 +54,11 @@ class InMemoryApi:
     async def get(self, kind: Kind, _: str, name: str) -> Object | None:
         return self.objects.get((kind.name, name))
 
+    async def find(self, kind: Kind, _: str, **__: object) -> list[Object]:
+        if kind.name in self.unreadable:
+            raise ApiError(f"LIST {kind.plural}", status=403, reason="Forbidden", message="may not")
+        return [obj for (name, _), obj in self.objects.items() if name == kind.name]
+
     async def pages(
         self, kind: Kind, *, selector: str, namespace: str, metadata_only: bool
     ) -> AsyncGenerator[Page, None]:
@@ -62,7 +71,8 @@ class InMemoryApi:
     async def create(self, kind: Kind, obj: Object) -> Object:
         await asyncio.sleep(0)
         if kind.name in self.refuses:
-            raise ApiError(f"POST {kind.plural}", status=403, reason="Forbidden", message="exceeded quota")
+            status, reason, message = self.refusal
+            raise ApiError(f"POST {kind.plural}", status=status, reason=reason, message=message)
         if (kind.name, obj["metadata"]["name"]) in self.objects:
             raise ApiError(f"POST {kind.plural}", status=409, reason="AlreadyExists", message="it is there")
         self.created.append(obj)

@@ -6,7 +6,8 @@ after `START`.
 
 import copy
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from kubetune_operator.jobs.reconcile import reconcile
 from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.entries import ObjectKey
 from kubetune_operator.machinery.events import Regarding, event_of
+from kubetune_operator.machinery.questions import Answer, Question
 from kubetune_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -162,6 +164,21 @@ def report_text(text: str, *, uid: str = UID, in_namespace: str = NAMESPACE) -> 
     return _object("ConfigMap", "v1", metadata) | {"data": {KEY: text}}
 
 
+def event(note: str, *, about: str = "", of: str = "RayJob", last: float = 0) -> Object:
+    """A warning about an object that has the name of the first attempt's RayJob, or another."""
+    metadata = {"namespace": NAMESPACE, "name": f"event-{next(_versions)}"}
+    regarding = {"kind": of, "name": about or name_of(1)}
+    made = _object("Event", "events.k8s.io/v1", metadata)
+    return made | {"regarding": regarding, "note": note, "type": "Warning", "deprecatedLastTimestamp": at(last)}
+
+
+def workload(message: str = "", *, version: str = "v1beta2") -> Object:
+    """What Kueue makes of the first attempt's RayJob, and why it does not admit it."""
+    metadata = {"name": f"rayjob-{name_of(1)}", "labels": {"kueue.x-k8s.io/job-uid": f"uid-of-{name_of(1)}"}}
+    made = _object("Workload", f"kueue.x-k8s.io/{version}", metadata)
+    return made | {"status": {"conditions": [condition("QuotaReserved", "False", "Pending", message)]}}
+
+
 def succeeded(**changes: Any) -> Object:
     """What the trainer reports at the end of a run that published its model."""
     return _ended("Succeeded", "ModelPublished", "Published.", artifact=artifact(), **changes)
@@ -240,19 +257,62 @@ def cache_of(*objects: Object) -> Cache:
     return cache
 
 
+def told(question: Question, objects: Iterable[Object]) -> Answer:
+    """What an API server that holds these objects answers."""
+    known = [thing for thing in objects if thing["kind"] == question.kind.name]
+    if question.kind.name == "Workload" and not [
+        one for one in known if one["apiVersion"] == question.kind.api_version
+    ]:
+        return None
+    return tuple(question.view(thing) for thing in known if _is_asked_for(question, thing))
+
+
+def _is_asked_for(question: Question, thing: Object) -> bool:
+    labels = thing["metadata"].get("labels", {})
+    wanted = dict(pair.split("=") for pair in question.selector.split(",") if pair)
+    about = re.search(r"regarding.name=([^,]+)", question.fields)
+    named = re.search(r"metadata.name=([^,]+)", question.fields)
+    return (
+        {question.name, named[1] if named else ""} <= {"", thing["metadata"]["name"]}
+        and wanted.items() <= labels.items()
+        and (about is None or thing["regarding"]["name"] == about[1])
+    )
+
+
+def decided(
+    cache: Cache, server: Iterable[Object], settings: Settings, now: datetime, *, kuberay: bool = True
+) -> JobPlan:
+    """What follows once the API server has told what the plan asks for."""
+    found, server = reconcile(observed(cache, kuberay=kuberay), settings, now), list(server)
+    for question in found.questions:
+        cache.answers.put(job_key(), question, told(question, server))
+    if not found.questions:
+        return found
+    again = reconcile(observed(cache, kuberay=kuberay), settings, now)
+    for question in again.questions:
+        cache.answers.put(job_key(), question, told(question, server))
+    return reconcile(observed(cache, kuberay=kuberay), settings, now)
+
+
 def see(*objects: Object, kuberay: bool = True, name: str = JOB) -> Observed:
     """The sight of a job among these objects."""
     return observed(cache_of(*objects), name, kuberay=kuberay)
 
 
-def plan(*objects: Object, now: float = 0, kuberay: bool = True, settings: Settings = SETTINGS) -> JobPlan:
+def plan(
+    *objects: Object,
+    now: float = 0,
+    kuberay: bool = True,
+    settings: Settings = SETTINGS,
+    unwatched: tuple[Object, ...] = (),
+) -> JobPlan:
     """What follows from the sight of these objects and the default profile, so many seconds after `START`. The end of a
-    RayJob was seen when it came."""
+    RayJob was seen when it came. Of `unwatched` objects the API server tells if it is asked."""
     for ray_job in objects:
         if "endTime" in ray_job.get("status", {}):
             objects = tuple(map(partial(_saw_the_end, ray_job), objects))
     shown = objects if any(thing["kind"] == "FineTuneProfile" for thing in objects) else (profile(), *objects)
-    return reconcile(see(*shown, kuberay=kuberay), settings, after(now))
+    return decided(cache_of(*shown), (*objects, *unwatched), settings, after(now), kuberay=kuberay)
 
 
 def events_of(

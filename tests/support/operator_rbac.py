@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from kubetune_operator.application import Application
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.connection import Connection
+from kubetune_operator.machinery.labels import MANAGED_BY
 from kubetune_operator.settings import Settings
 from servers.kube import ApiServer
 from servers.kube_client import WAIT_SECONDS, KubeClient
@@ -21,6 +22,7 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 _OF_A_JOB = (
     f"{RAY}/namespaces/%s/rayjobs",
+    f"{RAY}/namespaces/%s/rayclusters",
     "/api/v1/namespaces/%s/configmaps",
     f"{RBAC}/namespaces/%s/roles",
     f"{RBAC}/namespaces/%s/rolebindings",
@@ -158,31 +160,43 @@ def working(connection: Connection) -> Iterator[None]:
 class ShortScenario:
     """A job for which the operator does within a second all that it ever does for one; KubeRay has no part in it.
 
-    Its RayJob is there already, as if the answer to the leader before had been lost. No watch tells of it, for it lacks
-    the label that they select, and KubeRay leaves it to the manager that it names.
+    Its RayJob is there already and over, as if the answer to the leader before had been lost. No watch tells of it, for
+    it lacks the label that they select, and KubeRay leaves it, and its RayCluster, to the manager that it names.
     """
 
     def __init__(self, job: SimulatedJob) -> None:
         self._job, self._reported = job.apply(suspend=True, ttlSecondsAfterFinished=0), False
         uid = job.stored["metadata"]["uid"]
-        labels = {names.JOB: job.name, names.JOB_UID: uid, names.ATTEMPT: "1"}
-        ray_job = {
-            "apiVersion": "ray.io/v1",
-            "kind": "RayJob",
-            "metadata": {"name": names.ray_job(job.name, uid, 1), "labels": labels},
-            "spec": {"managedBy": "kueue.x-k8s.io/multikueue"},
-        }
-        answer = job.plane.create(f"{RAY}/namespaces/{job.namespace}/rayjobs", ray_job)
-        assert answer.accepted, answer.message
+        self._name, self._labels = (
+            names.ray_job(job.name, uid, 1),
+            names.labels_of(job.name, uid) | {names.ATTEMPT: "1"},
+        )
+        unseen = {key: value for key, value in self._labels.items() if key != MANAGED_BY}
+        self._create("RayJob", unseen, {})
+        over = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "rayClusterName": self._name}
+        path = f"{RAY}/namespaces/{job.namespace}/rayjobs/{self._name}/status"
+        assert job.plane.merge(path, {"status": over}).accepted
         job.change(suspend=False)
 
+    def _create(self, kind: str, labels: Object, spec: Object) -> None:
+        body = {
+            "apiVersion": "ray.io/v1",
+            "kind": kind,
+            "metadata": {"name": self._name, "labels": labels},
+            "spec": {"managedBy": "kueue.x-k8s.io/multikueue", **spec},
+        }
+        answer = self._job.plane.create(f"{RAY}/namespaces/{self._job.namespace}/{kind.lower()}s", body)
+        assert answer.accepted, answer.message
+
     def go_on(self) -> bool:
-        """The trainer fails once its RayJob is known. Whether the job is over, and nothing that it made is left."""
+        """The trainer succeeds once its RayJob is known. Whether the job is over, and nothing that it made is left."""
         status = self._job.status
         if not self._reported and any("rayJobUid" in attempt for attempt in status.get("attempts", [])):
-            self._job.say_failed("InvalidData")
+            template = {"spec": {"containers": [{"name": "head", "image": "image"}]}}
+            self._create("RayCluster", self._labels, {"headGroupSpec": {"rayStartParams": {}, "template": template}})
+            self._job.say_succeeded()
             self._reported = True
-        return status.get("phase") == "Failed" and not any(self._left(path) for path in _OF_A_JOB)
+        return status.get("phase") == "Succeeded" and not any(self._left(path) for path in _OF_A_JOB)
 
     def _left(self, path: str) -> list[Object]:
         label = f"{names.JOB}={self._job.name}"

@@ -9,7 +9,6 @@ from typing import Any
 from kubetune_api.run_report import KEY
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.plans import JobPlan
-from kubetune_operator.jobs.reconcile import reconcile
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch, trimmed
 from kubetune_operator.machinery.kinds import Object
 from support.observed_jobs import (
@@ -19,8 +18,9 @@ from support.observed_jobs import (
     at,
     cache_of,
     condition,
+    decided,
     job,
-    observed,
+    job_key,
     pod,
     profile,
     ray_cluster,
@@ -124,7 +124,8 @@ class SimulatedCluster:
         self.dies_after, self._cache = None, cache_of(*self.things.values())
 
     def _plan(self) -> JobPlan:
-        return reconcile(observed(self._cache), SETTINGS, after(self.now))
+        self._cache.answers.forget(job_key())  # an answer holds for real seconds
+        return decided(self._cache, self.things.values(), SETTINGS, after(self.now))
 
     def _carry_out(self, plan: JobPlan) -> None:
         thing = self.things["FineTuneJob", JOB]

@@ -7,9 +7,10 @@ from kubetune_api.reasons import TRAINER_FAILURES
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.kinds import RAY_CLUSTER
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, ray_jobs, ref_of
-from kubetune_operator.jobs.state import JobState, holds, observed, with_state
+from kubetune_operator.jobs.state import JobState, holds, observed, with_state, without_hardware
 from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE, ROLE_BINDING
 from kubetune_operator.machinery.plan import Plan, Ref
 
@@ -18,23 +19,23 @@ _LINGERING = timedelta(seconds=120)
 
 
 def over(seen: Observed, status: FineTuneJobStatus, state: JobState, now: datetime) -> JobPlan:
-    """The end. What still runs goes; a cluster that has ended stays for the moment that its logs are kept."""
+    """The end. What still runs goes; after a failure a cluster that has ended stays for a minute, for its logs."""
     status = status.model_copy(update={"completion_time": timestamp(now)})
-    done = with_state(status, state, seen.job.generation, now)
+    done = with_state(status, replace(state, admitted=bool(seen.ray_clusters)), seen.job.generation, now)
     return after_the_end(replace(seen, job=replace(seen.job, status=done)), now)
 
 
 def after_the_end(seen: Observed, now: datetime) -> JobPlan:
     """What is to be done for a job that is over."""
     status, ended = seen.job.status, _end_of(seen.job.status, now)
-    status = observed(status, seen.job.generation)
+    status = observed(status if seen.ray_clusters else without_hardware(status, now), seen.job.generation)
     moments = [ended + _LINGERING] if any(not ray_job.terminal for ray_job in seen.ray_jobs) else []
-    delete = _not_ended(seen, status, now)
+    delete = (*_not_ended(seen, status, now), *_needless(seen, status))
     kept = seen.job.kept_seconds
     if kept is not None:
         moments.append(ended + timedelta(seconds=kept))
         if now >= moments[-1]:
-            delete = (*ray_jobs(seen), *_leftovers(seen))
+            delete = (*_needless(seen, status), *ray_jobs(seen), *_leftovers(seen))
     coming = [(at - now).total_seconds() for at in moments if at > now]
     return Plan(status, delete=delete, again_after=min(coming, default=None))
 
@@ -48,6 +49,13 @@ def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tupl
     if now < _end_of(status, now) + patience:
         return ()
     return tuple(ref_of(ray_job) for ray_job in seen.ray_jobs if not ray_job.terminal and not ray_job.deleting)
+
+
+def _needless(seen: Observed, status: FineTuneJobStatus) -> tuple[Ref, ...]:
+    """The clusters that a success leaves: their hardware is another's at once, and the submitter has the log."""
+    ended = [ray_job.cluster for ray_job in seen.ray_jobs if ray_job.terminal] if holds(status, "Succeeded") else []
+    clusters = [cluster for cluster in seen.ray_clusters if cluster.name in ended and not cluster.deleting]
+    return tuple(Ref(RAY_CLUSTER, cluster.name, cluster.uid) for cluster in clusters)
 
 
 def _end_of(status: FineTuneJobStatus, now: datetime) -> datetime:

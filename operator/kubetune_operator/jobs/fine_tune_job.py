@@ -98,6 +98,7 @@ class FineTuneJobs:
                 if entry.object is not None
             },
             kuberay=self._kuberay(),
+            answers=cache.answers.good(key),
         )
 
     def reconcile(self, seen: Observed, settings: Settings, now: datetime) -> Plan[FineTuneJobStatus]:

@@ -12,3 +12,5 @@ def _ours(row: KindRow) -> Kind:
 FINE_TUNE_JOB, FINE_TUNE_PROFILE = _ours(JOB), _ours(PROFILE)
 RAY_JOB = Kind("ray.io/v1", "RayJob", "rayjobs")
 RAY_CLUSTER = Kind("ray.io/v1", "RayCluster", "rayclusters")
+WORKLOADS = tuple(Kind(f"kueue.x-k8s.io/{version}", "Workload", "workloads") for version in ("v1beta2", "v1beta1"))
+"""What Kueue makes of a RayJob, in the versions of its API; a cluster has one of them, or both."""

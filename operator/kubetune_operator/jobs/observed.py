@@ -14,6 +14,7 @@ from kubetune_api.times import moment
 from kubetune_operator.jobs.state import finished
 from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
 from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.machinery.questions import Answer, Question
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Observed:
     """The other objects that the operator made for the job or its namespace, by kind and name."""
     kuberay: bool = True
     """Whether the cluster knows RayJobs."""
+    answers: Mapping[Question, Answer] = field(default_factory=dict)
+    """What was asked for it."""
 
     def ray_job(self, name: str) -> RayJobView | None:
         """The RayJob of that name."""

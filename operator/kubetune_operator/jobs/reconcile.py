@@ -21,6 +21,7 @@ from kubetune_operator.jobs.attempts import (
     with_end,
     with_evidence,
 )
+from kubetune_operator.jobs.below import doubts, out_of_sight, questions, with_hidden
 from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
@@ -125,9 +126,12 @@ def _support_while_it_runs(seen: Observed, resolved: Resolved, settings: Setting
 def _during(
     seen: Observed, attempt: Attempt, resolved: Resolved | Refused, settings: Settings, now: datetime
 ) -> JobPlan:
+    seen = with_hidden(seen, attempt)
     ray_job = ray_job_of(seen, attempt)
     attempt = with_evidence(seen, attempt, ray_job, now)
     report = seen.report_of(attempt.number)
+    if seen.kuberay and (asked := doubts(seen, attempt, ray_job)):
+        return Plan(seen.job.status, again_after=1, questions=asked)
     if ray_job is None and attempt.ray_job_uid is None and report is None:
         return _not_yet_created(seen, attempt, resolved, settings, now)
     if ray_job is None and not seen.kuberay and (report is None or report.finished is None):
@@ -199,12 +203,15 @@ def _goes_on(
             "ready_workers": min(workers_ready(seen.pods_of(attempt.number)), workers),
         }
     )
-    job_state = JobState(_phase(state), state.reason, state.message, admitted=state.admitted)
+    message = state.message + out_of_sight(seen, ray_job)
+    job_state = JobState(_phase(state), state.reason, message, admitted=state.admitted)
+    asked, ask_after = questions(seen, attempt, ray_job, state.reason if state.unexplained else None, now)
     return Plan(
         with_state(status, job_state, seen.job.generation, now),
         apply=_support_while_it_runs(seen, resolved, settings) if isinstance(resolved, Resolved) else (),
         delete=tuple(ref_of(other) for other in seen.ray_jobs if other.uid != ray_job.uid and not other.deleting),
-        again_after=when_to_look(seen, attempt, settings, now),
+        again_after=min(filter(None, (when_to_look(seen, attempt, settings, now), ask_after)), default=None),
+        questions=asked,
     )
 
 
@@ -259,7 +266,8 @@ def refused_creation(seen: Observed, error: str, now: datetime) -> FineTuneJobSt
     state = JobState(
         "Pending",
         Reason.CREATION_REFUSED,
-        f"{error}; the platform team must fix this (quota, permissions, KubeRay 1.6 or newer); the job then continues",
+        f"{error}; the platform team must fix this (quota, policy, webhook, permissions, KubeRay 1.6 or newer); the job"
+        " then continues",
     )
     return with_state(seen.job.status, state, seen.job.generation, now)
 

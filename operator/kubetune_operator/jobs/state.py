@@ -39,6 +39,15 @@ def with_state(status: FineTuneJobStatus, state: JobState, generation: int, now:
     return observed(said, generation).summarized
 
 
+def without_hardware(status: FineTuneJobStatus, now: datetime) -> FineTuneJobStatus:
+    """The same status once nothing of the job holds hardware any more."""
+    if not holds(status, "Admitted"):
+        return status
+    change = {"status": "False", "last_transition_time": timestamp(now)}
+    conditions = [each.model_copy(update=change if each.type == "Admitted" else {}) for each in status.conditions]
+    return status.model_copy(update={"conditions": conditions})
+
+
 def observed(status: FineTuneJobStatus, generation: int) -> FineTuneJobStatus:
     """The same status, said of this generation of the spec: `kubectl wait` believes a condition of no other."""
     conditions = [each.model_copy(update={"observed_generation": generation}) for each in status.conditions]

@@ -96,6 +96,8 @@ class RayJobView:
     """`status.jobStatus`: what Ray says of the driver."""
     reason: str
     message: str
+    hidden: bool = False
+    """Whether it was found by its name alone: somebody changed the labels by which it is watched."""
 
     @property
     def terminal(self) -> bool:
@@ -110,8 +112,11 @@ class RayClusterView:
     name: str
     uid: str
     attempt: int
+    head: str
+    """The name of its head, where there is one."""
     provisioned: bool
     """Whether all of its pods were ready once: from then on KubeRay makes no second head."""
+    deleting: bool
     refusal: str
     """Why a pod of it cannot be made, in the API server's words."""
 
@@ -176,8 +181,11 @@ def ray_cluster_view(cluster: Object) -> RayClusterView:
         name=metadata["name"],
         uid=metadata["uid"],
         attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
+        head=cluster.get("status", {}).get("head", {}).get("podName", ""),
+        deleting="deletionTimestamp" in metadata,
         provisioned=conditions.get("RayClusterProvisioned", {}).get("status") == "True",
-        refusal=failure.get("message", "") if failure.get("status") == "True" else "",
+        # KubeRay puts a word of its own into the first line.
+        refusal=failure.get("message", "").partition("\n")[2] if failure.get("status") == "True" else "",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt
+from kubetune_operator.jobs.below import queue_says, refusal, refusal_of_cluster
 from kubetune_operator.jobs.failures import head_lives, who, workers_ready
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.stuck import foreign, held
@@ -27,6 +28,8 @@ class AttemptState:
     """Whether its quota is granted: KubeRay may make pods."""
     running: bool = False
     """Whether the trainer runs."""
+    unexplained: bool = False
+    """Whether something is missing, and nothing that is seen says why."""
 
 
 def driver_runs(seen: Observed, ray_job: RayJobView, attempt: Attempt) -> bool:
@@ -41,25 +44,57 @@ def driver_runs(seen: Observed, ray_job: RayJobView, attempt: Attempt) -> bool:
 def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
     """The state of the attempt."""
     if ray_job.suspended:
-        return AttemptState(Reason.WAITING_FOR_QUOTA, _suspended(seen.job.job.spec.queue_name, ray_job), admitted=False)
+        return _suspended(seen, ray_job)
     if ray_job.terminal:
         ran = attempt.running_time is not None or ray_job.job in _DRIVER_SEEN
         return AttemptState(Reason.CLEANING_UP, "the run has ended; waits for its final report", running=ran)
-    state = _running(seen, attempt.number) if driver_runs(seen, ray_job, attempt) else None
-    if state is None:
-        pods = seen.pods_of(attempt.number)
-        submitted = ray_job.deployment == "Running"
-        state = _unscheduled(pods) or _blocked(pods) or _starting(pods, workers, submitted=submitted)
-    if attempt.head_gone_time is None:
-        return state
-    gone = f"the head has been missing since {attempt.head_gone_time}; KubeRay has a minute to end the run"
-    return replace(state, message=gone)
+    runs = driver_runs(seen, ray_job, attempt)
+    if attempt.head_gone_time is not None:
+        state = _running(seen, attempt.number) if runs else AttemptState(Reason.WAITING_FOR_PODS, "")
+        gone = f"the head has been missing since {attempt.head_gone_time}; KubeRay has a minute to end the run"
+        return replace(state, message=gone)
+    return _running(seen, attempt.number) if runs else _before_the_driver(seen, ray_job, attempt.number, workers)
 
 
-def _suspended(queue: str | None, ray_job: RayJobView) -> str:
+def _before_the_driver(seen: Observed, ray_job: RayJobView, attempt: int, workers: int) -> AttemptState:
+    pods, submitted = seen.pods_of(attempt), ray_job.deployment == "Running"
+    refused = _refused(seen, ray_job, _missing(pods, workers, submitted=submitted))
+    return refused or _unscheduled(pods) or _blocked(pods) or _starting(pods, workers, submitted=submitted)
+
+
+def _suspended(seen: Observed, ray_job: RayJobView) -> AttemptState:
+    queue = seen.job.job.spec.queue_name
     if queue is None:
-        return f"somebody suspended the RayJob {ray_job.name}; it continues when its spec.suspend is false again"
-    return f"waits in queue {queue} for quota; `kubectl describe workloads` says how much is free"
+        said = f"somebody suspended the RayJob {ray_job.name}; it continues when its spec.suspend is false again"
+        return AttemptState(Reason.WAITING_FOR_QUOTA, said, admitted=False)
+    said = queue_says(seen, ray_job) or "; `kubectl describe workloads` says how much is free"
+    return AttemptState(
+        Reason.WAITING_FOR_QUOTA, f"waits in queue {queue} for quota{said}", admitted=False, unexplained=True
+    )
+
+
+def _missing(pods: tuple[PodView, ...], workers: int, *, submitted: bool) -> list[str]:
+    """The pods that should exist and do not."""
+    ranks, head = sum(pod.workers for pod in pods if pod.lives), head_lives(pods)
+    submits = submitted or (head and workers_ready(pods) >= workers)
+    return [
+        *([] if head else ["the head"]),
+        *([] if ranks >= workers else [f"{workers - ranks} of {workers} workers"]),
+        *(["the submitter"] if submits and not any(pod.role == "submitter" for pod in pods) else []),
+    ]
+
+
+def _refused(seen: Observed, ray_job: RayJobView, missing: list[str]) -> AttemptState | None:
+    of_cluster = missing != ["the submitter"]
+    words = refusal(seen, ray_job, of_cluster=of_cluster) if missing else ""
+    if not words:
+        return None
+    return AttemptState(
+        Reason.CREATION_REFUSED,
+        f"no pod can be made for {' and '.join(missing)}: {words}; the platform team must mend what refuses it (a"
+        " quota, a LimitRange, a policy, a webhook, a ServiceAccount); the job then continues",
+        unexplained=not (of_cluster and refusal_of_cluster(seen, ray_job)),
+    )
 
 
 def _running(seen: Observed, attempt: int) -> AttemptState:
@@ -92,7 +127,7 @@ def _blocked(pods: tuple[PodView, ...]) -> AttemptState | None:
 
 def _starting(pods: tuple[PodView, ...], workers: int, *, submitted: bool) -> AttemptState:
     if not pods:
-        return AttemptState(Reason.WAITING_FOR_PODS, "waits for KubeRay to create the pods")
+        return AttemptState(Reason.WAITING_FOR_PODS, "waits for KubeRay to create the pods", unexplained=True)
     head = any(pod.role == "head" and pod.ready for pod in pods)
     ready = workers_ready(pods)
     if not head or ready < workers:
@@ -100,13 +135,17 @@ def _starting(pods: tuple[PodView, ...], workers: int, *, submitted: bool) -> At
             Reason.WAITING_FOR_PODS,
             f"{ready} of {workers} workers are ready{'' if head else f', and the head {_is_not(pods)}'}"
             f"{_preparing(pods)}{_held_up(pods)}",
+            unexplained=bool(_missing(pods, workers, submitted=submitted)),
         )
     if not submitted:
-        return AttemptState(Reason.STARTING, "all workers are ready; waits for Ray to accept the run")
+        # Where KubeRay may not make the submitter's Job, its events alone say so.
+        return AttemptState(Reason.STARTING, "all workers are ready; waits for Ray to accept the run", unexplained=True)
     submitters = [pod for pod in pods if pod.role == "submitter"]
     if not submitters:
         return AttemptState(
-            Reason.WAITING_FOR_PODS, "all workers are ready; waits for the pod of the submitter, which does not exist"
+            Reason.WAITING_FOR_PODS,
+            "all workers are ready; waits for the pod of the submitter, which does not exist",
+            unexplained=True,
         )
     if not any(pod.phase == "Running" for pod in submitters):
         return AttemptState(

@@ -144,6 +144,13 @@ class ApiClient:
                 return
             query, limit = {**query, "continue": metadata["continue"]}, next_limit(limit, size)
 
+    async def find(self, kind: Kind, namespace: str, *, selector: str, fields: str, most: int) -> list[Object]:
+        """The first objects of a namespace that both selectors select."""
+        wanted = {"labelSelector": selector, "fieldSelector": fields, "limit": str(most)}
+        query = {key: value for key, value in wanted.items() if value}
+        answer, _ = await self._request(_Call("GET", "list", kind, namespace, query=query))
+        return list(answer.get("items") or [])
+
     async def watch(
         self, kind: Kind, *, selector: str = "", resource_version: str
     ) -> AsyncGenerator[tuple[str, Object], None]:

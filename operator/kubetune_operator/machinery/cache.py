@@ -11,6 +11,7 @@ from typing import Any
 from kubetune_operator.machinery.differences import trimmed
 from kubetune_operator.machinery.entries import Entry, ObjectKey, Owner, Registration, Subject, Watched
 from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.machinery.questions import Answers
 
 
 class Cache:
@@ -27,6 +28,8 @@ class Cache:
         """What belongs to a subject, by the UIDs of both."""
         self._shared: dict[str, dict[tuple[str, str], Entry]] = defaultdict(dict)
         """What belongs to none, by namespace, then by kind and name."""
+        self.answers = Answers[ObjectKey]()
+        """What was asked for a subject, as no watch tells it."""
 
     def put(self, obj: Object) -> Set[ObjectKey]:
         """Takes in an object; returns the subjects that it matters to."""
@@ -62,6 +65,7 @@ class Cache:
         if subject is None or subject.uid != uid:
             return set()
         del self._subjects[key]
+        self.answers.forget(key)
         return {key}
 
     def all_keys(self) -> list[ObjectKey]:

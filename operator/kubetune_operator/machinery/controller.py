@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from kubetune_operator.machinery.api_server import ApiClient, ApiError, NotLeaderError
+from kubetune_operator.machinery.asking import Asking
 from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch
 from kubetune_operator.machinery.entries import ObjectKey, Subject
@@ -30,6 +31,10 @@ from kubetune_operator.settings import Settings
 
 _REFUSALS = (400, 403, 422)
 """The API server understood the request and will not do it: the object says so, and it is tried again now and then."""
+_PASSING = 3
+"""So many failures in a row may be an outage that is over at once; the next one is told like a refusal."""
+_MOST_ROUNDS = 3
+"""How often one look may ask more of the API server."""
 
 
 class NameTakenError(ApiError):
@@ -79,6 +84,7 @@ class Controller:
         self._api, self._cache, self._queue, self._settings = api, cache, queue, settings
         self._reconcilers = {reconciler.kind.name: reconciler for reconciler in reconcilers}
         self._metrics, self._may_write, self._now = metrics, may_write, now
+        self._asking = Asking(api, cache.answers)
         self._written: dict[ObjectKey, float] = {}
         """When each status was last written, by the monotonic clock."""
         self._namespace_locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -131,21 +137,25 @@ class Controller:
 
     def _again_after_failure(self, key: ObjectKey, error: ApiError) -> None:
         self._log(key).log(logging.DEBUG if error.status == 409 else logging.WARNING, "%s", error)
-        self._queue.add_after(key, error.retry_after or self._queue.failures(key))
+        wait = self._queue.failures(key)
+        self._queue.add_after(key, error.retry_after or wait)
 
     async def _reconcile(self, key: ObjectKey) -> None:
         look = self._look(key)
         if look is None:
             self._written.pop(key, None)
             return
-        plan = look.reconciler.reconcile(look.seen, self._settings, self._now())
+        look, plan = await self._planned(look)
         try:
             await self._carry_out(look, plan)
         except ApiError as error:
             refused = error.status in _REFUSALS or isinstance(error, NameTakenError)
-            if not refused or plan.create is None:
+            lasting = (error.status == 0 or error.status >= 500) and self._queue.failed(key) >= _PASSING
+            if plan.create is None or not (refused or lasting):
                 raise
             await self._say_refusal(key, error)
+            if lasting:
+                raise
             return
         if plan.again_after is not None:
             self._queue.add_after(key, plan.again_after)
@@ -155,6 +165,16 @@ class Controller:
         reconciler, subject = self._reconcilers[key.kind], self._cache.subject(key)
         seen = reconciler.observe(self._cache, key) if subject is not None else None
         return None if seen is None else _Look(key, reconciler, subject, seen)
+
+    async def _planned(self, look: _Look) -> tuple[_Look, Plan[Any]]:
+        """What is to be done, once all is known that the plan asks for."""
+        plan = look.reconciler.reconcile(look.seen, self._settings, self._now())
+        for _ in range(_MOST_ROUNDS):
+            if not await self._asking.ask(look.key, plan.questions):
+                break
+            look = self._look(look.key) or look
+            plan = look.reconciler.reconcile(look.seen, self._settings, self._now())
+        return look, plan
 
     async def _carry_out(self, look: _Look, plan: Plan[Any]) -> None:
         for guard in plan.guards:

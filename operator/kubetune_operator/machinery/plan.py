@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kubetune_operator.machinery.kinds import Kind, Object
+from kubetune_operator.machinery.questions import Question
 
 
 class Status(Protocol):
@@ -57,3 +58,5 @@ class Plan(Generic[StatusT]):
     """Seconds after which the passing of time alone may change the plan."""
     guards: tuple[Guard, ...] = ()
     """What must hold before any of it is written."""
+    questions: tuple[Question, ...] = ()
+    """What the plan wants to know. If it is not known, it is asked, and the plan is made again."""

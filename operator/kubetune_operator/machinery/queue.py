@@ -103,6 +103,10 @@ class WorkQueue(Generic[Key]):
         longest = min(BACKOFF_SECONDS * 2.0 ** min(count, 20), LONGEST_BACKOFF_SECONDS)
         return longest * (0.5 + self._chance() / 2)
 
+    def failed(self, key: Key) -> int:
+        """How often the key has failed in a row."""
+        return self._failures.get(key, 0)
+
     def forget(self, key: Key) -> None:
         """The key's failures are over."""
         self._failures.pop(key, None)

@@ -60,7 +60,8 @@ def test_a_finished_job_is_left_alone(job: SimulatedJob, operator: Operator) -> 
     ray_id = job.run_until_training()
     job.say_succeeded()
     job.end_ray(ray_id)
-    job.wait_for(phase="Succeeded")
+    job.wait_until(lambda status: status.get("phase") == "Succeeded" and condition(status, "Admitted") == "False")
+    assert not job.pods("worker"), "N10: its hardware is another's at once"
     version = job.stored["metadata"]["resourceVersion"]
     assert settled(3, lambda: operator.metric("kubetune_api_requests_total", verb="apply")) == 0
     assert job.stored["metadata"]["resourceVersion"] == version
@@ -214,8 +215,8 @@ def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhil
     job: SimulatedJob, operator: Operator
 ) -> None:
     job.apply(queueName="team-a", priorityClassName="high")
-    waiting = job.wait_for(reason="WaitingForQuota")
-    assert waiting["phase"] == "Pending"
+    waiting = job.wait_until(lambda status: "Kueue" in status.get("message", ""))
+    assert (waiting["phase"], waiting["reason"]) == ("Pending", "WaitingForQuota")
     assert "queue team-a" in waiting["message"]
     (ray_job,) = job.ray_jobs()
     assert ray_job["spec"]["suspend"] is True

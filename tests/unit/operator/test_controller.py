@@ -129,3 +129,39 @@ def test_others_have_their_turn_between_two_looks_that_wait_for_nothing() -> Non
 
     asyncio.run(scenario())
     assert max(after - before for before, after in pairwise(turns)) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param((500, "InternalError", "failed calling webhook policy.example: refused"), id="a webhook"),
+        pytest.param((503, "ServiceUnavailable", "the store has no leader"), id="its store"),
+        pytest.param((0, "Unreachable", "no answer within 30 seconds"), id="a webhook that hangs"),
+    ],
+)
+def test_an_error_of_the_api_server_is_told_once_it_lasts(refusal: tuple[int, str, str]) -> None:
+    """O3: it is no refusal, and may be over at the next try; but nobody looks for it in the operator's log."""
+    api = InMemoryApi(job())
+    api.refuses, api.refusal = {"RayJob"}, refusal
+    controller = controller_of(api, [jobs_kind()], SETTINGS, lambda: START)
+    for thing in (namespace(), profile(), api.objects["FineTuneJob", JOB]):
+        controller.on_event("put", thing)
+
+    async def reasons_of(looks: int) -> list[str]:
+        reasons = []
+        for _ in range(looks):
+            controller.look_at_all()
+            await works(controller)
+            reasons.append(api.objects["FineTuneJob", JOB]["status"]["reason"])
+        return reasons
+
+    async def life() -> tuple[list[str], str, list[str]]:
+        failing = await reasons_of(4)
+        message = str(api.objects["FineTuneJob", JOB]["status"]["message"])
+        api.refuses = set()
+        return failing, message, await reasons_of(1)
+
+    failing, message, then = asyncio.run(life())
+    assert (failing[0], failing[-1]) == ("Starting", "CreationRefused")
+    assert refusal[2] in message
+    assert then == ["WaitingForPods"]

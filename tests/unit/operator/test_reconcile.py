@@ -554,3 +554,30 @@ def test_every_object_is_named_and_labelled_for_the_job() -> None:
         assert metadata["labels"][MANAGED_BY] == PRODUCT
         if names.JOB in metadata["labels"]:
             assert (metadata["labels"][names.JOB], metadata["labels"][names.JOB_UID]) == (JOB, UID)
+
+
+def test_a_success_gives_its_hardware_back_at_once_and_says_so_when_it_has() -> None:
+    """N10"""
+    cluster = ray_cluster()
+    ended = ray_job(1, "Complete", ended=0, jobStatus="SUCCEEDED", rayClusterName=cluster["metadata"]["name"])
+    over = plan(job(started(attempt(runningTime=at(0)))), ended, cluster, report(finished=succeeded()), now=5)
+    assert [(ref.kind.name, ref.name) for ref in over.delete] == [("RayCluster", cluster["metadata"]["name"])]
+    assert holds(over.status, "Admitted"), "it has not given anything back yet"
+    going = {**cluster, "metadata": {**cluster["metadata"], "deletionTimestamp": at(5)}}
+    assert plan(job(over.status.to_dict()), ended, going, now=6).delete == ()
+    gone = plan(job(over.status.to_dict()), ended, now=7).status
+    assert (holds(gone, "Admitted"), gone.phase, gone.completion_time) == (False, "Succeeded", at(5))
+    admitted = next(each for each in gone.conditions if each.type == "Admitted")
+    assert admitted.last_transition_time == at(7)
+    assert plan(job(gone.to_dict()), ended, now=8).status == gone
+
+
+def test_the_pods_of_a_failure_stay_for_a_minute_and_those_of_a_success_until_ray_is_done() -> None:
+    """N10: their logs are all that is left to read."""
+    cluster = ray_cluster()
+    name = cluster["metadata"]["name"]
+    status = started(attempt(runningTime=at(0)))
+    failure = [ray_job(1, "Failed", ended=0, rayClusterName=name), report(finished=failed(Reason.INVALID_DATA))]
+    assert plan(job(status), *failure, cluster, now=5).delete == ()
+    success = [ray_job(1, "Running", rayClusterName=name), report(finished=succeeded()), pod("head", phase="Running")]
+    assert plan(job(status), *success, cluster, now=5).delete == ()

@@ -8,7 +8,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
 from support.observed_jobs import Object, at, attempt, condition, job, name_of, plan, pod, ray_job, started, waiting
 
-WORKER = f"{name_of(1)}-worker-0"
+WORKER, HEAD = f"{name_of(1)}-worker-0", pod("head", phase="Running")
 AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "w_team-a(1)", container: worker)'
 PULLING = 'Back-off pulling image "trainer:1": ErrImagePull: rpc error: code = {code} desc = failed to pull and unpack'
 NOT_THERE = f'{PULLING.format(code="NotFound")} image "docker.io/trainer:1": failed to resolve reference: not found'
@@ -113,11 +113,11 @@ NODES_FAULT = {
 
 def waited(*pods: Object, since: float = 10, until: float = 310, **of_attempt: Any) -> FineTuneJobStatus:
     """The status once the pods have shown the same for five minutes by the operator's clock."""
-    seen = plan(job(started(attempt(**of_attempt))), ray_job(1, "Initializing"), *pods, now=since)
+    seen = plan(job(started(attempt(**of_attempt))), ray_job(1, "Initializing"), HEAD, *pods, now=since)
     assert (seen.status.attempts[0].stuck_time, seen.again_after) == (at(since), 300)
-    early = plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), *pods, now=until - 1)
+    early = plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), HEAD, *pods, now=until - 1)
     assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
-    return plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), *pods, now=until).status
+    return plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), HEAD, *pods, now=until).status
 
 
 @pytest.mark.parametrize("case", NODES_FAULT.values(), ids=NODES_FAULT)
@@ -208,5 +208,5 @@ def test_what_becomes_of_anothers_container_ends_no_run_that_has_begun() -> None
     ],
 )
 def test_a_pod_that_may_yet_start_is_waited_for_without_a_clock(fields: dict[str, Any]) -> None:
-    waits = plan(job(started(attempt())), ray_job(1), pod(**fields), now=100_000)
+    waits = plan(job(started(attempt())), ray_job(1), HEAD, pod(**fields), now=100_000)
     assert (waits.status.attempts[0].completion_time, waits.again_after) == (None, None)

@@ -1,0 +1,60 @@
+"""What no watch tells, and decisions look at now and then: the API server is asked when a plan wants to know.
+
+An answer holds for some seconds, and is there when the plan is made again. So decisions stay pure, and the server is
+not asked by each look.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from kubetune_operator.machinery.kinds import Kind, Object
+
+Answer = tuple[Any, ...] | None
+"""The objects, as the question views them; None where the server has no such kind, or does not let it be read."""
+Key = TypeVar("Key")
+MOST = 20
+"""Of more objects none is asked for: a tenant may make many, and large ones."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Objects of a namespace, one by its name or the first `MOST` that the selectors select."""
+
+    kind: Kind
+    view: Callable[[Object], Any]
+    """What is kept of each."""
+    name: str = ""
+    selector: str = ""
+    """By labels."""
+    fields: str = ""
+    """By fields, as the API server knows them for the kind."""
+    holds_seconds: float = field(default=10.0, compare=False)
+    """How long the answer is good."""
+    optional: bool = False
+    """Whether a plan can do without: whatever refuses the answer, the work goes on."""
+
+
+class Answers(Generic[Key]):
+    """The answers that are still good, by whom they were asked for."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept: dict[Key, dict[Question, tuple[float, Answer]]] = defaultdict(dict)
+
+    def put(self, key: Key, question: Question, answer: Answer) -> None:
+        """Keeps an answer for its time."""
+        self._kept[key][question] = self._clock() + question.holds_seconds, answer
+
+    def good(self, key: Key) -> Mapping[Question, Answer]:
+        """All that hold now."""
+        kept, now = self._kept.get(key, {}), self._clock()
+        for question in [question for question, (until, _) in kept.items() if until <= now]:
+            del kept[question]
+        return {question: answer for question, (_, answer) in kept.items()}
+
+    def forget(self, key: Key) -> None:
+        """Nobody asks any more."""
+        self._kept.pop(key, None)

@@ -1,0 +1,58 @@
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from kubetune_operator.jobs.kinds import RAY_JOB
+from kubetune_operator.machinery.api_server import ApiError
+from kubetune_operator.machinery.asking import Asking
+from kubetune_operator.machinery.kinds import EVENT, Object
+from kubetune_operator.machinery.questions import Answers, Question
+from support.in_memory_api import InMemoryApi
+from support.observed_jobs import event, job_key, name_of, ray_job
+
+
+def name_in(obj: Object) -> str:
+    return str(obj["metadata"]["name"])
+
+
+WHO = Question(RAY_JOB, name_in, name=name_of(1))
+WHY = Question(EVENT, name_in, fields="type=Warning", holds_seconds=30, optional=True)
+
+
+def asks(api: Any, *questions: Question, seconds: list[float]) -> tuple[list[bool], Any]:
+    """Asks at each of these times; whether that was needed, and what is known in the end."""
+    now = [0.0]
+    answers = Answers[Any](lambda: now[0])
+    asking, needed = Asking(cast("Any", api), answers), []
+    for now[0] in seconds:
+        needed.append(asyncio.run(asking.ask(job_key(), questions)))
+    return needed, answers.good(job_key())
+
+
+def test_an_answer_is_asked_for_once_as_long_as_it_holds() -> None:
+    api = InMemoryApi(ray_job(), event("refused"))
+    needed, known = asks(api, WHO, WHY, seconds=[0, 9.9, 10, 29.9, 30])
+    assert needed == [True, False, True, True, True]
+    assert known[WHO] == (name_of(1),)
+    assert len(known[WHY]) == 1
+
+
+def test_what_is_not_there_is_an_answer() -> None:
+    assert asks(InMemoryApi(), WHO, WHY, seconds=[0])[1] == {WHO: (), WHY: ()}
+
+
+def test_what_may_not_be_read_is_done_without_where_that_is_possible() -> None:
+    """O3: an operator whose rights are those of an older chart goes on."""
+    api = InMemoryApi()
+    api.unreadable = {"Event", "RayJob"}
+    assert asks(api, WHY, seconds=[0])[1] == {WHY: None}
+    with pytest.raises(ApiError):
+        asks(api, Question(RAY_JOB, name_in, selector="a=b"), seconds=[0])
+
+
+def test_nothing_is_kept_of_who_is_gone() -> None:
+    answers = Answers[str]()
+    answers.put("a", WHO, ())
+    answers.forget("a")
+    assert answers.good("a") == {}
