@@ -1,12 +1,13 @@
 """The page on the API, made from the models: `python -m kubetune_api.reference [--check]`."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kubetune_api.base import API_VERSION, KEYS_KEY, RULES_KEY, WORDS_KEY
 from kubetune_api.crd import write_or_check
 from kubetune_api.errors import path_text
+from kubetune_api.examples import EXAMPLES
 from kubetune_api.kinds import KINDS, KindRow
 from kubetune_api.reasons import REASONS
 from kubetune_api.schema import Schema, default_text, fields, structural_schema
@@ -38,20 +39,23 @@ def _kind(kind: KindRow) -> Iterator[str]:
         yield f"{below['description']}\n"
         yield "| field | type | default | what it says |"
         yield "|---|---|---|---|"
-        yield from _rows(below, part)
+        yield from _rows(below, part, EXAMPLES[kind.name])
         yield ""
         yield from _rules(below, part)
 
 
-def _rows(schema: Schema, part: str) -> Iterator[str]:
+def _rows(schema: Schema, part: str, examples: Mapping[str, str]) -> Iterator[str]:
     groups = {(): schema, **dict(fields(schema))}
     for path, field in fields(schema):
         if isinstance(path[-1], int):
             continue
-        name = f"`{path_text((part, *path)).replace('[0]', '[]')}`"
+        text = path_text((part, *path))
+        name = f"`{text.replace('[0]', '[]')}`"
         required = path[-1] in groups[path[:-1]].get("required", ())
         default = f"`{default_text(field['default'])}`" if "default" in field else ""
         description = field["description"].removesuffix(f" Default: {default_text(field.get('default'))}.")
+        if text in examples:
+            description += f" Example: `{examples[text]}`."
         yield f"| {f'**{name}**' if required else name} | {_type(field)} | {default} | {_cell(description)} |"
 
 
@@ -86,14 +90,15 @@ def _between(field: Schema, low: str, high: str, what: str) -> str:
 
 
 def _rules(schema: Schema, part: str) -> Iterator[str]:
-    found = [
-        f"- `{path_text((part, *path)).replace('[0]', '[]')}{rule.get('fieldPath', '')}`: {rule['message']}."
-        for path, group in (((), schema), *fields(schema))
-        for rule in group.get(RULES_KEY, ())
-    ]
-    if found:
-        yield "Rules over several fields:\n"
-        yield from found
+    # A rule of a type that several fields have (every URI) is said once.
+    places: dict[str, list[str]] = {}
+    for path, group in (((), schema), *fields(schema)):
+        for rule in group.get(RULES_KEY, ()):
+            place = f"`{path_text((part, *path)).replace('[0]', '[]')}{rule.get('fieldPath', '')}`"
+            places.setdefault(rule["message"], []).append(place)
+    if places:
+        yield "Rules, and rules over several fields:\n"
+        yield from (f"- {', '.join(found)}: {message}." for message, found in places.items())
         yield ""
 
 

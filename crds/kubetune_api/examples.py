@@ -1,0 +1,45 @@
+"""An example for each group of fields, for the page on the API. A test judges each in its place."""
+
+from kubetune_api.tasks import TASKS
+
+_TASK = next(iter(TASKS))
+
+JOB_EXAMPLES = {
+    "spec.model": "{uri: hf://google-bert/bert-base-uncased, revision: 86b5e0934494bd15c9632b12f734a8a67f723594}",
+    "spec.task": f"{{type: {_TASK}, labels: [fresh, rotten], maxLength: 128}}",
+    "spec.dataset": "{uri: file://data.csv, columns: {text: text, label: label}}",
+    "spec.dataset.columns": "{text: body, label: verdict}",
+    "spec.dataset.cleaning": "{minCharacters: 8, unicodeNormalization: NFKC}",
+    "spec.dataset.validation": "{uri: s3://data/validation.csv}",
+    "spec.dataset.test": "{uri: s3://data/test.parquet}",
+    "spec.method": "{type: Full, freeze: {embeddings: true}}",
+    "spec.method.freeze": "{embeddings: true, bottomLayers: 4}",
+    "spec.training": "{epochs: 3, globalBatchSize: 32, learningRate: 2.0e-5}",
+    "spec.training.schedule": "{type: Cosine, warmupRatio: 0.06}",
+    "spec.training.optimizer": "{type: AdamW, weightDecay: 0.01}",
+    "spec.profileRef": "{name: a100-80g}",
+    "spec.resources": "{workers: 8}",
+    "spec.zero": "{stage: 2}",
+    "spec.evaluation": "{require: [{metric: test/accuracy, min: 0.8}]}",
+    "spec.evaluation.require": "[{metric: test/loss, max: 1.2}]",
+    "spec.output": "{uri: s3://tenants/team-a/models}",
+    "spec.credentials": "[{prefix: s3://tenants/team-a, secretName: s3-team-a}]",
+    "spec.inheritedMetadata": "{labels: {cost-center: nlp}}",
+    "spec.retry": "{maxAttempts: 2, backoffSeconds: 60}",
+}
+PROFILE_EXAMPLES = {
+    "spec.namespaceSelector": "{matchLabels: {example.com/tier: research}}",
+    "spec.namespaceSelector.matchExpressions": "[{key: example.com/tier, operator: In, values: [research]}]",
+    "spec.inheritedMetadata": "{labels: {managed-by: platform}}",
+    "spec.allowedInheritedMetadata": "{labels: [cost-center]}",
+    "spec.limits": "{maxWorkers: 16, maxActiveDeadlineSeconds: 86400}",
+    "spec.accelerator": "{resourceName: nvidia.com/gpu, memory: 80Gi}",
+    "spec.worker": "{cpu: '8', memory: 64Gi}",
+    "spec.head": "{cpu: '2', memory: 16Gi}",
+    "spec.tolerations": "[{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]",
+    "spec.credentials": "[{prefix: 's3://tenants/{namespace}', secretName: s3-credentials}]",
+    "spec.endpoints": "[{scheme: s3, url: 'https://minio.storage.svc:9000'}]",
+    "spec.egress": "[{cidr: 10.20.0.0/16, ports: [443]}]",
+}
+EXAMPLES = {"FineTuneJob": JOB_EXAMPLES, "FineTuneProfile": PROFILE_EXAMPLES}
+"""By kind, then by the path of the group; each is the group's value in YAML."""

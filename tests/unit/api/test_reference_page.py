@@ -1,0 +1,43 @@
+"""The page on the API has an example for each group of fields, and says a rule once."""
+
+import re
+
+import pytest
+import yaml
+
+from kubetune_api.examples import EXAMPLES
+from kubetune_api.kinds import KINDS
+from kubetune_api.manifest import read_manifest
+from kubetune_api.reference import page
+from kubetune_api.schema import fields, structural_schema
+from support.job_cases import JOB, PROFILE, edited
+
+OBJECTS = {"FineTuneJob": JOB, "FineTuneProfile": PROFILE}
+GROUPED = [(kind, path) for kind, examples in EXAMPLES.items() for path in examples]
+
+
+def groups(kind: str) -> set[str]:
+    """The groups of a spec, and the lists of groups."""
+    found = set()
+    for path, field in fields(structural_schema(KINDS[kind].model)["properties"]["spec"]):
+        shape = field.get("items", field)
+        if "properties" in shape and not isinstance(path[-1], int):
+            found.add(".".join(("spec", *(str(part) for part in path if not isinstance(part, int)))))
+    return found
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_group_has_an_example(kind: str) -> None:
+    assert groups(kind) == set(EXAMPLES[kind]), "add it to kubetune_api/examples.py"
+
+
+@pytest.mark.parametrize(("kind", "path"), GROUPED, ids=lambda value: str(value))
+def test_an_example_is_right_in_its_place(kind: str, path: str) -> None:
+    value = yaml.safe_load(EXAMPLES[kind][path])
+    text = yaml.safe_dump(edited({path: value}, OBJECTS[kind]))
+    assert [str(error) for error in read_manifest(text, "job.yaml").errors] == []
+
+
+def test_a_rule_of_several_fields_is_said_once() -> None:
+    rules = re.findall(r"^- `spec\..*?: (.*)$", page().partition("## FineTuneProfile")[0], re.MULTILINE)
+    assert len(rules) == len(set(rules)) > 20
