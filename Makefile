@@ -95,8 +95,9 @@ image: setup ## Builds the operator's image with buildah (root); see docs/instal
 bench-memory: setup ## Measures the memory of real trainings against the planner; see docs/planning.md
 	@python benchmarks/memory.py
 
-bench-control-plane: setup servers ## Measures the operator against a bare client; see benchmarks/
+bench-control-plane: setup servers ## Measures the operator against a bare client and hostile tenants; see benchmarks/
 	@python benchmarks/control_plane.py
+	@python benchmarks/hostile_tenants.py
 
 clean: ## Removes what the targets made inside the checkout
 	rm -rf .venv .tools .assets .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis kubetune-output kubetune-logs

@@ -110,7 +110,7 @@ class Cache:
         before, owner = self._entries.get(obj["metadata"]["uid"]), self._owner(obj)
         if before is not None and before.version >= int(obj["metadata"]["resourceVersion"]):
             return set()
-        if owner is None and not self._watched[obj["kind"]].shared(obj["metadata"]["name"]):
+        if owner is None and not self._is_shared(obj["kind"], obj["metadata"]["name"]):
             return self._drop(obj["metadata"]["uid"])
         entry = self._entry(obj, owner)
         # Its labels may have changed, and so whose it is.
@@ -147,6 +147,10 @@ class Cache:
                 name = labels.get(registration.labels.name, "")
                 return Owner(ObjectKey(registration.kind.name, metadata.get("namespace", ""), name), uid)
         return None
+
+    def _is_shared(self, kind: str, name: str) -> bool:
+        watched = (one for each in self._kinds.values() for one in (*each.owns, *each.reads))
+        return any(one.kind.name == kind and one.shared(name) for one in watched)
 
     def _drop(self, uid: str) -> Set[ObjectKey]:
         entry = self._entries.pop(uid, None)

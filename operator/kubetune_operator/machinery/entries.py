@@ -1,7 +1,7 @@
 """How objects are kept: what a kind of our own says of it, and what the cache gives back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from kubetune_operator.machinery.kinds import Kind, Object
@@ -66,7 +66,7 @@ class Watched:
     """What is kept of an object for decisions, made when it is heard of. The same for all that watch the kind."""
     applied: bool = False
     """Whether plans apply such objects: then enough is kept to tell whether one is as wanted."""
-    shared: Callable[[str], bool] = none_are
+    shared: Callable[[str], bool] = field(default=none_are, compare=False)
     """Whether an object of this name that belongs to none is shared by all of its namespace, or of the cluster. Any
     other one is foreign, whatever labels a tenant gave it, and ignored."""
 

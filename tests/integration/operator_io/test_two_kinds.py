@@ -57,7 +57,9 @@ def widgets(server: ApiServer) -> Iterator[None]:
 
 @pytest.mark.usefixtures("widgets")
 def test_a_second_kind_lives_beside_the_jobs_in_one_replica(server: ApiServer, namespace: str, tmp_path: Path) -> None:
-    settings = Settings(namespace=namespace, metrics_host="127.0.0.1", metrics_port=0, resync_seconds=600)
+    settings = Settings(
+        namespace=namespace, metrics_host="127.0.0.1", metrics_port=0, health_port=0, resync_seconds=600
+    )
 
     def put(path: str, obj: Object) -> None:
         answer = server.create(path, obj)

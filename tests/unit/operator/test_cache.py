@@ -8,6 +8,7 @@ from kubetune_api.status import FineTuneJobStatus
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.observed import Observed, job_view
 from kubetune_operator.jobs.reconcile import reconcile
+from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.differences import merge_patch
 from kubetune_operator.machinery.labels import MANAGED
 from kubetune_operator.settings import Settings
@@ -37,6 +38,7 @@ from support.observed_jobs import (
     started,
     succeeded,
 )
+from support.widgets import Widgets
 
 KEY, OTHER_KEY = job_key(), job_key("other")
 OTHER_UID = "99999999-0000-4000-8000-000000000001"
@@ -309,3 +311,11 @@ def test_the_unfinished_run_of_another_uid_is_not_this_jobs_and_the_next_write_t
 def test_what_became_of_a_job_that_was_over_is_kept_under_another_uid(kind: str) -> None:
     seen = job_view(job(finished(kind, attempt(ended=1), artifact=artifact()), metadata={"uid": OTHER_UID}))
     assert (seen.status.phase, seen.status.artifact is not None) == (kind, True)
+
+
+def test_two_kinds_may_share_objects_of_different_names() -> None:
+    cache = Cache([jobs_kind(), Widgets()])
+    shared = {**pod(), "kind": "ServiceAccount"}
+    shared["metadata"] = {**shared["metadata"], "labels": dict(MANAGED), "name": names.HEAD_ACCOUNT}
+    cache.put(shared)
+    assert [entry.name for entry in cache.shared(NAMESPACE)] == [names.HEAD_ACCOUNT]
