@@ -96,7 +96,9 @@ class Reason:
     CREDENTIALS_REFUSED = _trainer(
         "CredentialsRefused", "A store or the hub refused the credentials, or there were none.", "User", "Never"
     )
-    NOT_FINITE = _trainer("LossNotFinite", "The loss became infinite or not a number.", "User", "Never")
+    NOT_FINITE = _trainer(
+        "LossNotFinite", "The loss or its gradients became infinite or not a number.", "User", "Never"
+    )
     VERIFICATION_FAILED = _trainer(
         "VerificationFailed", "The model in the store is not the one that was trained.", "User", "Never"
     )

@@ -111,3 +111,16 @@ def test_gradients_are_clipped_over_all_parameters_and_their_norm_is_kept(max_no
     optimizer.step()
     assert [-parameter.item() for parameter in parameters] == pytest.approx([*step, 0.0], abs=1e-5)
     assert float(optimizer._global_grad_norm) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+@pytest.mark.parametrize("max_norm", [0.0, 1.0])
+def test_a_step_whose_gradients_are_not_finite_changes_nothing(bad: float, max_norm: float) -> None:
+    """T17."""
+    parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer: Any = torch.optim.AdamW(parameters, lr=1.0, weight_decay=0.5, fused=True)
+    clip_in_each_step(optimizer, max_norm)
+    parameters[0].grad, parameters[1].grad = torch.tensor([1.0, bad]), torch.ones(2)
+    optimizer.step()
+    assert all(torch.equal(parameter, torch.ones(2)) for parameter in parameters)
+    assert not torch.isfinite(optimizer._global_grad_norm)

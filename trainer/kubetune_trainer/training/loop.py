@@ -64,9 +64,8 @@ class Loop:
         for batch in self._batches_until_the_end(epoch, step):
             started = monotonic()
             learning_rate = self.engine.optimizer.param_groups[0]["lr"]
-            loss = self._step(batch, lengths, int(targets[batch].sum()))
             step += 1
-            self._refuse_what_is_not_finite(loss, step)
+            loss = self._step(batch, lengths, int(targets[batch].sum()), step)
             self.record(
                 StepRecord(
                     step=step,
@@ -86,33 +85,40 @@ class Loop:
                 return
             yield batch
 
-    def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int) -> float:
-        """One optimizer step over a global batch; returns its mean loss per target."""
+    def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int, step: int) -> float:
+        """The optimizer step of that number, over a global batch; returns its mean loss per target.
+
+        RunError (NOT_FINITE), alike on every rank and with the weights as they were, where a number is lost.
+        """
         rank, workers = dist.get_rank(), dist.get_world_size()
         # DeepSpeed divides the gradients by the passes and by the ranks, as if each had seen as many targets; undo
         # both, and divide by the targets of the global batch instead.
         scale = workers * self.plan.accumulation_steps / targets
         total = torch.zeros((), dtype=torch.float64, device=self.engine.device)
-        for shares in split_batch(batch, lengths[batch], self.plan.accumulation_steps, workers):
+        mean = 0.0
+        for number, shares in enumerate(split_batch(batch, lengths[batch], self.plan.accumulation_steps, workers), 1):
             micro = collate(self.splits["train"], shares[rank], self.pad_token, self.engine.device)
             loss = self.task.losses(self.engine, micro).rows.sum()
             self.engine.backward(loss * scale)
-            self.engine.step()
             total += loss.detach()
-        dist.all_reduce(total)
-        return float(total) / targets
+            if number == self.plan.accumulation_steps:
+                dist.all_reduce(total)
+                mean = float(total) / targets
+                self._refuse_what_is_not_finite(mean, f"the loss of step {step} is {mean}")
+            self.engine.step()
+        # Gradients that are not finite make every stage leave the weights as they are, without a word.
+        self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
+        return mean
 
     def _gradient_norm(self) -> float:
         norm = self.engine.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
 
-    def _refuse_what_is_not_finite(self, loss: float, step: int) -> None:
-        if not isfinite(loss):
-            raise RunError(
-                Reason.NOT_FINITE,
-                f"the loss of step {step} is {loss}; lower spec.training.learningRate, lengthen the warm-up, or set"
-                " spec.training.precision to FP32",
-            )
+    def _refuse_what_is_not_finite(self, value: float, sentence: str) -> None:
+        if not isfinite(value):
+            less = ", lengthen the warm-up, or set spec.training.precision to FP32"
+            remedy = less if self.engine.bfloat16_enabled() else " or lengthen the warm-up"
+            raise RunError(Reason.NOT_FINITE, f"{sentence}; lower spec.training.learningRate{remedy}")
 
     def _evaluate(self, name: str, step: int) -> EvaluationRecord:
         self.record(EvaluationStart(name, step))

@@ -1,7 +1,7 @@
 """The optimizers and their schedule, the same torch objects for every ZeRO stage."""
 
 from collections.abc import Callable, Mapping
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -47,14 +47,18 @@ OPTIMIZERS: Mapping[str, Callable[[nn.Module, Training], torch.optim.Optimizer]]
 
 def clip_in_each_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
     """Makes each step scale the gradients down to `max_norm` first (0: not at all), and keep the norm that they had.
+    A step whose norm is not finite changes nothing.
 
-    For ZeRO stage 0, where DeepSpeed clips but forgets the norm; from 1 on, its own optimizers do both.
+    For ZeRO stage 0, where DeepSpeed clips but forgets the norm; from 1 on, its own optimizers do all of it.
     """
 
     def clip(stepping: Any, *_: Any) -> None:
         parameters = [parameter for group in stepping.param_groups for parameter in group["params"]]
         # The attribute that a DeepSpeed engine reads after the step.
-        stepping._global_grad_norm = clip_grad_norm_(parameters, max_norm or inf)
+        norm = stepping._global_grad_norm = clip_grad_norm_(parameters, max_norm or inf)
+        if not isfinite(norm):
+            for parameter in parameters:
+                parameter.grad = None
 
     optimizer.register_step_pre_hook(clip)
 
