@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kubetune_api.base import INT_OR_STRING_KEY
 from kubetune_api.crd import FOLDER, write_or_check
 from kubetune_api.kinds import KINDS
 from kubetune_api.profile import FineTuneProfileSpec
@@ -36,6 +37,8 @@ def texts() -> dict[Path, str]:
 def closed(schema: Schema) -> Schema:
     """The schema without what only the API server reads; no object has a field that it does not name."""
     kept = {key: part for key, part in schema.items() if key not in _LEFT_OUT and not key.startswith("x-")}
+    if INT_OR_STRING_KEY in schema:
+        kept["type"] = ["integer", "string"]
     if "properties" in kept:
         below = {name: closed(part) for name, part in kept["properties"].items()}
         kept |= {"properties": below, "additionalProperties": False}

@@ -48,6 +48,7 @@ def words(what: str) -> dict[str, Any]:
 WORDS_KEY = "x-kubetune-words"
 KEYS_KEY = "x-kubetune-keys"
 RULES_KEY = "x-kubernetes-validations"
+INT_OR_STRING_KEY = "x-kubernetes-int-or-string"
 
 
 @cache

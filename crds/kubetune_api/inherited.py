@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel, Rule, words
-from kubetune_api.selector import LabelKey, Labels
+from kubetune_api.object_names import LabelKey, Labels
 
 RESERVED = ("kubetune.dev", "ray.io", "kubernetes.io", "k8s.io", "x-k8s.io")
 """Whoever reads keys of these domains, and of those below them, acts on them."""

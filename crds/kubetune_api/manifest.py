@@ -15,11 +15,12 @@ from kubetune_api.foreign import answer, trainer_of
 from kubetune_api.job import MAX_NAME_LENGTH, QUEUE_LABEL, FineTuneJob, queue_label_error
 from kubetune_api.kinds import KINDS
 from kubetune_api.overrides import Override, apply_overrides, parse_override, parse_path
-from kubetune_api.profile import FineTuneProfile, violations
+from kubetune_api.profile import FineTuneProfile
 from kubetune_api.schema import KEY, Schema, structural_schema
 from kubetune_api.sentences import not_a_text, not_one_of, sentence
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_api.validation import broken_beside_unknown
+from kubetune_api.violations import violations
 from kubetune_api.yaml_tree import Document, read_documents
 
 MAX_BYTES = 1 << 20

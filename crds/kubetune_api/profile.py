@@ -1,18 +1,18 @@
 """`FineTuneProfile`: what the platform team lets a job use. Cluster-scoped."""
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel, Rule, Uri, words
-from kubetune_api.inherited import AllowedInheritedMetadata, InheritedMetadata, is_allowed
+from kubetune_api.base import ApiModel, Rule, Uri
+from kubetune_api.inherited import AllowedInheritedMetadata, InheritedMetadata
 from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
-from kubetune_api.quantity import Quantity, amount
-from kubetune_api.schemes import WITH_ENDPOINT
-from kubetune_api.selector import LabelKey, Labels, LabelSelector, LabelValue
-from kubetune_api.tables import OneOf
-from kubetune_api.uris import lies_below, uri_fields
+from kubetune_api.job.names import QueueName
+from kubetune_api.network import METADATA_SERVERS, Egress, Endpoint, names_metadata_server
+from kubetune_api.object_names import Labels, ObjectName
+from kubetune_api.pods import Accelerator, HeadPod, PodResources, SubmitterPod, Tolerations
+from kubetune_api.quantity import Quantity, amount, at_least, in_cel
+from kubetune_api.selector import LabelSelector
 
 DEFAULT_PROFILE = "default"
 """The profile of a job that names none."""
@@ -20,17 +20,7 @@ NAMESPACE = "{namespace}"
 """What stands for the job's namespace in the URIs of a profile."""
 LEAST_SHARED_MEMORY = "100Mi"
 """Ray's object store gets four fifths of the shared memory, and Ray does not start with less than 75 MiB of it."""
-
-_OBJECT_NAME = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
-    Field(json_schema_extra=words("the name of an object: lowercase letters, digits, `-` and `.`")),
-]
-_CIDR = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=64, pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"),
-    Field(json_schema_extra=words("a range of addresses, such as 10.0.0.0/8")),
-]
+_METADATA_SERVER = " || ".join(f"cidr('{server}').containsCIDR(each.cidr)" for server in METADATA_SERVERS)
 
 
 class Limits(ApiModel):
@@ -42,74 +32,14 @@ class Limits(ApiModel):
     """The longest deadline that a job may set, in seconds; a job that sets none gets this one. Unset: no limit."""
 
 
-class Accelerator(ApiModel):
-    """The accelerator of one worker."""
-
-    resource_name: Annotated[
-        str,
-        StringConstraints(min_length=3, max_length=317, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$"),
-        Field(json_schema_extra=words("the name of an extended resource, such as nvidia.com/gpu")),
-    ] = "nvidia.com/gpu"
-    """The name under which the nodes offer it."""
-    memory: Quantity
-    """The memory of one, in bytes (`80Gi`); the planner uses it."""
-    bf16: bool = True
-    """Whether it computes in bfloat16: jobs are planned by it, and fail in BF16 on a GPU that does not."""
-
-
-class PodResources(ApiModel):
-    """What a pod asks for and gets: requests and limits are the same."""
-
-    cpu: Quantity = "2"
-    """Cores (`500m` is half a one)."""
-    memory: Quantity = "8Gi"
-    """Memory, in bytes."""
-
-
-class HeadResources(PodResources):
-    """What the head's pod asks for and gets."""
-
-    cpu: Quantity = "1"
-    """Cores (`500m` is half a one)."""
-    memory: Quantity = "4Gi"
-    """Memory, in bytes."""
-
-
-class Toleration(ApiModel):
-    """A taint that pods tolerate, as in a pod's spec."""
-
-    key: LabelKey | None = None
-    """The taint's key. Unset: every taint."""
-    operator: Literal["Equal", "Exists"] = "Equal"
-    """`Exists` looks at the key alone."""
-    value: LabelValue | None = None
-    """The taint's value."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """The taint's effect. Unset: every one."""
-
-
-class Endpoint(ApiModel):
-    """A server to use in place of the public one."""
-
-    scheme: Annotated[str, OneOf(WITH_ENDPOINT)]
-    """Which URIs are meant."""
-    url: Annotated[
-        str,
-        StringConstraints(min_length=8, max_length=1024, pattern=r"^https?://[^@\s]+$"),
-        Field(json_schema_extra=words("a URL without credentials, such as https://minio.storage.svc:9000")),
-    ]
-    """The server's URL; `http://` sends data and signatures unencrypted."""
-    region: LabelValue | None = None
-    """The region that requests are signed for (`s3`)."""
-
-
-class Egress(ApiModel):
-    """Where the pods may connect to, besides DNS and each other."""
-
-    cidr: _CIDR
-    """The range of addresses."""
-    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=32)] = Field([])
-    """The TCP ports. Empty: all."""
+def _has_shared_memory(pod: str) -> Rule:
+    shared, memory = in_cel("self.sharedMemorySize", otherwise=0), in_cel(f"self.{pod}.memory", otherwise=1e30)
+    return Rule(
+        cel=f"{shared} < {memory}",
+        message=f"the shared memory is part of the pod's memory; give {pod}.memory more than sharedMemorySize",
+        holds=lambda spec: amount(spec.shared_memory_size) < amount(getattr(spec, pod).memory),
+        field=f"{pod}.memory",
+    )
 
 
 class FineTuneProfileSpec(ApiModel):
@@ -131,13 +61,16 @@ class FineTuneProfileSpec(ApiModel):
     """The labels and annotations that a job may add."""
     limits: Limits = Limits()
     """The most that one job may ask for."""
+    allowed_priority_class_names: Annotated[list[QueueName], Field(max_length=16)] = Field([])
+    """The values of `priorityClassName` that a job may have: a higher one evicts the jobs of others from the quota.
+    Empty: none."""
     requires_queue: bool = False
     """Whether a job must name a Kueue queue, so that none goes past the quota."""
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[\w.:/@-]+$")] | None = None
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern="^[A-Za-z0-9_.:/@-]+$")] | None = None
     """The trainer's image. Unset: the one that the operator was installed with."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes fetch the image."""
-    image_pull_secrets: Annotated[list[_OBJECT_NAME], Field(max_length=8)] = Field([])
+    image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = Field([])
     """Secrets of the job's namespace that open the image's registry."""
     accelerator: Accelerator | None = None
     """The resource of which each worker gets one. Unset: the workers compute on the CPU."""
@@ -146,39 +79,52 @@ class FineTuneProfileSpec(ApiModel):
     but for the last, which may have fewer."""
     worker: PodResources = PodResources()
     """What one worker gets; a pod gets it once for each of its workers."""
-    head: HeadResources = HeadResources()
-    """What the head gets, which reads the data and writes the report and trains nothing."""
+    head: HeadPod = HeadPod()
+    """What the head gets, which reads the data and writes the report and trains nothing, and where it may go."""
+    submitter: SubmitterPod = SubmitterPod()
+    """What the submitter gets, which hands the run to Ray and waits for its end, and where it may go."""
     shared_memory_size: Quantity = "1Gi"
-    """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there. At least `100Mi`."""
+    """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there. At least `100Mi`, and
+    less than the memory of head and worker."""
     scratch_size: Quantity = "50Gi"
-    """The disk that each pod may fill, in bytes: the fetched model, and the trained one before it is uploaded."""
+    """The disk that each pod may fill, in bytes: the fetched model, and the trained one before it is uploaded. At
+    least `1Gi`."""
+    architecture: Literal["amd64", "arm64"] | None = None
+    """The processors that the image is for: pods go only to nodes with this `kubernetes.io/arch`, unless a
+    `nodeSelector` names another. Unset: any, for an image of several."""
     node_selector: Labels = Field({})
     """The labels of the nodes that the workers go to."""
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field([])
+    tolerations: Tolerations = Field([])
     """The taints that workers tolerate."""
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """Secrets for jobs that bring none of their own. Each is looked up in the job's namespace; `{namespace}` stands for
     that in the prefix."""
-    service_account_name: _OBJECT_NAME | None = None
+    service_account_name: ObjectName | None = None
     """The ServiceAccount of the pods, in the job's namespace, where the cloud knows it (workload identity). Unset: one
     that kubetune makes, without any right but to report progress."""
     endpoints: Annotated[list[Endpoint], Field(max_length=8)] = Field([])
     """The servers of object storage and hub. A scheme that is not named has its public one."""
     egress: Annotated[list[Egress], Field(max_length=64)] | None = None
     """Where the pods may connect to, besides DNS, each other and (the head) the API server, which is anywhere on ports
-    443 and 6443 unless the operator knows it. Unset: everywhere on port 443 but for link-local addresses, which
-    the clouds' metadata servers have; an endpoint on another port, and workload identity that asks such a server, need
-    an entry here."""
+    443 and 6443 unless the operator knows it. Unset: everywhere on port 443 but for link-local addresses. An endpoint
+    on another port needs an entry here. The clouds' metadata servers are open to nobody; workload identity that asks
+    one needs an entry with its address alone, beside `serviceAccountName`."""
 
     rules: ClassVar = (
+        at_least(
+            "sharedMemorySize",
+            LEAST_SHARED_MEMORY,
+            "this is too little for Ray's object store, which does not start with less than 75 MiB of its own",
+        ),
+        at_least("scratchSize", "1Gi", "no model fits into so little, and a number without a unit is in bytes"),
+        *(_has_shared_memory(pod) for pod in ("head", "worker")),
         Rule(
-            # A text that is no quantity is the pattern's to refuse.
-            cel=f"!isQuantity(self.sharedMemorySize) ||"
-            f" quantity(self.sharedMemorySize).compareTo(quantity('{LEAST_SHARED_MEMORY}')) >= 0",
-            message="this is too little for Ray's object store, which does not start with less than 75 MiB of its own;"
-            f" give {LEAST_SHARED_MEMORY} or more",
-            holds=lambda spec: amount(spec.shared_memory_size) >= amount(LEAST_SHARED_MEMORY),
-            field="sharedMemorySize",
+            cel="has(self.serviceAccountName) || !has(self.egress) || !self.egress.exists(each, isCIDR(each.cidr) &&"
+            f" ({_METADATA_SERVER}))",
+            message="a cloud's metadata server gives the credentials of the machine to every pod that reaches it;"
+            " remove its address, or set serviceAccountName, if workload identity asks it",
+            holds=lambda spec: spec.service_account_name is not None or not names_metadata_server(spec.egress),
+            field="egress",
         ),
     )
 
@@ -195,78 +141,10 @@ class FineTuneProfile(ApiModel):
     spec: FineTuneProfileSpec
     """What a job of this profile may use."""
 
-    def admits(self, namespace_labels: Mapping[str, str]) -> bool:
-        """Whether a namespace with these labels may use the profile."""
-        return self.spec.namespace_selector.matches(namespace_labels)
-
 
 def profile_name(job: FineTuneJob) -> str:
     """The profile that a job runs with in a cluster."""
     return job.spec.profile_ref.name or DEFAULT_PROFILE
-
-
-Violation = tuple[str, object, str]
-"""The field's path, its value, and a sentence with the rule's name."""
-
-
-def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
-    """What the profile forbids in the job, wherever it runs."""
-    return [*_too_much(job, profile), *_out_of_bounds(job, profile), *_not_passed_on(job, profile)]
-
-
-def _too_much(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
-    name, limits = profile.metadata.name, profile.spec.limits
-    found: list[Violation] = []
-    for path, asked, most, rule, what in (
-        ("spec.resources.workers", job.spec.resources.workers, limits.max_workers, "maxWorkers", "workers"),
-        (
-            "spec.activeDeadlineSeconds",
-            job.spec.active_deadline_seconds,
-            limits.max_active_deadline_seconds,
-            "maxActiveDeadlineSeconds",
-            "seconds",
-        ),
-    ):
-        if most is not None and asked is not None and asked > most:
-            sentence = f"profile {name} (limits.{rule}) allows {most} {what} at most; ask for {most} or fewer"
-            found.append((path, asked, sentence))
-    return found
-
-
-def _out_of_bounds(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
-    prefixes = [within(prefix, job.metadata.namespace) for prefix in profile.spec.allowed_uri_prefixes]
-    if not prefixes:
-        return []
-    sentence = f"profile {profile.metadata.name} (allowedUriPrefixes) allows only URIs under {', '.join(prefixes)}"
-    return [
-        (path, uri, sentence)
-        for path, uri, _ in uri_fields(job)
-        if not any(lies_below(uri, prefix) for prefix in prefixes)
-    ]
-
-
-def _not_passed_on(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
-    asked, allowed = job.spec.inherited_metadata, profile.spec.allowed_inherited_metadata
-    found: list[Violation] = []
-    for what, keys, may in (
-        ("labels", asked.labels, allowed.labels),
-        ("annotations", asked.annotations, allowed.annotations),
-    ):
-        sentence = (
-            f"profile {profile.metadata.name} (allowedInheritedMetadata.{what}) allows {', '.join(may) or 'none'};"
-            " remove the others"
-        )
-        refused = [key for key in keys if not is_allowed(key, may)]
-        found += [(f"spec.inheritedMetadata.{what}", ", ".join(refused), sentence)] if refused else []
-    return found
-
-
-def inherited(job: FineTuneJob, profile: FineTuneProfile) -> InheritedMetadata:
-    """What the objects of a job get beside kubetune's own metadata; the profile's counts before the job's."""
-    ours, its = profile.spec.inherited_metadata, job.spec.inherited_metadata
-    return InheritedMetadata.model_construct(
-        labels={**its.labels, **ours.labels}, annotations={**its.annotations, **ours.annotations}
-    )
 
 
 def within(prefix: str, namespace: str) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from kubetune_api.base import API_VERSION, KEYS_KEY, RULES_KEY, WORDS_KEY
+from kubetune_api.base import API_VERSION, INT_OR_STRING_KEY, KEYS_KEY, RULES_KEY, WORDS_KEY
 from kubetune_api.crd import write_or_check
 from kubetune_api.errors import path_text
 from kubetune_api.examples import EXAMPLES
@@ -62,6 +62,8 @@ def _rows(schema: Schema, part: str, examples: Mapping[str, str]) -> Iterator[st
 def _type(field: Schema) -> str:
     if "enum" in field:
         return " or ".join(f"`{choice}`" for choice in field["enum"])
+    if INT_OR_STRING_KEY in field:
+        return f"string or integer: {field[WORDS_KEY]}"
     if field["type"] == "array":
         return f"list of {_type(field['items'])}, {_between(field, 'minItems', 'maxItems', 'items')}"
     if "additionalProperties" in field:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from kubetune_api.base import KEYS_KEY, RULES_KEY, WORDS_KEY, ApiModel
+from kubetune_api.base import INT_OR_STRING_KEY, KEYS_KEY, RULES_KEY, WORDS_KEY, ApiModel
 from kubetune_api.errors import Path, Step
 
 Schema = dict[str, Any]
@@ -32,6 +32,7 @@ _KEPT = (
     "x-kubernetes-list-map-keys",
     RULES_KEY,
     WORDS_KEY,
+    INT_OR_STRING_KEY,
 )
 
 
@@ -62,6 +63,8 @@ def _structural(raw: Schema, definitions: dict[str, Schema]) -> Schema:
         schema |= _map(raw, definitions)
     if raw["type"] == "integer":
         schema["format"] = "int64"
+    if INT_OR_STRING_KEY in raw:
+        schema.pop("type")
     return schema
 
 

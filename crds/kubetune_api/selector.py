@@ -1,27 +1,15 @@
-"""Labels by Kubernetes' rules, and the selectors that pick objects by them."""
+"""The selectors that pick objects by their labels."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from kubetune_api.base import ApiModel, Rule, words
+from kubetune_api.base import ApiModel, Rule
+from kubetune_api.object_names import LabelKey, Labels, LabelValue
+from kubetune_api.tables import listed
 
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=317,
-        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
-    ),
-    Field(json_schema_extra=words("the key of a label: `name` or `domain/name`, the name at most 63 characters")),
-]
-LabelValue = Annotated[
-    str,
-    StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"),
-    Field(json_schema_extra=words("the value of a label: at most 63 letters, digits, `-`, `_` and `.`")),
-]
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
+_MUST = {"In": "be", "NotIn": "not be", "Exists": "be there", "DoesNotExist": "not be there"}
 
 
 class LabelRequirement(ApiModel):
@@ -50,6 +38,10 @@ class LabelRequirement(ApiModel):
             return (labels.get(self.key) in self.values) == (self.operator == "In")
         return (self.key in labels) == (self.operator == "Exists")
 
+    def __str__(self) -> str:
+        """The requirement in words: "the label tier must be research or production"."""
+        return f"the label {self.key} must {_MUST[self.operator]} {listed(self.values, 'or')}".rstrip()
+
 
 class LabelSelector(ApiModel):
     """Picks objects by their labels, as everywhere in Kubernetes. An empty one picks all."""
@@ -59,7 +51,7 @@ class LabelSelector(ApiModel):
     match_expressions: Annotated[list[LabelRequirement], Field(max_length=16)] = Field([])
     """More that its labels must be; all of it."""
 
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is picked."""
-        same = all(labels.get(key) == value for key, value in self.match_labels.items())
-        return same and all(each.holds(labels) for each in self.match_expressions)
+    def unmet(self, labels: Mapping[str, str]) -> list[LabelRequirement]:
+        """What the labels of an object must be and are not."""
+        same = [LabelRequirement(key=key, operator="In", values=[value]) for key, value in self.match_labels.items()]
+        return [each for each in (*same, *self.match_expressions) if not each.holds(labels)]

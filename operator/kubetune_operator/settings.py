@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from kubetune_api.network import is_network
+
 CONNECT_SECONDS = 2.0
 """How long a request may look for a connection. A write that began just before the leader's renew deadline leaves
 within this time: less than what lies between that deadline and the end of the Lease."""
@@ -62,6 +64,17 @@ class Settings:
         default="",
         metadata={"help": "Where the API server is, for the heads' NetworkPolicy, comma-separated; empty: anywhere."},
     )
+    dns_namespace: str = field(
+        default="kube-system", metadata={"help": "Where the cluster's DNS runs, which the pods of jobs may ask."}
+    )
+    dns_pods: str = field(
+        default="k8s-app=kube-dns",
+        metadata={"help": "The labels of the pods of the cluster's DNS, comma-separated."},
+    )
+    dns_cidrs: str = field(
+        default="",
+        metadata={"help": "Addresses of DNS servers that are no such pods (NodeLocal DNSCache), comma-separated."},
+    )
     kuberay_namespace: str = field(
         default="kuberay-system", metadata={"help": "Where KubeRay runs: it may reach the heads' dashboards."}
     )
@@ -77,10 +90,32 @@ class Settings:
                 f" {variable('lease_seconds')} ({self.lease_seconds:g}) by more than {CONNECT_SECONDS:g}, for a write"
                 f" may take {CONNECT_SECONDS:g} seconds to find a connection"
             )
+        for name in ("api_server_cidrs", "dns_cidrs"):
+            if wrong := [text for text in _parts(getattr(self, name)) if not is_network(text)]:
+                raise ValueError(
+                    f"{variable(name)} has {wrong[0]!r}; give ranges of addresses, such as 10.0.0.10/32, and commas"
+                )
+        if not all("=" in label for label in _parts(self.dns_pods)) or not self.dns_labels:
+            raise ValueError(f"{variable('dns_pods')} is {self.dns_pods!r}; give labels, such as k8s-app=kube-dns")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError(f"{variable('log_level')} is {self.log_level!r}; give DEBUG, INFO, WARNING or ERROR")
         if self.log_format not in ("json", "text"):
             raise ValueError(f"{variable('log_format')} is {self.log_format!r}; give json or text")
+
+    @property
+    def api_server_ranges(self) -> list[str]:
+        """Where the API server is; empty: anywhere."""
+        return _parts(self.api_server_cidrs)
+
+    @property
+    def dns_ranges(self) -> list[str]:
+        """The addresses of DNS servers that are no pods."""
+        return _parts(self.dns_cidrs)
+
+    @property
+    def dns_labels(self) -> dict[str, str]:
+        """The labels of the pods of the cluster's DNS."""
+        return {key: value for key, _, value in (label.partition("=") for label in _parts(self.dns_pods))}
 
 
 def variable(name: str) -> str:
@@ -102,6 +137,10 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str] = os.
         return Settings(**{name: _parsed(name, text) for name, text in texts.items()})
     except ValueError as error:
         parser.error(str(error))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _parsed(name: str, text: str) -> Any:

@@ -88,7 +88,8 @@ def test_the_quota_admits_one_job_at_a_time_and_the_more_important_one_first(
     assert first.end()["phase"] == "Succeeded", first.evidence()
     second.training()
 
-    urgent = job_of(admin, team_a, "urgent", epochs=1, priorityClassName="urgent")
+    admin.make_profile("urgent", allowedPriorityClassNames=["urgent"])
+    urgent = job_of(admin, team_a, "urgent", epochs=1, priorityClassName="urgent", profileRef={"name": "urgent"})
     second.wait_for(lambda status: status.get("reason") == "WaitingForQuota")
     second.wait_until_gone(second.running_pods)
     assert urgent.end()["phase"] == "Succeeded", urgent.evidence()

@@ -24,8 +24,10 @@ from support.job_cases import (
     JOB,
     KEYS_WRONG,
     NAMES_WRONG,
+    PROFILE,
     PROFILE_RULES_BROKEN,
     PROFILES_RIGHT,
+    PROFILES_WRONG,
     RIGHT,
     RULES_BROKEN,
     WRONG,
@@ -33,6 +35,7 @@ from support.job_cases import (
     edited,
 )
 from support.more_rows import more_rows
+from support.observed_jobs import job, plan
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JOBS = "/apis/kubetune.dev/v1alpha1/namespaces/default/finetunejobs"
@@ -60,6 +63,11 @@ def judged_by_server(cluster: ApiServer, manifest: dict[str, Any]) -> Answer:
 def judged_by_models(manifest: dict[str, Any]) -> tuple[FieldError, ...]:
     """The errors that `kubetune validate` would report."""
     return read_manifest(json.dumps(manifest), "manifest.json").errors
+
+
+def as_stored(profile: dict[str, Any]) -> dict[str, Any]:
+    """The profile as the operator sees it."""
+    return {**profile, "metadata": {"name": "default", "uid": "0", "resourceVersion": "1"}}
 
 
 def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
@@ -97,7 +105,7 @@ def test_what_is_right_is_accepted_by_both(cluster: ApiServer, case: Case) -> No
     assert not judged_by_models(case.manifest)
 
 
-@each(WRONG)
+@each((*WRONG, *PROFILES_WRONG))
 def test_a_wrong_field_is_refused_by_both(cluster: ApiServer, case: Case) -> None:
     answer = judged_by_server(cluster, case.manifest)
     assert not answer.accepted
@@ -161,6 +169,68 @@ def test_whatever_is_put_together_both_agree_whether_it_is_right(cluster: ApiSer
     manifest = edited({path: value for case in cases for path, value in case.edits.items()})
     answer = judged_by_server(cluster, manifest)
     assert answer.accepted == (not judged_by_models(manifest)), answer.message
+
+
+QUANTITIES = st.one_of(
+    st.integers(-5, 2**40),
+    st.from_regex(
+        r"[+-]?(0|[1-9][0-9]{0,12})?[.]?[0-9]{0,3}([KMGTPE]i|[numkMGTPEKi]|[eE][+-]?[0-9]{0,2})?", fullmatch=True
+    ),
+)
+DOMAINS = st.from_regex(r"[a-zA-Z0-9.-]{1,6}(/[a-zA-Z0-9._-]{0,5})?", fullmatch=True)
+RANGES = st.one_of(
+    st.from_regex(r"[0-9]{1,3}([.][0-9]{1,3}){2,4}/[0-9]{1,2}", fullmatch=True),
+    st.from_regex(r"[0-9a-f]{0,4}(:[0-9a-f]{0,4}){1,4}/[0-9]{1,3}", fullmatch=True),
+    st.ip_addresses().map(lambda address: f"{address}/{address.max_prefixlen}"),
+)
+
+
+@settings(deadline=None, max_examples=400, derandomize=True)
+@given(memory=QUANTITIES, shared=QUANTITIES, cpu=QUANTITIES, key=DOMAINS, cidr=RANGES)
+def test_of_a_profile_both_think_the_same(
+    cluster: ApiServer, memory: object, shared: object, cpu: object, key: str, cidr: str
+) -> None:
+    """O6, O13: one field at a time, so that no error hides another."""
+    for edits in (
+        {"spec.head.memory": memory},
+        {"spec.sharedMemorySize": shared, "spec.head.memory": "4096Gi"},
+        {"spec.worker.cpu": cpu},
+        {"spec.tolerations": [{"key": key}]},
+        {"spec.accelerator": {"resourceName": key, "memory": "1Gi"}},
+        {"spec.nodeSelector": {key: "a"}},
+        {"spec.egress": [{"cidr": cidr}]},
+    ):
+        profile = edited(edits, PROFILE)
+        answer = judged_by_server(cluster, profile)
+        assert answer.accepted == (not judged_by_models(profile)), (edits, answer.message)
+
+
+PODS, POLICIES = "/api/v1/namespaces/default/pods", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+
+
+@each(PROFILES_RIGHT)
+def test_the_pods_and_policies_of_a_right_profile_are_such_as_kubernetes_takes(cluster: ApiServer, case: Case) -> None:
+    """O6: what passes our rules, and the rendering, passes Kubernetes' own validation."""
+    wanted = plan(job(resources__workers=2), as_stored(case.manifest))
+    assert wanted.create is not None, wanted.status.message
+    spec = wanted.create["spec"]
+    groups = [spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]]
+    for number, template in enumerate([spec["submitterPodTemplate"], *(group["template"] for group in groups)]):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            **template,
+            "metadata": {**template["metadata"], "name": f"pod-{number}"},
+        }
+        pod["spec"] = {**pod["spec"], "serviceAccountName": "default"}
+        answer = cluster.create(PODS, pod, dryRun="All")
+        assert answer.accepted or "serviceaccount" in answer.message, answer.message
+        assert not answer.warnings
+    for policy in (thing for thing in wanted.apply if thing["kind"] == "NetworkPolicy"):
+        body = {**policy, "metadata": {**policy["metadata"], "namespace": "default"}}
+        answer = cluster.create(POLICIES, body, dryRun="All")
+        assert answer.accepted, answer.message
+        assert not answer.warnings
 
 
 def test_the_spec_is_fixed_once_the_run_has_started(cluster: ApiServer) -> None:

@@ -398,6 +398,59 @@ PROFILES_RIGHT = (
     ProfileCase("the least shared memory", {"spec.sharedMemorySize": "100Mi"}),
     ProfileCase("the least shared memory in bytes", {"spec.sharedMemorySize": "104857600"}),
     ProfileCase("a fraction of a GiB of shared memory", {"spec.sharedMemorySize": "0.1Gi"}),
+    *(
+        ProfileCase(f"{amount!r} of memory", {"spec.worker.memory": amount})
+        for amount in (
+            80 * 2**30,
+            "8e9",
+            "8E9",
+            "+8e+9",
+            "1Pi",
+            "1P",
+            "1E",
+            "1Ei",
+            "8589934592000m",
+            "9000000000000000u",
+            "9000000000000000000n",
+            "8.Gi",
+            "1.5Gi",
+            "99999999999999999999",
+            "9e99",
+        )
+    ),
+    *(ProfileCase(f"{cores!r} cores", {"spec.worker.cpu": cores}) for cores in (2, "0.5", ".5", "1m", "1e-3", "1000u")),
+    ProfileCase(
+        "every pod with its place",
+        {
+            "spec.architecture": "arm64",
+            "spec.nodeSelector": {"kubernetes.io/arch": "amd64", "gpu": "a100"},
+            "spec.tolerations": [{"key": "gpu", "operator": "Equal", "value": "a100", "effect": "NoExecute"}],
+            "spec.head": {
+                "memory": "4Gi",
+                "nodeSelector": {"pool": "cpu"},
+                "tolerations": [{"operator": "Exists"}, {"key": "a.example/b", "value": ""}],
+            },
+            "spec.submitter": {"cpu": 1, "nodeSelector": {}, "tolerations": [{"key": "pool", "operator": "Exists"}]},
+        },
+    ),
+    ProfileCase("the longest names", {"spec.nodeSelector": {"d" * 189 + "/" + "n" * 63: "v" * 63}}),
+    ProfileCase(
+        "a resource of a long domain", {"spec.accelerator": {"resourceName": "d" * 240 + "/gpu", "memory": "1Gi"}}
+    ),
+    ProfileCase("priorities", {"spec.allowedPriorityClassNames": ["low", "high"]}),
+    ProfileCase(
+        "ranges of addresses",
+        {
+            "spec.egress": [
+                {"cidr": cidr, "ports": [443]}
+                for cidr in ("0.0.0.0/0", "::/0", "10.0.0.0/8", "FD00:10::/32", "10.1.2.3/32", "64:ff9b::1.2.3.4/128")
+            ]
+        },
+    ),
+    ProfileCase(
+        "workload identity that asks a metadata server",
+        {"spec.serviceAccountName": "trainer", "spec.egress": [{"cidr": "169.254.169.254/32", "ports": [80]}]},
+    ),
     ProfileCase("labels of nodes", {"spec.nodeSelector": {"nvidia.com/gpu.product": "A100", "zone": ""}}),
     ProfileCase(
         "each kind of selector",
@@ -417,6 +470,15 @@ PROFILES_RIGHT = (
 
 KEYS_WRONG = (
     ProfileCase("a label's key with a space", {"spec.nodeSelector": {"gpu product": "A100"}}, "spec.nodeSelector"),
+    *(
+        ProfileCase(
+            f"a label's key of the domain {domain}",
+            {"spec.nodeSelector": {f"{domain}/gpu": "A100"}},
+            "spec.nodeSelector",
+        )
+        for domain in ("a..b", "a.-b", "a-.b", "-a", "a.", ".a", "A", "d" * 250)
+    ),
+    ProfileCase("a label's key that ends in a dot", {"spec.nodeSelector": {"gpu.": "A100"}}, "spec.nodeSelector"),
     ProfileCase("a label's key of two slashes", {"spec.nodeSelector": {"a/b/c": "A100"}}, "spec.nodeSelector"),
     ProfileCase("a label's key that is too long", {"spec.nodeSelector": {"k" * 64: "A100"}}, "spec.nodeSelector"),
     ProfileCase(
@@ -425,6 +487,9 @@ KEYS_WRONG = (
 )
 """The API server names the map, the models name the key in it as well."""
 _SELECTOR = "spec.namespaceSelector.matchExpressions"
+_PLACED = ("spec", "spec.head", "spec.submitter")
+"""What has tolerations."""
+_NO_MEMORY = "spec.accelerator.memory"
 PROFILE_RULES_BROKEN = (
     ProfileCase(
         "a label of Ray to be passed on",
@@ -445,4 +510,139 @@ PROFILE_RULES_BROKEN = (
     ProfileCase("too little shared memory", {"spec.sharedMemorySize": "99Mi"}, "spec.sharedMemorySize"),
     ProfileCase("shared memory of 100 million bytes", {"spec.sharedMemorySize": "100M"}, "spec.sharedMemorySize"),
     ProfileCase("shared memory without a unit", {"spec.sharedMemorySize": "100"}, "spec.sharedMemorySize"),
+    ProfileCase("more shared memory than the head has", {"spec.sharedMemorySize": "4Gi"}, "spec.head.memory"),
+    ProfileCase(
+        "more shared memory than a worker has",
+        {"spec.head.memory": "9Gi", "spec.sharedMemorySize": "8589934592"},
+        "spec.worker.memory",
+    ),
+    *(
+        ProfileCase(
+            f"{memory!r} for the {pod}",
+            {"spec.sharedMemorySize": "100Mi", f"spec.{pod}.memory": memory},
+            f"spec.{pod}.memory",
+        )
+        for pod, memory in (("worker", "511Mi"), ("head", "400M"), ("submitter", "256Mi"), ("submitter", 64))
+    ),
+    *(
+        ProfileCase(f"{cores!r} cores for the {pod}", {f"spec.{pod}.cpu": cores}, f"spec.{pod}.cpu")
+        for pod, cores in (("worker", 0), ("head", "0.5m"), ("submitter", "1u"))
+    ),
+    ProfileCase("an accelerator's memory without a unit", {"spec.accelerator": {"memory": 80}}, _NO_MEMORY),
+    ProfileCase("scratch without a unit", {"spec.scratchSize": 50}, "spec.scratchSize"),
+    *(
+        ProfileCase(
+            f"a resource named {name}",
+            {"spec.accelerator": {"resourceName": name, "memory": "80Gi"}},
+            "spec.accelerator.resourceName",
+        )
+        for name in ("requests.nvidia.com/gpu", "kubernetes.io/gpu", "gpu.kubernetes.io/a100")
+    ),
+    *(
+        ProfileCase(
+            f"a toleration of {where} without a key",
+            {f"{where}.tolerations": [{"key": "a"}, {"effect": "NoSchedule"}]},
+            f"{where}.tolerations[1].operator",
+        )
+        for where in _PLACED
+    ),
+    *(
+        ProfileCase(
+            f"a toleration of {where} with a value that is not looked at",
+            {f"{where}.tolerations": [{"key": "gpu", "operator": "Exists", "value": "a100"}]},
+            f"{where}.tolerations[0].value",
+        )
+        for where in _PLACED
+    ),
+    *(
+        ProfileCase(f"the range {cidr}", {"spec.egress": [{"cidr": cidr}]}, "spec.egress[0].cidr")
+        for cidr in (
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0/8",
+            "256.0.0.0/8",
+            "010.0.0.0/8",
+            "fd00::/129",
+            "fd00:::/16",
+            ":/0",
+            "::ffff:10.0.0.0/104",
+        )
+    ),
+    ProfileCase("DNS to anybody", {"spec.egress": [{"cidr": "0.0.0.0/0", "ports": [443, 53]}]}, "spec.egress[0].ports"),
+    *(
+        ProfileCase(
+            f"the metadata server {cidr}", {"spec.egress": [{"cidr": "10.0.0.0/8"}, {"cidr": cidr}]}, "spec.egress"
+        )
+        for cidr in ("169.254.169.254/32", "fd00:ec2::254/128", "FD00:EC2:0::254/128", "168.63.129.16/32")
+    ),
 )
+PROFILES_WRONG = (
+    *(
+        ProfileCase(f"{amount!r} of memory", {"spec.worker.memory": amount}, "spec.worker.memory")
+        for amount in (
+            "",
+            "-1Gi",
+            "8GB",
+            "8gi",
+            "8 Gi",
+            "8G\n",
+            "1e",
+            "1e1.5",
+            "0x10",
+            "Gi",
+            ".",
+            0.5,
+            True,
+            [],
+            "1" * 33,
+        )
+    ),
+    ProfileCase("half a core without quotes", {"spec.head.cpu": 0.5}, "spec.head.cpu"),
+    ProfileCase(
+        "a resource without a domain",
+        {"spec.accelerator": {"resourceName": "gpu", "memory": "1Gi"}},
+        "spec.accelerator.resourceName",
+    ),
+    ProfileCase(
+        "a resource of no domain's name",
+        {"spec.accelerator": {"resourceName": "a..b/gpu", "memory": "1Gi"}},
+        "spec.accelerator.resourceName",
+    ),
+    ProfileCase(
+        "a resource that ends in a dot",
+        {"spec.accelerator": {"resourceName": "nvidia.com/gpu.", "memory": "1Gi"}},
+        "spec.accelerator.resourceName",
+    ),
+    ProfileCase(
+        "a taint's key with a space",
+        {"spec.tolerations": [{"key": "a b", "operator": "Exists"}]},
+        "spec.tolerations[0].key",
+    ),
+    ProfileCase(
+        "a taint's key of no domain's name", {"spec.tolerations": [{"key": "a..b/c"}]}, "spec.tolerations[0].key"
+    ),
+    ProfileCase(
+        "a taint's value that is too long",
+        {"spec.tolerations": [{"key": "a", "value": "v" * 64}]},
+        "spec.tolerations[0].value",
+    ),
+    ProfileCase(
+        "an effect that is not there",
+        {"spec.tolerations": [{"key": "a", "effect": "Evict"}]},
+        "spec.tolerations[0].effect",
+    ),
+    ProfileCase("an architecture that is not there", {"spec.architecture": "x86_64"}, "spec.architecture"),
+    ProfileCase("a pull secret of no object's name", {"spec.imagePullSecrets": ["a..b"]}, "spec.imagePullSecrets[0]"),
+    ProfileCase("a ServiceAccount of no object's name", {"spec.serviceAccountName": "a."}, "spec.serviceAccountName"),
+    ProfileCase("an image with letters of another script", {"spec.image": "треner:1"}, "spec.image"),
+    ProfileCase(
+        "an endpoint with a space that is none in ASCII",
+        {"spec.endpoints": [{"scheme": "s3", "url": "https://a\u00a0b"}]},
+        "spec.endpoints[0].url",
+    ),
+    *(
+        ProfileCase(f"the range {cidr!r}", {"spec.egress": [{"cidr": cidr}]}, "spec.egress[0].cidr")
+        for cidr in ("10.0.0.0", "10.0.0.0/08", "10.0.0.0/255.0.0.0", "fe80::%eth0/64", "any")
+    ),
+)
+"""A field of a profile that the schema itself refuses."""

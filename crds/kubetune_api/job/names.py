@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import Rule, words
+from kubetune_api.object_names import SUBDOMAIN
 from kubetune_api.schemes import PINNED, REMOTE, SCHEMES, WRITABLE, scheme_of, scheme_texts
 from kubetune_api.tables import Matches
 from kubetune_api.uris import Use
@@ -41,7 +42,7 @@ SecretName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=253),
     Matches(
-        lambda: r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        lambda: f"^{SUBDOMAIN}$",
         lambda: "the name of a Secret: lowercase letters, digits, `-` and `.`",
     ),
 ]

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from kubetune_api.job import Credentials, FineTuneJob, queue_label_error
-from kubetune_api.profile import FineTuneProfile, Violation, profile_name, violations, within
+from kubetune_api.profile import FineTuneProfile, profile_name, within
 from kubetune_api.reasons import Reason
 from kubetune_api.schemes import REMOTE, WRITABLE, scheme_of, scheme_texts
 from kubetune_api.selector import LabelSelector
 from kubetune_api.status import ResolvedSettings
+from kubetune_api.tables import listed
 from kubetune_api.uris import Use, lies_below, uri_fields
+from kubetune_api.violations import Violation, violations
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.settings import Settings
 from kubetune_planner.states import precision_that_runs, stage_that_runs
@@ -54,9 +56,10 @@ def resolve(
     job = job.resolved
     if not_admitted := _why_not_admitted(job, profile, namespace_labels):
         return Refused(Reason.PROFILE_FORBIDS, not_admitted)
-    forbidden = [*violations(job, profile), *_in_a_cluster(job, profile)]
-    if forbidden:
-        return Refused(Reason.PROFILE_FORBIDS, "; ".join(f"{path}: {sentence}" for path, _, sentence in forbidden))
+    forbidden = [*violations(job, profile), *_without_a_queue(job, profile)]
+    if errors := [*forbidden, *_on_the_pods_disk(job)]:
+        reason = Reason.PROFILE_FORBIDS if forbidden else Reason.INVALID_MANIFEST
+        return Refused(reason, "; ".join(f"{path}: {sentence}" for path, _, sentence in errors))
     image = profile.spec.image or settings.trainer_image
     if not image:
         return Refused(
@@ -107,10 +110,10 @@ def _why_not_admitted(
             f"profile {name} (namespaceSelector) asks for labels of the namespace {namespace}, which are not known yet;"
             " the job goes on once they are"
         )
-    if not profile.admits(namespace_labels or {}):
+    if unmet := profile.spec.namespace_selector.unmet(namespace_labels or {}):
         return (
-            f"profile {name} (namespaceSelector) does not admit the namespace {namespace}; use another profile, or ask"
-            " the platform team for access"
+            f"profile {name} (namespaceSelector) does not admit the namespace {namespace}, of which"
+            f" {listed(map(str, unmet))}; use another profile, or ask the platform team for access"
         )
     return None
 
@@ -128,17 +131,21 @@ def _without_profile(job: FineTuneJob, error: str) -> Refused:
     )
 
 
-def _in_a_cluster(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
-    """What a profile forbids only there: a local run has no queue, and `file://` is its own disk."""
-    name, found = profile.metadata.name, list[Violation]()
-    if profile.spec.requires_queue and job.spec.queue_name is None:
-        found.append(
-            ("spec.queueName", None, f"profile {name} (requiresQueue) requires a queue; name a Kueue LocalQueue")
-        )
+def _without_a_queue(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    """What a profile forbids only in a cluster: a local run has no queue."""
+    if not profile.spec.requires_queue or job.spec.queue_name is not None:
+        return []
+    sentence = f"profile {profile.metadata.name} (requiresQueue) requires a queue; name a Kueue LocalQueue"
+    return [("spec.queueName", None, sentence)]
+
+
+def _on_the_pods_disk(job: FineTuneJob) -> list[Violation]:
+    """What is right in a local run alone, whatever the profile says."""
+    found = list[Violation]()
     for path, uri, use in uri_fields(job):
         if scheme_of(uri) not in REMOTE:
             others = tuple(scheme for scheme in REMOTE if use is Use.READ or scheme in WRITABLE)
-            sentence = f"file:// is the pod's own disk, which is empty; use {scheme_texts(others)}"
+            sentence = f"in a cluster, file:// is the pod's own disk, which is empty; use {scheme_texts(others)}"
             found.append((path, uri, sentence))
     return found
 

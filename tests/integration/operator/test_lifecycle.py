@@ -214,7 +214,8 @@ def test_a_job_of_the_same_name_starts_anew(job: SimulatedJob) -> None:
 def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhile(
     job: SimulatedJob, operator: Operator
 ) -> None:
-    job.apply(queueName="team-a", priorityClassName="high")
+    make_profile(job.plane, "with-priorities", allowedPriorityClassNames=["high"])
+    job.apply(queueName="team-a", priorityClassName="high", profileRef={"name": "with-priorities"})
     waiting = job.wait_until(lambda status: "Kueue" in status.get("message", ""))
     assert (waiting["phase"], waiting["reason"]) == ("Pending", "WaitingForQuota")
     assert "queue team-a" in waiting["message"]

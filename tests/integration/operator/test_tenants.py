@@ -84,11 +84,6 @@ def test_the_api_server_refuses_the_manifest(
             "(namespaceSelector)",
             id="the profile of other namespaces",
         ),
-        pytest.param(
-            {"dataset": {"uri": "file:///etc/pass*", "columns": {"text": "a", "label": "b"}}},
-            "file://",
-            id="the pod's own disk",
-        ),
     ],
 )
 def test_the_profile_refuses_the_job_in_its_own_words(
@@ -100,6 +95,14 @@ def test_the_profile_refuses_the_job_in_its_own_words(
     refused = job.wait_for(reason="ProfileForbids")
     assert word in refused["message"]
     assert "startTime" not in refused
+    assert not job.ray_jobs()
+
+
+def test_the_pods_own_disk_is_refused_whatever_the_profile_says(job: SimulatedJob) -> None:
+    """N3."""
+    job.apply(dataset={"uri": "file:///etc/pass*", "columns": {"text": "a", "label": "b"}})
+    refused = job.wait_for(reason="InvalidManifest")
+    assert "spec.dataset.uri: in a cluster, file:// is the pod's own disk" in refused["message"]
     assert not job.ray_jobs()
 
 

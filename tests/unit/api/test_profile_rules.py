@@ -8,7 +8,7 @@ import pytest
 
 from kubetune_api.manifest import read_manifest
 from kubetune_api.selector import LabelSelector
-from support.job_cases import KEYS_WRONG, PROFILE_RULES_BROKEN, PROFILES_RIGHT, Case
+from support.job_cases import KEYS_WRONG, PROFILE_RULES_BROKEN, PROFILES_RIGHT, PROFILES_WRONG, Case
 
 
 def needs(key: str, operator: str, *values: str) -> dict[str, Any]:
@@ -27,16 +27,22 @@ def test_a_right_profile_is_read(case: Case) -> None:
 def test_a_broken_rule_is_told_at_its_field_with_a_remedy(case: Case) -> None:
     (error,) = read_manifest(json.dumps(case.manifest), "profile.json").errors
     assert error.path == case.field
-    remedies = {"labels": "choose a key", "annotations": "choose a key"}
-    remedies |= {"values": "add or remove them", "sharedMemorySize": "give 100Mi or more"}
-    assert remedies[case.field.rpartition(".")[2]] in error.message
+    assert re.search("(; |, or )(give|remove|set|choose|add) ", error.message)
+
+
+@pytest.mark.parametrize("case", PROFILES_WRONG, ids=[case.what for case in PROFILES_WRONG])
+def test_a_field_that_no_pod_may_have_is_told_with_what_one_may_have(case: Case) -> None:
+    """O6, O13."""
+    (error,) = read_manifest(json.dumps(case.manifest), "profile.json").errors
+    assert error.path == case.field
+    assert re.search("give|quote it|shorten it|did you mean", error.message)
 
 
 @pytest.mark.parametrize("case", KEYS_WRONG, ids=[case.what for case in KEYS_WRONG])
 def test_a_key_that_is_none_is_told_with_what_a_key_is(case: Case) -> None:
     (error,) = read_manifest(json.dumps(case.manifest), "profile.json").errors
     assert error.path.startswith(f"{case.field}.")
-    assert re.search("give the key of a label|the text is empty", error.message)
+    assert re.search("give the key of a label|the text is empty|shorten it", error.message)
 
 
 LABELS = {"tier": "research", "team": "a"}
@@ -62,4 +68,4 @@ LABELS = {"tier": "research", "team": "a"}
     ],
 )
 def test_a_selector_picks_by_labels_as_kubernetes_does(selector: dict[str, Any], picked: bool) -> None:
-    assert LabelSelector.model_validate(selector).matches(LABELS) == picked
+    assert (not LabelSelector.model_validate(selector).unmet(LABELS)) == picked

@@ -9,8 +9,9 @@ from pydantic import Field
 from kubetune_api.base import ApiModel
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec
 from kubetune_api.job.names import OutputUri, SourceUri
-from kubetune_api.profile import FineTuneProfile, violations
+from kubetune_api.profile import FineTuneProfile
 from kubetune_api.uris import UriField, Use, resolve_relative_uris, uri_fields
+from kubetune_api.violations import violations
 from support.job_cases import JOB, PROFILE, edited
 
 

@@ -13,19 +13,20 @@ ITS = {"labels": {"cost-center": "nlp", "example.com/team": "a"}, "annotations":
 
 
 def made(its: dict[str, Any], **of_profile: Any) -> list[dict[str, Any]]:
-    """The metadata of all that should get it: RayJob, its pods, ConfigMaps."""
+    """The metadata of all that should get it: RayJob, its pods, and all that the job owns."""
     wanted = plan(job(inheritedMetadata=its), profile(**of_profile))
     assert wanted.create is not None, wanted.status.message
     spec = wanted.create["spec"]
     cluster = spec["rayClusterSpec"]
     pods = [spec["submitterPodTemplate"], cluster["headGroupSpec"]["template"]]
     pods += [group["template"] for group in cluster["workerGroupSpecs"]]
-    maps = [obj for obj in wanted.apply if obj["kind"] == "ConfigMap"]
-    assert len(maps) == 2
-    return [obj["metadata"] for obj in (wanted.create, *pods, *maps)]
+    owned = [obj for obj in wanted.apply if "ownerReferences" in obj["metadata"]]
+    assert sorted(obj["kind"] for obj in owned) == ["ConfigMap", "ConfigMap", "Role", "RoleBinding"]
+    return [obj["metadata"] for obj in (wanted.create, *pods, *owned)]
 
 
 def test_what_profile_and_job_add_is_on_every_object_beside_kubetunes_own() -> None:
+    """O5."""
     for metadata in made(ITS, **ALLOWED, **OURS):
         assert metadata["labels"].items() >= {"tier": "gpu", "cost-center": "nlp", "example.com/team": "a"}.items()
         assert metadata["annotations"].items() >= {"owner": "platform", "note": "A word."}.items()

@@ -151,7 +151,7 @@ def test_name_labels_and_owner_of_a_ray_job(number: int) -> None:
     ],
 )
 def test_a_queue_holds_the_ray_job_back(spec: Object, suspended: bool, labels: dict[str, str]) -> None:
-    made = ray_job(**spec)
+    made = ray_job(by=profile(allowedPriorityClassNames=["high"]), **spec)
     assert made["spec"]["suspend"] is suspended
     assert {key: value for key, value in made["metadata"]["labels"].items() if "kueue" in key} == labels
 
@@ -182,8 +182,8 @@ def test_each_pod_gets_its_workers_share_of_everything() -> None:
 
 @given(
     st.integers(1, 64),
-    st.sampled_from(["1", "500m", "250m", "1.5", "333m"]),
-    st.sampled_from(["8Gi", "1.5Gi", "1000M", "333Mi", "1k"]),
+    st.sampled_from(["1", "500m", "250m", "1.5", "333m", "1e-1"]),
+    st.sampled_from(["8Gi", "1.5Gi", "2000M", "1333Mi", "2e9"]),
 )
 def test_a_pod_of_several_workers_asks_for_as_many_times_as_much(workers: int, cpu: str, memory: str) -> None:
     by = profile(worker={"cpu": cpu, "memory": memory}, workersPerPod=64)
@@ -194,19 +194,54 @@ def test_a_pod_of_several_workers_asks_for_as_many_times_as_much(workers: int, c
     assert "nvidia.com/gpu" not in limits
 
 
-def test_only_the_workers_go_to_the_accelerators_nodes_and_none_of_them_runs_on_the_head() -> None:
+def test_the_workers_alone_get_accelerators_and_none_of_them_runs_on_the_head() -> None:
     made = ray_job()
     for name, template in templates(made).items():
-        placed = name in ("workers", "rest")
-        assert ("nodeSelector" in template["spec"]) == placed
-        assert ("tolerations" in template["spec"]) == placed
         limits = template["spec"]["containers"][0]["resources"]["limits"]
-        assert ("nvidia.com/gpu" in limits) == placed
-    assert templates(made)["rest"]["spec"]["nodeSelector"] == {"gpu": "a100"}
-    assert templates(made)["rest"]["spec"]["tolerations"] == [
-        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
-    ]
+        assert ("nvidia.com/gpu" in limits) == (name in ("workers", "rest"))
     assert made["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def placed(**spec: Any) -> dict[str, tuple[Object, list[Object]]]:
+    """Where each pod may go: the labels of its nodes, and the keys of the taints that it tolerates."""
+    specs = {name: template["spec"] for name, template in templates(ray_job(by=profile(**spec))).items()}
+    return {
+        name: (pod.get("nodeSelector", {}), [each["key"] for each in pod.get("tolerations", [])])
+        for name, pod in specs.items()
+    }
+
+
+def at(pool: str) -> Object:
+    """A place, as a profile says it."""
+    return {"nodeSelector": {"pool": pool}, "tolerations": [{"key": pool, "operator": "Exists"}]}
+
+
+def test_every_pod_goes_where_the_profile_says_the_submitter_with_the_head_if_nothing_is_said_of_it() -> None:
+    """O4."""
+    nowhere: tuple[Object, list[Object]] = ({}, [])
+    gpu, cpu, small = (({"pool": pool}, [pool]) for pool in ("gpu", "cpu", "small"))
+    assert placed() == {"workers": nowhere, "head": nowhere, "submitter": nowhere}
+    assert placed(**at("gpu")) == {"workers": gpu, "head": nowhere, "submitter": nowhere}
+    assert placed(**at("gpu"), head=at("cpu")) == {"workers": gpu, "head": cpu, "submitter": cpu}
+    assert placed(head=at("cpu"), submitter=at("small")) == {"workers": nowhere, "head": cpu, "submitter": small}
+    assert placed(head=at("cpu"), submitter={"nodeSelector": {}, "tolerations": []})["submitter"] == nowhere
+
+
+def test_every_pod_goes_to_nodes_of_the_images_architecture_unless_its_selector_names_another() -> None:
+    """O4."""
+    arm, both = ({"kubernetes.io/arch": arch} for arch in ("arm64", "amd64"))
+    found = placed(architecture="arm64", head={"nodeSelector": both})
+    assert {name: labels for name, (labels, _) in found.items()} == {"workers": arm, "head": both, "submitter": both}
+
+
+def test_the_submitter_gets_what_the_profile_says() -> None:
+    """O4: a LimitRange of the namespace may ask for more than our own defaults."""
+    for by, wanted in (
+        (profile(), {"cpu": "100m", "memory": "512Mi"}),
+        (profile(submitter={"cpu": 1, "memory": "1e9"}), {"cpu": "1", "memory": "1e9"}),
+    ):
+        bounds = templates(ray_job(by=by))["submitter"]["spec"]["containers"][0]["resources"]
+        assert bounds == {"requests": wanted, "limits": wanted}
 
 
 def test_rays_object_store_fits_the_shared_memory() -> None:
@@ -355,7 +390,7 @@ def test_no_text_of_a_manifest_stands_anywhere_but_in_the_run() -> None:
 
 def test_every_label_and_annotation_is_one_that_kubernetes_takes() -> None:
     spec: Object = {"queueName": "q" * 63, "priorityClassName": "p" * 63, "profileRef__name": "f" * 37}
-    begun = plan(job(**spec), profile("f" * 37, **FULL))
+    begun = plan(job(**spec), profile("f" * 37, **FULL, allowedPriorityClassNames=["p" * 63]))
     assert begun.create is not None
     for thing in (*begun.apply, begun.create):
         for path, value in walk(thing):
@@ -416,9 +451,19 @@ def test_what_belongs_to_a_job_goes_with_it_and_what_is_shared_has_no_owner() ->
 
 PODS = {"app.kubernetes.io/managed-by": "kubetune", "kubetune.dev/profile": "default"}
 ANYWHERE = [
-    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
-    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10"]}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"]}},
 ]
+DNS = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+}
+ALL_BUT_DNS = [{"protocol": "TCP", "port": 1, "endPort": 52}, {"protocol": "TCP", "port": 54, "endPort": 65535}]
 
 
 def policy(what: str, **spec: Any) -> Object:
@@ -451,7 +496,7 @@ def test_the_network_lets_in_the_jobs_own_pods_kuberay_and_prometheus_and_nobody
         pytest.param(
             {"egress": [{"cidr": "10.0.0.0/8"}, {"cidr": "192.0.2.7/32", "ports": [9000, 9001]}]},
             [
-                {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+                {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": ALL_BUT_DNS},
                 {
                     "to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}],
                     "ports": [{"protocol": "TCP", "port": 9000}, {"protocol": "TCP", "port": 9001}],
@@ -462,8 +507,7 @@ def test_the_network_lets_in_the_jobs_own_pods_kuberay_and_prometheus_and_nobody
     ],
 )
 def test_the_network_lets_out_to_names_each_other_and_storage(spec: dict[str, Any], outside: list[Object]) -> None:
-    dns = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
-    assert policy("pods", **spec)["egress"] == [dns, {"to": [{"podSelector": {"matchLabels": PODS}}]}, *outside]
+    assert policy("pods", **spec)["egress"] == [DNS, {"to": [{"podSelector": {"matchLabels": PODS}}]}, *outside]
 
 
 def test_the_head_alone_may_reach_the_api_server_and_no_metadata_server() -> None:

@@ -89,7 +89,20 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "the pod's own disk": (
         {"model__uri": "file:///models/minilm", "output__uri": "file:///out"},
         {},
-        ["spec.model.uri: file:// is the pod's own disk", "spec.output.uri: file:// is the pod's own disk"],
+        [
+            "spec.model.uri: in a cluster, file:// is the pod's own disk, which is empty; use s3://, gs://, az:// or hf://",
+            "spec.output.uri: in a cluster, file:// is the pod's own disk, which is empty; use s3://, gs:// or az://",
+        ],
+    ),
+    "a priority where none is allowed": (
+        {"queueName": "a", "priorityClassName": "high"},
+        {},
+        ["spec.priorityClassName: profile default (allowedPriorityClassNames) does not allow this priority; remove it"],
+    ),
+    "a priority that is not allowed": (
+        {"queueName": "a", "priorityClassName": "high"},
+        {"allowedPriorityClassNames": ["low", "middle"]},
+        ["does not allow this priority; use low or middle, or remove it"],
     ),
     "everything at once": (
         {"resources__workers": 9, "model__uri": "file:///m"},
@@ -104,8 +117,40 @@ def test_what_a_profile_forbids_and_why(case: tuple[dict[str, Any], dict[str, An
     wanted, rules, words = case
     refused = resolved(job(**wanted), profile(**rules))
     assert isinstance(refused, Refused)
-    assert refused.reason == Reason.PROFILE_FORBIDS
+    of_no_profile = wanted.keys() == {"model__uri", "output__uri"}
+    assert refused.reason == (Reason.INVALID_MANIFEST if of_no_profile else Reason.PROFILE_FORBIDS), "N3"
     assert all(word in refused.message for word in words), refused.message
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        pytest.param(
+            {"matchLabels": {"tier": "gold"}}, "of which the label tier must be gold; use another", id="a label"
+        ),
+        pytest.param(
+            {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["gold", "silver"]}]},
+            "the label tier must be gold or silver",
+            id="one of several values",
+        ),
+        pytest.param(
+            {
+                "matchExpressions": [
+                    {"key": "team", "operator": "NotIn", "values": ["a"]},
+                    {"key": "gpus", "operator": "Exists"},
+                    {"key": "team", "operator": "DoesNotExist"},
+                ]
+            },
+            "the label team must not be a, the label gpus must be there and the label team must not be there",
+            id="all that is wrong",
+        ),
+    ],
+)
+def test_a_namespace_that_is_not_admitted_is_told_by_which_label(selector: dict[str, Any], said: str) -> None:
+    """N3."""
+    refused = resolved(job(), profile(namespaceSelector=selector))
+    assert isinstance(refused, Refused)
+    assert said in refused.message
 
 
 @pytest.mark.parametrize(

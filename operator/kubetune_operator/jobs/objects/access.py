@@ -34,11 +34,11 @@ def reporting(job: JobView, resolved: Resolved) -> list[Object]:
     """
     name = names.reports(job.name, job.uid)
     role = {
-        **owned(ROLE, job, name),
+        **with_inherited(owned(ROLE, job, name), resolved),
         "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get", "patch"]}],
     }
     binding = {
-        **owned(ROLE_BINDING, job, name),
+        **with_inherited(owned(ROLE_BINDING, job, name), resolved),
         "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": head_account(resolved), "namespace": job.namespace}],
     }

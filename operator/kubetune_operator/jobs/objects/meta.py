@@ -1,6 +1,6 @@
 """What the metadata of every object has: labels to find it by, and an owner whose end is its own."""
 
-from kubetune_api.profile import inherited
+from kubetune_api.violations import inherited
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
 from kubetune_operator.jobs.observed import JobView

@@ -4,7 +4,10 @@ A NetworkPolicy names addresses, not hosts, so where object storage is comes fro
 jobs may reach each other; Ray's token keeps its clusters apart.
 """
 
-from kubetune_api.profile import Egress, FineTuneProfile
+from collections.abc import Iterable
+
+from kubetune_api.network import DNS_PORT, METADATA_SERVERS, Egress, within
+from kubetune_api.profile import FineTuneProfile
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.meta import shared
 from kubetune_operator.machinery.kinds import NETWORK_POLICY, Object
@@ -12,8 +15,10 @@ from kubetune_operator.machinery.labels import MANAGED
 from kubetune_operator.settings import Settings
 
 DASHBOARD_PORT, METRICS_PORT = 8265, 8080
-_LINK_LOCAL = {"0.0.0.0/0": "169.254.0.0/16", "::/0": "fe80::/10"}
+_ANYWHERE = ("0.0.0.0/0", "::/0")
+_LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
 _API_SERVER_PORTS = [443, 6443]
+_ALL_BUT_DNS = [(1, DNS_PORT - 1), (DNS_PORT + 1, 65535)]
 
 
 def network_policies(namespace: str, profile: FineTuneProfile, settings: Settings) -> list[Object]:
@@ -25,7 +30,7 @@ def network_policies(namespace: str, profile: FineTuneProfile, settings: Setting
         {"from": [_namespace(settings.kuberay_namespace)], "ports": _tcp([DASHBOARD_PORT])},
         {"from": [_namespace(settings.monitoring_namespace)], "ports": _tcp([METRICS_PORT])},
     ]
-    egress = [_dns(), {"to": [each_other]}, *_outside(profile.spec.egress)]
+    egress = [_dns(settings), {"to": [each_other]}, *_outside(profile.spec.egress)]
     return [
         _policy(namespace, profile, "pods", pods, ingress=ingress, egress=egress),
         _policy(namespace, profile, "head", {**pods, names.ROLE: "head"}, egress=[_api_server(settings)]),
@@ -47,30 +52,40 @@ def _policy(
     return {**shared(NETWORK_POLICY, namespace, names.network_policy(profile.metadata.name, what)), "spec": rules}
 
 
-def _dns() -> Object:
-    return {"ports": [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]}
+def _dns(settings: Settings) -> Object:
+    """The cluster's own alone: any other is a way out for data, in the names that it is asked for."""
+    pods = {**_namespace(settings.dns_namespace), "podSelector": {"matchLabels": settings.dns_labels}}
+    to = [pods, *(_block(cidr) for cidr in settings.dns_ranges)]
+    return {"to": to, "ports": [{"protocol": protocol, "port": DNS_PORT} for protocol in ("UDP", "TCP")]}
 
 
 def _outside(egress: list[Egress] | None) -> list[Object]:
     if egress is None:
         return [_anywhere([443])]
     return [
-        {"to": [{"ipBlock": {"cidr": rule.cidr}}], **({"ports": _tcp(rule.ports)} if rule.ports else {})}
+        {"to": [_block(rule.cidr)], "ports": _tcp(rule.ports) if rule.ports else _tcp_ranges(_ALL_BUT_DNS)}
         for rule in egress
     ]
 
 
 def _api_server(settings: Settings) -> Object:
-    cidrs = [cidr.strip() for cidr in settings.api_server_cidrs.split(",") if cidr.strip()]
-    if not cidrs:
+    if not settings.api_server_ranges:
         return _anywhere(_API_SERVER_PORTS)
-    return {"to": [{"ipBlock": {"cidr": cidr}} for cidr in cidrs], "ports": _tcp(_API_SERVER_PORTS)}
+    return {"to": [_block(cidr) for cidr in settings.api_server_ranges], "ports": _tcp(_API_SERVER_PORTS)}
 
 
 def _anywhere(ports: list[int]) -> Object:
-    """But for link-local addresses: a cloud's metadata server gives its credentials to whoever reaches it."""
-    blocks = [{"ipBlock": {"cidr": all_of, "except": [local]}} for all_of, local in _LINK_LOCAL.items()]
-    return {"to": blocks, "ports": _tcp(ports)}
+    return {"to": [_block(cidr, _LINK_LOCAL) for cidr in _ANYWHERE], "ports": _tcp(ports)}
+
+
+def _block(cidr: str, but_for: Iterable[str] = ()) -> Object:
+    """A range without the clouds' metadata servers, which give their credentials to whoever reaches them."""
+    closed = within(cidr, (*but_for, *METADATA_SERVERS))
+    return {"ipBlock": {"cidr": cidr, **({"except": closed} if closed else {})}}
+
+
+def _tcp_ranges(ranges: list[tuple[int, int]]) -> list[Object]:
+    return [{"protocol": "TCP", "port": first, "endPort": last} for first, last in ranges]
 
 
 def _tcp(ports: list[int]) -> list[Object]:

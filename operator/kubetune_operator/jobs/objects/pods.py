@@ -2,7 +2,8 @@
 
 from math import ceil
 
-from kubetune_api.profile import Endpoint, PodResources, Toleration
+from kubetune_api.network import Endpoint
+from kubetune_api.pods import PodResources, Toleration
 from kubetune_api.quantity import amount
 from kubetune_api.schemes import SCHEMES
 from kubetune_operator.jobs import names
@@ -17,7 +18,7 @@ from kubetune_operator.machinery.kinds import Object
 _SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
 _NOT_TO_BE_MOVED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """Whoever tidies up nodes to save some would end the run with the pod, be it the head or the submitter."""
-_SUBMITTER = PodResources(cpu="100m", memory="512Mi")
+_ARCHITECTURE = "kubernetes.io/arch"
 _RAY = {
     # A trainer that is told to end has this long to say so, in seconds.
     "RAY_JOB_STOP_WAIT_TIME_S": "10",
@@ -29,9 +30,11 @@ _RAY = {
 def head_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
     """The head, where the driver runs: the one pod with a token for the API server."""
     ports = [("gcs", 6379), ("dashboard", DASHBOARD_PORT), ("client", 10001), ("metrics", METRICS_PORT)]
-    container = _ray_container(resolved, "head", _resources(resolved.profile.spec.head))
+    head = resolved.profile.spec.head
+    container = _ray_container(resolved, "head", _resources(head))
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports]
     spec = _pod_spec(resolved, container, head_account(resolved), _volumes(job, resolved, attempt), token=True)
+    spec |= _placement(resolved, head.node_selector, head.tolerations)
     return _template(job, resolved, attempt, "head", spec)
 
 
@@ -45,16 +48,22 @@ def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> 
     container = _ray_container(resolved, "worker", resources)
     container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
     spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
-    spec |= _placement(profile.node_selector, profile.tolerations)
+    spec |= _placement(resolved, profile.node_selector, profile.tolerations)
     return _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
 
 
 def submitter_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
     """The pod that hands the run to Ray and prints what the driver says; KubeRay adds its command."""
-    container = _container(resolved, "submitter", _resources(_SUBMITTER))
+    head, own = resolved.profile.spec.head, resolved.profile.spec.submitter
+    container = _container(resolved, "submitter", _resources(own))
     container["volumeMounts"] = [{"name": "scratch", "mountPath": _SCRATCH}]
     scratch: list[Object] = [{"name": "scratch", "emptyDir": {}}]
     spec = _pod_spec(resolved, container, worker_account(resolved), scratch, token=False)
+    spec |= _placement(
+        resolved,
+        head.node_selector if own.node_selector is None else own.node_selector,
+        head.tolerations if own.tolerations is None else own.tolerations,
+    )
     return _template(job, resolved, attempt, "submitter", spec)
 
 
@@ -141,13 +150,14 @@ def _times(quantity: str, times: int) -> str:
     if times == 1:
         return quantity
     whole = amount(quantity) * times
-    return str(int(whole)) if whole == int(whole) else f"{int(whole * 1000)}m"
+    return str(int(whole)) if whole == int(whole) else f"{ceil(whole * 1000)}m"
 
 
-def _placement(node_selector: dict[str, str], tolerations: list[Toleration]) -> Object:
+def _placement(resolved: Resolved, node_selector: dict[str, str], tolerations: list[Toleration]) -> Object:
     placement: Object = {}
-    if node_selector:
-        placement["nodeSelector"] = dict(node_selector)
+    architecture = resolved.profile.spec.architecture
+    if labels := ({_ARCHITECTURE: architecture} if architecture else {}) | node_selector:
+        placement["nodeSelector"] = labels
     if tolerations:
         placement["tolerations"] = [toleration.to_dict() for toleration in tolerations]
     return placement
