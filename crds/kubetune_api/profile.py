@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel, Rule, Uri
+from kubetune_api.base import ApiModel, Rule, Uri, words
 from kubetune_api.inherited import AllowedInheritedMetadata, InheritedMetadata
 from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
 from kubetune_api.job.names import QueueName
@@ -12,6 +12,7 @@ from kubetune_api.network import METADATA_SERVERS, Egress, Endpoint, names_metad
 from kubetune_api.object_names import Labels, ObjectName
 from kubetune_api.pods import Accelerator, HeadPod, PodResources, SubmitterPod, Tolerations
 from kubetune_api.quantity import Quantity, amount, at_least, in_cel
+from kubetune_api.schemes import STORAGE_ACCOUNT
 from kubetune_api.selector import LabelSelector
 
 DEFAULT_PROFILE = "default"
@@ -21,6 +22,12 @@ NAMESPACE = "{namespace}"
 LEAST_SHARED_MEMORY = "100Mi"
 """Ray's object store gets four fifths of the shared memory, and Ray does not start with less than 75 MiB of it."""
 _METADATA_SERVER = " || ".join(f"cidr('{server}').containsCIDR(each.cidr)" for server in METADATA_SERVERS)
+
+_StorageAccount = Annotated[
+    str,
+    StringConstraints(max_length=24, pattern=f"^{STORAGE_ACCOUNT}$"),
+    Field(json_schema_extra=words("the name of a storage account: 3 to 24 lowercase letters and digits")),
+]
 
 
 class Limits(ApiModel):
@@ -99,9 +106,11 @@ class FineTuneProfileSpec(ApiModel):
     credentials: Annotated[list[Credentials], Field(max_length=16)] = Field([])
     """Secrets for jobs that bring none of their own. Each is looked up in the job's namespace; `{namespace}` stands for
     that in the prefix."""
+    allowed_storage_accounts: Annotated[list[_StorageAccount], Field(max_length=16)] = Field([])
+    """The Azure storage accounts that a Secret may name, for an `az://` URI names its container alone. Empty: any."""
     service_account_name: ObjectName | None = None
     """The ServiceAccount of the pods, in the job's namespace, where the cloud knows it (workload identity). Unset: one
-    that kubetune makes, without any right but to report progress."""
+    that kubetune makes, without any right but to report progress; then each store needs a Secret."""
     endpoints: Annotated[list[Endpoint], Field(max_length=8)] = Field([])
     """The servers of object storage and hub. A scheme that is not named has its public one."""
     egress: Annotated[list[Egress], Field(max_length=64)] | None = None

@@ -48,6 +48,12 @@ class Run(ApiModel):
     """The number of ranks. Unset: one per accelerator that there is, or one."""
     credentials: Annotated[list[MountedSecret], Field(max_length=64)] = Field([])
     """What opens which part of object storage. Elsewhere the standard environment variables count."""
+    allowed_storage_accounts: Annotated[
+        list[Annotated[str, StringConstraints(max_length=24)]], Field(max_length=16)
+    ] = Field([])
+    """The Azure storage accounts that a Secret may name. Empty: any."""
+    ambient_credentials: bool = True
+    """Whether a store that no Secret opens is opened by the environment, or by what the machine's cloud gives."""
     report_to: ReportTo | None = None
     """Where a run in a cluster reports its progress and its end."""
 

@@ -38,6 +38,8 @@ class SchemeRow:
 FILE, HUB = "file", "hf"
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 """The variable, and the key of a Secret, for the token of the hub."""
+STORAGE_ACCOUNT = "[a-z0-9]{3,24}"
+"""The name of an Azure storage account: it becomes a part of its server's name, so nothing else may stand in it."""
 _AWS_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
 
 SCHEMES: dict[str, SchemeRow] = {

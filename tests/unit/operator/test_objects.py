@@ -324,6 +324,23 @@ def test_the_trainer_is_told_where_each_secret_lies() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("by", "ambient", "accounts"),
+    [
+        pytest.param({}, False, [], id="without a ServiceAccount"),
+        pytest.param({"serviceAccountName": "cloud"}, True, [], id="with workload identity"),
+        pytest.param({"allowedStorageAccounts": ["company"]}, False, ["company"], id="with accounts"),
+    ],
+)
+def test_the_trainer_asks_for_the_machines_identity_only_where_the_pods_have_one(
+    by: Object, ambient: bool, accounts: list[str]
+) -> None:
+    """S5, S6."""
+    config = applied("ConfigMap", name_of(1), profile(**by))
+    run = Run.model_validate_json(config["data"]["run.json"])
+    assert (run.ambient_credentials, run.allowed_storage_accounts) == (ambient, accounts)
+
+
 def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> None:
     config = applied("ConfigMap", name_of(1), resources__workers=3)
     assert config["immutable"] is True

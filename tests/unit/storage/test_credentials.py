@@ -1,5 +1,6 @@
 """Which Secret opens which URI, and what is said of one that lacks a key."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from kubetune_trainer.storage.credentials import ENVIRONMENT, Secret, StoreCrede
 from kubetune_trainer.storage.hub import HubRepository
 from kubetune_trainer.storage.locations import Location
 
-SERVICE_ACCOUNT_KEY = '{"type": "service_account"}'
+GOOGLE_KEY = {
+    "type": "service_account",
+    "client_email": "trainer@project.iam.gserviceaccount.com",
+    "private_key_id": "1",
+    "private_key": "-----BEGIN PRIVATE KEY-----\\n",
+}
+SERVICE_ACCOUNT_KEY = json.dumps(GOOGLE_KEY)
 
 
 def credentials(*prefixes: str) -> StoreCredentials:
@@ -67,7 +74,79 @@ def test_keys_of_s3_are_read_anew_by_the_client(tmp_path: Path) -> None:
 
 def test_the_key_of_google_is_the_json_itself(tmp_path: Path) -> None:
     opened = secret(tmp_path, GOOGLE_SERVICE_ACCOUNT_KEY=SERVICE_ACCOUNT_KEY)
-    assert opened.client_options("gs") == {"service_account_key": SERVICE_ACCOUNT_KEY}
+    assert json.loads(opened.client_options("gs")["service_account_key"]) == GOOGLE_KEY
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"gcs_base_url": "https://evil.test"},
+        {"disable_oauth": True},
+        {"token_uri": "https://evil.test/token"},
+        {"universe_domain": "evil.test"},
+    ],
+    ids=str,
+)
+def test_a_key_of_google_names_no_server(tmp_path: Path, field: dict[str, object]) -> None:
+    """S5."""
+    opened = secret(tmp_path, "gs://b", GOOGLE_SERVICE_ACCOUNT_KEY=json.dumps(GOOGLE_KEY | field))
+    assert json.loads(opened.client_options("gs")["service_account_key"]) == GOOGLE_KEY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"type": "service_account"}', id="without its key"),
+        pytest.param(json.dumps(GOOGLE_KEY | {"type": "external_account"}), id="a key that has others asked"),
+        pytest.param("/secrets/key.json", id="a path"),
+        pytest.param("[]", id="a list"),
+        pytest.param("7", id="a number"),
+    ],
+)
+def test_what_is_no_key_of_google_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    """S5."""
+    opened = secret(tmp_path, "gs://b", GOOGLE_SERVICE_ACCOUNT_KEY=text)
+    with pytest.raises(RunError, match="in the Secret for gs://b cannot be used; it must be the JSON of a") as failed:
+        opened.client_options("gs")
+    assert failed.value.reason == Reason.CREDENTIALS_REFUSED
+    assert text not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["evil.test/", "evil.test#", "account.evil.test", "account@evil.test", "Account", "ab", "a" * 25, "127.0.0.1:80/x"],
+)
+def test_an_account_with_a_server_in_it_is_refused(tmp_path: Path, account: str) -> None:
+    """S5."""
+    opened = secret(tmp_path, "az://c", AZURE_STORAGE_ACCOUNT_NAME=account, AZURE_STORAGE_ACCOUNT_KEY="a2V5")
+    with pytest.raises(RunError, match="it must be the account's name, 3 to 24 lowercase letters and digits") as failed:
+        opened.client_options("az")
+    assert account not in str(failed.value).replace("The AZURE_STORAGE_ACCOUNT_NAME in the Secret for az://c", "")
+
+
+def test_a_profile_says_which_accounts_a_secret_may_name(tmp_path: Path) -> None:
+    """S5."""
+    secret(tmp_path, AZURE_STORAGE_ACCOUNT_NAME="mine", AZURE_STORAGE_ACCOUNT_KEY="a2V5")
+    mounted = (MountedSecret(prefix="az://", folder=str(tmp_path)),)
+    for accounts in ((), ("mine", "other")):
+        opened = StoreCredentials(mounted, accounts).opening("az://c/x")
+        assert opened is not None
+        assert opened.client_options("az")["account_name"] == "mine"
+    opened = StoreCredentials(mounted, ("company", "other")).opening("az://c/x")
+    assert opened is not None
+    with pytest.raises(RunError, match=r"profile allows \(allowedStorageAccounts\): company or other\."):
+        opened.client_options("az")
+
+
+@pytest.mark.parametrize("uri", ["s3://b/x", "gs://b/x", "az://c/x"])
+def test_without_a_service_account_no_store_is_opened_as_the_machine(uri: str) -> None:
+    """S6."""
+    closed = StoreCredentials(ambient=False)
+    with pytest.raises(RunError, match="No Secret of the job or of its profile is for") as failed:
+        closed.opening(uri)
+    assert failed.value.reason == Reason.CREDENTIALS_REFUSED
+    assert "name a Secret in spec.credentials" in str(failed.value)
+    assert closed.opening("hf://owner/name") is None, "the public hub needs no key"
 
 
 def test_azure_takes_an_account_with_its_key_or_with_a_token(tmp_path: Path) -> None:

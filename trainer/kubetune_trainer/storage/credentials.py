@@ -3,6 +3,8 @@
 Where none fits, the standard environment variables count. A value leaves its file for the store's client alone.
 """
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,12 +13,15 @@ from typing import Any
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
-from kubetune_api.schemes import HUB, HUB_TOKEN, SCHEMES, scheme_of
+from kubetune_api.schemes import HUB, HUB_TOKEN, SCHEMES, STORAGE_ACCOUNT, scheme_of
+from kubetune_api.tables import listed
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
 
 _LARGEST = 65_536
 """Bytes of a key's file that are read; the largest is the JSON of a Google key, of 2,500."""
+_GOOGLE_KEY = ("client_email", "private_key_id", "private_key")
+"""What the JSON of a Google key must hold, and all of it that counts."""
 _GOOD_FOR = timedelta(minutes=10)
 """After which the files are read anew: temporary credentials are renewed while a training runs."""
 
@@ -28,6 +33,8 @@ class Secret:
     prefix: str
     """The URIs that it opens."""
     folder: Path
+    accounts: tuple[str, ...] = ()
+    """The storage accounts that it may name; none: any."""
 
     def client_options(self, scheme: str) -> dict[str, Any]:
         """What obstore's client takes in place of what the environment says; nothing for `file`."""
@@ -53,12 +60,32 @@ class Secret:
 
     def gs(self) -> dict[str, Any]:
         """For Google's client."""
-        return {"service_account_key": self._demand("GOOGLE_SERVICE_ACCOUNT_KEY", "gs")}
+        try:
+            key = json.loads(self._demand("GOOGLE_SERVICE_ACCOUNT_KEY", "gs"))
+            # Of the other fields that the client knows, one names a server, and one turns the signatures off.
+            known = {"type": "service_account"} | {field: str(key[field]) for field in _GOOGLE_KEY}
+            is_key = key["type"] == known["type"]
+        except (ValueError, TypeError, KeyError):
+            is_key = False
+        if not is_key:
+            raise self._unusable(
+                "GOOGLE_SERVICE_ACCOUNT_KEY", "the JSON of a service account's key, as Google gives it"
+            )
+        return {"service_account_key": json.dumps(known)}
 
     def az(self) -> dict[str, Any]:
         """For Azure's client: the account, and what gives it the key or token as it is at the time."""
         self._az_key()
         account = self._demand("AZURE_STORAGE_ACCOUNT_NAME", "az")
+        if not re.fullmatch(STORAGE_ACCOUNT, account):
+            raise self._unusable(
+                "AZURE_STORAGE_ACCOUNT_NAME", "the account's name, 3 to 24 lowercase letters and digits"
+            )
+        if self.accounts and account not in self.accounts:
+            allowed = listed(self.accounts, "or")
+            raise self._unusable(
+                "AZURE_STORAGE_ACCOUNT_NAME", f"one that the profile allows (allowedStorageAccounts): {allowed}"
+            )
         return {"account_name": account, "credential_provider": self._az_key}
 
     def _az_key(self) -> dict[str, Any]:
@@ -66,6 +93,13 @@ class Secret:
         if sas := self._value("AZURE_STORAGE_SAS_TOKEN"):
             return {"sas_token": sas, **expires}
         return {"access_key": self._demand("AZURE_STORAGE_ACCOUNT_KEY", "az"), **expires}
+
+    def _unusable(self, key: str, wanted: str) -> RunError:
+        """The error, which does not repeat the value."""
+        return RunError(
+            Reason.CREDENTIALS_REFUSED,
+            f"The {key} in the Secret for {self.prefix} cannot be used; it must be {wanted}.",
+        )
 
     def _demand(self, key: str, scheme: str) -> str:
         value = self._value(key)
@@ -95,20 +129,33 @@ class StoreCredentials:
     """All Secrets of a run."""
 
     secrets: tuple[MountedSecret, ...] = ()
+    accounts: tuple[str, ...] = ()
+    """The storage accounts that they may name; none: any."""
+    ambient: bool = True
+    """Whether the environment counts where no Secret fits."""
 
     @classmethod
     def of(cls, run: Run) -> "StoreCredentials":
         """Those that the run came with."""
-        return cls(tuple(run.credentials))
+        return cls(tuple(run.credentials), tuple(run.allowed_storage_accounts), run.ambient_credentials)
 
     def opening(self, uri: str) -> Secret | None:
-        """The Secret of the longest prefix that fits; None where the environment counts."""
+        """The Secret of the longest prefix that fits; None where the environment counts.
+
+        Raises RunError where neither may be: what no key opens, the client would open as the machine that it is on.
+        """
         fitting = [secret for secret in self.secrets if lies_below(uri, secret.prefix)]
+        if not fitting and not self.ambient and scheme_of(uri) in KEYS:
+            raise RunError(
+                Reason.CREDENTIALS_REFUSED,
+                f"No Secret of the job or of its profile is for {uri}, and the profile has no serviceAccountName; name"
+                f" a Secret in spec.credentials, with {SCHEMES[scheme_of(uri)].keys}.",
+            )
         if not fitting:
             return None
         # Of two for the same prefix, the first is the job's own.
         longest = max(fitting, key=lambda secret: len(secret.prefix.rstrip("/")))
-        return Secret(longest.prefix, Path(longest.folder))
+        return Secret(longest.prefix, Path(longest.folder), self.accounts)
 
 
 def wanted(uri: str, secret: Secret | None) -> str:

@@ -47,6 +47,7 @@ def run_text(job: JobView, resolved: Resolved, attempt: int) -> str:
 
 def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
     """The run of an attempt."""
+    profile = resolved.profile.spec
     folders = {mount.secret: mount.folder for mount in secret_mounts(resolved)}
     return Run(
         job=resolved.job.model_copy(update={"status": None}),
@@ -57,5 +58,8 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
             MountedSecret(prefix=credentials.prefix, folder=folders[credentials.secret_name])
             for credentials in resolved.credentials
         ],
+        allowed_storage_accounts=profile.allowed_storage_accounts,
+        # The machine's own identity is nobody's to use: it is asked for only where the pods have one of theirs.
+        ambient_credentials=profile.service_account_name is not None,
         report_to=ReportTo(namespace=job.namespace, name=names.reports(job.name, job.uid)),
     )
