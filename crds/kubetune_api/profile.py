@@ -1,5 +1,6 @@
 """`FineTuneProfile`: what the platform team lets a job use. Cluster-scoped."""
 
+from hashlib import sha256
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
@@ -149,6 +150,12 @@ class FineTuneProfile(ApiModel):
     """The object's name, labels and annotations."""
     spec: FineTuneProfileSpec
     """What a job of this profile may use."""
+
+    @property
+    def digest(self) -> str:
+        """Stands for what the spec says: a changed one has another, a newer version of kubetune none."""
+        said = self.spec.model_dump_json(by_alias=True, exclude_defaults=True)
+        return sha256(said.encode()).hexdigest()[:16]
 
 
 def profile_name(job: FineTuneJob) -> str:

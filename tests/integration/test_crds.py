@@ -66,8 +66,9 @@ def judged_by_models(manifest: dict[str, Any]) -> tuple[FieldError, ...]:
 
 
 def as_stored(profile: dict[str, Any]) -> dict[str, Any]:
-    """The profile as the operator sees it."""
-    return {**profile, "metadata": {"name": "default", "uid": "0", "resourceVersion": "1"}}
+    """The profile as the operator sees it, for every namespace."""
+    spec = {name: part for name, part in profile["spec"].items() if name != "namespaceSelector"}
+    return {**profile, "metadata": {"name": "default", "uid": "0", "resourceVersion": "1"}, "spec": spec}
 
 
 def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:

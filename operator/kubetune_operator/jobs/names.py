@@ -13,6 +13,8 @@ from kubetune_api.labels import ROLE as ROLE
 from kubetune_operator.machinery.labels import MANAGED
 
 PROFILE = f"{GROUP}/profile"
+PROFILE_DIGEST = f"{GROUP}/profile-digest"
+"""An annotation of a RayJob: what its profile said when it was made."""
 WORKERS = f"{GROUP}/workers"
 """How many workers a pod holds."""
 QUEUE = "kueue.x-k8s.io/queue-name"

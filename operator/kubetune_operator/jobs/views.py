@@ -87,6 +87,8 @@ class RayJobView:
     """The name of its RayCluster."""
     controlled: bool
     """Whether the job of its label is its controller, so that no other made it under the same name."""
+    profile_digest: str
+    """What its profile said when it was made."""
     deleting: bool
     suspended: bool
     """What `spec.suspend` says: Kueue holds it back."""
@@ -164,6 +166,7 @@ def ray_job_view(ray_job: Object) -> RayJobView:
         attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
         cluster=status.get("rayClusterName", ""),
         controlled=controlled_by(ray_job, metadata.get("labels", {}).get(names.JOB_UID, "")),
+        profile_digest=metadata.get("annotations", {}).get(names.PROFILE_DIGEST, ""),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(ray_job.get("spec", {}).get("suspend")),
         deployment=status.get("jobDeploymentStatus", ""),

@@ -6,6 +6,7 @@ pod. A job runs once its driver does.
 
 from dataclasses import dataclass, replace
 
+from kubetune_api.profile import profile_name
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt
 from kubetune_operator.jobs.below import queue_says, refusal, refusal_of_cluster
@@ -16,6 +17,7 @@ from kubetune_operator.jobs.views import PodView, RayJobView
 
 _DRIVER_SEEN = ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
 """What Ray says of a driver that runs, or ran."""
+_WAITS = (Reason.WAITING_FOR_QUOTA, Reason.WAITING_FOR_NODES, Reason.WAITING_FOR_PODS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,23 @@ def driver_runs(seen: Observed, ray_job: RayJobView, attempt: Attempt) -> bool:
 
 
 def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
-    """The state of the attempt."""
+    """The state of the attempt; while it waits, also whether its profile has changed since it was made."""
+    state = _state(seen, ray_job, attempt, workers)
+    if state.reason not in _WAITS or not _is_outdated(seen, ray_job):
+        return state
+    return replace(
+        state,
+        message=f"{state.message}; profile {profile_name(seen.job.job)} has changed since this attempt was created from"
+        " it; to use it as it is now, set spec.suspend to true, then to false",
+    )
+
+
+def _is_outdated(seen: Observed, ray_job: RayJobView) -> bool:
+    made_from, now = ray_job.profile_digest, seen.profile and seen.profile.digest
+    return bool(made_from and now) and made_from != now
+
+
+def _state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
     if ray_job.suspended:
         return _suspended(seen, ray_job)
     if ray_job.terminal:

@@ -137,11 +137,11 @@ def test_what_a_profile_forbids_and_why(case: tuple[dict[str, Any], dict[str, An
             {
                 "matchExpressions": [
                     {"key": "team", "operator": "NotIn", "values": ["a"]},
-                    {"key": "gpus", "operator": "Exists"},
+                    {"key": "cost", "operator": "Exists"},
                     {"key": "team", "operator": "DoesNotExist"},
                 ]
             },
-            "the label team must not be a, the label gpus must be there and the label team must not be there",
+            "the label team must not be a, the label cost must be there and the label team must not be there",
             id="all that is wrong",
         ),
     ],

@@ -12,6 +12,7 @@ from support.observed_jobs import (
     name_of,
     plan,
     pod,
+    profile,
     progress,
     ray_job,
     report,
@@ -294,3 +295,39 @@ def test_the_workers_that_are_ready(pods: list[Object], workers: str) -> None:
 def test_a_sentence_of_any_length_fits_the_status() -> None:
     long = condition("PodScheduled", "False", message="x" * 10_000)
     assert len(shown(ray_job(), pod(conditions=(long,))).message or "") == 4096
+
+
+PENDING = pod(conditions=(UNSCHEDULED,))
+
+
+def made_from(**spec: Any) -> Object:
+    """The RayJob of an attempt that was made from such a profile."""
+    created = plan(job(resources__workers=4), profile(**spec)).create
+    assert created is not None
+    return ray_job() | {"metadata": ray_job()["metadata"] | {"annotations": created["metadata"]["annotations"]}}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        pytest.param({}, {}, False, id="as it was"),
+        pytest.param({}, {"tolerations": [{"operator": "Exists"}]}, True, id="mended"),
+        pytest.param({"worker": {"cpu": "2"}}, {}, False, id="with its default written out"),
+        pytest.param({}, {"metadata": {}}, False, id="which cannot be read"),
+    ],
+)
+def test_a_waiting_attempt_is_told_that_its_profile_has_changed(before: Object, now: Object, told: bool) -> None:
+    """O17."""
+    message = shown(made_from(**before), PENDING, profile(**now)).message
+    said = (
+        "; profile default has changed since this attempt was created from it; to use it as it is now, set spec.suspend"
+        " to true, then to false"
+    )
+    assert (said in (message or "")) == told, message
+
+
+def test_an_attempt_that_trains_is_not_told_of_its_profile() -> None:
+    """O17."""
+    running = made_from() | {"status": ray_job(deployment="Running", jobStatus="RUNNING")["status"]}
+    status = shown(running, pod("head", ready=True), profile(image="other:2"))
+    assert "has changed" not in (status.message or "")

@@ -5,6 +5,7 @@ jobs may reach each other; Ray's token keeps its clusters apart.
 """
 
 from collections.abc import Iterable
+from ipaddress import ip_network
 
 from kubetune_api.network import DNS_PORT, METADATA_SERVERS, Egress, within
 from kubetune_api.profile import FineTuneProfile
@@ -81,7 +82,8 @@ def _anywhere(ports: list[int]) -> Object:
 def _block(cidr: str, but_for: Iterable[str] = ()) -> Object:
     """A range without the clouds' metadata servers, which give their credentials to whoever reaches them."""
     closed = within(cidr, (*but_for, *METADATA_SERVERS))
-    return {"ipBlock": {"cidr": cidr, **({"except": closed} if closed else {})}}
+    # In the form that Kubernetes writes itself: it warns of others, and would give back another.
+    return {"ipBlock": {"cidr": str(ip_network(cidr)), **({"except": closed} if closed else {})}}
 
 
 def _tcp_ranges(ranges: list[tuple[int, int]]) -> list[Object]:

@@ -34,7 +34,10 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
         labels[names.PRIORITY_CLASS] = spec.priority_class_name
     digest = hashlib.sha256(run_text(job, resolved, attempt).encode()).hexdigest()
     obj = owned(RAY_JOB, job, names.ray_job(job.name, job.uid, attempt), labels)
-    obj["metadata"]["annotations"] = {"ray.io/disable-provisioned-head-restart": "true"}
+    obj["metadata"]["annotations"] = {
+        "ray.io/disable-provisioned-head-restart": "true",
+        names.PROFILE_DIGEST: resolved.profile.digest,
+    }
     obj["spec"] = {
         "submissionMode": "K8sJobMode",
         # An immutable ConfigMap can still be deleted and made anew: the driver holds what it reads against the digest.
