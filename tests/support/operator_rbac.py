@@ -167,10 +167,8 @@ class ShortScenario:
     def __init__(self, job: SimulatedJob) -> None:
         self._job, self._reported = job.apply(suspend=True, ttlSecondsAfterFinished=0), False
         uid = job.stored["metadata"]["uid"]
-        self._name, self._labels = (
-            names.ray_job(job.name, uid, 1),
-            names.labels_of(job.name, uid) | {names.ATTEMPT: "1"},
-        )
+        self._name, self._uid = names.ray_job(job.name, uid, 1), uid
+        self._labels = names.labels_of(job.name, uid) | {names.ATTEMPT: "1"}
         unseen = {key: value for key, value in self._labels.items() if key != MANAGED_BY}
         self._create("RayJob", unseen, {})
         over = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "rayClusterName": self._name}
@@ -179,10 +177,11 @@ class ShortScenario:
         job.change(suspend=False)
 
     def _create(self, kind: str, labels: Object, spec: Object) -> None:
+        job = {"apiVersion": "kubetune.dev/v1alpha1", "kind": "FineTuneJob", "name": self._job.name, "uid": self._uid}
         body = {
             "apiVersion": "ray.io/v1",
             "kind": kind,
-            "metadata": {"name": self._name, "labels": labels},
+            "metadata": {"name": self._name, "labels": labels, "ownerReferences": [{**job, "controller": True}]},
             "spec": {"managedBy": "kueue.x-k8s.io/multikueue", **spec},
         }
         answer = self._job.plane.create(f"{RAY}/namespaces/{self._job.namespace}/{kind.lower()}s", body)
