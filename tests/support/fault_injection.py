@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from servers.control_plane import ControlPlane
-from servers.kube_client import Object
+from servers.kube_client import Object, conditions
 from servers.kubelet import Kubelet
 from servers.proxy import WRITES, Fault, LoseReply, LoseRequest, Proxy, Request
 from support.operator_process import GROUP, RAY, RESTRICTED, SimulatedJob
@@ -48,8 +48,9 @@ class JobScenario:
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended."""
-        return self.status.get("phase") in ("Succeeded", "Failed")
+        """Whether the job has ended, and has given its hardware back: nothing is written any more."""
+        ended = self.status.get("phase") in ("Succeeded", "Failed")
+        return ended and ("True", "Admitted") not in conditions({"status": self.status})
 
     def go_on(self, ray_ids: dict[str, str]) -> None:
         """Lets the next thing happen, if it is time for it; `ray_ids` are those of all RayJobs that Ray has taken."""
