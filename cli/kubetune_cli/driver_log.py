@@ -85,7 +85,7 @@ class DriverLog:
             line = self._lines.of(event)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, StopIteration):
             return None
-        return [line] if line else []
+        return line.split("\n") if line else []
 
     def _ending(self, event: dict[str, Any]) -> list[str]:
         status = FineTuneJobStatus.model_validate(event["status"])

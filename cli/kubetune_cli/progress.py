@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from kubetune_api import status
 from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.numbers import minutes
+from kubetune_cli.data_view import data_text
 
 _QUIET_SECONDS = 10.0
 
@@ -131,12 +132,14 @@ def detail(state: status.Progress, *, ended: bool = False) -> str:
 
 
 def line_for(event: dict[str, Any]) -> str | None:
-    """The line of an event that deserves one."""
+    """The line of an event that deserves one; of what was read, several."""
     match event["event"]:
         case "stage":
             return f"• {event['text']}"
         case "note":
             return f"  note: {event['text']}"
+        case "data":
+            return data_text(event["data"], event["samples"])
         case "evaluated":
             record = event["evaluation"]
             values = "  ".join(f"{name} {metric_text(name, value)}" for name, value in record["metrics"].items())

@@ -12,6 +12,7 @@ from rich.text import Text
 from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.reasons import REASONS, help_on
 from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
+from kubetune_cli.data_view import counts_in_words
 from kubetune_cli.jobs import Job
 from kubetune_cli.progress import detail
 from kubetune_cli.text import age, elide, paragraphs, printable
@@ -78,6 +79,7 @@ def whole(job: Job, now: datetime) -> RenderableType:
     parts += _section("conditions", [_conditions(status, now)] if status.conditions else [])
     said = {status.message, *(found.message for found in status.conditions)}
     parts += _section("attempts", [line for attempt in status.attempts for line in _attempt(attempt, said, now)])
+    parts += _section("data", [_pairs(counts_in_words(status.data))] if status.data else [])
     values = [(metric.name, metric_text(metric.name, metric.value)) for metric in status.metrics]
     parts += _section("metrics", [_pairs(values)] if values else [])
     parts += _section("result", _artifact(status.artifact) if status.artifact else [])

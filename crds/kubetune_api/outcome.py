@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
 
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, ResolvedSettings
 
@@ -18,6 +19,8 @@ class Ending:
     """The id of the run."""
     start_time: str
     completion_time: str
+    data: DataCounts | None = None
+    """What the run read, if it came so far."""
     progress: Progress | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     """By full name, `test/loss`."""
@@ -48,6 +51,7 @@ class Ending:
             start_time=self.start_time,
             completion_time=self.completion_time,
             conditions=[condition],
+            data=self.data,
             progress=self.progress,
             metrics=metrics,
             primary_metric=next((metric for metric in metrics if metric.name == self.primary_metric), None),

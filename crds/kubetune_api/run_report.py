@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kubetune_api.base import ApiModel
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.status import FineTuneJobStatus, Progress, Sentence
 
 KEY = "report.json"
@@ -25,6 +26,8 @@ class RunReport(ApiModel):
     """The execution that it claimed."""
     doing: Sentence | None = None
     """What the run does now, for people."""
+    data: DataCounts | None = None
+    """What the run read."""
     progress: Progress | None = None
     """How far the training is."""
     finished: FineTuneJobStatus | None = None

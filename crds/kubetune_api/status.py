@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.metrics import metric_text
 
 LONGEST_SENTENCE, LONGEST_OF_ATTEMPT, LONGEST_EVIDENCE = 4096, 1024, 256
@@ -220,6 +221,8 @@ class FineTuneJobStatus(ApiModel):
     """The attempts, the last one last; of more than 10, those that count before those that are exempt."""
     dropped_attempts: DroppedAttempts | None = None
     """What the attempts that are no longer listed still count for. Unset: all are listed."""
+    data: DataCounts | None = None
+    """What the run read, in counts; known once the data is read."""
     progress: Progress | None = None
     """How far the training is."""
     metrics: Annotated[list[Metric], Field(max_length=256, json_schema_extra=_keyed_by("name"))] = Field([])

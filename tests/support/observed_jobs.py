@@ -205,6 +205,17 @@ def progress(step: int = 3) -> Object:
     return {"step": step, "totalSteps": 9, "epoch": step / 9, "loss": 0.25}
 
 
+def read(rows: int) -> Object:
+    """What the trainer reports once the data is read."""
+    return {
+        "rowsRead": rows,
+        "splits": [{"name": "train", "rows": rows, "tokens": 9 * rows, "truncated": 0}],
+        "cleaning": [{"name": "dropEmpty", "rows": 0, "dropped": True}],
+        "labelCount": 1,
+        "labels": [{"name": "a", "rows": rows}],
+    }
+
+
 def attempt(number: int = 1, *, ended: float | None = None, seen: bool = True, **more: Any) -> Object:
     """An attempt in a status; `seen`: its RayJob was, too."""
     found = {"number": number, "rayJob": name_of(number), "startTime": at(0)}

@@ -11,10 +11,12 @@ from kubetune_trainer.records import (
     CleaningStep,
     DataReport,
     EvaluationRecord,
+    Piece,
     PretrainedRecord,
     RequirementResult,
     ResolvedTraining,
     RunRecord,
+    Sample,
     SplitReport,
     StepRecord,
     StoredFile,
@@ -121,7 +123,11 @@ def data(labels: tuple[str, ...], rows_per_label: list[int], **changes: Any) -> 
         stored("s3://datasets/reviews/part-0000.parquet", 18_402_113),
         stored("s3://datasets/reviews/part-0001.parquet", 17_900_871),
     )
-    report = DataReport(files, held_out * 10 + 387, cleaning, splits, labels)
+    samples = tuple(
+        Sample((Piece(f"[CLS] the film of row {row} [SEP]", counted=False),), 9, answer=label)
+        for row, label in enumerate(labels[:3])
+    )
+    report = DataReport(files, held_out * 10 + 387, cleaning, splits, labels, samples=samples)
     return replace(report, **changes)
 
 
@@ -171,11 +177,20 @@ def causal(**changes: Any) -> RunRecord:
         SplitReport("validation", 80, 4_011, 160, 0),
         SplitReport("test", 80, 3_920, 171, 0),
     )
+    question = Sample(
+        (
+            Piece("<|im_start|>user\nMy screen stays black.<|im_end|>\n<|im_start|>assistant\n", counted=False),
+            Piece("Is the cable plugged in?<|im_end|>\n", counted=True),
+        ),
+        24,
+    )
     duplicates = CleaningStep("dropDuplicates", "rows with the prompt and completion of an earlier row", 12)
     return run(
         job("CausalLM", "support-answers"),
         base=PretrainedRecord(folder, None, "llama", (weights,), 134_515_008, 106_203_456),
-        data=DataReport((stored("file:///data/tech_support.jsonl", 301_220),), 812, (duplicates,), splits),
+        data=DataReport(
+            (stored("file:///data/tech_support.jsonl", 301_220),), 812, (duplicates,), splits, samples=(question,)
+        ),
         steps=steps(120, start=3.4),
         evaluations=evaluations,
         requirements=(

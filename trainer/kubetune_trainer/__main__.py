@@ -52,7 +52,7 @@ def main() -> int:
     run, check = Run.model_validate_json(text), partial(_refuse_replaced, text, arguments.sha256)
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream, ExitStack() as reporting:
         reporters = [reporting.enter_context(reporter) for reporter in _reporters(run, arguments.service_account)]
-        listener = LastProgress(JsonLinesListener(stream), *reporters)
+        listener = LastProgress(JsonLinesListener(stream, texts=run.report_to is None), *reporters)
         status = _run(run, listener, arguments.cache, reporters, check)
         listener.finished(status)
     return 0 if status.phase == "Succeeded" else 1
@@ -96,7 +96,9 @@ def _run(
         if reason == Reason.UNKNOWN:
             # The others say in a sentence what to do; of this one the log has the whole.
             traceback.print_exc()
-        ending = Ending(run.run_id, start_time=start_time, completion_time=_now(), progress=listener.last)
+        ending = Ending(
+            run.run_id, start_time=start_time, completion_time=_now(), data=listener.last_data, progress=listener.last
+        )
         return ending.failed(reason, RunError(reason, message).message)
 
     def interrupted(*_: object) -> NoReturn:
@@ -124,7 +126,7 @@ def _run(
     finally:
         # All that is left is to tell the end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return published.status(listener.last)
+    return published.status(listener.last, listener.last_data)
 
 
 def _explain(error: OSError) -> tuple[str, str]:

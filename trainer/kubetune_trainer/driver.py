@@ -18,6 +18,7 @@ from kubetune_trainer.artifact.publish import claim, commit, preflight, refuse_n
 from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.verify import verify
+from kubetune_trainer.data.counts import counts_of
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
@@ -111,6 +112,9 @@ def execute(
     base = pretrained_model(spec.model, cache, credentials=credentials)
     listener.stage("Reading the data")
     data, max_length = _read_data(run, base, cache, credentials)
+    listener.data(counts_of(data.report), data.report.samples)
+    for note in data.report.notes:
+        listener.note(note)
     for note in rehearse(base.folder, spec, task_of(spec), data.space, load_tokenizer(base.folder)):
         listener.note(note)
     run = claim(run, store, now())

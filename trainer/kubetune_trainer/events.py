@@ -1,11 +1,13 @@
 """What a run tells while it goes on: one JSON object a line, for whoever started it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TextIO
 
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.status import FineTuneJobStatus, Progress
-from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.records import EvaluationRecord, Sample
 
 
 class Listener(Protocol):
@@ -19,6 +21,9 @@ class Listener(Protocol):
 
     def note(self, text: str) -> None:
         """Something about the job that its author should know."""
+
+    def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:
+        """What was read, and some rows as the model sees them."""
 
     def progress(self, progress: Progress) -> None:
         """How far the training is."""
@@ -35,6 +40,8 @@ class JsonLinesListener:
     """A listener that writes each event as a line `{"event": …, …}`."""
 
     stream: TextIO
+    texts: bool = True
+    """Whether texts of the data may be written: a cluster collects what its pods print."""
 
     def stage(self, text: str) -> None:
         """See `Listener`."""
@@ -47,6 +54,10 @@ class JsonLinesListener:
     def note(self, text: str) -> None:
         """See `Listener`."""
         self._write("note", text=text)
+
+    def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:
+        """See `Listener`."""
+        self._write("data", data=counts.to_dict(), samples=[asdict(sample) for sample in samples if self.texts])
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""
@@ -66,11 +77,12 @@ class JsonLinesListener:
 
 
 class LastProgress:
-    """A listener that passes everything on, to several in turn, and remembers how far the training came."""
+    """A listener that passes everything on, to several in turn, and remembers how far the run came."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
         self.last: Progress | None = None
+        self.last_data: DataCounts | None = None
 
     def stage(self, text: str) -> None:
         """See `Listener`."""
@@ -86,6 +98,12 @@ class LastProgress:
         """See `Listener`."""
         for listener in self._listeners:
             listener.note(text)
+
+    def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:
+        """See `Listener`."""
+        self.last_data = counts
+        for listener in self._listeners:
+            listener.data(counts, samples)
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""

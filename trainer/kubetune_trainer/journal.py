@@ -4,13 +4,12 @@ Object stores cannot append, so the journal is a folder of numbered segments, ea
 after segment, are those of `metrics.jsonl`, which is what a run publishes: the journal is in no manifest.
 """
 
-import json
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any, Self
+from typing import Self
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
@@ -152,9 +151,3 @@ def _why(error: Exception | None) -> str:
             return error.message
         case _:
             return f"{type(error).__name__}: {error}"
-
-
-def read_journal(store: Store, folder: str) -> Iterator[dict[str, Any]]:
-    """The lines of the journal of the execution in `folder`, in order, as `metrics.jsonl` has them."""
-    for segment in store.children(f"{folder}/journal")[1]:
-        yield from map(json.loads, store.get(segment.path).decode().splitlines())

@@ -64,6 +64,26 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Consecutive tokens of a row, as text."""
+
+    text: str
+    counted: bool
+    """Whether the loss counts them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row as the model sees it, with its special tokens; long pieces without their middle."""
+
+    pieces: tuple[Piece, ...]
+    tokens: int
+    """Of the whole row."""
+    answer: str | None = None
+    """What the loss counts where that is none of the tokens: the label."""
+
+
+@dataclass(frozen=True)
 class DataReport:
     """Where the data came from and what became of it."""
 
@@ -73,6 +93,10 @@ class DataReport:
     splits: tuple[SplitReport, ...]
     labels: tuple[str, ...] = ()
     """In the order of the head's outputs; empty where those have no names."""
+    notes: tuple[str, ...] = ()
+    """What the author of the job should know of the data, in sentences."""
+    samples: tuple[Sample, ...] = ()
+    """The first rows of the training split."""
 
     def split(self, name: str) -> SplitReport | None:
         """The split of that name, if the run has it."""

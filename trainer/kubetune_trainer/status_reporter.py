@@ -5,16 +5,17 @@ The training never waits for the API server, and no error of it ends a run.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Any, Self
 
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
-from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.records import EvaluationRecord, Sample
 
 PROGRESS_SECONDS = 5.0
 """The shortest time between two reports of mere progress."""
@@ -99,6 +100,10 @@ class StatusReporter:
 
     def note(self, text: str) -> None:
         """See `Listener`; a report has no room for it."""
+
+    def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:  # noqa: ARG002 - no room for texts
+        """See `Listener`."""
+        self._tell(self._schedule.when_convenient, data=counts)
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""

@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return _UNSEEN.sub(_escape, text.replace("\r\n", " ").translate(_WHITESPACE))
 
 
+def visible(text: str) -> str:
+    """`text` in its own lines, with each unseen character but tabs and line ends as an escape."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 _WHITESPACE = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\u2028": " ", "\u2029": " "})
 
 

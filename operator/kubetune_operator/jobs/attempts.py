@@ -126,6 +126,7 @@ def with_end(job: JobView, last: Attempt, result: FineTuneJobStatus | None) -> F
     return status.model_copy(
         update={
             "attempts": [*status.attempts[:-1], last],
+            "data": (result.data if result else None) or status.data,
             "progress": (result.progress if result else None) or status.progress,
             "workers": None,
             "ready_workers": None,

@@ -78,6 +78,7 @@ def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime
         update={
             "start_time": status.start_time or timestamp(now),
             "run": seen.job.uid,
+            "data": None,
             "progress": None,
             "metrics": [],
             "primary_metric": None,
@@ -198,6 +199,7 @@ def _goes_on(
     status = seen.job.status.model_copy(
         update={
             "attempts": [*seen.job.status.attempts[:-1], attempt],
+            "data": report.data if report else None,
             "progress": report.progress if report else None,
             "workers": workers,
             "ready_workers": min(workers_ready(seen.pods_of(attempt.number)), workers),

@@ -101,6 +101,9 @@ def test_a_run_waits_for_its_nodes_reports_its_end_and_is_not_trained_twice(
     assert report.finished is not None
     assert report.finished.phase == "Succeeded"
     assert report.progress == report.finished.progress
+    assert report.data is not None
+    assert report.data == report.finished.data
+    assert first.events("data") == [{"event": "data", "data": report.data.to_dict(), "samples": []}]
     assert report.progress is not None
     assert report.progress.step == report.progress.total_steps
     assert "there is a place for 0 of 2 workers" in first.log.read_text()
@@ -120,7 +123,7 @@ def adopts_what_was_published(head: HeadAccount, nodes: RayNodes, folder: Path, 
     report = head.report()
     assert (report.attempt, report.execution, report.doing) == (2, None, "Checking the output")
     assert before.finished is not None
-    assert report.finished == before.finished.model_copy(update={"progress": None})
+    assert report.finished == before.finished.model_copy(update={"progress": None, "data": None})
     assert [event["text"] for event in second.events("note")] == [
         "execution 1 has published this run already: nothing is trained again"
     ]

@@ -42,6 +42,9 @@ class Numbers:
     def padded(self, split: Any, rows: np.ndarray, longest: int) -> np.ndarray:
         return self.values[rows]
 
+    def learned(self, split: Any, row: int, labels: Any) -> str:
+        return str(self.values[row])
+
 
 class Regression:
     name, new_head = "Regression", True

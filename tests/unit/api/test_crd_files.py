@@ -21,6 +21,8 @@ FIELDS = [
 ]
 UNITS = (
     "tokens",
+    "rows",
+    "how many labels",
     "characters",
     "examples",
     "bytes",

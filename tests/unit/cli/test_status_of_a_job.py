@@ -264,3 +264,20 @@ def test_a_status_of_a_later_version_says_what_to_do() -> None:
 
 def test_a_phase_of_a_later_version_is_shown() -> None:
     assert "Levitating" in shown(show_one, FakeCluster([job(phase="Levitating")]), "reviews", as_json=False)
+
+
+def test_what_the_run_read_is_a_part_of_its_status() -> None:
+    data = {
+        "rowsRead": 100,
+        "splits": [{"name": "train", "rows": 80, "tokens": 800, "truncated": 3}],
+        "cleaning": [{"name": "noTarget", "rows": 20, "dropped": True}],
+        "labelCount": 2,
+        "labels": [{"name": "pos", "rows": 79}, {"name": "label", "rows": 1}],
+    }
+    text = shown(show_one, FakeCluster([succeeded(data=data)]), "reviews", as_json=False)
+    assert [line.strip().split(maxsplit=1) for line in text.partition("data\n")[2].splitlines()[:4]] == [
+        ["rows", "100 read, 80 used: train 80"],
+        ["dropped", "20 noTarget"],
+        ["cut", "3 of 80 rows, at task.maxLength or the longest that the model takes"],
+        ["labels", "'pos' 79, 'label' 1"],
+    ]

@@ -156,3 +156,49 @@ def test_a_run_needs_a_name_that_no_api_server_makes(tmp_path: Path) -> None:
     assert "only an API server can complete it; give the job a name, such as --set metadata.name=reviews-1" in " ".join(
         result.stderr.split()
     )
+
+
+DATA = {
+    "rowsRead": 1464,
+    "splits": [
+        {"name": "train", "rows": 1000, "tokens": 9000, "truncated": 7},
+        {"name": "test", "rows": 464, "tokens": 100, "truncated": 0},
+    ],
+    "cleaning": [
+        {"name": "unicodeNormalization", "rows": 3, "dropped": False},
+        {"name": "dropEmpty", "rows": 0},
+        {"name": "dropDuplicates", "rows": 12},
+        {"name": "noTarget", "rows": 4},
+    ],
+    "labelCount": 2,
+    "labels": [{"name": "go\u200bod", "rows": 1000}, {"name": "\x1b[31mbad", "rows": 464}],
+}
+
+
+def test_what_was_read_is_shown_with_rows_as_the_model_sees_them() -> None:
+    answer = {"pieces": [{"text": "[CLS] a film [SEP]", "counted": False}], "tokens": 5, "answer": "good"}
+    talk = {
+        "pieces": [{"text": "user\nWhy?\x1b[2J", "counted": False}, {"text": "Because.<end>", "counted": True}],
+        "tokens": 9,
+        "answer": None,
+    }
+    out = StringIO()
+    with PlainView(Console(file=out, width=60)) as view:
+        view.show({"event": "data", "data": DATA, "samples": [answer, talk]})
+    assert out.getvalue().splitlines() == [
+        "  rows      1,464 read, 1,464 used: train 1,000, test 464",
+        "  dropped   12 dropDuplicates, 4 noTarget",
+        "  changed   3 unicodeNormalization",
+        "  cut       7 of 1,464 rows, at task.maxLength or the longest that the model takes",
+        "  labels    'go\\u200bod' 1,000, '\\x1b[31mbad' 464",
+        "  rows as the model sees them, ⟦what the loss counts⟧ marked so:",
+        "  1  [CLS] a film [SEP] → ⟦good⟧",
+        "  2  user⏎Why?⟦Because.<end>⟧",
+    ]
+
+
+def test_without_rows_only_counts_are_shown() -> None:
+    out = StringIO()
+    with PlainView(Console(file=out, width=60)) as view:
+        view.show({"event": "data", "data": DATA, "samples": []})
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["rows", "dropped", "changed", "cut", "labels"]

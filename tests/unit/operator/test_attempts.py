@@ -20,6 +20,7 @@ from support.observed_jobs import (
     profile,
     ray_cluster,
     ray_job,
+    read,
     report,
     started,
 )
@@ -63,12 +64,15 @@ def test_no_attempt_begins_while_anything_of_an_earlier_one_is_left(left: list[A
 
 
 def test_the_next_attempt_has_the_next_number_and_nothing_of_the_last_ones_results() -> None:
-    status = started(ENDED, progress={"step": 1, "totalSteps": 2, "epoch": 1.0}, metrics=[{"name": "x", "value": 1.0}])
+    status = started(
+        ENDED, progress={"step": 1, "totalSteps": 2, "epoch": 1.0}, metrics=[{"name": "x", "value": 1.0}], data=read(10)
+    )
     begun = plan(job(status), now=10)
     assert [guard.selector for guard in begun.guards] == [f"{names.JOB_UID}={UID}"]
     assert begun.create is not None
     assert begun.create["metadata"]["name"] == name_of(2)
     assert (begun.status.progress, begun.status.metrics, begun.status.artifact) == (None, [], None)
+    assert begun.status.data is None
     assert begun.status.attempts[0] == Attempt.model_validate(ENDED)
     assert begun.status.start_time == at(0)
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.reasons import Reason
 from kubetune_api.status import ConditionType, FineTuneJobStatus
 from kubetune_operator.jobs import names
@@ -27,6 +28,7 @@ from support.observed_jobs import (
     progress,
     ray_cluster,
     ray_job,
+    read,
     report,
     report_text,
     started,
@@ -369,13 +371,25 @@ def test_progress_workers_and_execution_reach_the_status() -> None:
         pod("head", ready=True),
         pod(number=0, ready=True),
         pod(number=1),
-        report(execution=4, progress=progress(3), doing="trains epoch 1"),
+        report(execution=4, data=read(10), progress=progress(3), doing="trains epoch 1"),
     ).status
     assert (shown.phase, shown.reason, shown.message) == ("Running", "Training", "trains epoch 1")
     assert (shown.ready_workers, shown.workers) == (1, 2)
     assert shown.progress is not None
     assert shown.progress.step == 3
+    assert shown.data == DataCounts.model_validate(read(10))
     assert (shown.attempts[0].execution, shown.attempts[0].ray_cluster_uid) == (4, f"uid-of-{name_of(1)}-1")
+
+
+def test_what_a_run_read_stays_in_the_status_when_it_ends() -> None:
+    acts = (
+        pods_run,
+        trainer_says(data=read(10), progress=progress(3)),
+        trainer_says(finished=succeeded(data=read(10))),
+    )
+    cluster = SimulatedCluster().after(*acts, ray_job_ends(), seconds(10), pods_end, seconds(10))
+    assert cluster.phase == "Succeeded"
+    assert DataCounts.model_validate(cluster.status["data"]) == DataCounts.model_validate(read(10))
 
 
 SIGHTS = {

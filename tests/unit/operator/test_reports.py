@@ -95,7 +95,9 @@ def test_no_text_makes_the_reader_fail(text: str) -> None:
 @settings(max_examples=50)
 @given(
     st.dictionaries(
-        st.sampled_from(["attempt", "execution", "doing", "progress", "finished", "metrics", "value", "name"]),
+        st.sampled_from(
+            ["attempt", "execution", "doing", "data", "labels", "progress", "finished", "metrics", "value", "name"]
+        ),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),

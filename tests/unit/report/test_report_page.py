@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
+from kubetune_trainer.records import Piece, PretrainedRecord, RequirementResult, RunRecord, Sample
 from kubetune_trainer.report import render_report
 from support.run_records import causal, classification, confusion_of, data, evaluation, job, run, steps, stored
 
@@ -96,10 +96,13 @@ def quiet(page: str) -> Page:
 
 def hostile() -> RunRecord:
     record = classification(HOSTILE, [9 + place for place in range(len(HOSTILE))], total=60)
+    sample = Sample(tuple(Piece(text, counted=bool(place % 2)) for place, text in enumerate(HOSTILE)), 9, HOSTILE[0])
     return replace(
         record,
         base=PretrainedRecord("file:///" + HOSTILE[0], None, HOSTILE[1], (stored(HOSTILE[2], 1),), 10_000, 10_000),
-        data=replace(record.data, files=tuple(stored(label, 10) for label in HOSTILE)),
+        data=replace(
+            record.data, files=tuple(stored(label, 10) for label in HOSTILE), notes=HOSTILE, samples=(sample,)
+        ),
         job=job(dataset={"uri": "file:///<script>.csv", "columns": {"text": "<b>", "label": "$x$"}}),
         device="<script>",
         versions={"<script>": "$x$"},
@@ -265,3 +268,18 @@ def test_settings_and_provenance_are_complete() -> None:
 
 def test_the_matrix_of_made_up_runs_has_the_rows_it_was_asked_for() -> None:
     assert [sum(line) for line in confusion_of([5, 7, 0], 0.5)] == [5, 7, 0]
+
+
+def test_the_page_shows_rows_as_the_model_sees_them_with_what_the_loss_counts_marked() -> None:
+    page = render_report(causal())
+    assert "<mark>Is the cable plugged in?&lt;|im_end|&gt;\n</mark>" in page
+    assert "&lt;|im_start|&gt;user\nMy screen stays black." in page
+    assert "[CLS] the film of row 1 [SEP] → rotten 9 tokens" in quiet(render_report(classification())).text
+
+
+def test_what_is_noted_of_the_data_is_worth_knowing() -> None:
+    """T15."""
+    record = without_curves(causal())
+    note = "50.0 % of the rows (406 of 812) were dropped"
+    page = quiet(render_report(replace(record, data=replace(record.data, notes=(note,))))).text
+    assert page.index("Worth knowing") < page.index(note) < page.index("Requirements", page.index("Worth knowing"))

@@ -1,6 +1,7 @@
 """The journal of a run: what outlives a process that dies, and that no store can end a run by it."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import chain, repeat
@@ -16,7 +17,7 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import JsonLinesListener
 from kubetune_trainer.handoff import Record, WorkerResult
-from kubetune_trainer.journal import Journal, journaled, read_journal, seconds_to_next
+from kubetune_trainer.journal import Journal, journaled, seconds_to_next
 from kubetune_trainer.ray_runtime import RecordReader
 from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord
 from kubetune_trainer.report import metric_line, write_metrics
@@ -55,6 +56,12 @@ class FailingStore(Store):
 def segments(store: Store) -> list[str]:
     """The paths of the segments that are in the store."""
     return [segment.path for segment in store.children(f"{FOLDER}/journal")[1]]
+
+
+def read_journal(store: Store, folder: str) -> Iterator[dict[str, Any]]:
+    """The lines of the journal of the execution in `folder`, in order, as `metrics.jsonl` has them."""
+    for segment in store.children(f"{folder}/journal")[1]:
+        yield from map(json.loads, store.get(segment.path).decode().splitlines())
 
 
 def write_one_by_one(journal: Journal) -> None:

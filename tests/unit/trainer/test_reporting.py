@@ -8,14 +8,17 @@ from math import inf
 
 import pytest
 
+from kubetune_api.data_counts import DataCounts, LabelCounts
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
 from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
+from kubetune_trainer.records import Piece, Sample
 from kubetune_trainer.status_reporter import ReportSchedule, StatusReporter
 
+COUNTS = DataCounts(rows_read=10, label_count=1, labels=[LabelCounts(name="a", rows=10)])
 WAIT = 20.0
 """Seconds until a test that waits in vain gives up."""
 
@@ -150,12 +153,14 @@ def test_the_end_arrives_before_the_process_ends_and_progress_with_it(server: Fa
     with StatusReporter(1, server.write) as reporter:
         listener = LastProgress(reporter)
         listener.stage("Training")
+        listener.data(COUNTS, [Sample((Piece("a text", counted=False),), 2)])
         for step in range(50):
             listener.progress(progress(step))
         listener.note("a report has no room for this")
         listener.finished(ended())
     last = server.reports[-1]
     assert (last.doing, last.progress, last.finished) == ("Training", progress(49), ended())
+    assert last.data == COUNTS
     assert len(server.reports) < 5
 
 

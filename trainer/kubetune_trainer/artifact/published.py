@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from kubetune_api.data_counts import DataCounts
 from kubetune_api.metrics import rank
 from kubetune_api.numbers import on_its_side
 from kubetune_api.outcome import Ending
@@ -82,12 +83,13 @@ class Published:
     files: tuple[StoredFile, ...]
     artifact: Artifact
 
-    def status(self, progress: Progress | None) -> FineTuneJobStatus:
+    def status(self, progress: Progress | None, data: DataCounts | None = None) -> FineTuneJobStatus:
         """The status of the job: a model that misses a requirement is kept, and the run has failed."""
         ending = Ending(
             run=self.run_id,
             start_time=self.start_time,
             completion_time=self.completion_time,
+            data=data,
             progress=progress,
             metrics=self.metrics,
             primary_metric=self.primary_metric,

@@ -48,7 +48,7 @@ def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) 
     _refuse_wrong_column(counts, column)
     if len(counts) == 1:
         raise invalid_data(
-            f"{column.field}: every row has the label {_listed(counts)}; a classification needs at least two"
+            f"{column.field}: every row has the label {listed_labels(counts)}; a classification needs at least two"
             " different labels in the training data"
         )
     integers = all(_INTEGER.fullmatch(label) for label in counts)
@@ -65,13 +65,13 @@ def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, g
     if given:
         raise invalid_data(
             f"{first.where}: the {_PURPOSE[source]} data has labels that spec.task.labels does not name:"
-            f" {_listed(unknown)}; add them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their"
-            " rows"
+            f" {listed_labels(unknown)}; add them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop"
+            " their rows"
         )
     raise invalid_data(
-        f"{first.where}: the {_PURPOSE[source]} data has labels that are not in the training data: {_listed(unknown)};"
-        " correct them, add training rows with them, or name the labels to keep in spec.task.labels and set"
-        " spec.dataset.cleaning.dropOtherLabels"
+        f"{first.where}: the {_PURPOSE[source]} data has labels that are not in the training data:"
+        f" {listed_labels(unknown)}; correct them, add training rows with them, or name the labels to keep in"
+        " spec.task.labels and set spec.dataset.cleaning.dropOtherLabels"
     )
 
 
@@ -82,7 +82,7 @@ def refuse_untaught(training: Sequence[Row], labels: Sequence[str], *, given: bo
     if missing:
         remedy = "or remove it from spec.task.labels" if given else "or set spec.dataset.stratify to true"
         raise invalid_data(
-            f"spec.dataset.uri: no row of the training split has the label {_listed(missing)}; add rows with it,"
+            f"spec.dataset.uri: no row of the training split has the label {listed_labels(missing)}; add rows with it,"
             f" {remedy}"
         )
 
@@ -123,7 +123,8 @@ def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
     )
 
 
-def _listed(labels: Mapping[str, int] | Sequence[str]) -> str:
+def listed_labels(labels: Mapping[str, int] | Sequence[str]) -> str:
+    """The labels for a message, with their rows where those are given: `'good' (61 rows), 'bad' (1 row)`."""
     names = list(labels)
     rows = [f" ({plural(labels[name], 'row')})" if isinstance(labels, Mapping) else "" for name in names]
     shown = ", ".join(quoted(name) + count for name, count in zip(names[:SHOWN_LABELS], rows, strict=False))

@@ -7,9 +7,11 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import clean
 from kubetune_trainer.data.clean import Cleaner, Counts
 from kubetune_trainer.data.held_out import FIELDS, make_splits
+from kubetune_trainer.data.notes import notes_of_cleaning, notes_of_rows
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.data.read import read
 from kubetune_trainer.data.rows import Row
+from kubetune_trainer.data.samples import samples_of
 from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.errors import invalid_data
@@ -26,6 +28,7 @@ def prepare(
     Raises RunError(InvalidData) with the place and the remedy.
     """
     sources, counts, rows_read = _cleaned(task, spec, files)
+    notes = [*notes_of_rows(task.fields(spec), sources)]
     space = task.space(spec, sources)
     splits = make_splits(task, spec.dataset, sources, counts)
     task.refuse_untaught(spec, space, splits["train"])
@@ -38,7 +41,16 @@ def prepare(
         encoded[name] = part.split
         reports.append(_report(name, part))
     stored = tuple(file.stored for source in files.values() for file in source)
-    report = DataReport(stored, rows_read, clean.steps_of(counts), tuple(reports), space.labels)
+    steps = clean.steps_of(counts)
+    report = DataReport(
+        stored,
+        rows_read,
+        steps,
+        tuple(reports),
+        space.labels,
+        notes=(*notes, *notes_of_cleaning(steps, rows_read, max_length)),
+        samples=samples_of(encoded["train"], space, tokenizer),
+    )
     return PreparedData(encoded, space, report)
 
 

@@ -4,6 +4,7 @@ Rows of unequal length lie one after another in a few numpy arrays: Ray's object
 processes of a node without a copy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +33,9 @@ class Targets(Protocol):
 
         `IGNORED` (of fractions: NaN) stands where nothing is to be learned.
         """
+
+    def learned(self, split: "EncodedSplit", row: int, labels: Sequence[str]) -> str | NDArray[np.bool_]:
+        """What the loss counts of a row: the answer in words, or which of its tokens ([tokens])."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def findings(record: RunRecord) -> list[str]:
     return [
         *_of_numbers(record),
         *_of_overfitting(record),
+        *record.data.notes,
         *task_of(record.job.spec).findings(headline(record), record.data),
         *_of_rows(record),
     ]

@@ -93,4 +93,5 @@ def _words() -> dict[str, object]:
         "printable": text.printable,
         "shown_value": shown_value,
         "size": text.size,
+        "visible": text.visible,
     }

@@ -52,6 +52,10 @@ class TokenTargets:
             targets[i, first : end - start] = split.tokens[start + first : end]
         return targets
 
+    def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> NDArray[np.bool_]:
+        """The tokens from the first one on."""
+        return np.asarray(np.arange(split.lengths[row]) >= self.first[row])
+
 
 class CausalLanguageModel:
     """See the module, and `TrainingTask` for each method."""

@@ -52,6 +52,10 @@ class ClassTargets:
         """[rows]: the indexes."""
         return self.classes[rows].astype(np.int64)
 
+    def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> str:
+        """The label."""
+        return labels[int(self.classes[row])]
+
 
 @dataclass(frozen=True)
 class ClassMetrics:

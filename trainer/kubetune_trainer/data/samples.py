@@ -1,0 +1,44 @@
+"""Some rows of a split as the model sees them: the one place where a wrong format can be seen before it is learned."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
+from kubetune_trainer.records import Piece, Sample
+
+MOST_SAMPLES, MOST_PIECES, MOST_CHARACTERS = 3, 12, 800
+"""Rows, pieces of a row, characters of a piece."""
+
+
+def samples_of(split: EncodedSplit, space: TargetSpace, tokenizer: Any) -> tuple[Sample, ...]:
+    """The first rows of the split, decoded."""
+    return tuple(_sample(split, row, space, tokenizer) for row in range(min(MOST_SAMPLES, split.rows)))
+
+
+def _sample(split: EncodedSplit, row: int, space: TargetSpace, tokenizer: Any) -> Sample:
+    ids = split.tokens[split.offsets[row] : split.offsets[row + 1]]
+    learned = split.targets.learned(split, row, space.labels)
+    if isinstance(learned, str):
+        return Sample(_pieces(ids, np.zeros(len(ids), dtype=np.bool_), tokenizer), len(ids), answer=learned)
+    return Sample(_pieces(ids, learned, tokenizer), len(ids))
+
+
+def _pieces(ids: NDArray[np.int32], counted: NDArray[np.bool_], tokenizer: Any) -> tuple[Piece, ...]:
+    """Tokens that are counted alike, together; the text of each is what it adds to the text before it."""
+    borders = [0, *(np.flatnonzero(np.diff(counted)) + 1).tolist(), len(ids)]
+    pieces, before = [], ""
+    for begin, end in pairwise(borders[: MOST_PIECES + 1]):
+        text = tokenizer.decode(ids[:end].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        pieces.append(Piece(_shortened(text.removeprefix(before)), bool(counted[begin])))
+        # A token may hold a part of a character, for which the next one puts the whole.
+        before = text.rstrip("\ufffd")
+    return tuple(pieces) if len(borders) <= MOST_PIECES + 1 else (*pieces, Piece("…", counted=False))
+
+
+def _shortened(text: str) -> str:
+    """Begin and end of the text."""
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"
