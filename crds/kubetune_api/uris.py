@@ -121,6 +121,7 @@ def _absolute(uri: str, folder: Path) -> str:
     if scheme_of(uri) != FILE:
         return uri
     # Text, not the file system: a pattern is no file, and a link shall stay the name that its owner gave it.
-    start = folder.absolute().as_posix().replace("%", "%25")  # a path, not yet a URI
+    # A path, and not yet a URI; its stars are no pattern.
+    start = folder.absolute().as_posix().replace("%", "%25").replace("*", "%2A")
     path = posixpath.normpath(posixpath.join(start, uri.removeprefix(_FILE)))
     return _FILE + "/" + path.lstrip("/")

@@ -234,6 +234,17 @@ RULES_BROKEN = (
     Case("a priority outside of a queue", {"spec.priorityClassName": "high"}, "spec.priorityClassName"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
+    Case("folders within a name", {"spec.dataset.uri": "s3://data/reviews/**.csv"}, "spec.dataset.uri"),
+    Case(
+        "folders within the name of validation data",
+        {"spec.dataset.validation": {"uri": "s3://data/**a.csv"}},
+        "spec.dataset.validation.uri",
+    ),
+    Case(
+        "folders within the name of a test's folder",
+        {"spec.dataset.test": {"uri": "s3://data/re**views/a.csv"}},
+        "spec.dataset.test.uri",
+    ),
     Case(
         "a model's address in place of a dataset's",
         {"spec.dataset.uri": "hf://owner/name/data.csv", "spec.dataset.revision": COMMIT},

@@ -70,8 +70,17 @@ def _format_rule() -> Iterator[Rule]:
     )
 
 
+_STARS_IN_A_NAME = "[^/][*][*]|[*][*][^/]"
+
 DATA_RULES = (
     *URI_RULES,
+    Rule(
+        cel=f"!self.uri.matches('{_STARS_IN_A_NAME}')",
+        message="`**` stands for any folders, between slashes: write data/**/*.csv for the files of a folder and of all"
+        " below it; within a name `*` stands for any characters",
+        holds=lambda data: re.search(_STARS_IN_A_NAME, data.uri) is None,
+        field="uri",
+    ),
     Rule(
         cel=f"!self.uri.startsWith('{HUB}://') || self.uri.startsWith('{HUB}://datasets/')",
         message=f"this is a model of the hub; a dataset is {HUB}://datasets/owner/name/path, so add `datasets/`",
@@ -101,8 +110,9 @@ class Dataset(ApiModel):
     """The labelled data, and how it is cleaned and split."""
 
     uri: Annotated[SourceUri, Field(json_schema_extra=filled(endings=partial(endings_in_words, code=True)))]
-    """Where the data is: one file, or a pattern with `*` (`s3://bucket/reviews/*.parquet`). The names tell the format:
-    {endings}. For the hub, `hf://datasets/owner/name/path/*.parquet`.
+    """Where the data is: one file, or a pattern (`s3://bucket/reviews/*.parquet`) in which `*` stands for any part of a
+    name, and `**` between slashes for any folders. Neither stands for a name that begins with a dot. The names tell the
+    format: {endings}. For the hub, `hf://datasets/owner/name/path/*.parquet`.
     `file://./path` and `file://../path` start at the manifest's folder, in a local run."""
     revision: GitRevision | None = None
     """The commit of the hub's dataset, 40 hexadecimal digits. Required with `hf://`, not allowed elsewhere."""

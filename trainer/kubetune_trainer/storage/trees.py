@@ -1,7 +1,6 @@
 """Trees of files to fetch from, whichever store or hub they are in."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -102,29 +101,3 @@ def fetch(source: Source, objects: Sequence[ObjectInfo], into: Path) -> list[Loc
     """The objects in a folder of their own below `into`, with sizes and digests; fetched once per machine."""
     identity = [(source.uri(info.path), info.size, info.version) for info in objects]
     return fetch_once(into, identity, lambda folder: source.fetch(objects, folder))
-
-
-def glob(source: Source, pattern: str) -> list[ObjectInfo]:
-    """The files whose path matches: `*` stands for any characters but the slash. Sorted by path."""
-    first, *rest = pattern.split("/")
-    return sorted(_glob(source, "", first, rest), key=lambda info: info.path)
-
-
-def _glob(source: Source, folder: str, part: str, rest: list[str]) -> Iterator[ObjectInfo]:
-    if rest and "*" not in part:
-        yield from _glob(source, _join(folder, part), rest[0], rest[1:])
-        return
-    folders, objects = source.children(folder)
-    if not rest:
-        yield from (info for info in objects if _matcher(part)(info.path.rpartition("/")[2]))
-        return
-    for name in filter(_matcher(part), folders):
-        yield from _glob(source, _join(folder, name), rest[0], rest[1:])
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
-
-
-def _matcher(part: str) -> Callable[[str], object]:
-    return re.compile(".*".join(map(re.escape, part.split("*"))), re.DOTALL).fullmatch
