@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.records import LocalFile
 
@@ -37,6 +40,15 @@ def csv_text(rows: Sequence[Sequence[Any]], header: Sequence[str] = ("text", "la
     """The rows as csv's own writer puts them."""
     buffer = io.StringIO()
     csv.writer(buffer).writerows([header, *rows])
+    return buffer.getvalue()
+
+
+def with_classes(names: list[str], **columns: Any) -> bytes:
+    """A Parquet file as the datasets library writes it: the names of the classes are in its metadata."""
+    features = {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": names, "_type": "ClassLabel"}}
+    table, buffer = pa.table(columns), io.BytesIO()
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
     return buffer.getvalue()
 
 

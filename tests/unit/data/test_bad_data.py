@@ -5,6 +5,7 @@ import gzip
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.data import prepare
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.tasks import task_of
-from support.data_files import causal, classification, csv_text, jsonl_text, local_file, packed_file
+from support.data_files import causal, classification, csv_text, jsonl_text, local_file, packed_file, with_classes
 from support.tiny_tokenizers import bert_like, gpt_like
 
 FILMS = [(f"film {number}", "good" if number % 2 else "bad") for number in range(20)]
@@ -180,6 +181,46 @@ FILES = [
         GOOD + "well, it moves,good\n",
         "s3://data/r.csv, line 22: the row has 3 cells, the header has 2; put a cell that holds a comma or a line end"
         ' into quotes (")',
+    ),
+    Case(
+        "commas at the ends of lines",
+        "r.csv",
+        "text,label\nwell,good,\n",
+        "s3://data/r.csv, line 2: the line ends in a comma, and the header does not; remove the commas at the ends of"
+        " lines (`sed 's/,\\r*$//' in > out`)",
+    ),
+    Case(
+        "a comma at the end of the header",
+        "r.csv",
+        "text,label,\nwell,good\n",
+        "s3://data/r.csv, line 2: the header ends in a comma, and this line does not; remove the comma at the end of"
+        " the header",
+    ),
+    *[
+        Case(
+            what,
+            "r.csv",
+            content,
+            f's3://data/r.csv, line {line}: a space stands before a quote ("), which makes the quote a part of the'
+            " cell; remove the spaces between commas and quotes (`sed -E 's/, +\"/,\"/g' in > out`)",
+        )
+        for what, content, line in (
+            ("a space before the quote of a cell with a comma", 'label,text\ngood, "well, well"\n', 2),
+            ("a space before the quote of a cell without one", 'text,label\n"well", "good"\n', 2),
+            ("a space before the quote of a column's name", 'text, "label"\nwell,good\n', 1),
+        )
+    ],
+    Case(
+        "blank lines alone",
+        "r.csv",
+        "\n\n\n",
+        "s3://data/r.csv has blank lines alone; upload it again, or remove it",
+    ),
+    Case(
+        "a line for spreadsheets",
+        "r.csv",
+        "sep=,\n" + GOOD,
+        "s3://data/r.csv, line 1: a line for spreadsheets (sep=); remove it",
     ),
     Case(
         "a row with a cell too few",
@@ -345,8 +386,39 @@ LABELS = [
         "a float among integers in JSON",
         "r.jsonl",
         jsonl_text([{"text": "a", "label": 1}, {"text": "b", "label": 2.0}]),
-        "s3://data/r.jsonl, line 2: the column 'label' (spec.dataset.columns.label) holds 2.0, which looks like numbers"
-        " on a scale; a classification needs classes; use integers or strings",
+        "s3://data/r.jsonl, line 2: the column 'label' (spec.dataset.columns.label) holds 2.0: its numbers are whole,"
+        " with a decimal point, as pandas writes integers beside missing values; if they are classes, name them in"
+        ' spec.task.labels, ["1", "2"], and 2.0 is read as 2',
+    ),
+    Case(
+        "a decimal fraction in Parquet",
+        "r.parquet",
+        parquet(text=["a", "b"], label=pa.array([Decimal("1.0"), Decimal("2.5")])),
+        "s3://data/r.parquet, row 2: the column 'label' (spec.dataset.columns.label) holds 2.5, which looks like"
+        " numbers on a scale; a classification needs classes; use integers or strings",
+    ),
+    Case(
+        "whole numbers with a decimal point in CSV",
+        "r.csv",
+        csv_text([(text, f"{number % 3}.0") for number, (text, _) in enumerate(FILMS)]),
+        "s3://data/r.csv, line 2: the column 'label' (spec.dataset.columns.label) holds 0.0: its numbers are whole,"
+        " with a decimal point, as pandas writes integers beside missing values; if they are classes, name them in"
+        ' spec.task.labels, ["0", "1", "2"], and 0.0 is read as 0',
+    ),
+    Case(
+        "a whole number that the job does not name",
+        "r.parquet",
+        parquet(text=["a", "b", "c"], label=[1.0, 0.0, 2.0]),
+        "s3://data/r.parquet, row 3: the training data has labels that spec.task.labels does not name: '2' (1 row); add"
+        " them to the list, or set spec.dataset.cleaning.dropOtherLabels to drop their rows",
+        classification(task={"labels": ["0", "1"]}),
+    ),
+    Case(
+        "a class that the file has no name for",
+        "r.parquet",
+        with_classes(["neg", "pos"], text=["a", "b"], label=[1, 2]),
+        "s3://data/r.parquet, row 2: the column 'label' (spec.dataset.columns.label) holds 2, and the file's own names"
+        " of its classes are for 0 to 1; correct the value, and write the file again",
     ),
     Case(
         "a single class",

@@ -1,5 +1,6 @@
 """The whole way from files to encoded splits, and what the report says of it."""
 
+import io
 import pickle
 import random
 from collections.abc import Sequence
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kubetune_api.job import FineTuneJobSpec
@@ -15,7 +18,7 @@ from kubetune_trainer.records import StoredFile
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
-from support.data_files import causal, classification, csv_text, jsonl_text, local_file
+from support.data_files import causal, classification, csv_text, jsonl_text, local_file, with_classes
 from support.tiny_tokenizers import CHATML, bert_like, gpt_like
 
 FILMS = [(f"film {number}", "good" if number % 4 else "bad") for number in range(100)]
@@ -240,3 +243,57 @@ def test_the_arrays_travel_without_a_copy(tmp_path: Path) -> None:
     assert [buffer.raw().nbytes for buffer in buffers] == [array.nbytes for array in arrays]
     restored = pickle.loads(pickled, buffers=buffers)
     assert restored.splits["train"].tokens.tolist() == data.splits["train"].tokens.tolist()
+
+
+WHOLE = [1.0, 0.0, 1.0, None, 0.0, 1.0, float("nan"), 0.0, 1.0, 0.0, -0.0, 1.0]
+
+
+def parquet(values: Sequence[Any], type_: pa.DataType | None = None) -> bytes:
+    buffer = io.BytesIO()
+    labels = pa.array(values, type_, from_pandas=False)
+    pq.write_table(pa.table({"text": [f"film {number}" for number in range(len(values))], "label": labels}), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("r.parquet", parquet(WHOLE), id="Parquet"),
+        pytest.param("r.parquet", parquet(WHOLE, pa.float16()), id="Parquet of 16 bits"),
+        pytest.param("r.jsonl", jsonl_text([{"text": f"{i}", "label": one} for i, one in enumerate(WHOLE)]), id="JSON"),
+        pytest.param("r.csv", csv_text([(f"film {i}", one) for i, one in enumerate(WHOLE) if one == one]), id="CSV"),
+    ],
+)
+def test_whole_numbers_with_a_decimal_point_are_the_integers_that_the_job_names(
+    tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    """T10."""
+    spec = classification(task={"labels": ["0", "1"]}, validationFraction=0.2, testFraction=0.0)
+    data = prepare(task_of(spec), spec, {"train": [local_file(tmp_path, name, content)]}, bert_like(), 32)
+    assert data.space.labels == ("0", "1")
+    assert sum(dict(split.label_rows)["1"] for split in data.report.splits) == 5
+    assert sum(dict(split.label_rows)["0"] for split in data.report.splits) == 5
+
+
+def test_names_of_classes_that_a_parquet_file_carries_are_read(tmp_path: Path) -> None:
+    """T11."""
+    columns = {"text": [f"film {number}" for number in range(40)], "label": [number % 3 - 1 for number in range(40)]}
+    content = with_classes(["neg", "pos"], **columns)
+    for labels in (None, ["pos", "neg"]):
+        spec = classification(task={"labels": labels} if labels else None)
+        data = prepare(task_of(spec), spec, {"train": [local_file(tmp_path, "r.parquet", content)]}, bert_like(), 32)
+        assert data.space.labels == tuple(labels or ["neg", "pos"])
+        assert counts(data) == {"dropEmpty": 14}
+
+
+@pytest.mark.parametrize(
+    "metadata", ["", "null", "[]", '{"info": {"features": {"label": {"_type": "ClassLabel"}}}}', "{"]
+)
+def test_metadata_that_names_no_classes_is_passed_over(tmp_path: Path, metadata: str) -> None:
+    buffer = io.BytesIO()
+    table = pa.table(
+        {"text": [f"film {number}" for number in range(40)], "label": [number % 2 for number in range(40)]}
+    )
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), buffer)
+    files = {"train": [local_file(tmp_path, "r.parquet", buffer.getvalue())]}
+    assert prepare(task_of(classification()), classification(), files, bert_like(), 32).space.labels == ("0", "1")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
+from kubetune_trainer.data.labels import are_integers, as_integer
 from kubetune_trainer.data.rows import Field, Row
 from kubetune_trainer.data.values import quoted
 from kubetune_trainer.errors import invalid_data
@@ -47,6 +48,7 @@ class Cleaner:
         self.texts = [place for place, field in enumerate(fields) if not field.label]
         self.labels = [place for place, field in enumerate(fields) if field.label]
         self.choices = [{self.normalize(choice).strip(): choice for choice in field.choices or ()} for field in fields]
+        self.integers = [are_integers(choices) for choices in self.choices]
 
     def clean(self, rows: Sequence[Row]) -> tuple[list[Row], Counts]:
         """The rows that remain, and the count of every step that the job asks for (0 where it found nothing)."""
@@ -86,6 +88,8 @@ class Cleaner:
 
     def _normalized_label(self, value: str, place: int) -> str:
         label = self.normalize(value).strip()
+        if label not in self.choices[place] and self.integers[place]:
+            label = as_integer(label)
         return self.choices[place].get(label, label)
 
     def _drop_empty(self, rows: list[Row]) -> list[Row]:

@@ -3,7 +3,10 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from math import isnan
+from numbers import Real
 
 from kubetune_trainer.data.rows import Column, Row
 from kubetune_trainer.data.values import bounded, kind_of, quoted
@@ -20,6 +23,9 @@ _PURPOSE = {"train": "training", "validation": "validation", "test": "test"}
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|inf", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?\d+")
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
+_EXACT = 2.0**53
+"""Up to here every integer is a number of 64 bits."""
 
 
 def label_of(value: object, column: Column, where: str) -> str | None:
@@ -28,8 +34,10 @@ def label_of(value: object, column: Column, where: str) -> str | None:
         return None
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float):
-        raise _numbers_on_a_scale(column, where, repr(value))
+    if isinstance(value, Real | Decimal) and not isinstance(value, int):
+        value = _whole(float(value), column, where)
+    if value is None:
+        return None
     if not isinstance(value, str | int):
         raise invalid_data(
             f"{where}: the column {quoted(column.name)} ({column.field}) holds {kind_of(value)};"
@@ -37,6 +45,17 @@ def label_of(value: object, column: Column, where: str) -> str | None:
         )
     # A label stands in many rows: interning keeps one copy.
     return sys.intern(bounded(str(value), column, where))
+
+
+def as_integer(label: str) -> str:
+    """`1` for `1.0`; any other label as it is."""
+    whole = _WHOLE.fullmatch(label)
+    return str(int(whole[1])) if whole else label
+
+
+def are_integers(labels: Iterable[str]) -> bool:
+    """Whether some of the labels are integers: then a whole number with a decimal point means one of them."""
+    return any(_INTEGER.fullmatch(label) for label in labels)
 
 
 def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) -> tuple[str, ...]:
@@ -99,8 +118,29 @@ def _refuse_fractions(rows: Sequence[Row], labels: Sequence[str], column: Column
         return
     fractions = {label for label in labels if not _INTEGER.fullmatch(label)}
     first = next((row for row in rows if row["label"] in fractions), None)
+    if first is not None and all(_INTEGER.fullmatch(as_integer(label)) for label in labels):
+        raise _integers_with_a_point(column, first, labels)
     if first is not None:
         raise _numbers_on_a_scale(column, first.where, first["label"])
+
+
+def _integers_with_a_point(column: Column, first: Row, labels: Sequence[str]) -> RunError:
+    names = [str(number) for number in sorted({int(as_integer(label)) for label in labels})]
+    shown = ", ".join(f'"{name}"' for name in names[:SHOWN_LABELS]) + (", …" if len(names) > SHOWN_LABELS else "")
+    return invalid_data(
+        f"{first.where}: the column {quoted(column.name)} ({column.field}) holds {first['label']}: its numbers are"
+        " whole, with a decimal point, as pandas writes integers beside missing values; if they are classes, name them in"
+        f" spec.task.labels, [{shown}], and {first['label']} is read as {as_integer(first['label'])}"
+    )
+
+
+def _whole(value: float, column: Column, where: str) -> str | None:
+    """A number with a decimal point, `1.0`; a missing value for NaN."""
+    if isnan(value):
+        return None
+    if not value.is_integer() or abs(value) > _EXACT:
+        raise _numbers_on_a_scale(column, where, repr(value))
+    return f"{value:.1f}"
 
 
 def _numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:

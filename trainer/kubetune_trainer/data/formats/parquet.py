@@ -1,6 +1,7 @@
 """Parquet: the values of the wanted columns, row by row; no other column is read from the file."""
 
-from collections.abc import Generator, Iterator, Sequence
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,13 +12,15 @@ from kubetune_trainer.data.values import missing_column, quoted, refuse_double_c
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 
+_DATASETS, _CLASSES = b"huggingface", "ClassLabel"
+"""The key of a file's metadata for the library of datasets, and its type for classes."""
 BATCH_ROWS = 1024
 """Rows unpacked at a time."""
 
 
 def parquet_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple[int, list[object]]]:
     """(row, the values in the order of `columns`), rows counted from 1."""
-    first, expanded = 1, 0
+    first, expanded, names = 1, 0, _class_names(file)
     for batch in _batches(file, columns):
         expanded += batch.nbytes
         refuse_bomb(file, expanded)
@@ -25,8 +28,37 @@ def parquet_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tup
         # Value by value: a dictionary may hold one huge text that each of the rows repeats.
         for index in range(batch.num_rows):
             row = first + index
-            yield row, [_value(array[index], file, row, column) for array, column in zip(arrays, columns, strict=True)]
+            cells = [_value(array[index], file, row, column) for array, column in zip(arrays, columns, strict=True)]
+            yield row, [_named(cell, names, column, file, row) for cell, column in zip(cells, columns, strict=True)]
         first += batch.num_rows
+
+
+def _class_names(file: LocalFile) -> dict[str, list[str]]:
+    """The names of classes by column, where the datasets library has written integers in their place."""
+    try:
+        metadata = pq.read_schema(file.path).metadata or {}
+        features = json.loads(metadata.get(_DATASETS, b"{}"))["info"]["features"]
+        named = {column: feature["names"] for column, feature in features.items() if feature.get("_type") == _CLASSES}
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}  # somebody else's metadata; a file that cannot be read is refused where its rows are
+    return {column: names for column, names in named.items() if _are_names(names)}
+
+
+def _are_names(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _named(cell: object, classes: Mapping[str, list[str]], column: Column, file: LocalFile, row: int) -> object:
+    """The name of a class in the place of its number; -1 is a missing value."""
+    names = classes.get(column.name)
+    if names is None or not isinstance(cell, int) or isinstance(cell, bool):
+        return cell
+    if not -1 <= cell < len(names):
+        raise invalid_data(
+            f"{place(file.uri, row)}: the column {quoted(column.name)} ({column.field}) holds {cell}, and the file's"
+            f" own names of its classes are for 0 to {len(names) - 1}; correct the value, and write the file again"
+        )
+    return None if cell == -1 else names[cell]
 
 
 def _batches(file: LocalFile, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
