@@ -57,10 +57,11 @@ def failure_of(status: FineTuneJobStatus) -> Condition:
     return next(condition for condition in status.conditions if condition.type == "Failed")
 
 
-def print_failure(failure: Condition, log: Path, console: Console) -> None:
-    """Why the run failed, and where to read more."""
+def print_failure(failure: Condition, log: Path | None, console: Console) -> None:
+    """Why the run failed, and where to read more, if it came to a log."""
     console.print(f"[bold red]Failed[/] ({failure.reason}): {escape(failure.message)}", highlight=False, soft_wrap=True)
-    console.print(f"  log: {escape(str(log))}", highlight=False, soft_wrap=True)
+    if log is not None:
+        console.print(f"  log: {escape(str(log))}", highlight=False, soft_wrap=True)
     if failure.reason in REASONS:
         console.print(f"  help: {help_on(failure.reason)}", highlight=False, soft_wrap=True)
 

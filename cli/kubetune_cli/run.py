@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.tables import listed
 from kubetune_api.times import timestamp
-from kubetune_cli.places import log_file
+from kubetune_cli.places import UnusablePlaceError, log_file, scratch_folder
 from kubetune_cli.progress import view_for
 from kubetune_cli.results import failure_of, print_failure, print_results
 from kubetune_cli.trainer_process import trainer
@@ -36,7 +35,6 @@ class Finished:
     """How a run ended."""
 
     status: FineTuneJobStatus
-    log: Path
 
     @property
     def exit_code(self) -> int:
@@ -60,17 +58,27 @@ def new_run_id(now: datetime, token: str) -> str:
 def run_job(job: FineTuneJob, *, console: Console) -> Finished:
     """Trains the job, showing on `console` what happens."""
     run_id = new_run_id(datetime.now(UTC), secrets.token_hex(3))
+    start_time = _now()
+    try:
+        log = log_file(job.metadata.name, run_id)
+        with scratch_folder() as scratch, _interrupts_by(_interrupt):
+            return _run(job, run_id, log, scratch, console)
+    except UnusablePlaceError as error:
+        finished = Finished(_ended(run_id, Reason.STORAGE_FAILED, str(error), start_time))
+        print_failure(failure_of(finished.status), None, console)
+        return finished
+
+
+def _run(job: FineTuneJob, run_id: str, log: Path, scratch: Path, console: Console) -> Finished:
     run = Run(job=job, run_id=run_id, workers=job.spec.resources.workers)
-    log = log_file(job.metadata.name, run_id)
     console.print(f"kubetune {job.metadata.name}: run {run_id}", markup=False, highlight=False)
     console.print(f"  log: {log}", markup=False, highlight=False, soft_wrap=True)
     if note := cluster_note(job.spec):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    with TemporaryDirectory(prefix="kt-", ignore_cleanup_errors=True) as scratch, _interrupts_by(_interrupt):
-        run_file = Path(scratch) / "run.json"
-        run_file.write_text(run.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
-        status = _follow(run_file, log, run_id, console)
-    finished = Finished(status, log)
+    run_file = scratch / "run.json"
+    run_file.write_text(run.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
+    status = _follow(run_file, log, run_id, console)
+    finished = Finished(status)
     if finished.exit_code == SUCCEEDED or status.artifact is not None:
         print_results(job, status, console)
     if finished.exit_code != SUCCEEDED:

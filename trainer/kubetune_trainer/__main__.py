@@ -23,6 +23,7 @@ from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.imports import uncollected
+from kubetune_trainer.places import usable_folders
 from kubetune_trainer.status_reporter import StatusReporter
 
 _PR_SET_PDEATHSIG = 1
@@ -71,8 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=1, help="the file descriptor for the events (default: 1)")
     account = "the folder with the token and the certificate for the API server"
     parser.add_argument("--service-account", type=Path, default=SERVICE_ACCOUNT, help=account)
-    cache = Path(os.environ.get("KUBETUNE_CACHE") or Path.home() / ".cache" / "kubetune")
-    parser.add_argument("--cache", type=Path, default=cache, help="a folder for fetched models and data")
+    parser.add_argument("--cache", type=Path, help="a folder for fetched models and data")
     return parser.parse_args()
 
 
@@ -88,7 +88,7 @@ def _refuse_replaced(text: bytes, digest: str | None) -> None:
 
 
 def _run(
-    run: Run, listener: LastProgress, cache: Path, reporters: list[StatusReporter], check: Callable[[], None]
+    run: Run, listener: LastProgress, cache: Path | None, reporters: list[StatusReporter], check: Callable[[], None]
 ) -> FineTuneJobStatus:
     start_time = _now()
 
@@ -114,7 +114,7 @@ def _run(
         with uncollected():
             from kubetune_trainer.driver import execute
 
-        published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now)
+        published = execute(run, listener=listener, cache=usable_folders(cache), start_time=start_time, now=_now)
     except RunError as error:
         return failed(error.reason, error.message)
     except OSError as error:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from secrets import token_hex
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
@@ -44,6 +45,9 @@ def ray_cluster(workers: int | None) -> Iterator[None]:
         return
     # Ray's processes may still write to their logs while the folder goes.
     place = folder_for_sockets(gettempdir())
+    # Otherwise Ray keeps one in the home folder, which may not be there to write to.
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", token_hex(32))
     with TemporaryDirectory(prefix="kt-", dir=place, ignore_cleanup_errors=True) as folder:
         # More workers than cores share the cores: Ray's CPUs are slots, not cores.
         cpus = max(workers or 1, os.cpu_count() or 1)

@@ -37,7 +37,7 @@ STATE = {"step": 3, "totalSteps": 9, "epoch": 0.5, "loss": 0.25, "tokensPerSecon
     ],
 )
 def test_the_exit_code_tells_who_must_act(status: Any, code: int) -> None:
-    assert Finished(status, Path("log")).exit_code == code
+    assert Finished(status).exit_code == code
 
 
 def test_a_run_id_sorts_by_time_and_fits_the_path() -> None:

@@ -129,8 +129,8 @@ def _integers_with_a_point(column: Column, first: Row, labels: Sequence[str]) ->
     shown = ", ".join(f'"{name}"' for name in names[:SHOWN_LABELS]) + (", …" if len(names) > SHOWN_LABELS else "")
     return invalid_data(
         f"{first.where}: the column {quoted(column.name)} ({column.field}) holds {first['label']}: its numbers are"
-        " whole, with a decimal point, as pandas writes integers beside missing values; if they are classes, name them in"
-        f" spec.task.labels, [{shown}], and {first['label']} is read as {as_integer(first['label'])}"
+        " whole, with a decimal point, as pandas writes integers beside missing values; if they are classes, name them"
+        f" in spec.task.labels, [{shown}], and {first['label']} is read as {as_integer(first['label'])}"
     )
 
 
