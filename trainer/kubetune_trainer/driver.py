@@ -110,11 +110,7 @@ def execute(
         return earlier
     listener.stage("Fetching the model")
     base = pretrained_model(spec.model, cache, credentials=credentials)
-    listener.stage("Reading the data")
-    data, max_length = _read_data(run, base, cache, credentials)
-    listener.data(counts_of(data.report), data.report.samples)
-    for note in data.report.notes:
-        listener.note(note)
+    data, max_length = _read_data(run, base, cache, credentials, listener)
     for note in rehearse(base.folder, spec, task_of(spec), data.space, load_tokenizer(base.folder)):
         listener.note(note)
     run = claim(run, store, now())
@@ -129,8 +125,11 @@ def execute(
     return _publish(store, run, record, result.files, listener)
 
 
-def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials) -> tuple[PreparedData, int]:
+def _read_data(
+    run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials, listener: Listener
+) -> tuple[PreparedData, int]:
     """The rows, encoded, and the longest sequence that job and model allow, in tokens."""
+    listener.stage("Reading the data")
     spec = run.job.spec
     dataset = spec.dataset
     config, tokenizer = load_config(base.folder, spec), load_tokenizer(base.folder)
@@ -142,7 +141,11 @@ def _read_data(run: Run, base: PretrainedModel, cache: Path, credentials: StoreC
         if source is not None
     }
     max_length = longest_sequence(config, spec.max_length)
-    return prepare(task_of(spec), spec, files, tokenizer, max_length), max_length
+    data = prepare(task_of(spec), spec, files, tokenizer, max_length)
+    listener.data(counts_of(data.report), data.report.samples)
+    for note in data.report.notes:
+        listener.note(note)
+    return data, max_length
 
 
 def worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> WorkerInput:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_api.schemes import FILE, HUB, SCHEMES, WRITABLE
+from kubetune_api.schemes import FILE, HUB, SCHEMES, WRITABLE, scheme_of
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.clients import CLIENTS, RetryPolicy
 from kubetune_trainer.storage.credentials import KEYS, Secret
@@ -39,3 +39,37 @@ def test_a_store_opened_by_a_secret_and_refused_names_the_keys_of_the_secret(
         " check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones) in the Secret"
         " for s3://models."
     )
+
+
+@pytest.mark.parametrize(
+    ("uri", "keys", "endpoint"),
+    [
+        pytest.param(
+            "s3://models", {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}, "AWS_ENDPOINT_URL", id="s3"
+        ),
+        pytest.param(
+            "az://models",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "x", "AZURE_STORAGE_ACCOUNT_KEY": "eA=="},
+            "AZURE_STORAGE_ENDPOINT",
+            id="az",
+        ),
+    ],
+)
+def test_the_advice_to_a_refused_secret_is_the_row_of_its_scheme(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str, keys: dict[str, str], endpoint: str
+) -> None:
+    """T21."""
+    for key, value in keys.items():
+        (tmp_path / key).write_text(value)
+    row = SCHEMES[scheme_of(uri)]
+    with ScriptedServer(403, DENIED) as server:
+        monkeypatch.setenv(endpoint, server.endpoint)
+        with pytest.raises(RunError) as by_secret:
+            Store.open(uri, QUICK, Secret(uri, tmp_path)).children()
+        for key, value in keys.items():
+            monkeypatch.setenv(key, value)
+        with pytest.raises(RunError) as by_environment:
+            Store.open(uri, QUICK).children()
+    assert f"check {row.keys} in the Secret for {uri}." in str(by_secret.value)
+    assert f"check {row.variables}" in str(by_environment.value)
+    assert "Secret" not in str(by_environment.value)

@@ -55,7 +55,8 @@ class Cleaner:
         kept = [self._normalized(row) for row in rows]
         counts: Counts = Counter()
         if self.cleaning.unicode_normalization != "None":
-            counts[NORMALIZED] = sum(self._text(old) != self._text(new) for old, new in zip(rows, kept, strict=True))
+            changed = ((old, new) for old, new in zip(rows, kept, strict=True) if old is not new)
+            counts[NORMALIZED] = sum(self._text(old) != self._text(new) for old, new in changed)
         for name, step in self._steps():
             before = len(kept)
             kept = step(kept)
@@ -122,7 +123,8 @@ class Cleaner:
 
     def _drop_conflicting(self, rows: list[Row]) -> list[Row]:
         first: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
-        return [row for row in rows if first.setdefault(self._text(row), self._label(row)) == self._label(row)]
+        labelled = ((row, self._label(row)) for row in rows)
+        return [row for row, label in labelled if first.setdefault(self._text(row), label) == label]
 
     def _drop_duplicates(self, rows: list[Row]) -> list[Row]:
         first: dict[tuple[str | None, ...], Row] = {}

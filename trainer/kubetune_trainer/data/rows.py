@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kubetune_api.formats import FORMATS, format_of
 from kubetune_api.job import Columns, FineTuneJobSpec
@@ -32,8 +33,14 @@ class Row:
 
 def place(file: str, line: int) -> str:
     """A place in a file, for messages."""
+    return f"{file}, {_counted_in(file)} {line}"
+
+
+@lru_cache
+def _counted_in(file: str) -> str:
+    # Asked for each row, and the same for all of a file.
     name = format_of(file)
-    return f"{file}, {FORMATS[name].counted if name else 'line'} {line}"
+    return FORMATS[name].counted if name else "line"
 
 
 @dataclass(frozen=True)

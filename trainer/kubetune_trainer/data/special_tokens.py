@@ -26,7 +26,7 @@ class SpecialTokens:
 
     def count(self, ids: Iterable[int]) -> int:
         """How many of the tokens are special."""
-        return sum(token in self._ids for token in ids)
+        return sum(map(self._ids.__contains__, ids))
 
     def defused(self, text: str) -> str:
         """The text with a space after the first character of whatever spells a special token."""
