@@ -24,7 +24,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from control_plane import at_once, show  # noqa: E402
+from control_plane import at_once, settled, show  # noqa: E402
 
 from kubetune_operator.jobs import names  # noqa: E402
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB  # noqa: E402
@@ -139,7 +139,8 @@ async def looks(plane: ControlPlane, api: ApiClient, folder: Path, count: int) -
     jobs = [in_namespace(TENANT, job_body(f"job-{number}", suspend=True)) for number in range(count)]
     await create_all(api, FINE_TUNE_JOB, jobs)
     async with replicas(plane, api, folder) as watched:
-        await asyncio.sleep(SECONDS)
+        leader = next(replica for replica in watched.replicas if replica.metric("kubetune_leader") == 1)
+        await settled(leader)  # each job has its first status
         at_start, watched.stall = watched.stall, 0.0
         changing = asyncio.create_task(change_for_ever(api))
         waits = [await watched.neighbours_wait(f"small-{number}") for number in range(10)]
