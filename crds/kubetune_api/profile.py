@@ -63,6 +63,9 @@ class FineTuneProfileSpec(ApiModel):
     that `s3://team-a` (the same as `s3://team-a/`) admits `s3://team-a/x` and not `s3://team-b` or `s3://team-a-old`.
     `s3://` is all of S3, and `{namespace}` stands for the job's namespace. Empty: anything, but for `file://` in a
     cluster, which is the pod's own disk."""
+    allowed_output_prefixes: Annotated[list[Uri], Field(max_length=64)] = Field([])
+    """The prefixes below which jobs may write; `{namespace}` is the job's, and what jobs share stays read-only. Empty:
+    `allowedUriPrefixes` hold for outputs, too."""
     inherited_metadata: InheritedMetadata = InheritedMetadata()
     """Labels and annotations for the RayJobs, pods and ConfigMaps of every job; they count before the job's own."""
     allowed_inherited_metadata: AllowedInheritedMetadata = AllowedInheritedMetadata()

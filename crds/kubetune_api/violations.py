@@ -4,7 +4,7 @@ from kubetune_api.inherited import InheritedMetadata, is_allowed
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile, within
 from kubetune_api.tables import listed
-from kubetune_api.uris import lies_below, uri_fields
+from kubetune_api.uris import Use, lies_below, uri_fields
 
 Violation = tuple[str, object, str]
 """The field's path, its value, and a sentence with the rule's name."""
@@ -49,15 +49,17 @@ def _too_important(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation
 
 
 def _out_of_bounds(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
-    prefixes = [within(prefix, job.metadata.namespace) for prefix in profile.spec.allowed_uri_prefixes]
-    if not prefixes:
-        return []
-    sentence = f"profile {profile.metadata.name} (allowedUriPrefixes) allows only URIs under {', '.join(prefixes)}"
-    return [
-        (path, uri, sentence)
-        for path, uri, _ in uri_fields(job)
-        if not any(lies_below(uri, prefix) for prefix in prefixes)
-    ]
+    read, written = profile.spec.allowed_uri_prefixes, profile.spec.allowed_output_prefixes
+    found: list[Violation] = []
+    for path, uri, use in uri_fields(job):
+        told_apart = use is Use.WRITE and written
+        rule, allowed = ("allowedOutputPrefixes", written) if told_apart else ("allowedUriPrefixes", read)
+        prefixes = [within(prefix, job.metadata.namespace) for prefix in allowed]
+        if prefixes and not any(lies_below(uri, prefix) for prefix in prefixes):
+            what = "outputs" if told_apart else "URIs"
+            sentence = f"profile {profile.metadata.name} ({rule}) allows only {what} under {', '.join(prefixes)}"
+            found.append((path, uri, sentence))
+    return found
 
 
 def _not_passed_on(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:

@@ -75,6 +75,16 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"allowedUriPrefixes": ["s3://"]},
         ["spec.output.uri", "s3://"],
     ),
+    "an output where jobs may only read (S11)": (
+        {"output__uri": "s3://shared/minilm/executions/1/model"},
+        {"allowedUriPrefixes": ["s3://"], "allowedOutputPrefixes": ["s3://tenants/{namespace}/"]},
+        ["spec.output.uri: profile default (allowedOutputPrefixes) allows only outputs under s3://tenants/team-a/"],
+    ),
+    "a dataset where jobs may only write (S11)": (
+        {"output__uri": "s3://results/team-a", "dataset__uri": "s3://results/x.csv", "model__uri": "s3://models/m"},
+        {"allowedUriPrefixes": ["s3://models"], "allowedOutputPrefixes": ["s3://results"]},
+        ["spec.dataset.uri: profile default (allowedUriPrefixes) allows only URIs under s3://models"],
+    ),
     "too many workers": (
         {"resources__workers": 9},
         {"limits": {"maxWorkers": 8}},
