@@ -79,12 +79,13 @@ def _provisional(seen: Observed, attempt: Attempt, ray_job: RayJobView | None) -
     kept = Failure(attempt.reason, attempt.message or "") if attempt.reason else None
     begins = attempt.running_time is None and ray_job is not None and driver_runs(seen, ray_job, attempt)
     if begins and whole(pods, workers):
-        kept = None
-    shown = seen_in(counting(pods, workers))
-    if shown is None:
-        return kept
+        return seen_in(counting(pods, workers))
     was_whole = bool(status.workers) and status.ready_workers == status.workers
-    return shown if was_whole else stronger(shown, kept)
+    if (shown := seen_in(counting(pods, workers))) is not None:
+        return shown if was_whole else stronger(shown, kept)
+    # Replaced before anybody looked: it may be all that is ever seen of why the run fails.
+    replaced = seen_in(pods)
+    return kept if replaced is None else stronger(replaced, kept)
 
 
 def _stuck(attempt: Attempt, pods: tuple[PodView, ...], now: datetime) -> dict[str, str | None]:

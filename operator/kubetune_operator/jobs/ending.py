@@ -21,14 +21,14 @@ _LINGERING = timedelta(seconds=120)
 def over(seen: Observed, status: FineTuneJobStatus, state: JobState, now: datetime) -> JobPlan:
     """The end. What still runs goes; after a failure a cluster that has ended stays for a minute, for its logs."""
     status = status.model_copy(update={"completion_time": timestamp(now)})
-    done = with_state(status, replace(state, admitted=bool(seen.ray_clusters)), seen.job.generation, now)
+    done = with_state(status, replace(state, admitted=_holds_hardware(seen)), seen.job.generation, now)
     return after_the_end(replace(seen, job=replace(seen.job, status=done)), now)
 
 
 def after_the_end(seen: Observed, now: datetime) -> JobPlan:
     """What is to be done for a job that is over."""
     status, ended = seen.job.status, _end_of(seen.job.status, now)
-    status = observed(status if seen.ray_clusters else without_hardware(status, now), seen.job.generation)
+    status = observed(status if _holds_hardware(seen) else without_hardware(status, now), seen.job.generation)
     moments = [ended + _LINGERING] if any(not ray_job.terminal for ray_job in seen.ray_jobs) else []
     delete = (*_not_ended(seen, status, now), *_needless(seen, status))
     kept = seen.job.kept_seconds
@@ -49,6 +49,12 @@ def _not_ended(seen: Observed, status: FineTuneJobStatus, now: datetime) -> tupl
     if now < _end_of(status, now) + patience:
         return ()
     return tuple(ref_of(ray_job) for ray_job in seen.ray_jobs if not ray_job.terminal and not ray_job.deleting)
+
+
+def _holds_hardware(seen: Observed) -> bool:
+    """Whether anything of the Ray cluster is left; the submitter's pod has ended with the run."""
+    pods = [pod for pod in seen.pods if pod.role != "submitter" and pod.phase in ("Pending", "Running")]
+    return bool(seen.ray_clusters or pods)
 
 
 def _needless(seen: Observed, status: FineTuneJobStatus) -> tuple[Ref, ...]:

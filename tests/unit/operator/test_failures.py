@@ -178,6 +178,15 @@ def test_a_worker_that_was_replaced_during_the_run_does_not_outweigh_what_ended_
     assert (ended.reason, ended.exempt) == ("Preempted", True)
 
 
+def test_a_worker_that_was_replaced_before_anybody_looked_is_why_the_run_fails() -> None:
+    killed, head = pod(container=OUT_OF_MEMORY, phase="Failed"), pod("head", phase="Running", ready=True)
+    whole = [head, pod(number=1, phase="Running", ready=True)]
+    seen = plan(job(started(attempt(runningTime=at(0)))), ray_job(1, "Running"), killed, *whole).status
+    assert seen.attempts[0].reason == "OutOfMemory"
+    ended = plan(job(seen.to_dict()), ray_job(1, "Running"), *whole, report(finished=failed("Unknown"))).status
+    assert ended.reason == "OutOfMemory"
+
+
 def test_a_container_that_ended_well_is_no_evidence() -> None:
     shown = plan(job(started(attempt())), ray_job(1, "Running"), pod("submitter", container=terminated(0, "Completed")))
     assert shown.status.attempts[0].evidence == []
