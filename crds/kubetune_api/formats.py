@@ -22,6 +22,8 @@ class FormatRow:
     """What a place in such a file is counted in."""
     compressible: bool = True
     """Whether a file may be compressed as a whole, with another ending behind its own."""
+    signature: bytes | None = None
+    """What its first bytes match, a regular expression; None for a text, which may begin with anything."""
 
 
 FORMATS: dict[str, FormatRow] = {
@@ -30,11 +32,15 @@ FORMATS: dict[str, FormatRow] = {
         'comma-separated, the first line names the columns, cells with a comma or a line end in `"`',
     ),
     "JSONL": FormatRow(".jsonl", "one JSON object per line"),
-    "Parquet": FormatRow(".parquet", "Parquet, any compression", counted="row", compressible=False),
+    "Parquet": FormatRow(
+        ".parquet", "Parquet, any compression", counted="row", compressible=False, signature=rb"PAR1[\x00-\x1f]"
+    ),
 }
 """By the name for people."""
 COMPRESSIONS: dict[str, str] = {".gz": "gzip", ".bz2": "bzip2"}
 """The compressions by what they add to a file's name."""
+COMPRESSION_SIGNATURES: dict[str, bytes] = {"gzip": rb"\x1f\x8b", "bzip2": rb"BZh[1-9]1AY&SY"}
+"""What the first bytes match, by compression."""
 
 
 def endings(row: FormatRow) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.text import plural
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
@@ -109,7 +109,7 @@ def execute(
         listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
         return earlier
     listener.stage("Fetching the model")
-    base = pretrained_model(spec.model, cache, credentials=credentials)
+    base = pretrained_model(spec.model, cache, language_model_class(), credentials=credentials)
     data, max_length = _read_data(run, base, cache, credentials, listener)
     for note in rehearse(base.folder, spec, task_of(spec), data.space, load_tokenizer(base.folder)):
         listener.note(note)

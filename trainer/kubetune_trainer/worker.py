@@ -20,10 +20,11 @@ from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile, final_metrics
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
+from kubetune_trainer.training.optimizer import sum_of_rates
 from kubetune_trainer.training.requirements import check_requirements
 
 
@@ -61,12 +62,14 @@ def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tup
     """The model, ready for the engine, and its tokenizer."""
     spec = given.run.job.spec
     credentials = StoreCredentials.of(given.run)
-    folder = pretrained_model(spec.model, Path(given.cache), given.model_files, credentials).folder
+    cache, language_model = Path(given.cache), language_model_class()
+    folder = pretrained_model(spec.model, cache, language_model, given.model_files, credentials).folder
     tokenizer = load_tokenizer(folder)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
     loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)
-    trainable = method.attach(loaded, precision=given.resolved.precision)
+    reach = sum_of_rates(spec.training, given.plan.total_steps)
+    trainable = method.attach(loaded, precision=given.resolved.precision, reach=reach)
     torch.manual_seed(spec.training.seed + dist.get_rank())
     return trainable, tokenizer
 

@@ -241,8 +241,7 @@ FILES = [
         "a gzip file that is none",
         "r.csv.gz",
         GOOD.encode(),
-        "s3://data/r.csv.gz, line 1: the compressed file is damaged or cut short (Not a gzipped file (b'te')); upload"
-        " it again",
+        "s3://data/r.csv.gz is not compressed with gzip; rename it to r.csv",
         packed=True,
     ),
     Case(
@@ -257,8 +256,44 @@ FILES = [
         "a bz2 file that is none",
         "r.jsonl.bz2",
         b"{}\n",
-        "s3://data/r.jsonl.bz2, line 1: the compressed file is damaged or cut short (Invalid data stream); upload it"
-        " again",
+        "s3://data/r.jsonl.bz2 is not compressed with bzip2; rename it to r.jsonl",
+        packed=True,
+    ),
+    Case(
+        "T13: gzip that is named CSV",
+        "r.csv",
+        gzip.compress(GOOD.encode()),
+        "s3://data/r.csv is compressed with gzip; rename it to r.csv.gz",
+        packed=True,
+    ),
+    Case(
+        "T13: bzip2 that is named gzip",
+        "r.csv.gz",
+        bz2.compress(GOOD.encode()),
+        "s3://data/r.csv.gz is compressed with bzip2; rename it to r.csv.bz2",
+        packed=True,
+    ),
+    Case(
+        "T13: a workbook that is named CSV",
+        "r.csv",
+        b"PK\x03\x04\x14\x00\x06\x00",
+        "s3://data/r.csv is an Excel workbook or another ZIP archive; save the table as CSV, or give the file the name"
+        " of its format",
+        packed=True,
+    ),
+    Case(
+        "T13: Parquet that is named JSON Lines",
+        "r.jsonl",
+        parquet(text=["film"], label=["good"]),
+        "s3://data/r.jsonl is Parquet; save the table as JSONL, or give the file the name of its format",
+        packed=True,
+    ),
+    Case(
+        "T13: a pointer of Git LFS",
+        "r.parquet",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+        "s3://data/r.parquet is a pointer of Git LFS and not the file itself; run `git lfs pull` where it was cloned,"
+        " and copy it again",
         packed=True,
     ),
     Case(
@@ -334,8 +369,7 @@ FILES = [
         "a Parquet file that is none",
         "r.parquet",
         GOOD.encode(),
-        "s3://data/r.parquet: not a readable Parquet file (Parquet magic bytes not found in footer. Either the file is"
-        " corrupted or this is not a parquet file.); upload it again",
+        "s3://data/r.parquet is not Parquet; write it again",
     ),
     Case(
         "a Parquet file without the column",

@@ -107,6 +107,20 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
     return spoil
 
 
+POINTER = (
+    "{{uri}}/{} is a pointer of Git LFS and not the file itself; run `git lfs pull` where it was cloned, and copy it"
+    " again."
+)
+
+
+def packed(folder: Path) -> None:
+    save_file({"layer.weight": torch.ones(2, dtype=torch.int8)}, folder / "model.safetensors")
+
+
+def sentencepiece_alone(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -122,7 +136,7 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
         ),
         pytest.param(
             remove("tokenizer.json"),
-            "{uri} has no tokenizer (tokenizer.json, vocab.txt or *.model); add the model's own.",
+            "{uri} has no tokenizer (tokenizer.json, vocab.txt or merges.txt); add the model's own.",
             id="no tokenizer",
         ),
         pytest.param(
@@ -200,9 +214,32 @@ def cut(name: str, size: int) -> Callable[[Path], None]:
         ),
         pytest.param(
             write("model.safetensors", "version https://git-lfs.github.com/spec/v1"),
-            "{uri}/model.safetensors is not a complete safetensors file (Error while deserializing header: header too"
-            " large); copy it again, or convert the weights again.",
-            id="a git-lfs pointer in place of the weights",
+            POINTER.format("model.safetensors"),
+            id="T13: a git-lfs pointer in place of the weights",
+        ),
+        pytest.param(
+            write("tokenizer.json", "version https://git-lfs.github.com/spec/v1"),
+            POINTER.format("tokenizer.json"),
+            id="T13: a git-lfs pointer in place of the tokenizer",
+        ),
+        pytest.param(
+            write("config.json", '{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}'),
+            "{uri}/config.json is of a quantised model (gptq), whose weights cannot be trained; name the model that it"
+            " was made from, with weights in 16 or 32 bits.",
+            id="T13: a quantised model",
+        ),
+        pytest.param(
+            packed,
+            "{uri}/model.safetensors is of a quantised model (layer.weight is I8), whose weights cannot be trained;"
+            " name the model that it was made from, with weights in 16 or 32 bits.",
+            id="T13: quantised weights that no configuration mentions",
+        ),
+        pytest.param(
+            sentencepiece_alone,
+            "{uri} has its tokenizer in tokenizer.model alone, which is not read; where transformers, sentencepiece,"
+            " protobuf and tiktoken are installed, AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes"
+            " the tokenizer.json to add.",
+            id="T8: a tokenizer of SentencePiece alone",
         ),
     ],
 )

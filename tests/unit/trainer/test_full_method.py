@@ -8,6 +8,7 @@ import torch.distributed as dist
 from transformers import AutoModelForSequenceClassification
 
 from kubetune_api.job import Freeze, Method
+from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.errors import RunError
@@ -32,7 +33,7 @@ def loaded_from(folder: Path) -> LoadedModel:
 
 
 def attached(folder: Path, precision: str = "FP32", freeze: Freeze = NOTHING) -> Trainable:
-    return Full(freeze).attach(loaded_from(folder), precision="BF16" if precision == "BF16" else "FP32")
+    return Full(freeze).attach(loaded_from(folder), precision="BF16" if precision == "BF16" else "FP32", reach=1.0)
 
 
 def test_the_method_of_a_manifest_has_its_settings() -> None:
@@ -68,7 +69,7 @@ def test_first_values_are_worked_out_on_rank_0_alone(
     loaded = loaded_from(tmp_path)
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_rank", lambda: rank)
-    assert Full(NOTHING).attach(loaded, precision="FP32").first_values.keys() == known
+    assert Full(NOTHING).attach(loaded, precision="FP32", reach=1.0).first_values.keys() == known
 
 
 def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path) -> None:
@@ -85,3 +86,36 @@ def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path
     expected = method.expectation(trainable, shapes)
     with pytest.raises(RunError, match=r"the new tensor classifier\.bias has its first values everywhere"):
         verify(store, FOLDER, files, expected, tmp_path / "base", AutoModelForSequenceClassification)
+
+
+def test_what_rounding_to_bfloat16_may_hide_may_be_unchanged(tmp_path: Path) -> None:
+    """T16: steps far smaller than the distance of neighbours ended as VerificationFailed."""
+    loaded = loaded_from(tmp_path)
+    matrices = {name for name, parameter in loaded.model.named_parameters() if parameter.ndim > 1}
+    assert matrices <= Full(NOTHING).attach(loaded, precision="BF16", reach=1e-6).may_be_unchanged
+    assert not matrices & Full(NOTHING).attach(loaded, precision="BF16", reach=1e-2).may_be_unchanged
+    assert not matrices & Full(NOTHING).attach(loaded, precision="FP32", reach=1e-6).may_be_unchanged
+
+
+def test_steps_that_rounding_hides_altogether_are_refused_before_the_training(tmp_path: Path) -> None:
+    """T16."""
+    loaded = loaded_from(tmp_path)
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.fill_(0.5)
+    with pytest.raises(RunError) as caught:
+        Full(NOTHING).attach(loaded, precision="BF16", reach=2e-5)
+    assert caught.value.reason == Reason.INVALID_MANIFEST
+    assert str(caught.value) == (
+        "spec.training.learningRate: all steps together move no weight by more than about 2.0e-05, which BF16 rounds"
+        " away; raise it, train for more steps, or set spec.training.precision to FP32"
+    )
+
+
+def test_the_halfway_between_neighbours_is_where_rounding_ends() -> None:
+    """T16: a weight that moves less than the least distance is stored as it was, wherever it is."""
+    values = torch.linspace(0.5, 4.0, 1001).to(torch.bfloat16).float()
+    for sign in (1, -1):
+        moved = values + sign * values * 2.0**-9 * 0.99
+        assert torch.equal(moved.to(torch.bfloat16).float(), values)
+        assert not torch.equal((values + sign * values * 2.0**-8 * 1.01).to(torch.bfloat16).float(), values)

@@ -18,10 +18,12 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.model import gguf
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.model.load import load_config, load_tokenizer
+from kubetune_trainer.tasks import language_model_class
 from support.small_disk import disk_of
 from support.tiny_models import spec_for
 
 DIGEST = "0" * 64
+CLASS = language_model_class().__name__
 SPECIAL = ["<unk>", "<s>", "</s>"]
 VOCABULARY = [*SPECIAL, *map(chr, range(ord("a"), ord("z") + 1)), "Ġ", "ab"]
 WIDTH = 32
@@ -91,14 +93,14 @@ def second_rank() -> Iterator[None]:
 
 @pytest.mark.usefixtures("second_rank")
 def test_any_worker_converts_on_its_own_node(file: Path, tmp_path: Path) -> None:
-    assert_whole(converted(file, tmp_path / "cache", DIGEST))
+    assert_whole(converted(file, tmp_path / "cache", DIGEST, CLASS))
 
 
 def test_it_is_converted_once(file: Path, tmp_path: Path) -> None:
-    first = converted(file, tmp_path / "cache", DIGEST)
+    first = converted(file, tmp_path / "cache", DIGEST, CLASS)
     file.unlink()
-    assert converted(file, tmp_path / "cache", DIGEST) == first
-    assert gguf.main(file, first) == 0
+    assert converted(file, tmp_path / "cache", DIGEST, CLASS) == first
+    assert gguf.main(file, first, CLASS) == 0
 
 
 def test_a_damaged_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_a_damaged_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> 
     leftover = cache / f"gguf-{'0' * 32}-{transformers.__version__}.unfinished"
     leftover.mkdir(parents=True)
     with pytest.raises(RunError, match=r"spec\.model\.uri: model\.gguf does not load as a GGUF checkpoint: "):
-        converted(file, cache, DIGEST)
+        converted(file, cache, DIGEST, CLASS)
     assert [path.name for path in cache.iterdir() if path.is_dir()] == []
 
 
@@ -124,7 +126,7 @@ def test_the_end_of_a_conversion_is_told(
 ) -> None:
     ends(does, tmp_path, monkeypatch)
     with pytest.raises(RunError) as caught:
-        converted(file, tmp_path / "cache", DIGEST)
+        converted(file, tmp_path / "cache", DIGEST, CLASS)
     assert caught.value.reason == reason
     assert says in str(caught.value)
 
@@ -132,7 +134,7 @@ def test_the_end_of_a_conversion_is_told(
 def test_a_full_disk_is_an_error_of_the_operating_system_and_leaves_nothing_behind(file: Path) -> None:
     with TemporaryDirectory(prefix="kt") as short, disk_of(16 * 2**10, Path(short) / "d") as disk:
         with pytest.raises(OSError, match="No space left on device"):
-            converted(file, disk, DIGEST)
+            converted(file, disk, DIGEST, CLASS)
         assert [path.name for path in disk.iterdir() if path.is_dir()] == []
 
 
@@ -141,7 +143,7 @@ def test_a_lack_of_memory_is_not_the_files_error(file: Path, tmp_path: Path, mon
         raise MemoryError
 
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", nothing_left)
-    assert gguf.main(file, tmp_path / "folder") == 5
+    assert gguf.main(file, tmp_path / "folder", CLASS) == 5
 
 
 def ends(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,6 +251,37 @@ def test_every_head_of_transformers_own_classes_is_known(family: str) -> None:
             assert beside <= HEADS, name
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_refused(lost: float, tmp_path: Path) -> None:
+    """T13."""
+    path = saved(tiny_model("llama", labels=None), tmp_path) / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = lost
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(RunError) as caught:
+        load(tmp_path, "CausalLM", ())
+    assert str(caught.value) == (
+        "spec.model.uri: the files hold weights that are infinite or not a number (model.layers.1.mlp.up_proj.weight);"
+        " take them again from their source, or another model"
+    )
+
+
+@pytest.mark.parametrize("token", [VOCABULARY, -1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_padding_token_that_the_model_does_not_have_gives_way_to_the_tokenizers(
+    family: str, token: int, tmp_path: Path
+) -> None:
+    """T13: the model could not be built with the one, and with the other its last token never learned."""
+    decoder = FAMILIES[family].decoder
+    saved(tiny_model(family, labels=None if decoder else 2), tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"pad_token_id": token}))
+    loaded = load(tmp_path, "CausalLM" if decoder else "SequenceClassification")
+    assert loaded.model.config.pad_token_id == PAD
+    assert loaded.model(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
+    assert loaded.model.get_input_embeddings().padding_idx == (1 if FAMILIES[family].position_offset else None)
+
+
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     saved(tiny_model("bert", labels=2), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -12,6 +12,7 @@ from kubetune_trainer.training.optimizer import (
     clip_in_each_step,
     learning_rate_schedule,
     parameter_groups,
+    sum_of_rates,
     warmup_steps,
 )
 from support.tiny_models import CONFIGS, spec_for, tiny_model
@@ -48,6 +49,11 @@ def rates(total: int, **fields: Any) -> list[float]:
 )
 def test_learning_rate_of_each_step(schedule: dict[str, Any], expected: list[float]) -> None:
     assert rates(4, schedule=schedule) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_rates_of_all_steps_together() -> None:
+    job = training(learningRate=0.5, schedule={"type": "Linear", "warmupSteps": 2})
+    assert sum_of_rates(job, 4) == pytest.approx(0.5 * sum(rates(4, schedule={"type": "Linear", "warmupSteps": 2})))
 
 
 @pytest.mark.parametrize(

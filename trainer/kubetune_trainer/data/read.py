@@ -4,13 +4,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from kubetune_api.formats import all_endings, format_of
+from kubetune_api.formats import COMPRESSIONS, FORMATS, all_endings, compression_of, format_of
 from kubetune_trainer.data.formats.csv import csv_records
 from kubetune_trainer.data.formats.jsonl import jsonl_records
 from kubetune_trainer.data.formats.parquet import parquet_records
 from kubetune_trainer.data.rows import Column, Field, Row, place
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
+from kubetune_trainer.storage.signatures import FETCH_THE_FILE, POINTER, kind_of
 
 Records = Callable[[LocalFile, Sequence[Column]], Generator[tuple[int, Sequence[Any]]]]
 
@@ -36,9 +37,28 @@ def _rows(file: LocalFile, fields: Sequence[Field]) -> Iterator[Row]:
     if name is None:
         endings = ", ".join(all_endings())
         raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {endings}")
+    _refuse_another_kind(file, name)
     names = tuple(field.name for field in fields)
     with closing(READERS[name](file, [field.column for field in fields])) as found:
         for line, cells in found:
             where = place(file.uri, line)
             values = tuple(field.read(cell, field.column, where) for field, cell in zip(fields, cells, strict=True))
             yield Row(names, values, file.uri, line)
+
+
+def _refuse_another_kind(file: LocalFile, name: str) -> None:
+    """RunError where the first bytes of a file are not what its name promises."""
+    kind, compression = kind_of(file.path), compression_of(file.uri)
+    if kind == (compression or (name if FORMATS[name].signature else None)) or file.path.stat().st_size == 0:
+        return
+    called = file.uri.rpartition("/")[2]
+    plain = called.rpartition(".")[0] if compression else called
+    if kind == POINTER:
+        raise invalid_data(f"{file.uri} is {FETCH_THE_FILE}")
+    if kind is None:
+        wanted = f"compressed with {compression}; rename it to {plain}" if compression else f"{name}; write it again"
+        raise invalid_data(f"{file.uri} is not {wanted}")
+    if kind in COMPRESSIONS.values():
+        ending = next(ending for ending, title in COMPRESSIONS.items() if title == kind)
+        raise invalid_data(f"{file.uri} is compressed with {kind}; rename it to {plain}{ending}")
+    raise invalid_data(f"{file.uri} is {kind}; save the table as {name}, or give the file the name of its format")

@@ -32,10 +32,11 @@ class Trainable:
 class TrainingMethod(Protocol):
     """One way to fine-tune a model."""
 
-    def attach(self, loaded: LoadedModel, *, precision: Precision) -> Trainable:
+    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: float) -> Trainable:
         """Decides, in place, which parameters are trained. Before the engine is built, alike on every rank.
 
-        RunError where the method does not suit the model.
+        `reach` is about how far all steps together move a weight at most: the sum of their learning rates.
+        RunError where the method does not suit the model, or nothing would be learned.
         """
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -12,6 +12,7 @@ from kubetune_api.job import Freeze
 from kubetune_planner.states import Precision
 from kubetune_trainer.methods.base import Shapes, Trainable
 from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
+from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import stored_shapes, tensor_digest
 from kubetune_trainer.records import Expectation
@@ -24,17 +25,19 @@ class Full:
     frozen: Freeze
     """What the manifest wants to stay as it is."""
 
-    def attach(self, loaded: LoadedModel, *, precision: Precision) -> Trainable:
+    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: float) -> Trainable:
         """See `TrainingMethod`."""
         model = loaded.model
         frozen = freeze(model, getattr(model, model.base_model_prefix), loaded.family, self.frozen)
-        stored_as = torch.bfloat16 if precision == "BF16" else torch.float32
+        bf16 = precision == "BF16"
+        stored_as = torch.bfloat16 if bf16 else torch.float32
+        hidden = hidden_by_rounding(model, reach) if bf16 else frozenset()
         # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
         first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
             frozen,
-            may_be_unchanged(model, bf16=precision == "BF16"),
+            may_be_unchanged(model, bf16=bf16) | hidden,
             {
                 name: tensor_digest(parameter.detach().to(stored_as))
                 for name, parameter in model.named_parameters()

@@ -4,8 +4,10 @@ transformers fills what is missing with noise and leaves out what it does not kn
 """
 
 from collections.abc import Collection
+from math import isfinite
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from kubetune_api.families import BUFFERS, HEADS
@@ -28,11 +30,13 @@ def new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new
     return missing
 
 
-def refuse_undescribed(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: bool) -> None:
-    """RunError where the files hold weights that config.json does not describe: more layers, biases, other parts.
+def refuse_misfit(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: bool) -> None:
+    """RunError where the files hold weights that config.json does not describe (more layers, biases, other parts), or
+    that are no numbers.
 
     The heads of other tasks may stay behind, and what older files hold of tensors that are worked out today.
     """
+    _refuse_lost_numbers(model)
     of_the_head = set() if head_is_new else {name for name, _ in model.named_children()}
     undescribed = {
         name
@@ -41,6 +45,19 @@ def refuse_undescribed(model: PreTrainedModel, info: dict[str, Any], *, head_is_
     }
     if gaps := {name for name in undescribed if not _is_pooler(name) and not name.endswith(BUFFERS)}:
         raise _not_of_one_model("the files hold weights that config.json does not describe", gaps)
+
+
+def _refuse_lost_numbers(model: PreTrainedModel) -> None:
+    """RunError where weights are infinite or not a number: no training mends them."""
+    there = {name: values.detach() for name, values in model.named_parameters() if not values.is_meta}
+    # The extremes of a tensor that holds NaN are NaN; they take no memory.
+    lost = [name for name, values in there.items() if not all(isfinite(float(end)) for end in torch.aminmax(values))]
+    if lost:
+        raise _with_names(
+            "the files hold weights that are infinite or not a number",
+            lost,
+            "take them again from their source, or another model",
+        )
 
 
 def _in_base(model: PreTrainedModel, name: str) -> bool:
@@ -55,5 +72,9 @@ def _is_pooler(name: str) -> bool:
 
 
 def _not_of_one_model(what: str, names: Collection[str]) -> RunError:
+    return _with_names(what, names, "check that config.json belongs to these weights")
+
+
+def _with_names(what: str, names: Collection[str], remedy: str) -> RunError:
     shown = ", ".join(sorted(names)[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-    return invalid_model(f"spec.model.uri: {what} ({shown}); check that config.json belongs to these weights")
+    return invalid_model(f"spec.model.uri: {what} ({shown}); {remedy}")

@@ -20,7 +20,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.fit import new_tensors, refuse_undescribed
+from kubetune_trainer.model.fit import new_tensors, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.task import ModelTask
 
@@ -54,8 +54,13 @@ def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
     with _loading("config.json", Exception):
         raw, _ = PretrainedConfig.get_config_dict(folder, local_files_only=True)
         # Before transformers sees it: an unknown type would make it speak of upgrades and remote code.
-        family_of(str(raw.get("model_type")), spec.task.type)
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        family = family_of(str(raw.get("model_type")), spec.task.type)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        # The model cannot be built with it, or keeps another token from learning. The tokenizer's takes its place, but
+        # where positions are counted from it, the family's own must stay.
+        config.pad_token_id = family.position_offset - 1 if family.position_offset else None
+    return config
 
 
 @contextmanager
@@ -130,7 +135,7 @@ def load_model(
             **({} if numbers else {"device_map": "meta"}),
         )
     new = new_tensors(model, info, head_may_be_new=task.new_head)
-    refuse_undescribed(model, info, head_is_new=task.new_head and not keep_head)
+    refuse_misfit(model, info, head_is_new=task.new_head and not keep_head)
     if task.new_head and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubetune_api.job import Model
 from kubetune_trainer.model.gguf import converted
@@ -23,12 +24,15 @@ class PretrainedModel:
 def pretrained_model(
     model: Model,
     cache: Path,
+    language_model: Any,
     expect: tuple[StoredFile, ...] | None = None,
     credentials: StoreCredentials = ENVIRONMENT,
 ) -> PretrainedModel:
-    """Fetches the model and, where it is a GGUF file, converts it. `expect` as in `fetch_model`."""
+    """Fetches the model and, where it is a GGUF file, converts it with `language_model`, the auto class of transformers
+    for what such a file holds. `expect` as in `fetch_model`."""
     fetched = fetch_model(model.uri, model.revision, cache, expect, credentials)
     if fetched.gguf is None:
         return PretrainedModel(fetched.folder, fetched.stored)
     digest = next(file.sha256 for file in fetched.weights)
-    return PretrainedModel(converted(fetched.folder / fetched.gguf, cache, digest), fetched.stored)
+    folder = converted(fetched.folder / fetched.gguf, cache, digest, language_model.__name__)
+    return PretrainedModel(folder, fetched.stored)

@@ -1,20 +1,20 @@
 """The JSON files of a model: transformers does what they say, so what reaches beyond the model's files is refused."""
 
 import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.storage.weights import quantised
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
-_OPENED = {
-    CONFIG: (),
-    GENERATION_CONFIG: (),
-    "tokenizer_config.json": ("vocab", "merges"),
-    "special_tokens_map.json": ("vocab", "merges", "vocab_file", "merges_file", "tokenizer_file"),
-}
-"""What transformers opens where its value is a text: any path of this machine, which a vocabulary would carry off."""
+_TOKENIZER_CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
+_HARMLESS = {"tokenizer_config.json": ("tokenizer_file", "special_tokens_map_file")}
+"""Paths of their authors' machines that many models carry, and that transformers never opens."""
+_MODELS = ("source_spm", "target_spm")
+"""More keys of files, without the customary ending."""
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 """Where the value has a slash, it is a repository of the hub with compiled code."""
 _LARGEST_JSON = 64 * 2**20
@@ -23,13 +23,17 @@ _LARGEST_JSON = 64 * 2**20
 
 def check_config(uri: str, folder: Path) -> None:
     """RunError unless the folder's configurations say what the model is, and ask for nothing but the model."""
-    if "model_type" not in read_json(uri, folder / CONFIG):
+    config = read_json(uri, folder / CONFIG)
+    if "model_type" not in config:
         raise invalid_model(f"{uri}/{CONFIG} has no model_type; take the file that came with the model.")
-    for name, opened in _OPENED.items():
+    if how := config.get("quantization_config"):
+        raise quantised(f"{uri}/{CONFIG}", str(how.get("quant_method") if isinstance(how, dict) else how))
+    for name in (CONFIG, GENERATION_CONFIG, *_TOKENIZER_CONFIGS):
         if (folder / name).exists():
             content = read_json(uri, folder / name)
             _refuse_code(f"{uri}/{name}", content)
-            _refuse_paths(f"{uri}/{name}", [key for key in opened if isinstance(content.get(key), str)])
+            if name in _TOKENIZER_CONFIGS:
+                _refuse_paths(f"{uri}/{name}", sorted(_paths(content, _HARMLESS.get(name, ()))))
 
 
 def read_json(uri: str, path: Path) -> dict[str, Any]:
@@ -53,6 +57,19 @@ def _refuse_code(uri: str, content: dict[str, Any]) -> None:
             f"{uri} requires custom code ({asking[0]}), which is never run; choose a model that transformers itself"
             f" knows, or remove {asking[0]} if it does."
         )
+
+
+def _paths(content: dict[str, Any], harmless: Collection[str]) -> Iterator[str]:
+    """The keys by which a tokenizer's configuration has a file opened, which may be any of this machine.
+
+    A vocabulary that is a text is the path of one; names of files are fine while they stay within the folder.
+    """
+    for key, value in content.items():
+        if key in ("vocab", "merges") or (key.endswith("_file") and key not in harmless) or key in _MODELS:
+            if isinstance(value, str):
+                yield key
+        elif key.endswith("_files") and isinstance(value, list) and any("/" in str(name) for name in value):
+            yield key
 
 
 def _refuse_paths(uri: str, keys: list[str]) -> None:

@@ -11,6 +11,7 @@ from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
 from kubetune_trainer.storage.configs import CONFIG, GENERATION_CONFIG, check_config, read_json
 from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
+from kubetune_trainer.storage.signatures import FETCH_THE_FILE, POINTER, kind_of
 from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, open_source
 from kubetune_trainer.storage.weights import check_gguf, check_safetensors
@@ -78,6 +79,9 @@ def _checked(uri: str, revision: str | None, into: Path, credentials: StoreCrede
     """What lies at the source now."""
     source, path = open_source(uri, revision, credentials)
     files = fetch(source, _chosen(uri, source, path), into)
+    for file in files:
+        if kind_of(file.path) == POINTER:
+            raise invalid_model(f"{file.uri} is {FETCH_THE_FILE}.")
     model = _model(files)
     if model.gguf is not None:
         check_gguf(model.gguf, files[0].uri)
@@ -126,10 +130,20 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
         return [objects[weights[0]]]
     if CONFIG not in objects:
         raise invalid_model(f"{uri} has no config.json, which says what kind of model it is; add it.")
-    if not any(name in _TOKENIZERS or name.endswith(_SENTENCEPIECE) for name in objects):
-        raise invalid_model(f"{uri} has no tokenizer (tokenizer.json, vocab.txt or *.model); add the model's own.")
+    if not any(name in _TOKENIZERS for name in objects):
+        raise _no_tokenizer(uri, [name for name in objects if name.endswith(_SENTENCEPIECE)])
     beside = [name for name in objects if name in _BESIDE or name.endswith(_SENTENCEPIECE)]
     return [objects[name] for name in sorted({CONFIG, *weights, *beside})]
+
+
+def _no_tokenizer(uri: str, others: list[str]) -> RunError:
+    if not others:
+        return invalid_model(f"{uri} has no tokenizer (tokenizer.json, vocab.txt or merges.txt); add the model's own.")
+    return invalid_model(
+        f"{uri} has its tokenizer in {min(others)} alone, which is not read; where transformers, sentencepiece,"
+        " protobuf and tiktoken are installed, AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes the"
+        " tokenizer.json to add."
+    )
 
 
 def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:

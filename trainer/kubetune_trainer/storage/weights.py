@@ -4,20 +4,35 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.errors import RunError, invalid_model
 
 _GGUF = b"GGUF"
+_PLAIN = ("F64", "F32", "F16", "BF16")
+"""The types of numbers that weights can be trained from, as safetensors calls them."""
 
 
 def check_safetensors(path: Path, uri: str) -> frozenset[str]:
     """The names of the tensors; RunError if the file is cut short or not safetensors at all."""
     try:
         with safe_open(path, framework="pt") as file:
-            return frozenset(file.keys())
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise invalid_model(
             f"{uri} is not a complete safetensors file ({error}); copy it again, or convert the weights again."
         ) from error
+    # The masks and positions of older files are whole numbers, too.
+    packed = sorted(name for name, kind in types.items() if name.endswith("weight") and kind not in _PLAIN)
+    if packed:
+        raise quantised(uri, f"{packed[0]} is {types[packed[0]]}")
+    return frozenset(types)
+
+
+def quantised(uri: str, how: str) -> RunError:
+    """The error of weights that are packed for answering and cannot be trained."""
+    return invalid_model(
+        f"{uri} is of a quantised model ({how}), whose weights cannot be trained; name the model that it was made from,"
+        " with weights in 16 or 32 bits."
+    )
 
 
 def check_gguf(path: Path, uri: str) -> None:

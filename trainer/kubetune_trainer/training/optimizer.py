@@ -88,3 +88,11 @@ def learning_rate_schedule(optimizer: Any, training: Training, total_steps: int)
     if name == "constant":
         name = "constant_with_warmup"
     return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
+
+
+def sum_of_rates(training: Training, total_steps: int) -> float:
+    """The learning rates of all steps together."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=training.peak_learning_rate)
+    (share,) = learning_rate_schedule(optimizer, training, total_steps).lr_lambdas
+    total: float = training.peak_learning_rate * sum(map(share, range(total_steps)))
+    return total
