@@ -43,9 +43,19 @@ def _train_here(prepared: Prepared, store: Store, listener: Listener) -> Trained
 
 @contextmanager
 def _group_of_one(rendezvous: Path) -> Iterator[None]:
-    with patch.dict(os.environ, _ALONE):
+    with patch.dict(os.environ, _ALONE), _deepspeed_without_a_group():
         dist.init_process_group("gloo", init_method=rendezvous.as_uri(), rank=0, world_size=1)
         try:
             yield
         finally:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _deepspeed_without_a_group() -> Iterator[None]:
+    """DeepSpeed keeps a group for as long as its process lives, also one that is destroyed."""
+    from deepspeed.comm import comm
+    from deepspeed.utils import groups
+
+    with patch.object(comm, "cdb", None), patch.object(groups, "_WORLD_GROUP", None):
+        yield

@@ -17,6 +17,7 @@ from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, refuse_nested, upload_folder
 from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.rehearsal import rehearse
+from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.data.counts import counts_of
 from kubetune_trainer.data.prepare import prepare
@@ -118,9 +119,8 @@ def execute(
     listener.stage("Starting the workers")
     trained = training(Prepared(run, base, data, max_length, cache), store, listener)
     given, result = trained.given, trained.result
-    listener.stage("Verifying the model")
-    verify(store, f"{run.folder}/model", result.files, result.expected, base.folder, task_of(spec).model_class())
-    record = _record(run, given, base, data, result, start_time=start_time, completion_time=now())
+    notes = _verify(store, run, base, data, result, listener)
+    record = _record(run, given, base, data, result, notes, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
     return _publish(store, run, record, result.files, listener)
 
@@ -146,6 +146,22 @@ def _read_data(
     for note in data.report.notes:
         listener.note(note)
     return data, max_length
+
+
+def _verify(
+    store: Store, run: Run, base: PretrainedModel, data: PreparedData, trained: WorkerResult, listener: Listener
+) -> tuple[str, ...]:
+    """What the author of the job should know of the verified model."""
+    listener.stage("Verifying the model")
+    task = task_of(run.job.spec)
+    generation, tokenizer = task.generation, load_tokenizer(base.folder)
+    stopping = StopCheck(generation.answers(data.splits["train"], tokenizer) if generation else ())
+    model = f"{run.folder}/model"
+    verify(store, model, trained.files, trained.expected, base.folder, task.model_class(), stopping)
+    if stopping.note is None:
+        return ()
+    listener.note(stopping.note)
+    return (stopping.note,)
 
 
 def worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> WorkerInput:
@@ -193,6 +209,7 @@ def _record(
     base: PretrainedModel,
     data: PreparedData,
     trained: WorkerResult,
+    notes: tuple[str, ...],
     *,
     start_time: str,
     completion_time: str,
@@ -219,6 +236,7 @@ def _record(
         evaluations=trained.evaluations,
         requirements=trained.requirements,
         versions={"python": python_version()} | {package: version(package) for package in _PACKAGES},
+        notes=notes,
     )
 
 

@@ -1,6 +1,6 @@
 """What a run measures and remembers: the data between the training loop, the report and the manifest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -117,6 +117,15 @@ class StepRecord:
     tokens: int
     """Tokens of the global batch, padding not counted."""
     seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model was trained to say, in tokens."""
+
+    prompt: Sequence[int]
+    tokens: Sequence[int]
+    """The last one ends the answer."""
 
 
 class Details(Protocol):
@@ -237,6 +246,8 @@ class RunRecord:
     evaluations: tuple[EvaluationRecord, ...]
     requirements: tuple[RequirementResult, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What its author should know of the published model, in sentences."""
 
     @property
     def rejected(self) -> bool:

@@ -47,9 +47,9 @@ class Numbers:
 
 
 class Regression:
-    name, new_head = "Regression", True
+    name, new_head, generation = "Regression", True, None
     stratum = refuse_untaught = fits_head = lambda *_: None
-    findings = notes = lambda *_: ()
+    findings = notes = data_notes = lambda *_: ()
     space = staticmethod(lambda *_: Scale())
 
     def fields(self, spec: Any) -> tuple[Field, ...]:

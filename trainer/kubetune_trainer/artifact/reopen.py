@@ -23,13 +23,13 @@ def opening_errors(folder: Path, shapes: Shapes, model_class: Any) -> Iterator[s
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model = _without_numbers(config, model_class)
     except Exception as error:  # whatever the parsers of a damaged file may stumble over
-        yield f"config.json does not load ({_why(error, folder)})"
+        yield f"config.json does not load ({why_not(error, folder)})"
         return  # the tokenizer's class is looked up there too
     yield from _model_errors(model, shapes)
     try:
         AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        yield f"the tokenizer does not load ({_why(error, folder)})"
+        yield f"the tokenizer does not load ({why_not(error, folder)})"
 
 
 def _without_numbers(config: PretrainedConfig, model_class: Any) -> PreTrainedModel:
@@ -52,6 +52,7 @@ def _model_errors(model: PreTrainedModel, shapes: Shapes) -> Iterator[str]:
             yield f"config.json gives the tensor {name} the shape {tuple(state[name].shape)}, not {tuple(shapes[name])}"
 
 
-def _why(error: Exception, folder: Path) -> str:
+def why_not(error: Exception, folder: Path) -> str:
+    """The error's first sentence, without the path of `folder`."""
     sentence = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
     return sentence.replace(f"{folder}/", "").replace(str(folder), "the folder")

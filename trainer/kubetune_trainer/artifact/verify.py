@@ -10,14 +10,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kubetune_api.reasons import Reason
+from kubetune_trainer.artifact.free_memory import free_memory
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_errors
+from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.tensors import TensorCheck
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
+_WEIGHTS = ".safetensors"
 _ERRORS_SHOWN = 10
 
 
@@ -35,20 +38,32 @@ class Verification:
 
 
 def verify(
-    store: Store, folder: str, files: Sequence[StoredFile], expected: Expectation, base: Path, model_class: Any
+    store: Store,
+    folder: str,
+    files: Sequence[StoredFile],
+    expected: Expectation,
+    base: Path,
+    model_class: Any,
+    stopping: StopCheck | None = None,
 ) -> Verification:
     """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
 
     `files` are all that was uploaded there, their names relative to the store; `base` is the folder of the base model,
     `model_class` the auto class of transformers that opens the trained one. One file is on this machine's disk and one
-    tensor in its memory at a time. RunError (VERIFICATION_FAILED) with every error.
+    tensor in its memory at a time, unless `stopping` asks the whole model something.
+    RunError (VERIFICATION_FAILED) with every error.
     """
+    stopping = stopping or StopCheck()
+    keep_weights = stopping.needs_weights(_weights(files), free_memory())
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
         errors = [*_listing_errors(store, folder, files)]
         for file in files:
-            errors += _file_errors(store, file, Path(scratch), tensors)
+            errors += _file_errors(store, file, Path(scratch), tensors, keep_weights=keep_weights)
         errors += tensors.finish()
         errors += _format_errors(Path(scratch), files, expected, model_class)
+        errors += stopping.configuration_errors(Path(scratch))
+        if keep_weights and not errors:
+            errors += stopping.ask(Path(scratch), model_class)
     if errors:
         raise _failed(store.uri(folder), errors)
     return Verification(
@@ -66,8 +81,14 @@ def _listing_errors(store: Store, folder: str, files: Sequence[StoredFile]) -> I
         yield f"{path} is in the store, but this run did not write it"
 
 
-def _file_errors(store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck) -> list[str]:
-    """The errors of one file; small ones stay in `scratch`, weights do not."""
+def _weights(files: Sequence[StoredFile]) -> int:
+    return sum(file.size for file in files if file.name.endswith(_WEIGHTS))
+
+
+def _file_errors(
+    store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck, *, keep_weights: bool
+) -> list[str]:
+    """The errors of one file; small ones stay in `scratch`, weights only if they are asked for."""
     path = scratch / file.name.rpartition("/")[2]
     try:
         got = store.download(file.name, path)
@@ -78,9 +99,10 @@ def _file_errors(store: Store, file: StoredFile, scratch: Path, tensors: TensorC
         errors.append(f"{file.name} has {got.size} bytes in the store, {file.size} were sent")
     elif got.sha256 != file.sha256:
         errors.append(f"{file.name} has other bytes in the store than were sent")
-    if path.suffix == ".safetensors":
+    if path.suffix == _WEIGHTS:
         errors += tensors.file_errors(path, file.name)
-        path.unlink()
+        if not keep_weights:
+            path.unlink()
     return errors
 
 

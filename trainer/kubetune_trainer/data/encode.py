@@ -84,7 +84,7 @@ class _CompletionEncoder:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.format = PromptFormat.of(tokenizer)
-        self.special = SpecialTokens(tokenizer)
+        self.special = SpecialTokens(tokenizer, also=(self.format.end,))
         self.markers = self.special.count(self._ids(self.format.prompt("a") + self.format.completion("a")))
 
     def encode(self, chunk: Sequence[Row]) -> list[EncodedRow]:

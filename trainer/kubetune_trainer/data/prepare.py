@@ -28,7 +28,7 @@ def prepare(
     Raises RunError(InvalidData) with the place and the remedy.
     """
     sources, counts, rows_read = _cleaned(task, spec, files)
-    notes = [*notes_of_rows(task.fields(spec), sources)]
+    notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
     space = task.space(spec, sources)
     splits = make_splits(task, spec.dataset, sources, counts)
     task.refuse_untaught(spec, space, splits["train"])

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kubetune_trainer.data.endings import own_ending, template_ending
 from kubetune_trainer.errors import RunError, invalid_model
 
-_PROMPT, _COMPLETION = "KUBETUNE-PROMPT", "KUBETUNE-COMPLETION"
+_PROMPT, _COMPLETION, _NEXT = "KUBETUNE-PROMPT", "KUBETUNE-COMPLETION", "KUBETUNE-NEXT"
 _TODAY = datetime(2024, 7, 26)
 """What a template takes for today (Llama's own default): by the real date, each day would train on other tokens."""
 _DIRECTIVES = "aAbBcdDeFgGhHIjklmMnprRStTuUVwWxXyY"
@@ -24,6 +25,8 @@ class PromptFormat:
     `before` prompt `middle` is what the model is given; `opening` completion `after` is what it learns to write.
     """
 
+    end: int
+    """The token that ends an answer."""
     before: str = ""
     middle: str = ""
     opening: str = ""
@@ -38,6 +41,8 @@ class PromptFormat:
     """Tokens put before the text, where no template names them."""
     last_ids: tuple[int, ...] = ()
     """Tokens put after the text, where no template names them."""
+    note: str | None = None
+    """What the author of the job should know of the format, in a sentence."""
 
     @classmethod
     def of(cls, tokenizer: Any) -> "PromptFormat":
@@ -61,13 +66,9 @@ class PromptFormat:
 
 
 def _plain(tokenizer: Any) -> PromptFormat:
-    if tokenizer.eos_token_id is None:
-        raise invalid_model(
-            "the model's tokenizer has no end-of-sequence token (eos_token), so a completion could never end; name one"
-            " in its tokenizer_config.json, or choose a model made for generation"
-        )
+    end = own_ending(tokenizer)
     begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return PromptFormat(first_ids=(tokenizer.bos_token_id,) if begins else (), last_ids=(tokenizer.eos_token_id,))
+    return PromptFormat(end, first_ids=(tokenizer.bos_token_id,) if begins else (), last_ids=(end,))
 
 
 def _templated(tokenizer: Any) -> PromptFormat:
@@ -82,19 +83,32 @@ def _templated(tokenizer: Any) -> PromptFormat:
         )
     before, middle = given.split(_PROMPT)
     opening, after = whole[len(given) :].split(_COMPLETION)
+    ending = template_ending(tokenizer, before, opening, after, lambda: _next_turn(tokenizer))
     return PromptFormat(
+        ending.token,
         before,
         middle,
         opening,
-        after,
+        ending.after,
+        last_ids=(ending.token,) if ending.appended else (),
+        note=ending.note,
         strips_prompt=_rendered(tokenizer, [f" {_PROMPT} ", _COMPLETION]) == whole,
         strips_completion=_rendered(tokenizer, [_PROMPT, f" {_COMPLETION} "]) == whole,
         templated=True,
     )
 
 
+def _next_turn(tokenizer: Any) -> str:
+    """What the template writes between an answer and another prompt; nothing where it takes only one turn."""
+    try:
+        whole = _rendered(tokenizer, [_PROMPT, _COMPLETION, _NEXT])
+    except RunError:
+        return ""
+    return whole.partition(_COMPLETION)[2].partition(_NEXT)[0]
+
+
 def _rendered(tokenizer: Any, contents: list[str], *, add_generation_prompt: bool = False) -> str:
-    roles = ("user", "assistant")
+    roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
     try:
         text = tokenizer.apply_chat_template(

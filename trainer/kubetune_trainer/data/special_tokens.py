@@ -14,12 +14,14 @@ from typing import Any
 class SpecialTokens:
     """The special tokens of one tokenizer."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, also: Iterable[int] = ()) -> None:
+        """`also` are tokens that count as special without the tokenizer's mark."""
         spelled = {token: added.content for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         spelled |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
         # What the vocabulary lacks becomes the unknown token: no control, unless it serves as one as well.
         if tokenizer.unk_token_id not in (tokenizer.bos_token_id, tokenizer.eos_token_id):
             spelled.pop(tokenizer.unk_token_id, None)
+        spelled |= {token: tokenizer.convert_ids_to_tokens(token) for token in also}
         self._ids = frozenset(spelled)
         longest_first = sorted(spelled.values(), key=len, reverse=True)
         self._spelled = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)

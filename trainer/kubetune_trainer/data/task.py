@@ -1,6 +1,6 @@
 """What the data pipeline asks of a task: everything that depends on what the model learns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from kubetune_api.job import FineTuneJobSpec
@@ -29,6 +29,9 @@ class DataTask(Protocol):
 
     def refuse_untaught(self, spec: FineTuneJobSpec, space: Any, training: Sequence[Row]) -> None:
         """RunError (INVALID_DATA) if the training split cannot teach what the space holds."""
+
+    def data_notes(self, sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
+        """What the author of the job should know of how the cleaned rows become tokens, in sentences."""
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Any) -> Encoded:
         """The rows as tokens and targets, each cut at `max_length` tokens; see `Tokens.with_targets`."""

@@ -22,6 +22,7 @@ from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.fit import new_tensors, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
+from kubetune_trainer.model.stops import teach_to_stop
 from kubetune_trainer.model.task import ModelTask
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
@@ -139,12 +140,14 @@ def load_model(
     if task.new_head and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
-    use_cache = _prepare_config(model, tokenizer, family)
+    use_cache = _prepare_config(model, tokenizer, family, task)
     notes = _note(left_out) if model.can_generate() else ()
     return LoadedModel(model, family, base_names(model, folder, new), use_cache, notes)
 
 
-def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family) -> bool | None:
+def _prepare_config(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family, task: ModelTask
+) -> bool | None:
     """Sets the model up for training; returns the setting of the cache that was there before.
 
     Only now that the model is built: an embedding takes the padding token of its configuration as one that never
@@ -153,6 +156,8 @@ def _prepare_config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.can_generate():
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if task.generation is not None:
+        teach_to_stop(model.generation_config, task.generation, tokenizer)
     if not family.decoder:
         return None
     use_cache: bool = model.config.use_cache

@@ -1,6 +1,9 @@
 """What the loading of a model asks of a task."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+from kubetune_trainer.records import Answer
 
 
 class ModelTask(Protocol):
@@ -21,3 +24,20 @@ class ModelTask(Protocol):
 
     def fits_head(self, config: Any, space: Any) -> bool:
         """Whether the pretrained head answers in this very space, and is trained further; read before `configure`."""
+
+    @property
+    def generation(self) -> "Generation | None":
+        """How the trained model generates; None: it does not."""
+
+
+class Generation(Protocol):
+    """The part of a task whose model writes."""
+
+    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int]) -> Sequence[int]:
+        """Where the trained model stops.
+
+        `pretrained` are the tokens that the pretrained generation configuration names.
+        """
+
+    def answers(self, split: Any, tokenizer: Any) -> Sequence[Answer]:
+        """Some short answers that a split (`EncodedSplit`) teaches whole, to ask the published model for."""

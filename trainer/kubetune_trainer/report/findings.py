@@ -33,10 +33,15 @@ def findings(record: RunRecord) -> list[str]:
     return [
         *_of_numbers(record),
         *_of_overfitting(record),
-        *record.data.notes,
+        *map(_capitalised, (*record.data.notes, *record.notes)),
         *task_of(record.job.spec).findings(headline(record), record.data),
         *_of_rows(record),
     ]
+
+
+def _capitalised(note: str) -> str:
+    """A note may begin with a place or a field, which stays as it is."""
+    return note[:1].upper() + note[1:] if note.partition(" ")[0].isalpha() else note
 
 
 def _of_numbers(record: RunRecord) -> Iterator[str]:

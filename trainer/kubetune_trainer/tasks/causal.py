@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.metrics import LOSS
 from kubetune_trainer.data.encode import encode_completions
+from kubetune_trainer.data.endings import stop_tokens
+from kubetune_trainer.data.markup import notes_of_markup
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Column, Field, Row
 from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
-from kubetune_trainer.records import DataReport, EvaluationRecord
+from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 # exp() of a larger mean loss leaves the range of a double; such a perplexity is infinite for every purpose.
 _LARGEST_EXPONENT = 700.0
+_ANSWERS, _LOOKED_AT, _LONGEST_PROMPT = 3, 1_000, 512
+"""How many answers the published model is asked for, of how many, and the tokens of the longest prompt: there is no GPU
+where it is asked."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,33 @@ class TokenTargets:
         return np.asarray(np.arange(split.lengths[row]) >= self.first[row])
 
 
+class Completions:
+    """How the model generates; see `Generation`."""
+
+    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int]) -> Sequence[int]:
+        """Behind an answer, as training teaches it."""
+        form = PromptFormat.of(tokenizer)
+        return stop_tokens(tokenizer, form.end, form.opening, pretrained)
+
+    def answers(self, split: EncodedSplit, tokenizer: Any) -> Sequence[Answer]:
+        """The shortest ones that were not cut, to prompts that are not long."""
+        assert isinstance(split.targets, TokenTargets)
+        end, found = PromptFormat.of(tokenizer).end, []
+        for row in np.argsort(split.targets.per_row(split), kind="stable")[:_LOOKED_AT]:
+            first = split.targets.first[row]
+            tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
+            prompt, answer = tokens[:first], tokens[first:]
+            if len(prompt) <= _LONGEST_PROMPT and end in answer:
+                found.append(Answer(prompt, answer[: answer.index(end) + 1]))
+        return found[:_ANSWERS]
+
+
 class CausalLanguageModel:
     """See the module, and `TrainingTask` for each method."""
 
     name = "CausalLM"
     new_head = False
+    generation = Completions()
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """A prompt and its completion."""
@@ -81,6 +109,12 @@ class CausalLanguageModel:
 
     def refuse_untaught(self, spec: FineTuneJobSpec, space: Vocabulary, training: Sequence[Row]) -> None:
         """Whatever is there teaches."""
+
+    def data_notes(self, sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
+        """What kubetune adds to the model's chat template, and what the rows have of one already."""
+        if note := PromptFormat.of(tokenizer).note:
+            yield note
+        yield from notes_of_markup(sources, tokenizer)
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Vocabulary) -> Encoded:
         """By the model's chat template; rows of which no completion is left are not kept."""

@@ -97,6 +97,7 @@ class Classification:
 
     name = "SequenceClassification"
     new_head = True
+    generation = None
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """A text, for pairs a second one, and the label."""
@@ -127,6 +128,10 @@ class Classification:
     def refuse_untaught(self, spec: FineTuneJobSpec, space: Labels, training: Sequence[Row]) -> None:
         """Every label needs a row to learn from."""
         labels.refuse_untaught(training, space.labels, given=spec.task.labels is not None)
+
+    def data_notes(self, sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
+        """A text is a text."""
+        return iter(())
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Labels) -> Encoded:
         """With the special tokens that the model expects; rows without any token are not kept."""

@@ -1,0 +1,38 @@
+"""Rows that already are in chat markup: it would be trained as letters, inside the model's own chat template."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kubetune_trainer.data.endings import control_tokens_of
+from kubetune_trainer.data.prompt_format import PromptFormat
+from kubetune_trainer.data.rows import Row
+from kubetune_trainer.data.values import quoted
+from kubetune_trainer.text import plural
+
+_KNOWN = (
+    *("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"),
+    *("[INST]", "[/INST]", "<<SYS>>", "<|system|>", "<|user|>", "<|assistant|>", "<｜User｜>", "<｜Assistant｜>"),
+)
+"""What begins and ends turns in the field's templates, whichever of them the model has."""
+
+
+def notes_of_markup(sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
+    """How many prompts and completions hold markup of turns."""
+    form = PromptFormat.of(tokenizer)
+    own = control_tokens_of(tokenizer, form.before + form.middle + form.after) if form.templated else []
+    # HTML has </s>, too.
+    marks = {*_KNOWN, *(token for token in own if token != tokenizer.eos_token)}
+    spelled = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
+    rows = [row for source in sources.values() for row in source]
+    found = [(row, match[0]) for row in rows if (match := spelled.search(f"{row['prompt']}\n{row['completion']}"))]
+    if not found:
+        return
+    first, mark = found[0]
+    around = "inside the model's own chat template" if form.templated else "not as control tokens"
+    number = f"{plural(len(found), 'row')} of {len(rows):,} {'is' if len(found) == 1 else 'are'}"
+    yield (
+        f"{first.where}: the text already is in chat markup ({quoted(mark)}), as {number}; it is trained as plain"
+        f" letters, {around}; give the bare question in spec.dataset.columns.prompt and the bare answer in"
+        " spec.dataset.columns.completion"
+    )
