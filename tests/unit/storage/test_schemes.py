@@ -11,7 +11,7 @@ from kubetune_trainer.storage.credentials import KEYS, Secret
 from kubetune_trainer.storage.store import Store
 from servers.scripted import ScriptedServer
 
-QUICK = RetryPolicy(connect=1, response=0.3, retries=1, retry_window=0.2)
+QUICK = RetryPolicy(connect=1, response=30, retries=1, retry_window=0.2)
 DENIED = "<Error><Code>AccessDenied</Code></Error>"
 
 
@@ -49,7 +49,7 @@ def test_a_store_opened_by_a_secret_and_refused_names_the_keys_of_the_secret(
         ),
         pytest.param(
             "az://models",
-            {"AZURE_STORAGE_ACCOUNT_NAME": "x", "AZURE_STORAGE_ACCOUNT_KEY": "eA=="},
+            {"AZURE_STORAGE_ACCOUNT_NAME": "tiny", "AZURE_STORAGE_ACCOUNT_KEY": "eA=="},
             "AZURE_STORAGE_ENDPOINT",
             id="az",
         ),
