@@ -210,6 +210,7 @@ def test_the_operator_writes_no_kind_that_runs_reveals_or_decides_by_itself() ->
     assert {rule.resource for rule in chart_rules() if rule.verb not in ("get", "list", "watch")} == {
         "finetunejobs/status",
         "rayjobs",
+        "rayclusters",
         "configmaps",
         "serviceaccounts",
         "roles",
@@ -218,6 +219,11 @@ def test_the_operator_writes_no_kind_that_runs_reveals_or_decides_by_itself() ->
         "events",
         "leases",
     }
+
+
+def test_of_ray_clusters_the_operator_may_only_delete_one() -> None:
+    verbs = {rule.verb for rule in chart_rules() if rule.resource == "rayclusters"}
+    assert verbs - {"get", "list", "watch"} == {"delete"}
 
 
 def test_the_operator_may_change_the_service_accounts_of_its_pods_alone() -> None:
