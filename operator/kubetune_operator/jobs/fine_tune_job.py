@@ -43,7 +43,7 @@ class FineTuneJobs:
     owns = (
         Watched(RAY_JOB, ray_job_view),
         Watched(RAY_CLUSTER, ray_cluster_view),
-        Watched(POD, pod_view),
+        Watched(POD, pod_view, lingers=lambda pod: pod.failed),
         Watched(CONFIG_MAP, report_in, applied=True),
         *(Watched(kind, applied=True) for kind in (ROLE, ROLE_BINDING)),
         Watched(SERVICE_ACCOUNT, applied=True, shared=names.is_shared_account),

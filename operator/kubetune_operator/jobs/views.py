@@ -75,6 +75,11 @@ class PodView:
         """Whether it runs, or may still start."""
         return not self.deleting and self.phase in ("Pending", "Running")
 
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended, and not well."""
+        return self.phase == "Failed"
+
 
 @dataclass(frozen=True)
 class RayJobView:

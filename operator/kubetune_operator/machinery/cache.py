@@ -13,6 +13,9 @@ from kubetune_operator.machinery.entries import Entry, ObjectKey, Owner, Registr
 from kubetune_operator.machinery.kinds import Object
 from kubetune_operator.machinery.questions import Answers
 
+_MOST_LINGERING = 16
+"""Of one owner. A replica that does not lead looks at nothing, and so lets nothing go."""
+
 
 class Cache:
     """The cluster, as last heard of."""
@@ -26,6 +29,8 @@ class Cache:
         """Everything else, by UID."""
         self._owned: dict[str, dict[str, Entry]] = defaultdict(dict)
         """What belongs to a subject, by the UIDs of both."""
+        self._lingering: dict[str, dict[str, Entry]] = defaultdict(dict)
+        """What belonged to a subject and is no more, and at which nobody has looked since; by the UIDs of both."""
         self._shared: dict[str, dict[tuple[str, str], Entry]] = defaultdict(dict)
         """What belongs to none, by namespace, then by kind and name."""
         self.answers = Answers[ObjectKey]()
@@ -45,7 +50,7 @@ class Cache:
         metadata, touched = obj["metadata"], set[ObjectKey]()
         if obj["kind"] in self._kinds:
             touched |= self.forget(_key(obj), metadata["uid"])
-        return touched | self._drop(metadata["uid"])
+        return touched | self._lose(metadata["uid"])
 
     def on_list(self, kind: str, uids: Set[str], version: int) -> Set[ObjectKey]:
         """Forgets what a list of all objects of the kind does not have; returns the subjects that it mattered to.
@@ -57,7 +62,7 @@ class Cache:
             for uid, entry in self._entries.items()
             if entry.kind == kind and entry.version <= version and uid not in uids
         ]
-        return {key for uid in lost for key in self._drop(uid)}
+        return {key for uid in lost for key in self._lose(uid)}
 
     def forget(self, key: ObjectKey, uid: str) -> Set[ObjectKey]:
         """Forgets a subject; another one may have its name by now."""
@@ -65,6 +70,7 @@ class Cache:
         if subject is None or subject.uid != uid:
             return set()
         del self._subjects[key]
+        self._lingering.pop(uid, None)
         self.answers.forget(key)
         return {key}
 
@@ -83,7 +89,20 @@ class Cache:
 
     def owned(self, subject: Subject) -> list[Entry]:
         """What belongs to a subject. A label is anyone's to set: what lies in another namespace is not its own."""
-        return [entry for entry in self._owned.get(subject.uid, {}).values() if entry.namespace == subject.namespace]
+        entries = [*self._owned.get(subject.uid, {}).values(), *self.lingering(subject)]
+        return [entry for entry in entries if entry.namespace == subject.namespace]
+
+    def lingering(self, subject: Subject) -> tuple[Entry, ...]:
+        """What is among `owned` although it is no more, because nobody has looked since."""
+        return tuple(self._lingering.get(subject.uid, {}).values())
+
+    def let_go(self, subject: Subject, entries: Iterable[Entry]) -> bool:
+        """Forgets those of the lingering ones; whether there were any."""
+        known = self._lingering.get(subject.uid, {})
+        gone = [known.pop(entry.uid, None) for entry in entries]
+        if not known:
+            self._lingering.pop(subject.uid, None)
+        return any(gone)
 
     def shared(self, namespace: str) -> list[Entry]:
         """What the subjects of a namespace share."""
@@ -151,6 +170,18 @@ class Cache:
     def _is_shared(self, kind: str, name: str) -> bool:
         watched = (one for each in self._kinds.values() for one in (*each.owns, *each.reads))
         return any(one.kind.name == kind and one.shared(name) for one in watched)
+
+    def _lose(self, uid: str) -> Set[ObjectKey]:
+        """Forgets an object that is no more. A pod that failed is often deleted before its owner was looked at."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.owner is not None and self._watched[entry.kind].lingers(entry.view):
+            subject = self._subjects.get(entry.owner.key)
+            if subject is not None and subject.uid == entry.owner.uid:
+                known = self._lingering[subject.uid]
+                known[uid] = entry
+                while len(known) > _MOST_LINGERING:
+                    del known[next(iter(known))]
+        return self._drop(uid)
 
     def _drop(self, uid: str) -> Set[ObjectKey]:
         entry = self._entries.pop(uid, None)

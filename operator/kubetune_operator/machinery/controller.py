@@ -18,7 +18,7 @@ from kubetune_operator.machinery.api_server import ApiClient, ApiError, NotLeade
 from kubetune_operator.machinery.asking import Asking
 from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.differences import is_as_wanted, merge_patch
-from kubetune_operator.machinery.entries import ObjectKey, Subject
+from kubetune_operator.machinery.entries import Entry, ObjectKey, Subject
 from kubetune_operator.machinery.events import Regarding, event_of
 from kubetune_operator.machinery.kinds import EVENT, ROLE_BINDING, Kind, Object
 from kubetune_operator.machinery.labels import controlled_by
@@ -56,6 +56,8 @@ class _Look:
     reconciler: Reconciler[Any, Any]
     subject: Subject
     seen: Any
+    lingering: tuple[Entry, ...]
+    """What of it is no more, and only counts until this look has been told."""
 
     def kind_of(self, obj: Object) -> Kind:
         """The kind of a child."""
@@ -164,7 +166,7 @@ class Controller:
         """The object as it is now; None if it is gone."""
         reconciler, subject = self._reconcilers[key.kind], self._cache.subject(key)
         seen = reconciler.observe(self._cache, key) if subject is not None else None
-        return None if seen is None else _Look(key, reconciler, subject, seen)
+        return None if seen is None else _Look(key, reconciler, subject, seen, self._cache.lingering(subject))
 
     async def _planned(self, look: _Look) -> tuple[_Look, Plan[Any]]:
         """What is to be done, once all is known that the plan asks for."""
@@ -180,6 +182,8 @@ class Controller:
         for guard in plan.guards:
             await self._be_sure(look.subject, guard)
         await self._write_status(look, plan.status)
+        if self._cache.let_go(look.subject, look.lingering):
+            self._queue.add(look.key)
         await self._apply(look, plan.apply)
         if plan.create is not None:
             await self._create(look, plan.create)

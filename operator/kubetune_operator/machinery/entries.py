@@ -57,6 +57,11 @@ def none_are(_: str) -> bool:
     return False
 
 
+def nothing_lingers(_: Any) -> bool:
+    """What is no more does not count."""
+    return False
+
+
 @dataclass(frozen=True)
 class Watched:
     """Objects that decisions look at."""
@@ -69,6 +74,9 @@ class Watched:
     shared: Callable[[str], bool] = field(default=none_are, compare=False)
     """Whether an object of this name that belongs to none is shared by all of its namespace, or of the cluster. Any
     other one is foreign, whatever labels a tenant gave it, and ignored."""
+    lingers: Callable[[Any], bool] = field(default=nothing_lingers, compare=False)
+    """Whether an object that is no more, by its view, counts in the next look at its owner all the same: it may be all
+    that tells why something ended."""
 
 
 @dataclass(frozen=True)

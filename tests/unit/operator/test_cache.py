@@ -319,3 +319,26 @@ def test_two_kinds_may_share_objects_of_different_names() -> None:
     shared["metadata"] = {**shared["metadata"], "labels": dict(MANAGED), "name": names.HEAD_ACCOUNT}
     cache.put(shared)
     assert [entry.name for entry in cache.shared(NAMESPACE)] == [names.HEAD_ACCOUNT]
+
+
+def test_a_pod_that_failed_is_seen_until_it_was_looked_at_though_it_is_gone() -> None:
+    failed, running = pod(phase="Failed"), pod(number=1, phase="Running")
+    cache = cache_of(job(), failed, running)
+    assert cache.gone(failed) == cache.gone(running) == {KEY}
+    subject = cache.subject(KEY)
+    assert [entry.name for entry in cache.owned(subject)] == [failed["metadata"]["name"]]
+    seen = cache.lingering(subject)
+    assert cache.let_go(subject, seen)
+    assert not cache.owned(subject)
+    assert not cache.let_go(subject, seen)
+
+
+def test_little_lingers_of_a_job_and_nothing_once_it_is_gone_too() -> None:
+    pods = [pod(number=number, phase="Failed") for number in range(40)]
+    cache = cache_of(job(), *pods)
+    for one in pods:
+        cache.gone(one)
+    subject = cache.subject(KEY)
+    assert [entry.name for entry in cache.lingering(subject)] == [one["metadata"]["name"] for one in pods[-16:]]
+    cache.gone(job())
+    assert not cache.lingering(subject)

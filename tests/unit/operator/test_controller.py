@@ -31,6 +31,7 @@ from support.observed_jobs import (
     ray_job,
     report,
     started,
+    terminated,
 )
 
 
@@ -50,6 +51,23 @@ def test_the_job_knows_of_its_ray_job_though_no_watch_tells_of_it() -> None:
     (attempt,) = api.objects["FineTuneJob", JOB]["status"]["attempts"]
     assert "rayJobUid" in attempt
     assert api.objects["FineTuneJob", JOB]["status"]["reason"] == "WaitingForPods"
+
+
+def test_a_pod_that_failed_and_was_deleted_before_anybody_looked_tells_why() -> None:
+    """KubeRay deletes a worker that failed at once, and the API server lets it go as soon."""
+    killed = pod(container=terminated(137, "OOMKilled"), phase="Failed")
+    api = InMemoryApi(job(started(attempt(runningTime=at(-100)))))
+    controller = controller_of(api, [jobs_kind()], SETTINGS, lambda: START)
+
+    async def life() -> None:
+        for thing in (namespace(), profile(), api.objects["FineTuneJob", JOB], ray_job(1, "Running"), killed):
+            controller.on_event("put", thing)
+        controller.on_event("gone", killed)
+        await works(controller)
+
+    asyncio.run(life())
+    (shown,) = api.objects["FineTuneJob", JOB]["status"]["attempts"]
+    assert shown["reason"] == "OutOfMemory"
 
 
 @pytest.mark.parametrize(
