@@ -28,7 +28,7 @@ from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
-from kubetune_trainer.training.optimizer import warmup_steps
+from kubetune_trainer.training.optimizer import sum_of_rates, warmup_steps
 
 Result = dict[str, Any]
 
@@ -51,7 +51,8 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
         max_steps=spec.training.max_steps,
     )
     torch.manual_seed(spec.training.seed)
-    trainable = method_of(spec.method).attach(load_model(model, spec, task, data.space, tokenizer), precision="FP32")
+    loaded, reach = load_model(model, spec, task, data.space, tokenizer), sum_of_rates(spec.training, plan.total_steps)
+    trainable = method_of(spec.method).attach(loaded, precision="FP32", reach=reach)
     run = {"kubetune": kubetune, "trainer": trainer}[system]
     result_file.write_text(json.dumps(run(job, trainable.loaded.model, data, plan, tokenizer)))
 

@@ -98,6 +98,7 @@ class Classifier:
             {"uri": "s3://data/tr*.csv", "test": {"uri": "s3://data/test.csv"}},
             method={"freeze": {"embeddings": True, "bottomLayers": 1}},
             training={"globalBatchSize": 16, "microBatchSize": 4, "learningRate": 5e-3, "epochs": 4},
+            zero={"stage": 2},
             evaluation={"require": [{"metric": "test/accuracy", "min": 0.5}]},
             output={"uri": "s3://models/tiny"},
         )
