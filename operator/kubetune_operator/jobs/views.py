@@ -16,6 +16,10 @@ _WAITS_FOR_THE_HEAD = "wait-gcs-ready"
 """The init container that KubeRay gives a worker, of the worker's own image."""
 
 
+_LONGEST_DIGEST, _MOST_SECRETS = 64, 32
+"""What is kept of what anybody may write into an object with our labels: more than ours have."""
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A container that has not started."""
@@ -171,7 +175,7 @@ def ray_job_view(ray_job: Object) -> RayJobView:
         attempt=_number(metadata.get("labels", {}).get(names.ATTEMPT)),
         cluster=status.get("rayClusterName", ""),
         controlled=controlled_by(ray_job, metadata.get("labels", {}).get(names.JOB_UID, "")),
-        profile_digest=metadata.get("annotations", {}).get(names.PROFILE_DIGEST, ""),
+        profile_digest=metadata.get("annotations", {}).get(names.PROFILE_DIGEST, "")[:_LONGEST_DIGEST],
         deleting="deletionTimestamp" in metadata,
         suspended=bool(ray_job.get("spec", {}).get("suspend")),
         deployment=status.get("jobDeploymentStatus", ""),
@@ -204,7 +208,7 @@ def namespace_labels(namespace: Object) -> dict[str, str]:
 
 def _secrets_of(pod: Object) -> list[str]:
     volumes = pod.get("spec", {}).get("volumes") or []
-    return [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
+    return [volume["secret"]["secretName"] for volume in volumes if "secret" in volume][:_MOST_SECRETS]
 
 
 def _conditions(obj: Object) -> dict[str, Object]:

@@ -148,7 +148,8 @@ class ApiClient:
         """The first objects of a namespace that both selectors select."""
         wanted = {"labelSelector": selector, "fieldSelector": fields, "limit": str(most)}
         query = {key: value for key, value in wanted.items() if value}
-        answer, _ = await self._request(_Call("GET", "list", kind, namespace, query=query))
+        async with self._lists:
+            answer, _ = await self._request(_Call("GET", "list", kind, namespace, query=query))
         return list(answer.get("items") or [])
 
     async def watch(

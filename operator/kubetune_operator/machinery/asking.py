@@ -18,21 +18,28 @@ class Asking:
         self._api, self._answers = api, answers
 
     async def ask(self, key: ObjectKey, questions: Iterable[Question]) -> bool:
-        """Whether anything had to be asked, so that the plan is to be made again."""
-        known = self._answers.good(key)
-        unknown = [question for question in questions if question not in known]
-        for question in unknown:
-            self._answers.put(key, question, await self._answer(key.namespace, question))
-        return bool(unknown)
+        """Whether anything was learned, so that the plan is to be made again."""
+        known, learned = self._answers.good(key), False
+        for question in [question for question in questions if question not in known]:
+            try:
+                answer = await self._answer(key.namespace, question)
+            except ApiError as error:
+                if not question.optional:
+                    raise
+                _log.debug("not known, and not needed: %s", error)
+            else:
+                self._answers.put(key, question, answer)
+                learned = True
+        return learned
 
     async def _answer(self, namespace: str, question: Question) -> Answer:
         try:
             found = await self._find(namespace, question)
         except ApiError as error:
-            if not question.optional:
-                raise
-            _log.debug("not known, and not needed: %s", error)
-            return None
+            # An outage is no answer: it says nothing of what the server has.
+            if question.optional and error.status in (403, 404):
+                return None
+            raise
         return tuple(question.view(obj) for obj in found)
 
     async def _find(self, namespace: str, question: Question) -> list[Object]:

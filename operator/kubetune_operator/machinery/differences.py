@@ -9,14 +9,14 @@ from kubetune_operator.machinery.kinds import Object
 
 _MOST_KEYS = 16
 """The most keys of a ConfigMap and the most annotations that are told apart; a profile may give as many."""
-_MOST_LABELS, _MOST_OWNERS = 64, 8
-"""The most labels and owners that are kept: more than anything of ours has."""
+_MOST_LABELS = 64
+"""The most labels that are kept: more than anything of ours has."""
 _KEPT_METADATA = ("name", "namespace", "uid", "resourceVersion")
 
 
 def trimmed(obj: Object) -> Object:
-    """An object without what is never looked at: the texts of a ConfigMap, annotations and whole fields, as a `spec` or
-    the `rules` of a Role, as their digests.
+    """An object without what is never looked at: the texts of a ConfigMap, annotations, owners and whole fields, as a
+    `spec` or the `rules` of a Role, as their digests.
 
     Any tenant may give an object our label, and 1 MB of whatever it likes: what is kept of it is small all the same.
     """
@@ -59,7 +59,7 @@ def _trimmed_metadata(metadata: Object) -> Object:
     if labels := metadata.get("labels"):
         kept["labels"] = dict(islice(labels.items(), _MOST_LABELS))
     if owners := metadata.get("ownerReferences"):
-        kept["ownerReferences"] = owners[:_MOST_OWNERS]
+        kept["ownerReferences"] = _digest(json.dumps(owners, sort_keys=True))
     if annotations := metadata.get("annotations"):
         kept["annotations"] = _digests(annotations)
     return kept

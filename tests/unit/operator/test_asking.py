@@ -51,6 +51,14 @@ def test_what_may_not_be_read_is_done_without_where_that_is_possible() -> None:
         asks(api, Question(RAY_JOB, name_in, selector="a=b"), seconds=[0])
 
 
+def test_an_outage_is_no_answer_and_the_work_goes_on_without_one() -> None:
+    class Away(InMemoryApi):
+        async def find(self, *_: Any, **__: Any) -> list[Object]:
+            raise ApiError("LIST events", status=503, reason="ServiceUnavailable", message="away")
+
+    assert asks(Away(), WHY, seconds=[0]) == ([False], {})
+
+
 def test_nothing_is_kept_of_who_is_gone() -> None:
     answers = Answers[str]()
     answers.put("a", WHO, ())

@@ -64,7 +64,7 @@ def _outside(egress: list[Egress] | None) -> list[Object]:
     if egress is None:
         return [_anywhere([443])]
     return [
-        {"to": [_block(rule.cidr)], "ports": _tcp(rule.ports) if rule.ports else _tcp_ranges(_ALL_BUT_DNS)}
+        {"to": [_block(rule.cidr, _LINK_LOCAL)], "ports": _tcp(rule.ports) if rule.ports else _tcp_ranges(_ALL_BUT_DNS)}
         for rule in egress
     ]
 
