@@ -101,19 +101,24 @@ HEADS = frozenset(
     {
         "classifier",
         "cls",
+        "crf",
         "discriminator_predictions",
         "generator_lm_head",
         "generator_predictions",
         # The projection of ColBERT.
         "linear",
         "lm_head",
+        "medusa_head",
         "multiple_choice_head",
         "pre_classifier",
         "qa_outputs",
         "score",
         "sequence_summary",
-        # Of reinforcement learning.
+        # Of reinforcement learning, and of reward models.
+        "regression_head",
+        "reward_head",
         "v_head",
+        "value_head",
         "vocab_layer_norm",
         "vocab_projector",
         "vocab_transform",

@@ -1,6 +1,7 @@
 """How a run trains: what its manifest leaves open is worked out once, before the workers start, and recorded so."""
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
@@ -35,10 +36,13 @@ def resolve(
     count, notes = _workers(workers, hardware.gpus)
     precision = _precision(spec, hardware.gpu)
     asked = spec.zero.stage
+    stage, micro_batch = asked, spec.training.micro_batch
+    if stage is None:
+        stage, micro_batch = _fitted_to_cpus(spec, shape, hardware.memory // count, count)
     resolved = ResolvedTraining(
-        stage=_stage_on_cpus(spec, shape, hardware.memory // count, count) if asked is None else asked,
+        stage=stage,
         precision=precision,
-        micro_batch_size=spec.training.micro_batch,
+        micro_batch_size=micro_batch,
         workers=count,
         learning_rate=spec.training.peak_learning_rate,
         max_length=max_length,
@@ -50,16 +54,22 @@ def resolve(
     return replace(resolved, stage=stage_that_runs(precision, resolved.stage)), notes
 
 
-def _stage_on_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int, workers: int) -> int:
-    """The lowest stage that fits `memory`, that of each worker, in bytes; 2 where that cannot be told."""
+def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int, workers: int) -> tuple[int, int]:
+    """The lowest stage that fits `memory`, that of each worker, in bytes, with the micro-batch that does; stage 2 where
+    that cannot be told, and what needs least where nothing fits."""
+    micro_batch = spec.training.micro_batch
     if workers == 1:
-        return 0
+        return 0, micro_batch
     if shape is None or not memory:
-        return 2
-    training = spec.training.model_copy(update={"micro_batch_size": spec.training.micro_batch})
+        return 2, micro_batch
+    training = spec.training.model_copy(update={"micro_batch_size": micro_batch})
     given = spec.model_copy(update={"training": training})
     found = plan(given, shape, AcceleratorSpec("a worker's memory", memory, has_bf16=False), workers)
-    return 3 if isinstance(found, Refusal) else found.stage
+    if isinstance(found, Refusal):
+        return 3, spec.training.micro_batch_size or 1
+    # A plan keeps to a worker's share of a batch, which needs no telling.
+    fits = found.micro_batch_size >= min(micro_batch, ceil(spec.training.global_batch_size / workers))
+    return found.stage, micro_batch if fits else found.micro_batch_size
 
 
 def _workers(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:

@@ -167,7 +167,12 @@ def test_little_is_kept_of_a_config_map_that_a_tenant_filled_under_our_label() -
 def test_little_is_kept_of_any_object_whatever_a_tenant_wrote_into_it(kind: str) -> None:
     """S1: labels, owners, and the fields of the kind, a megabyte of each."""
     much = {f"key-{number}": "x" * 50 for number in range(20_000)}
-    metadata = {"name": "x", "labels": much, "annotations": much, "ownerReferences": [{"uid": "1", "name": "x" * 1_000_000}] * 9}
+    metadata = {
+        "name": "x",
+        "labels": much,
+        "annotations": much,
+        "ownerReferences": [{"uid": "1", "name": "x" * 1_000_000}] * 9,
+    }
     thing = {"kind": kind, "metadata": metadata, "spec": much, "rules": [much], "data": much, "secrets": [much]}
     assert len(str(trimmed(thing))) < 10_000
 

@@ -3,6 +3,7 @@
 The templates and generation configurations are those that the field's families ship.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +145,16 @@ def test_a_model_that_goes_on_after_its_end_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": 0}')
     errors = list(check.ask(tmp_path / "model", AutoModelForCausalLM))
     assert set(errors) == {"the model goes on after the token 2, with which it ends its answers"}
+
+
+def test_a_configuration_that_asks_for_several_answers_makes_no_good_model_wrong(tmp_path: Path) -> None:
+    split = learn_by_heart(BASES["Qwen, base"].saved(tmp_path / "base"), tmp_path / "model", ROWS)
+    file = tmp_path / "model" / "generation_config.json"
+    several = {"do_sample": True, "num_return_sequences": 2, "return_dict_in_generate": True}
+    file.write_text(json.dumps(json.loads(file.read_text()) | several))
+    check = StopCheck(TASK.generation.answers(split, load_tokenizer(tmp_path / "base")))
+    assert list(check.ask(tmp_path / "model", AutoModelForCausalLM)) == []
+    assert (check.unable, check.asked) == (None, 3)
 
 
 class Failing:

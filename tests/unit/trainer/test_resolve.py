@@ -62,6 +62,13 @@ def test_the_stage_on_cpus_is_the_lowest_that_fits_the_workers_share_of_memory(m
     assert resolved(spec(), Hardware(memory=4 * memory), workers=4).stage == stage
 
 
+def test_a_micro_batch_that_does_not_fit_the_memory_of_cpus_is_lowered_with_the_stage() -> None:
+    """N8: at the lowest stage with a micro-batch that fits, or it would be killed for memory there."""
+    job = spec(globalBatchSize=512, microBatchSize=128)
+    fitted = resolve(job, workers=4, hardware=Hardware(memory=4 * 4 * GIB), shape=BERT, max_length=512)[0]
+    assert (fitted.stage, 1 <= fitted.micro_batch_size < 128) == (0, True)
+
+
 def test_stage_0_in_bfloat16_is_recorded_as_the_stage_1_that_runs() -> None:
     assert resolved(spec(0, precision="BF16"), workers=2).stage == 1
     assert resolved(spec(0, precision="FP32"), workers=2).stage == 0

@@ -98,9 +98,14 @@ class StopCheck:
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=len(answer.tokens) + _SPARE_TOKENS,
             max_time=_SECONDS,
+            num_return_sequences=1,
+            return_dict_in_generate=False,
         )
-        said = whole[0, prompt.shape[1] :].tolist()
-        self.asked += 1
-        self.ended += said[-1] in stops_of(model.generation_config)
+        said, stops = whole[0, prompt.shape[1] :].tolist(), stops_of(model.generation_config)
+        ended = said[-1] in stops
+        # An answer that time cut short tells nothing.
+        if ended or len(said) == len(answer.tokens) + _SPARE_TOKENS:
+            self.asked += 1
+            self.ended += ended
         if end in said[:-1]:
             yield f"the model goes on after the token {end}, with which it ends its answers"

@@ -38,7 +38,12 @@ def _class_names(file: LocalFile) -> dict[str, list[str]]:
     try:
         metadata = pq.read_schema(file.path).metadata or {}
         features = json.loads(metadata.get(_DATASETS, b"{}"))["info"]["features"]
-        named = {column: feature["names"] for column, feature in features.items() if feature.get("_type") == _CLASSES}
+        # Older files have lists where a column holds lists.
+        named = {
+            column: feature["names"]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == _CLASSES
+        }
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}  # somebody else's metadata; a file that cannot be read is refused where its rows are
     return {column: names for column, names in named.items() if _are_names(names)}
