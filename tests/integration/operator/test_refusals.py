@@ -34,6 +34,14 @@ def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> I
         yield operator
 
 
+@pytest.fixture
+def job(new_job: Callable[[], SimulatedJob]) -> Iterator[SimulatedJob]:
+    """A job that goes with its test: refused again every minute, it would show in the counts of later ones."""
+    job = new_job()
+    yield job
+    job.plane.delete(job.path)
+
+
 def put(plane: ControlPlane, path: str, kind: str, version: str, **body: object) -> None:
     """Makes an object whose name ends its path."""
     name = path.rpartition("/")[2]
