@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import ray
 
@@ -111,15 +112,15 @@ def execute(
         return earlier
     listener.stage("Fetching the model")
     base = pretrained_model(spec.model, cache, language_model_class(), credentials=credentials)
-    data, max_length = _read_data(run, base, cache, credentials, listener)
-    for note in rehearse(base.folder, spec, task_of(spec), data.space, load_tokenizer(base.folder)):
+    data, max_length, tokenizer = _read_data(run, base, cache, credentials, listener)
+    for note in rehearse(base.folder, spec, task_of(spec), data.space, tokenizer):
         listener.note(note)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
     listener.stage("Starting the workers")
     trained = training(Prepared(run, base, data, max_length, cache), store, listener)
     given, result = trained.given, trained.result
-    notes = _verify(store, run, base, data, result, listener)
+    notes = _verify(store, run, base, data, tokenizer, result, listener)
     record = _record(run, given, base, data, result, notes, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
     return _publish(store, run, record, result.files, listener)
@@ -127,8 +128,8 @@ def execute(
 
 def _read_data(
     run: Run, base: PretrainedModel, cache: Path, credentials: StoreCredentials, listener: Listener
-) -> tuple[PreparedData, int]:
-    """The rows, encoded, and the longest sequence that job and model allow, in tokens."""
+) -> tuple[PreparedData, int, Any]:
+    """The rows, encoded; the longest sequence that job and model allow, in tokens; and the tokenizer."""
     listener.stage("Reading the data")
     spec = run.job.spec
     dataset = spec.dataset
@@ -145,16 +146,22 @@ def _read_data(
     listener.data(counts_of(data.report), data.report.samples)
     for note in data.report.notes:
         listener.note(note)
-    return data, max_length
+    return data, max_length, tokenizer
 
 
 def _verify(
-    store: Store, run: Run, base: PretrainedModel, data: PreparedData, trained: WorkerResult, listener: Listener
+    store: Store,
+    run: Run,
+    base: PretrainedModel,
+    data: PreparedData,
+    tokenizer: Any,
+    trained: WorkerResult,
+    listener: Listener,
 ) -> tuple[str, ...]:
     """What the author of the job should know of the verified model."""
     listener.stage("Verifying the model")
     task = task_of(run.job.spec)
-    generation, tokenizer = task.generation, load_tokenizer(base.folder)
+    generation = task.generation
     stopping = StopCheck(generation.answers(data.splits["train"], tokenizer) if generation else ())
     model = f"{run.folder}/model"
     verify(store, model, trained.files, trained.expected, base.folder, task.model_class(), stopping)
