@@ -23,6 +23,7 @@ from kubetune_operator.jobs.verdict import (
     GRACE,
     HEAD_GRACE,
     Verdict,
+    noted,
     running_seconds,
     runs_without_head,
     stuck_in,
@@ -76,7 +77,7 @@ def _provisional(seen: Observed, attempt: Attempt, ray_job: RayJobView | None) -
     """The strongest of what was seen so far of the attempt's end. What an earlier pod showed, which others have
     replaced, is overcome once the driver runs on all of them, and does not outweigh what pods show later."""
     pods, status, workers = seen.pods_of(attempt.number), seen.job.status, workers_of(seen)
-    kept = Failure(attempt.reason, attempt.message or "") if attempt.reason else None
+    kept = noted(attempt)
     begins = attempt.running_time is None and ray_job is not None and driver_runs(seen, ray_job, attempt)
     if begins and whole(pods, workers):
         return seen_in(counting(pods, workers))

@@ -50,7 +50,7 @@ def verdict_on(
     now: datetime,
 ) -> Verdict | None:
     """None while the attempt goes on."""
-    pods, provisional = seen.pods_of(attempt.number), _noted(attempt)
+    pods, provisional = seen.pods_of(attempt.number), noted(attempt)
     report = seen.report_of(attempt.number)
     if report is not None and report.finished is not None:
         taken_back = ray_job is not None and ray_job.suspended
@@ -100,7 +100,7 @@ def _headless(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure:
     return Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {waited}")
 
 
-def _noted(attempt: Attempt) -> Failure | None:
+def noted(attempt: Attempt) -> Failure | None:
     """What was seen so far of the attempt's end; the pods may be gone by then."""
     return Failure(attempt.reason, attempt.message or "") if attempt.reason else None
 
@@ -163,12 +163,12 @@ def _by_ray_job(seen: Observed, ray_job: RayJobView, attempt: Attempt, now: date
         return Verdict(Failure(Reason.REPORT_LOST, sentence))
     says = f"KubeRay says: {said or ray_job.deployment}."
     if _lost_its_head(seen, attempt):
-        return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), _noted(attempt)))
+        return Verdict(stronger(Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {says}"), noted(attempt)))
     silent = Failure(
         Reason.UNKNOWN,
         f"the trainer ended without a report; {says} `kubetune logs` shows the end of its log while its pods exist",
     )
-    return Verdict(stronger(silent, _noted(attempt)))
+    return Verdict(stronger(silent, noted(attempt)))
 
 
 def _lost_its_head(seen: Observed, attempt: Attempt) -> bool:
