@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,19 @@ from kubetune_trainer.storage.store import ObjectInfo, Store
 from kubetune_trainer.storage.trees import StoreSource, fetch, open_source
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    for name in ("b.csv", "a.csv", "a.parquet", "README.md", "2024/x.jsonl.gz", "2025/x.jsonl.gz", "2025/y.txt"):
+def with_files(folder: Path, names: Iterable[str]) -> Path:
+    """The folder with files of these names, each of which holds its own."""
+    for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    names = ("b.csv", "a.csv", "a.parquet", "README.md", "2024/x.jsonl.gz", "2025/x.jsonl.gz", "2025/y.txt")
+    return with_files(tmp_path / "data", names)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +182,7 @@ def test_a_name_moves_no_cursor(data: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    folder = tmp_path / "tree"
-    for name in (
+    names = (
         "a.csv",
         ".hidden.csv",
         "2024/a.csv",
@@ -188,11 +192,8 @@ def tree(tmp_path: Path) -> Path:
         "2025/x/y/b.jsonl",
         ".trash/a.csv",
         "2025/.ipynb_checkpoints/a.csv",
-    ):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    return folder
+    )
+    return with_files(tmp_path / "tree", names)
 
 
 @pytest.mark.parametrize(
