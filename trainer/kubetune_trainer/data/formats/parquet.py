@@ -29,7 +29,9 @@ def parquet_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tup
         for index in range(batch.num_rows):
             row = first + index
             cells = [_value(array[index], file, row, column) for array, column in zip(arrays, columns, strict=True)]
-            yield row, [_named(cell, names, column, file, row) for cell, column in zip(cells, columns, strict=True)]
+            if names:
+                cells = [_named(cell, names, column, file, row) for cell, column in zip(cells, columns, strict=True)]
+            yield row, cells
         first += batch.num_rows
 
 
