@@ -35,3 +35,13 @@ END_OF_THE_NEXT_TURN = (
     "{% for m in messages %}{% if m['role'] == 'user' %}{{ ('' if loop.first else '<|end|>') + '<|user|>\\n'"
     " + m['content'] + '\\n<|assistant|>\\n' }}{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
 )
+DEFAULT_SYSTEM_TURN = "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nBe kind.' }}{% endif %}"
+BETWEEN_TURNS = DEFAULT_SYSTEM_TURN + (
+    "{% for m in messages %}{% if not loop.first or m['role'] != 'system' %}{{ '<|im_end|>\\n' }}{% endif %}"
+    "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_end|>\\n<|im_start|>assistant\\n' }}{% endif %}"
+)
+ROLES_ALONE = "{% if messages[0]['role'] != 'system' %}{{ '<|system|>\\nBe kind.\\n' }}{% endif %}" + (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)

@@ -13,6 +13,7 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.tasks.causal import CausalLanguageModel
 from support.chat_templates import (
     ALPACA,
+    BETWEEN_TURNS,
     CHATML,
     END_OF_THE_NEXT_TURN,
     GEMMA,
@@ -20,12 +21,13 @@ from support.chat_templates import (
     MISTRAL,
     NOT_AFTER_THE_LAST,
     PHI_3,
+    ROLES_ALONE,
 )
 from support.tiny_tokenizers import gpt_like, llama_like
 
 CONTROL = (
     *("<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"),
-    *("<|user|>", "<|assistant|>", "<|end|>", "[INST]", "[/INST]", "</s>"),
+    *("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "[INST]", "[/INST]", "</s>"),
 )
 
 
@@ -57,6 +59,8 @@ def learned(tokenizer: Any, completion: str = "good") -> str:
         pytest.param(PHI_3, "<|end|>", "good<|end|>\n<|endoftext|>", id="Phi 3, two of them"),
         pytest.param(MISTRAL, "<|endoftext|>", " good<|endoftext|>", id="Mistral, its eos_token"),
         pytest.param(NOT_AFTER_THE_LAST, "<|im_end|>", "good<|im_end|>", id="only between turns"),
+        pytest.param(BETWEEN_TURNS, "<|im_end|>", "good<|im_end|>", id="only between turns, behind a default turn"),
+        pytest.param(ROLES_ALONE, "<|endoftext|>", "good\n<|endoftext|>", id="none, behind a default turn"),
         pytest.param(END_OF_THE_NEXT_TURN, "<|end|>", "good<|end|>", id="written by the next turn"),
         pytest.param(ALPACA, "<|endoftext|>", "good\n\n<|endoftext|>", id="none"),
         pytest.param(None, "<|endoftext|>", "good<|endoftext|>", id="no template"),

@@ -4,7 +4,7 @@ A model stops where it writes a token that its generation configuration names. T
 that token, so the end belongs to the target of every answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -37,18 +37,17 @@ def own_ending(tokenizer: Any) -> int:
     return tokenizer.eos_token_id  # type: ignore[no-any-return]
 
 
-def template_ending(tokenizer: Any, before: str, opening: str, after: str, next_turn: Callable[[], str]) -> Ending:
+def template_ending(tokenizer: Any, user_turn: str, opening: str, after: str, between: str) -> Ending:
     """The end of an answer by a chat template.
 
-    It writes `before` in front of a prompt, `opening` in front of an answer and `after` behind one that is the last;
-    `next_turn` renders what it writes between an answer and another prompt.
+    It begins a user's turn with `user_turn`, writes `opening` in front of an answer, `after` behind one that is the
+    last, and `between` an answer and another prompt.
     """
     special, marked = (tokens - set(_encoded(tokenizer, opening).ids) for tokens in _kinds(tokenizer))
-    between = next_turn()
     for control in (special, marked):
         if (found := _first(tokenizer, after, control)) is not None:
             return Ending(after, found[0])
-        if (found := _first(tokenizer, between, control, but_for_the_end_of=before)) is not None:
+        if (found := _first(tokenizer, between, control, but_for_the_end_of=user_turn)) is not None:
             token, end = found
             return Ending(between[:end], token, note=_BETWEEN_TURNS.format(token=_named(tokenizer, token)))
     token = own_ending(tokenizer)

@@ -12,6 +12,7 @@ from kubetune_trainer.data.endings import own_ending, template_ending
 from kubetune_trainer.errors import RunError, invalid_model
 
 _PROMPT, _COMPLETION, _NEXT = "KUBETUNE-PROMPT", "KUBETUNE-COMPLETION", "KUBETUNE-NEXT"
+_SYSTEM = "KUBETUNE-ORDERS"
 _TODAY = datetime(2024, 7, 26)
 """What a template takes for today (Llama's own default): by the real date, each day would train on other tokens."""
 _DIRECTIVES = "aAbBcdDeFgGhHIjklmMnprRStTuUVwWxXyY"
@@ -83,7 +84,8 @@ def _templated(tokenizer: Any) -> PromptFormat:
         )
     before, middle = given.split(_PROMPT)
     opening, after = whole[len(given) :].split(_COMPLETION)
-    ending = template_ending(tokenizer, before, opening, after, lambda: _next_turn(tokenizer))
+    between = _next_turn(tokenizer)
+    ending = template_ending(tokenizer, _user_turn(tokenizer, before, between), opening, after, between)
     return PromptFormat(
         ending.token,
         before,
@@ -107,9 +109,30 @@ def _next_turn(tokenizer: Any) -> str:
     return whole.partition(_COMPLETION)[2].partition(_NEXT)[0]
 
 
-def _rendered(tokenizer: Any, contents: list[str], *, add_generation_prompt: bool = False) -> str:
+def _user_turn(tokenizer: Any, before: str, between: str) -> str:
+    """What begins a user's turn: `before`, less a default system turn, whose end may be that of an answer too.
+
+    The roles are told apart by the names that the template writes for them alone, so a system turn shows how a user's
+    begins; it is taken where a later turn of the user begins so indeed.
+    """
+    try:
+        whole = _rendered(tokenizer, [_PROMPT, _COMPLETION], system=_SYSTEM)
+    except RunError:
+        return before
+    opening = whole.partition(_SYSTEM)[0]
+    turn = opening.removeprefix(tokenizer.bos_token or "")
+    for role in (str.lower, str.upper, str.title):
+        turn = turn.replace(role("system"), role("user"))
+    return turn if turn and before.startswith(opening) and between.endswith(turn) else before
+
+
+def _rendered(
+    tokenizer: Any, contents: list[str], *, system: str | None = None, add_generation_prompt: bool = False
+) -> str:
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
     try:
         text = tokenizer.apply_chat_template(
             messages,
