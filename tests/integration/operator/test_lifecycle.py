@@ -53,6 +53,8 @@ def test_pods_are_created_where_pod_security_enforces_restricted(job: SimulatedJ
     for pod in job.pods():
         tokens = [volume for volume in pod["spec"]["volumes"] if "projected" in volume]
         assert bool(tokens) == (pod["metadata"]["labels"]["kubetune.dev/role"] == "head")
+        containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in containers), "S10: KubeRay's own too"
 
 
 def test_a_finished_job_is_left_alone(job: SimulatedJob, operator: Operator) -> None:

@@ -272,9 +272,24 @@ def test_every_pod_and_container_keeps_to_pod_securitys_restricted() -> None:
         for container in spec["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
             assert all("hostPort" not in port for port in container.get("ports", []))
+
+
+def test_no_container_can_write_to_its_image_and_each_can_where_its_variables_send_it() -> None:
+    """S10: what a broken-into run could change ends with its pod, and nothing of it is a program of the image."""
+    for name, template in templates(ray_job(resources__workers=5)).items():
+        disks = {volume["name"] for volume in template["spec"]["volumes"] if "emptyDir" in volume}
+        (container,) = template["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        writable = {mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] in disks}
+        assert writable == ({"/tmp"} if name == "submitter" else {"/tmp", "/dev/shm"})
+        assert all(mount.get("readOnly") for mount in container["volumeMounts"] if mount["name"] not in disks)
+        folders = {item["value"] for item in container["env"] if item["name"] in ("HOME", "KUBETUNE_CACHE")}
+        assert len(folders) == 2
+        assert all(folder == "/tmp" or folder.startswith("/tmp/") for folder in folders)
 
 
 def test_the_head_alone_has_a_token_for_the_api_server() -> None:

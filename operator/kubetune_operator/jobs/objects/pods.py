@@ -1,4 +1,4 @@
-"""The pods of a Ray cluster, within Pod Security's `restricted`."""
+"""The pods of a Ray cluster, within Pod Security's `restricted`, and without a file system of the image to write to."""
 
 from math import ceil
 
@@ -127,7 +127,12 @@ def _container(resolved: Resolved, role: str, resources: Object) -> Object:
         "imagePullPolicy": resolved.profile.spec.image_pull_policy,
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": resources,
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        # KubeRay gives the container that it puts before a worker the same, with the same mounts.
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
     }
 
 
