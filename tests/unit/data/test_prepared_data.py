@@ -275,15 +275,42 @@ def test_whole_numbers_with_a_decimal_point_are_the_integers_that_the_job_names(
     assert sum(dict(split.label_rows)["0"] for split in data.report.splits) == 5
 
 
-def test_names_of_classes_that_a_parquet_file_carries_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "given", "labels"),
+    [
+        pytest.param(["sad", "happy", "cross"], None, ("sad", "happy", "cross"), id="in the file's order"),
+        pytest.param([" sad", "happy", "cross"], None, ("sad", "happy", "cross"), id="as the labels are spelled"),
+        pytest.param(["sad", "happy", "cross"], ["cross", "sad", "happy"], ("cross", "sad", "happy"), id="as given"),
+        pytest.param(["sad", "happy", "cross"], ["2", "0", "1"], ("2", "0", "1"), id="given by their numbers"),
+        pytest.param(["3", "1", "2"], ["1", "2", "3"], ("1", "2", "3"), id="given by names that are numbers"),
+        pytest.param(["3", "1", "2"], None, ("3", "1", "2"), id="names that are numbers"),
+    ],
+)
+def test_names_of_classes_that_a_parquet_file_carries_are_its_labels(
+    tmp_path: Path, names: list[str], given: list[str] | None, labels: tuple[str, ...]
+) -> None:
     """T11."""
-    columns = {"text": [f"film {number}" for number in range(40)], "label": [number % 3 - 1 for number in range(40)]}
-    content = with_classes(["neg", "pos"], **columns)
-    for labels in (None, ["pos", "neg"]):
-        spec = classification(task={"labels": labels} if labels else None)
-        data = prepare(task_of(spec), spec, {"train": [local_file(tmp_path, "r.parquet", content)]}, bert_like(), 32)
-        assert data.space.labels == tuple(labels or ["neg", "pos"])
-        assert counts(data) == {"dropEmpty": 14}
+    spec = classification(task={"labels": given} if given else None)
+    columns = {"text": [f"film {number}" for number in range(40)], "label": [number % 4 - 1 for number in range(40)]}
+    file = local_file(tmp_path, "r.parquet", with_classes(names, **columns))
+    data = prepare(task_of(spec), spec, {"train": [file]}, bert_like(), 32)
+    assert data.space.labels == labels
+    assert counts(data) == {"dropEmpty": 10}
+    assert {sum(dict(split.label_rows)[label] for split in data.report.splits) for label in labels} == {10}
+
+
+def test_classes_of_several_files_stand_in_the_order_of_the_first_and_others_behind_them(tmp_path: Path) -> None:
+    """T11."""
+    texts = [f"film {number}" for number in range(40)]
+    first = with_classes(["unused", "sad", "happy"], text=texts[:20], label=[number % 2 + 1 for number in range(20)])
+    second = with_classes(["cross", "happy"], text=texts[20:], label=[number % 2 for number in range(20)])
+    third = csv_text([(f"book {number}", ["z", "y"][number % 2]) for number in range(20)])
+    files = [
+        local_file(tmp_path, name, content)
+        for name, content in (("1.parquet", first), ("2.parquet", second), ("3.csv", third))
+    ]
+    data = prepare(task_of(classification()), classification(), {"train": files}, bert_like(), 32)
+    assert data.space.labels == ("sad", "happy", "cross", "y", "z")
 
 
 @pytest.mark.parametrize(

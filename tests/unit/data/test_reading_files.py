@@ -32,7 +32,7 @@ def parquet(**columns: Any) -> bytes:
 
 
 def rows_of(*files: LocalFile) -> list[Row]:
-    return read(files, FIELDS, "spec.dataset.uri")
+    return read(files, FIELDS, "spec.dataset.uri")[0]
 
 
 def contents(rows: list[Row]) -> list[tuple[str | None, ...]]:
@@ -144,11 +144,11 @@ def test_a_small_file_may_shrink_as_much_as_it_can(tmp_path: Path) -> None:
 
 def test_a_causal_job_reads_prompts_and_completions(tmp_path: Path) -> None:
     file = local_file(tmp_path, "qa.csv", csv_text([("why?", "because")], ("question", "answer")))
-    (row,) = read([file], fields_of(causal()), "spec.dataset.uri")
+    (row,), _ = read([file], fields_of(causal()), "spec.dataset.uri")
     assert row.values == ("why?", "because")
 
 
 def test_a_pair_reads_its_second_text(tmp_path: Path) -> None:
     columns = fields_of(classification(columns={"text": "a", "textPair": "b", "label": "c"}))
-    (row,) = read([local_file(tmp_path, "pairs.csv", "c,b,a\nyes,two,one\n")], columns, "spec.dataset.uri")
+    (row,), _ = read([local_file(tmp_path, "pairs.csv", "c,b,a\nyes,two,one\n")], columns, "spec.dataset.uri")
     assert row.values == ("one", "two", "yes")

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
@@ -62,6 +62,10 @@ class Cleaner:
             kept = step(kept)
             counts[name] = before - len(kept)
         return kept, counts
+
+    def clean_classes(self, classes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+        """The names of classes by the name of their field, as the labels of cleaned rows are spelled."""
+        return {name: tuple(self.normalize(label).strip() for label in labels) for name, labels in classes.items()}
 
     def _steps(self) -> Iterator[tuple[str, Callable[[list[Row]], list[Row]]]]:
         yield EMPTY, self._drop_empty

@@ -58,8 +58,13 @@ def are_integers(labels: Iterable[str]) -> bool:
     return any(_INTEGER.fullmatch(label) for label in labels)
 
 
-def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) -> tuple[str, ...]:
-    """The labels, in the order of the head's outputs: those given, or those of `rows`, sorted (integers by value)."""
+def label_set(
+    rows: Sequence[Row], given: Sequence[str] | None, column: Column, classes: Sequence[str]
+) -> tuple[str, ...]:
+    """The labels, in the order of the head's outputs: those given, or those of `rows`.
+
+    Of the latter, those of `classes` stand in its order, the others behind them, sorted (integers by value).
+    """
     counts = Counter(row["label"] for row in rows)
     _refuse_fractions(rows, [label for label in counts if given is None or label not in given], column)
     if given is not None:
@@ -71,7 +76,9 @@ def label_set(rows: Sequence[Row], given: Sequence[str] | None, column: Column) 
             " different labels in the training data"
         )
     integers = all(_INTEGER.fullmatch(label) for label in counts)
-    return tuple(sorted(counts, key=lambda label: (int(label) if integers else 0, label)))
+    of_files = [label for label in dict.fromkeys(classes) if label in counts]
+    others = counts.keys() - set(of_files)
+    return (*of_files, *sorted(others, key=lambda label: (int(label) if integers else 0, label)))
 
 
 def refuse_unknown(rows: Sequence[Row], labels: Sequence[str], source: str, *, given: bool) -> None:

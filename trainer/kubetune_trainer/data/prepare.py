@@ -9,7 +9,7 @@ from kubetune_trainer.data.clean import Cleaner, Counts
 from kubetune_trainer.data.held_out import FIELDS, make_splits
 from kubetune_trainer.data.notes import notes_of_cleaning, notes_of_rows
 from kubetune_trainer.data.prepared import PreparedData
-from kubetune_trainer.data.read import read
+from kubetune_trainer.data.read import Classes, read
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.samples import samples_of
 from kubetune_trainer.data.task import DataTask
@@ -27,9 +27,9 @@ def prepare(
     `tokenizer` is a fast one of transformers; `max_length` is in tokens, the model's own limit considered.
     Raises RunError(InvalidData) with the place and the remedy.
     """
-    sources, counts, rows_read = _cleaned(task, spec, files)
+    sources, classes, counts, rows_read = _cleaned(task, spec, files)
     notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
-    space = task.space(spec, sources)
+    space = task.space(spec, sources, classes)
     splits = make_splits(task, spec.dataset, sources, counts)
     task.refuse_untaught(spec, space, splits["train"])
     encoded, reports = {}, []
@@ -56,18 +56,18 @@ def prepare(
 
 def _cleaned(
     task: DataTask, spec: FineTuneJobSpec, files: Mapping[str, Sequence[LocalFile]]
-) -> tuple[dict[str, list[Row]], Counts, int]:
+) -> tuple[dict[str, list[Row]], Classes, Counts, int]:
     fields = task.fields(spec)
     cleaner = Cleaner(spec.dataset.cleaning, fields)
-    sources, total, rows_read = {}, Counts(), 0
+    sources, classes, total, rows_read = {}, {}, Counts(), 0
     for name, source in files.items():
-        rows = read(source, fields, FIELDS[name])
+        rows, classes[name] = read(source, fields, FIELDS[name])
         kept, counts = cleaner.clean(rows)
         clean.refuse_nothing_left(kept, len(rows), counts, FIELDS[name])
         sources[name] = kept
         total.update(counts)
         rows_read += len(rows)
-    return sources, total, rows_read
+    return sources, cleaner.clean_classes(classes["train"]), total, rows_read
 
 
 def _refuse_nothing_taught(name: str, encoded: Encoded, max_length: int) -> None:

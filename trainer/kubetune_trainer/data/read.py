@@ -1,48 +1,82 @@
 """Reads the files of a dataset, whatever their format, into rows that know where they came from."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from kubetune_api.formats import COMPRESSIONS, FORMATS, all_endings, compression_of, format_of
+from kubetune_trainer.data.classes import named, names_for
 from kubetune_trainer.data.formats.csv import csv_records
 from kubetune_trainer.data.formats.jsonl import jsonl_records
-from kubetune_trainer.data.formats.parquet import parquet_records
-from kubetune_trainer.data.rows import Column, Field, Row, place
+from kubetune_trainer.data.formats.parquet import parquet_table
+from kubetune_trainer.data.rows import Column, Field, Row, Table, place
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.storage.signatures import FETCH_THE_FILE, POINTER, kind_of
 
-Records = Callable[[LocalFile, Sequence[Column]], Generator[tuple[int, Sequence[Any]]]]
+Reader = Callable[[LocalFile, Sequence[Column]], Table]
+Classes = Mapping[str, Sequence[str]]
+"""By the name of a field: the classes that the files name, in their own order."""
 
-READERS: dict[str, Records] = {"CSV": csv_records, "JSONL": jsonl_records, "Parquet": parquet_records}
+
+def _without_classes(records: Callable[[LocalFile, Sequence[Column]], Generator[tuple[int, Sequence[Any]]]]) -> Reader:
+    return lambda file, columns: Table(records(file, columns))
+
+
+READERS: dict[str, Reader] = {
+    "CSV": _without_classes(csv_records),
+    "JSONL": _without_classes(jsonl_records),
+    "Parquet": parquet_table,
+}
 """By the format's name in the API's table."""
 
 
-def read(files: Iterable[LocalFile], fields: Sequence[Field], field: str) -> list[Row]:
-    """All rows of the files, in the order of the files' names.
+def read(files: Iterable[LocalFile], fields: Sequence[Field], field: str) -> tuple[list[Row], Classes]:
+    """All rows of the files, in the order of the files' names, and the classes that the files name.
 
     `field` is the field of the manifest that names the files: `spec.dataset.uri`.
     """
     ordered = sorted(files, key=lambda file: file.uri)
-    rows = [row for file in ordered for row in _rows(file, fields)]
+    rows: list[Row] = []
+    classes: dict[str, dict[str, None]] = {}
+    for file in ordered:
+        table = _table(file, fields)
+        names = [_names(table, field) for field in fields]
+        for one, found in zip(fields, names, strict=True):
+            classes.setdefault(one.name, {}).update(dict.fromkeys(found or ()))
+        rows += _rows(file, table, fields, names)
     if not rows:
-        names = ", ".join(file.uri for file in ordered[:3]) + (" …" if len(ordered) > 3 else "")
-        raise invalid_data(f"{field}: there are no rows in {names}; add rows, or name another file")
-    return rows
+        shown = ", ".join(file.uri for file in ordered[:3]) + (" …" if len(ordered) > 3 else "")
+        raise invalid_data(f"{field}: there are no rows in {shown}; add rows, or name another file")
+    return rows, {name: tuple(found) for name, found in classes.items()}
 
 
-def _rows(file: LocalFile, fields: Sequence[Field]) -> Iterator[Row]:
+def _table(file: LocalFile, fields: Sequence[Field]) -> Table:
     name = format_of(file.uri)
     if name is None:
         endings = ", ".join(all_endings())
         raise invalid_data(f"{file.uri}: the format is not known from the name; it must end in {endings}")
     _refuse_another_kind(file, name)
+    return READERS[name](file, [field.column for field in fields])
+
+
+def _names(table: Table, field: Field) -> Sequence[str] | None:
+    """What stands in the place of a column's integers."""
+    names = table.classes.get(field.column.name)
+    return None if names is None else names_for(field, names)
+
+
+def _rows(
+    file: LocalFile, table: Table, fields: Sequence[Field], classes: Sequence[Sequence[str] | None]
+) -> Iterator[Row]:
     names = tuple(field.name for field in fields)
-    with closing(READERS[name](file, [field.column for field in fields])) as found:
+    with closing(table.records) as found:
         for line, cells in found:
             where = place(file.uri, line)
-            values = tuple(field.read(cell, field.column, where) for field, cell in zip(fields, cells, strict=True))
+            values = tuple(
+                field.read(cell if own is None else named(cell, own, field.column, where), field.column, where)
+                for field, cell, own in zip(fields, cells, classes, strict=True)
+            )
             yield Row(names, values, file.uri, line)
 
 

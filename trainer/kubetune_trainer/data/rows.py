@@ -1,8 +1,9 @@
 """A row of a dataset with the place it came from, and the fields that its task gives it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from kubetune_api.formats import FORMATS, format_of
 from kubetune_api.job import Columns, FineTuneJobSpec
@@ -41,6 +42,16 @@ def _counted_in(file: str) -> str:
     # Asked for each row, and the same for all of a file.
     name = format_of(file)
     return FORMATS[name].counted if name else "line"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the reader of a format finds in a file."""
+
+    records: Generator[tuple[int, Sequence[Any]]]
+    """(the place, the values in the order of the columns) for each row, one at a time."""
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By column: the names of the classes that its integers stand for, the first is that of 0."""
 
 
 @dataclass(frozen=True)

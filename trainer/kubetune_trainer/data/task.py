@@ -15,9 +15,12 @@ class DataTask(Protocol):
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """The values of a row, in the order in which their columns are looked for."""
 
-    def space(self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]]) -> TargetSpace:
+    def space(
+        self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], classes: Mapping[str, Sequence[str]]
+    ) -> TargetSpace:
         """What the model may answer, from the cleaned rows of "train" and of the separate datasets.
 
+        `classes` holds, by the name of a field, those that the files of "train" name, in the files' own order.
         RunError (INVALID_DATA) where the rows cannot teach it.
         """
 

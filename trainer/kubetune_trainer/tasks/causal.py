@@ -96,7 +96,9 @@ class CausalLanguageModel:
         prompt, completion = Column.of(spec, "prompt"), Column.of(spec, "completion")
         return (Field("prompt", prompt, text_of), Field("completion", completion, text_of, measured=True))
 
-    def space(self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]]) -> Vocabulary:
+    def space(
+        self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], classes: Mapping[str, Sequence[str]]
+    ) -> Vocabulary:
         """Any text can be learned."""
         return Vocabulary()
 

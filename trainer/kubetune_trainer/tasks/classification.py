@@ -109,10 +109,12 @@ class Classification:
             Field("label", Column.of(spec, "label"), labels.label_of, label=True, choices=choices),
         )
 
-    def space(self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]]) -> Labels:
+    def space(
+        self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], classes: Mapping[str, Sequence[str]]
+    ) -> Labels:
         """The labels that the manifest gives or the training data shows, which every source must keep to."""
         given = spec.task.labels
-        names = labels.label_set(sources["train"], given, Column.of(spec, "label"))
+        names = labels.label_set(sources["train"], given, Column.of(spec, "label"), classes.get("label", ()))
         for source, rows in sources.items():
             labels.refuse_unknown(rows, names, source, given=given is not None)
         return Labels(names)

@@ -1,86 +1,67 @@
 """Parquet: the values of the wanted columns, row by row; no other column is read from the file."""
 
-import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kubetune_trainer.data.rows import Column, place
+from kubetune_trainer.data.classes import class_names
+from kubetune_trainer.data.rows import Column, Table, place
 from kubetune_trainer.data.streams import refuse_bomb
 from kubetune_trainer.data.values import missing_column, quoted, refuse_double_column
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 
-_DATASETS, _CLASSES = b"huggingface", "ClassLabel"
-"""The key of a file's metadata for the library of datasets, and its type for classes."""
 BATCH_ROWS = 1024
 """Rows unpacked at a time."""
 
 
-def parquet_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple[int, list[object]]]:
-    """(row, the values in the order of `columns`), rows counted from 1."""
-    first, expanded, names = 1, 0, _class_names(file)
-    for batch in _batches(file, columns):
+def parquet_table(file: LocalFile, columns: Sequence[Column]) -> Table:
+    """The rows, counted from 1, and what the file's metadata says of its classes."""
+    with _refused_if_unreadable(file):
+        metadata = pq.read_metadata(file.path)
+        schema = metadata.schema.to_arrow_schema()
+    return Table(_records(file, columns, metadata, schema), class_names(schema.metadata))
+
+
+def _records(
+    file: LocalFile, columns: Sequence[Column], metadata: pq.FileMetaData, schema: pa.Schema
+) -> Generator[tuple[int, list[object]]]:
+    first, expanded = 1, 0
+    for batch in _batches(file, columns, metadata, schema):
         expanded += batch.nbytes
         refuse_bomb(file, expanded)
         arrays = [batch.column(column.name) for column in columns]
         # Value by value: a dictionary may hold one huge text that each of the rows repeats.
         for index in range(batch.num_rows):
             row = first + index
-            cells = [_value(array[index], file, row, column) for array, column in zip(arrays, columns, strict=True)]
-            if names:
-                cells = [_named(cell, names, column, file, row) for cell, column in zip(cells, columns, strict=True)]
-            yield row, cells
+            yield row, [_value(array[index], file, row, column) for array, column in zip(arrays, columns, strict=True)]
         first += batch.num_rows
 
 
-def _class_names(file: LocalFile) -> dict[str, list[str]]:
-    """The names of classes by column, where the datasets library has written integers in their place."""
+def _batches(
+    file: LocalFile, columns: Sequence[Column], metadata: pq.FileMetaData, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    for column in columns:
+        if column.name not in schema.names:
+            raise missing_column(column, file.uri, schema.names)
+        refuse_double_column(column, file.uri, schema.names)
+    names = [column.name for column in columns]
+    texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
+    # Before the first batch: one page alone may fill the memory.
+    refuse_bomb(file, _unpacked(metadata, names))
+    with (
+        _refused_if_unreadable(file),
+        pq.ParquetFile(file.path, metadata=metadata, read_dictionary=texts) as parquet,
+    ):
+        yield from parquet.iter_batches(batch_size=BATCH_ROWS, columns=names)
+
+
+@contextmanager
+def _refused_if_unreadable(file: LocalFile) -> Iterator[None]:
     try:
-        metadata = pq.read_schema(file.path).metadata or {}
-        features = json.loads(metadata.get(_DATASETS, b"{}"))["info"]["features"]
-        # Older files have lists where a column holds lists.
-        named = {
-            column: feature["names"]
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == _CLASSES
-        }
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}  # somebody else's metadata; a file that cannot be read is refused where its rows are
-    return {column: names for column, names in named.items() if _are_names(names)}
-
-
-def _are_names(names: object) -> bool:
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
-
-
-def _named(cell: object, classes: Mapping[str, list[str]], column: Column, file: LocalFile, row: int) -> object:
-    """The name of a class in the place of its number; -1 is a missing value."""
-    names = classes.get(column.name)
-    if names is None or not isinstance(cell, int) or isinstance(cell, bool):
-        return cell
-    if not -1 <= cell < len(names):
-        raise invalid_data(
-            f"{place(file.uri, row)}: the column {quoted(column.name)} ({column.field}) holds {cell}, and the file's"
-            f" own names of its classes are for 0 to {len(names) - 1}; correct the value, and write the file again"
-        )
-    return None if cell == -1 else names[cell]
-
-
-def _batches(file: LocalFile, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
-    try:
-        schema = pq.read_schema(file.path)
-        for column in columns:
-            if column.name not in schema.names:
-                raise missing_column(column, file.uri, schema.names)
-            refuse_double_column(column, file.uri, schema.names)
-        names = [column.name for column in columns]
-        texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
-        with pq.ParquetFile(file.path, read_dictionary=texts) as parquet:
-            # Before the first batch: one page alone may fill the memory.
-            refuse_bomb(file, _unpacked(parquet.metadata, names))
-            yield from parquet.iter_batches(batch_size=BATCH_ROWS, columns=names)
+        yield
     except (pa.ArrowException, OSError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise invalid_data(f"{file.uri}: not a readable Parquet file ({detail}); upload it again") from error
