@@ -90,7 +90,12 @@ def within(cidr: str, others: Iterable[str]) -> list[str]:
 
 def names_metadata_server(egress: Iterable[Egress] | None) -> bool:
     """Whether an entry holds nothing but a metadata server."""
-    return any(_part_of(entry.cidr, server) for entry in egress or () for server in METADATA_SERVERS)
+    return any(is_metadata_server(entry.cidr) for entry in egress or ())
+
+
+def is_metadata_server(cidr: str) -> bool:
+    """Whether a range holds nothing but a metadata server."""
+    return any(_part_of(cidr, server) for server in METADATA_SERVERS)
 
 
 def _part_of(inner: str, outer: str) -> bool:

@@ -5,13 +5,31 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
-from kubetune_api.network import is_network
+from pydantic import Field, TypeAdapter
+
+from kubetune_api.base import ApiModel
+from kubetune_api.network import DNS_PORT, is_metadata_server, is_network
+from kubetune_api.object_names import LabelKey, LabelValue
 
 CONNECT_SECONDS = 2.0
 """How long a request may look for a connection. A write that began just before the leader's renew deadline leaves
 within this time: less than what lies between that deadline and the end of the Lease."""
+
+
+class DnsPods(ApiModel):
+    """Pods that know the cluster's names."""
+
+    namespace: Annotated[str, Field(min_length=1)]
+    """Where they are."""
+    labels: Annotated[dict[LabelKey, LabelValue], Field(min_length=1)]
+    """By which they are selected. None would select every pod of the namespace."""
+
+
+_RANGES = 'a JSON list of ranges of addresses, such as ["10.0.0.10/32"]'
+_PODS = 'a JSON list such as [{"namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}]'
+_PORTS = "a JSON list of ports, such as [53]"
 
 
 @dataclass(frozen=True)
@@ -60,20 +78,28 @@ class Settings:
     metrics_host: str = field(default="0.0.0.0", metadata={"help": "The address of both."})  # noqa: S104 - a pod's
     log_format: str = field(default="json", metadata={"help": "`json`, or `text`, which is easier to read."})
     log_level: str = field(default="INFO", metadata={"help": "`DEBUG`, `INFO`, `WARNING` or `ERROR`."})
-    api_server_cidrs: str = field(
-        default="",
-        metadata={"help": "Where the API server is, for the heads' NetworkPolicy, comma-separated; empty: anywhere."},
+    api_server_cidrs: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": f"Where the API server is, for the heads' NetworkPolicy, as {_RANGES}; [] is anywhere.",
+            "form": _RANGES,
+        },
     )
-    dns_namespace: str = field(
-        default="kube-system", metadata={"help": "Where the cluster's DNS runs, which the pods of jobs may ask."}
+    dns_pods: tuple[DnsPods, ...] = field(
+        default=tuple(
+            DnsPods(namespace="kube-system", labels={"k8s-app": app}) for app in ("kube-dns", "node-local-dns")
+        ),
+        metadata={"help": f"The pods of the cluster's DNS, which those of jobs may ask, as {_PODS}.", "form": _PODS},
     )
-    dns_pods: str = field(
-        default="k8s-app=kube-dns",
-        metadata={"help": "The labels of the pods of the cluster's DNS, comma-separated."},
+    dns_ports: tuple[int, ...] = field(
+        default=(DNS_PORT,), metadata={"help": f"The ports on which it listens, as {_PORTS}.", "form": _PORTS}
     )
-    dns_cidrs: str = field(
-        default="",
-        metadata={"help": "Addresses of DNS servers that are no such pods (NodeLocal DNSCache), comma-separated."},
+    dns_cidrs: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": f"Addresses of DNS servers that are no such pods (NodeLocal DNSCache), as {_RANGES}.",
+            "form": _RANGES,
+        },
     )
     kuberay_namespace: str = field(
         default="kuberay-system", metadata={"help": "Where KubeRay runs: it may reach the heads' dashboards."}
@@ -90,32 +116,26 @@ class Settings:
                 f" {variable('lease_seconds')} ({self.lease_seconds:g}) by more than {CONNECT_SECONDS:g}, for a write"
                 f" may take {CONNECT_SECONDS:g} seconds to find a connection"
             )
-        for name in ("api_server_cidrs", "dns_cidrs"):
-            if wrong := [text for text in _parts(getattr(self, name)) if not is_network(text)]:
-                raise ValueError(
-                    f"{variable(name)} has {wrong[0]!r}; give ranges of addresses, such as 10.0.0.10/32, and commas"
-                )
-        if not all("=" in label for label in _parts(self.dns_pods)) or not self.dns_labels:
-            raise ValueError(f"{variable('dns_pods')} is {self.dns_pods!r}; give labels, such as k8s-app=kube-dns")
+        self._judge_the_network()
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError(f"{variable('log_level')} is {self.log_level!r}; give DEBUG, INFO, WARNING or ERROR")
         if self.log_format not in ("json", "text"):
             raise ValueError(f"{variable('log_format')} is {self.log_format!r}; give json or text")
 
-    @property
-    def api_server_ranges(self) -> list[str]:
-        """Where the API server is; empty: anywhere."""
-        return _parts(self.api_server_cidrs)
-
-    @property
-    def dns_ranges(self) -> list[str]:
-        """The addresses of DNS servers that are no pods."""
-        return _parts(self.dns_cidrs)
-
-    @property
-    def dns_labels(self) -> dict[str, str]:
-        """The labels of the pods of the cluster's DNS."""
-        return {key: value for key, _, value in (label.partition("=") for label in _parts(self.dns_pods))}
+    def _judge_the_network(self) -> None:
+        for name in ("api_server_cidrs", "dns_cidrs"):
+            if wrong := [text for text in getattr(self, name) if not is_network(text)]:
+                raise ValueError(f"{variable(name)} has {wrong[0]!r}; give {_RANGES}")
+        if not self.dns_ports or not all(0 < port < 65536 for port in self.dns_ports):
+            raise ValueError(f"{variable('dns_ports')} is {list(self.dns_ports)}; give {_PORTS}")
+        if not self.dns_pods and not self.dns_cidrs:
+            raise ValueError(f"{variable('dns_pods')} and {variable('dns_cidrs')} are empty, so that no name is known")
+        servers = [cidr for cidr in self.dns_cidrs if is_metadata_server(cidr)]
+        if servers and self.dns_ports != (DNS_PORT,):
+            raise ValueError(
+                f"{variable('dns_cidrs')} has {servers[0]}, which also gives the credentials of a machine, on other"
+                f" ports; give {variable('dns_ports')} as [{DNS_PORT}]"
+            )
 
 
 def variable(name: str) -> str:
@@ -128,6 +148,9 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str] = os.
     parser = argparse.ArgumentParser(prog="python -m kubetune_operator", description="The operator of kubetune.")
     for setting in fields(Settings):
         default = setting.default if setting.default is not MISSING else None
+        if "form" in setting.metadata:
+            kind: Any = setting.type
+            default = TypeAdapter(kind).dump_json(setting.default).decode()
         help_text = f"{setting.metadata['help']} {variable(setting.name)}; default: {default}".replace("%", "%%")
         parser.add_argument(f"--{setting.name.replace('_', '-')}", dest=setting.name, help=help_text)
     given = {name: text for name, text in vars(parser.parse_args(arguments)).items() if text is not None}
@@ -139,14 +162,15 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str] = os.
         parser.error(str(error))
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _parsed(name: str, text: str) -> Any:
-    kind: Any = next(setting.type for setting in fields(Settings) if setting.name == name)
+    setting = next(setting for setting in fields(Settings) if setting.name == name)
+    kind: Any = setting.type
     try:
+        if "form" in setting.metadata:
+            return TypeAdapter(kind).validate_json(text)
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(
+            kind, setting.metadata.get("form")
+        )
         raise ValueError(f"{variable(name)} is {text!r}; give {wanted}") from None

@@ -54,6 +54,16 @@ def test_everything_has_the_labels_of_the_release() -> None:
         ),
         pytest.param({"image": {"digest": "sha256:abc"}}, "/image/digest", id="a digest that is cut short"),
         pytest.param({"replicas": 0}, "/replicas", id="no replica at all"),
+        pytest.param(
+            {"operator": {"dnsPods": ["k8s-app=kube-dns"]}}, "/operator/dnsPods/0", id="labels without a place"
+        ),
+        pytest.param(
+            {"operator": {"dnsPods": [{"namespace": "kube-system", "labels": {}}]}},
+            "/operator/dnsPods/0/labels",
+            id="no label, which would be every pod",
+        ),
+        pytest.param({"operator": {"dnsPorts": [70000]}}, "/operator/dnsPorts/0", id="a port that none is"),
+        pytest.param({"operator": {"dnsCidrs": ["10.0.0.10"]}}, "/operator/dnsCidrs/0", id="an address without a mask"),
         pytest.param({"operator": {"logLevel": "loud"}}, "/operator/logLevel", id="a level that does not exist"),
     ],
 )
@@ -114,12 +124,19 @@ def test_names_of_digits_stay_texts() -> None:
 
 
 def test_the_operator_understands_every_variable_that_it_gets() -> None:
-    values = {"operator": {"resyncSeconds": 60, "logFormat": "text"}, "kuberayNamespace": "ray"}
+    dns = {
+        "dnsPods": [{"namespace": "openshift-dns", "labels": {"dns.operator.openshift.io/daemonset-dns": "default"}}],
+        "dnsPorts": [5353],
+        "dnsCidrs": ["169.254.20.10/32"],
+    }
+    values = {"operator": {"resyncSeconds": 60, "logFormat": "text", **dns}, "kuberayNamespace": "ray"}
     container = only(rendered(values), "Deployment")["spec"]["template"]["spec"]["containers"][0]
     variables = {variable["name"]: variable.get("value") for variable in container["env"]}
     given = {name: value for name, value in variables.items() if value is not None}
     settings = settings_from([], given)
     assert (settings.resync_seconds, settings.log_format, settings.kuberay_namespace) == (60, "text", "ray")
+    assert [pods.to_dict() for pods in settings.dns_pods] == dns["dnsPods"]
+    assert (settings.dns_ports, settings.dns_cidrs) == ((5353,), ("169.254.20.10/32",))
     known = {f"KUBETUNE_{name.upper()}" for name in vars(settings)}
     assert variables.keys() - known == {"HOME"}
     # Not set: two replicas always elect a leader, and the ports are those that Prometheus and the probes ask.

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.machinery.metrics import Metrics
-from kubetune_operator.settings import Settings
+from kubetune_operator.settings import Settings, settings_from, variable
 from support.chart import CHART, script
 
 ROOT = Path(__file__).parents[3]
@@ -97,11 +97,14 @@ def test_the_images_are_built_with_the_uv_of_the_checkout() -> None:
 
 
 def test_the_values_have_the_defaults_of_the_settings() -> None:
-    defaults = {setting.name: setting.default for setting in fields(Settings) if setting.default is not MISSING}
     values = yaml_of(CHART / "values.yaml")
     given = {re.sub(r"([A-Z])", r"_\1", name).lower(): value for name, value in values["operator"].items()}
     given |= {"kuberay_namespace": values["kuberayNamespace"], "monitoring_namespace": values["monitoringNamespace"]}
-    assert given == {name: defaults[name] for name in given}
+    # As the template writes them into the pod.
+    texts = {name: json.dumps(value) if isinstance(value, list) else str(value) for name, value in given.items()}
+    read = settings_from([], {variable(name): text for name, text in texts.items()})
+    defaults = {setting.name: setting.default for setting in fields(Settings) if setting.default is not MISSING}
+    assert {name: getattr(read, name) for name in given} == {name: defaults[name] for name in given}
 
 
 def test_every_value_is_explained_by_the_schema_or_a_comment() -> None:

@@ -10,7 +10,7 @@ import yaml
 from kubetune_api.network import METADATA_SERVERS
 from kubetune_api.profile import FineTuneProfile
 from kubetune_operator.jobs.objects.network import network_policies
-from kubetune_operator.settings import Settings
+from kubetune_operator.settings import DnsPods, Settings, settings_from
 from support.job_cases import PROFILE, PROFILES_RIGHT, edited
 
 Object = dict[str, Any]
@@ -87,37 +87,72 @@ def test_names_are_asked_of_the_clusters_own_servers_alone(name: str) -> None:
     assert dns["to"] == [
         {
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+            "podSelector": {"matchLabels": {"k8s-app": app}},
         }
+        for app in ("kube-dns", "node-local-dns")
     ]
     # Pods of the profile itself may meet on every port.
     assert all([*peer] == ["podSelector"] for rule in others for peer in rule["to"])
 
 
 def test_the_operator_is_told_where_the_clusters_names_are_known() -> None:
-    settings = Settings(dns_namespace="dns", dns_pods="app=core, tier=node", dns_cidrs="169.254.20.10/32, fd00::a/128")
+    settings = Settings(
+        dns_pods=(
+            DnsPods(namespace="dns", labels={"app": "core", "tier": "node"}),
+            DnsPods(namespace="openshift-dns", labels={"dns.operator.openshift.io/daemonset-dns": "default"}),
+        ),
+        dns_ports=(53, 5353),
+        dns_cidrs=("169.254.20.10/32", "fd00::a/128"),
+    )
     dns = rendered(PROFILE, settings)[0]
-    pods, *blocks = dns["to"]
-    assert pods["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "dns"}
-    assert pods["podSelector"]["matchLabels"] == {"app": "core", "tier": "node"}
+    core, openshift, *blocks = dns["to"]
+    assert core["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "dns"}
+    assert core["podSelector"]["matchLabels"] == {"app": "core", "tier": "node"}
+    assert openshift["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "openshift-dns"}
+    assert openshift["podSelector"]["matchLabels"] == {"dns.operator.openshift.io/daemonset-dns": "default"}
     assert [peer["ipBlock"]["cidr"] for peer in blocks] == ["169.254.20.10/32", "fd00::a/128"]
+    assert [(port["protocol"], port["port"]) for port in dns["ports"]] == [
+        ("UDP", 53),
+        ("TCP", 53),
+        ("UDP", 5353),
+        ("TCP", 5353),
+    ]
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        pytest.param({"dns_cidrs": "10.0.0.10"}, "KUBETUNE_DNS_CIDRS has '10.0.0.10'", id="an address without a mask"),
-        pytest.param({"api_server_cidrs": "10.0.0.1/8"}, "KUBETUNE_API_SERVER_CIDRS", id="an address for a range"),
-        pytest.param({"dns_pods": "kube-dns"}, "give labels, such as k8s-app=kube-dns", id="a name for a label"),
-        pytest.param({"dns_pods": " , "}, "give labels", id="no label, which would be every pod"),
+        pytest.param({"DNS_CIDRS": '["10.0.0.10"]'}, "DNS_CIDRS has '10.0.0.10'; give", id="an address without a mask"),
+        pytest.param({"DNS_CIDRS": "10.0.0.10/32"}, 'such as ["10.0.0.10/32"]', id="no list"),
+        pytest.param({"API_SERVER_CIDRS": '["10.0.0.1/8"]'}, "API_SERVER_CIDRS has", id="an address for a range"),
+        pytest.param({"DNS_PODS": "k8s-app=kube-dns"}, 'such as [{"namespace"', id="labels alone"),
+        pytest.param({"DNS_PODS": '[{"namespace": "a", "labels": {}}]'}, "give a JSON list", id="no label: every pod"),
+        pytest.param({"DNS_PODS": "[]"}, "are empty, so that no name is known", id="no server at all"),
+        pytest.param({"DNS_PORTS": "[]"}, "DNS_PORTS is []; give", id="no port: every port"),
+        pytest.param({"DNS_PORTS": "[53, 70000]"}, "such as [53]", id="a port that none is"),
+        pytest.param(
+            {"DNS_CIDRS": '["169.254.169.254/32"]', "DNS_PORTS": "[53, 80]"},
+            "give KUBETUNE_DNS_PORTS as [53]",
+            id="credentials by way of the DNS",
+        ),
     ],
 )
-def test_a_setting_that_is_no_address_is_refused(given: Object, said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("[", "\\[")):
-        Settings(**given)
+def test_a_setting_that_makes_no_rule_is_refused(
+    given: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        settings_from([], {f"KUBETUNE_{name}": text for name, text in given.items()})
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_metadata_server_that_answers_for_names_is_asked_for_nothing_else() -> None:
+    """Cloud DNS on GKE."""
+    rules = rendered(PROFILE, Settings(dns_cidrs=("169.254.169.254/32",)))
+    (opened,) = (rule for rule in rules if opens(rule, "169.254.169.254/32"))
+    assert {port["port"] for port in opened["ports"]} == {53}
 
 
 def test_what_the_operator_is_told_opens_no_metadata_server() -> None:
-    wide = Settings(api_server_cidrs="0.0.0.0/0,::/0", dns_cidrs="169.254.0.0/16")
+    wide = Settings(api_server_cidrs=("0.0.0.0/0", "::/0"), dns_cidrs=("169.254.0.0/16",), dns_ports=(53, 80))
     for server in METADATA_SERVERS:
         assert not [rule for rule in rendered(PROFILE, wide) if opens(rule, server)], server

@@ -490,8 +490,9 @@ DNS = {
     "to": [
         {
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+            "podSelector": {"matchLabels": {"k8s-app": app}},
         }
+        for app in ("kube-dns", "node-local-dns")
     ],
     "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
 }

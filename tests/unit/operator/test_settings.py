@@ -17,6 +17,7 @@ def test_without_a_word_the_defaults_count() -> None:
         pytest.param([], {"KUBETUNE_RECONCILE_WORKERS": "4"}, "reconcile_workers", 4, id="a whole number"),
         pytest.param([], {"KUBETUNE_RESYNC_SECONDS": "0.5"}, "resync_seconds", 0.5, id="a number"),
         pytest.param([], {"KUBETUNE_LEADER_ELECTION": "False"}, "leader_election", False, id="a truth in any case"),
+        pytest.param([], {"KUBETUNE_DNS_PORTS": "[53, 5353]"}, "dns_ports", (53, 5353), id="a list"),
         pytest.param(["--stuck-seconds", "60"], {}, "stuck_seconds", 60.0, id="a flag"),
         pytest.param(
             ["--log-level=DEBUG"], {"KUBETUNE_LOG_LEVEL": "ERROR"}, "log_level", "DEBUG", id="a flag before a variable"

@@ -55,9 +55,9 @@ def _policy(
 
 def _dns(settings: Settings) -> Object:
     """The cluster's own alone: any other is a way out for data, in the names that it is asked for."""
-    pods = {**_namespace(settings.dns_namespace), "podSelector": {"matchLabels": settings.dns_labels}}
-    to = [pods, *(_block(cidr) for cidr in settings.dns_ranges)]
-    return {"to": to, "ports": [{"protocol": protocol, "port": DNS_PORT} for protocol in ("UDP", "TCP")]}
+    pods = [{**_namespace(each.namespace), "podSelector": {"matchLabels": each.labels}} for each in settings.dns_pods]
+    ports = [{"protocol": protocol, "port": port} for port in settings.dns_ports for protocol in ("UDP", "TCP")]
+    return {"to": [*pods, *(_block(cidr) for cidr in settings.dns_cidrs)], "ports": ports}
 
 
 def _outside(egress: list[Egress] | None) -> list[Object]:
@@ -70,9 +70,9 @@ def _outside(egress: list[Egress] | None) -> list[Object]:
 
 
 def _api_server(settings: Settings) -> Object:
-    if not settings.api_server_ranges:
+    if not settings.api_server_cidrs:
         return _anywhere(_API_SERVER_PORTS)
-    return {"to": [_block(cidr) for cidr in settings.api_server_ranges], "ports": _tcp(_API_SERVER_PORTS)}
+    return {"to": [_block(cidr) for cidr in settings.api_server_cidrs], "ports": _tcp(_API_SERVER_PORTS)}
 
 
 def _anywhere(ports: list[int]) -> Object:
