@@ -141,6 +141,9 @@ class Reason:
     POD_STUCK = _cluster(
         "PodStuck", "A pod has no volumes or no network on its node, or no container.", "User", "Counted"
     )
+    HEAD_UNREACHABLE = _cluster(
+        "HeadUnreachable", "A worker does not reach the head, which is ready.", "Platform", "Counted"
+    )
     KUBERAY_REFUSED = _cluster("KubeRayRefused", "KubeRay refuses the RayJob.", "Platform", "Never")
     REPORT_LOST = _operator(
         "ReportLost", "The trainer succeeded, but its final report did not arrive.", "Nobody", "ExemptOnce"

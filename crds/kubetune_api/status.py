@@ -124,6 +124,8 @@ class Attempt(ApiModel):
     """A pod of it that cannot start, as long as it cannot."""
     stuck_time: Timestamp | None = None
     """Since when that is so; the operator waits for it only so long."""
+    stuck_reason: Annotated[str, StringConstraints(max_length=128)] | None = None
+    """Why that was so at first, as a constant."""
     ray_job_ended_time: Timestamp | None = None
     """When its RayJob was first seen to be over, as long as its final report may still come."""
     completion_time: Timestamp | None = None

@@ -57,7 +57,10 @@ class Settings:
     )
     stuck_seconds: float = field(
         default=300.0,
-        metadata={"help": "How long a pod may be without its image, volumes or network before its attempt fails."},
+        metadata={
+            "help": "How long a pod may be without its image, volumes or network, or a worker without its head, before its"
+            " attempt fails."
+        },
     )
     refusal_seconds: float = field(
         default=60.0,

@@ -27,10 +27,11 @@ from kubetune_operator.jobs.verdict import (
     running_seconds,
     runs_without_head,
     stuck_in,
+    stuck_until,
     workers_of,
 )
 from kubetune_operator.jobs.views import PodView, RayJobView
-from kubetune_operator.jobs.waiting import AttemptState, driver_runs
+from kubetune_operator.jobs.waiting import AttemptState, apart_at, driver_runs
 from kubetune_operator.settings import Settings
 
 _LONGEST_BACKOFF = 3600
@@ -92,9 +93,20 @@ def _provisional(seen: Observed, attempt: Attempt, ray_job: RayJobView | None) -
 def _stuck(attempt: Attempt, pods: tuple[PodView, ...], now: datetime) -> dict[str, str | None]:
     """One pod that cannot start, followed as long as it cannot: by our own clock, whatever those of others say."""
     stuck = stuck_in(attempt, pods)
-    if attempt.stuck_pod in stuck:
+    if attempt.stuck_pod in stuck and _lasts(attempt.stuck_reason, stuck[attempt.stuck_pod].reason):
         return {}
-    return {"stuck_pod": min(stuck, default=None), "stuck_time": timestamp(now) if stuck else None}
+    pod = min(stuck, default=None)
+    return {
+        "stuck_pod": pod,
+        "stuck_time": timestamp(now) if pod else None,
+        "stuck_reason": stuck[pod].reason if pod else None,
+    }
+
+
+def _lasts(first: str | None, now: str) -> bool:
+    """Whether it is still the same that keeps a pod. What a registry says may change at any time; a worker that got its
+    image at last has all of its time to reach the head."""
+    return (first == Reason.HEAD_UNREACHABLE) == (now == Reason.HEAD_UNREACHABLE)
 
 
 def timed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
@@ -113,7 +125,7 @@ def ended(attempt: Attempt, verdict: Verdict, now: datetime, *, exempt: bool) ->
         update={
             "head_gone_time": attempt.head_gone_time if verdict.headless else None,
             # What was to be waited for has come, or will not.
-            **dict.fromkeys(("stuck_pod", "stuck_time", "ray_job_ended_time")),
+            **dict.fromkeys(("stuck_pod", "stuck_time", "stuck_reason", "ray_job_ended_time")),
             "completion_time": timestamp(now),
             "reason": verdict.reason,
             "message": verdict.message[:LONGEST_OF_ATTEMPT],
@@ -158,8 +170,10 @@ def _for_people(metrics: list[Metric]) -> list[Metric]:
 def when_to_look(seen: Observed, attempt: Attempt, settings: Settings, now: datetime) -> float | None:
     """Until the next moment at which time alone ends the attempt."""
     moments = []
-    if attempt.stuck_time is not None:
-        moments.append(moment(attempt.stuck_time) + timedelta(seconds=settings.stuck_seconds))
+    if (until := stuck_until(attempt, settings)) is not None:
+        moments.append(until)
+    if (apart := apart_at(attempt)) is not None and apart > now:
+        moments.append(apart)
     if attempt.ray_job_ended_time is not None:
         moments.append(moment(attempt.ray_job_ended_time) + GRACE)
     if attempt.head_gone_time is not None:

@@ -193,7 +193,7 @@ def _goes_on(
     now: datetime,
 ) -> JobPlan:
     workers = workers_of(seen)
-    state = attempt_state(seen, ray_job, attempt, workers)
+    state = attempt_state(seen, ray_job, attempt, workers, now)
     attempt = timed(attempt, state, now)
     report = seen.report_of(attempt.number)
     status = seen.job.status.model_copy(

@@ -1,11 +1,13 @@
 """Why a pod does not start, if nobody mends something outside of it, and what follows if that takes too long.
 
+KubeRay gives each worker an init container that waits for the head, for ever: where the network keeps them apart,
+nobody else ends that, and all of the attempt's hardware waits with it.
+
 A registry that does not answer may answer the next attempt; an image that it does not have, or does not give, is the
 same tomorrow. Who has to act depends on whose container it is: webhooks put those of others into our pods.
 """
 
 import re
-from collections.abc import Iterable
 
 from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.failures import Failure, who
@@ -28,9 +30,11 @@ _OUTAGE = re.compile(
 )
 
 
-def stuck_pods(pods: Iterable[PodView], *, with_foreign: bool) -> dict[str, Failure]:
-    """The pods that cannot start, by name, and why; containers of others count `with_foreign`."""
-    found = ((pod.name, _stuck(pod, with_foreign)) for pod in pods)
+def stuck_pods(pods: tuple[PodView, ...], *, begun: bool) -> dict[str, Failure]:
+    """The pods that cannot start, by name, and why. Once the run has `begun`, neither containers of others count, nor
+    a worker that waits for the head: Ray has had all of them."""
+    head = None if begun else next((pod for pod in pods if pod.role == "head" and pod.ready and pod.lives), None)
+    found = ((pod.name, _stuck(pod, not begun) or _apart(pod, head)) for pod in pods)
     return {name: failure for name, failure in found if failure is not None}
 
 
@@ -50,6 +54,17 @@ def _stuck(pod: PodView, with_foreign: bool) -> Failure | None:
     if waiting is not None and waiting.reason not in _COMING and (waiting.ours or with_foreign):
         return _by_its_words(pod, waiting)
     return _unprepared(pod) if pod.waiting and pod.prepared is False else None
+
+
+def _apart(pod: PodView, head: PodView | None) -> Failure | None:
+    if head is None or not pod.awaits_head or not pod.lives:
+        return None
+    return Failure(
+        Reason.HEAD_UNREACHABLE,
+        f"{who(pod)} does not reach {who(head)}, which is ready; the platform team must look at what keeps them apart:"
+        " the settings of the cluster's DNS (operator.dnsPods, dnsPorts, dnsCidrs of the chart), another NetworkPolicy"
+        " of the namespace, a service mesh",
+    )
 
 
 def _by_its_words(pod: PodView, waiting: Waiting) -> Failure:

@@ -19,6 +19,9 @@ GRACE = timedelta(seconds=10)
 HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
 
+UNREACHED = timedelta(seconds=300)
+"""The least that a worker gets to reach a head that is ready: KubeRay looks for it with a fifth of a core."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -106,16 +109,25 @@ def noted(attempt: Attempt) -> Failure | None:
 
 
 def _by_stuck_pod(attempt: Attempt, pods: tuple[PodView, ...], settings: Settings, now: datetime) -> Verdict | None:
-    if attempt.stuck_time is None or now < moment(attempt.stuck_time) + timedelta(seconds=settings.stuck_seconds):
+    until = stuck_until(attempt, settings)
+    if until is None or now < until:
         return None
     failure = stuck_in(attempt, pods).get(attempt.stuck_pod or "")
     return Verdict(failure) if failure else None
 
 
+def stuck_until(attempt: Attempt, settings: Settings) -> datetime | None:
+    """When a pod that cannot start ends the attempt."""
+    if attempt.stuck_time is None:
+        return None
+    least = UNREACHED if attempt.stuck_reason == Reason.HEAD_UNREACHABLE else timedelta(0)
+    return moment(attempt.stuck_time) + max(timedelta(seconds=settings.stuck_seconds), least)
+
+
 def stuck_in(attempt: Attempt, pods: tuple[PodView, ...]) -> dict[str, Failure]:
     """The attempt's pods that cannot start, and why. A registry may be away for a moment, and a Secret may come a
     little later, so that ends nothing at once; what containers of others do ends no run that has begun."""
-    return stuck_pods(pods, with_foreign=attempt.running_time is None)
+    return stuck_pods(pods, begun=attempt.running_time is not None)
 
 
 def running_seconds(status: FineTuneJobStatus, last: Attempt, now: datetime) -> float:

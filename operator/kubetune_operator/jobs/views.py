@@ -68,6 +68,8 @@ class PodView:
     """Containers that ended, restarted ones included."""
     unready: tuple[str, ...]
     """Containers of others that run and are not ready, so that the pod is not, either."""
+    awaits_head: bool
+    """Whether it is a worker that runs nothing but KubeRay's wait for the head."""
     disruption: tuple[str, str] | None
     """Why the cluster took it away: reason and message of the condition DisruptionTarget."""
     reason: str
@@ -157,6 +159,10 @@ def pod_view(pod: Object) -> PodView:
             container["name"]
             for container in containers
             if container["name"] not in ours and "running" in container.get("state", {}) and not container.get("ready")
+        ),
+        awaits_head=any(
+            container["name"] == _WAITS_FOR_THE_HEAD and "running" in container.get("state", {})
+            for container in containers
         ),
         disruption=(disrupted.get("reason", ""), disrupted.get("message", ""))
         if disrupted.get("status") == "True"

@@ -5,18 +5,23 @@ pod. A job runs once its driver does.
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from kubetune_api.profile import profile_name
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt
+from kubetune_api.times import moment
 from kubetune_operator.jobs.below import queue_says, refusal, refusal_of_cluster
 from kubetune_operator.jobs.failures import head_lives, who, workers_ready
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.stuck import foreign, held
+from kubetune_operator.jobs.verdict import stuck_in
 from kubetune_operator.jobs.views import PodView, RayJobView
 
 _DRIVER_SEEN = ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
 """What Ray says of a driver that runs, or ran."""
+_APART = timedelta(seconds=120)
+"""How long a worker may look for a head that is ready before the status says that something keeps them apart."""
 _WAITS = (Reason.WAITING_FOR_QUOTA, Reason.WAITING_FOR_NODES, Reason.WAITING_FOR_PODS)
 
 
@@ -43,9 +48,15 @@ def driver_runs(seen: Observed, ray_job: RayJobView, attempt: Attempt) -> bool:
     return attempt.running_time is not None or ray_job.job in _DRIVER_SEEN or reports
 
 
-def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
+def apart_at(attempt: Attempt) -> datetime | None:
+    """From when on a worker has looked for the head for longer than one does that finds it."""
+    since = attempt.stuck_time if attempt.stuck_reason == Reason.HEAD_UNREACHABLE else None
+    return None if since is None else moment(since) + _APART
+
+
+def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int, now: datetime) -> AttemptState:
     """The state of the attempt; while it waits, also whether its profile has changed since it was made."""
-    state = _state(seen, ray_job, attempt, workers)
+    state = _state(seen, ray_job, attempt, workers, now)
     if state.reason not in _WAITS or not _is_outdated(seen, ray_job):
         return state
     return replace(
@@ -60,7 +71,7 @@ def _is_outdated(seen: Observed, ray_job: RayJobView) -> bool:
     return bool(made_from and now) and made_from != now
 
 
-def _state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) -> AttemptState:
+def _state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int, now: datetime) -> AttemptState:
     if ray_job.suspended:
         return _suspended(seen, ray_job)
     if ray_job.terminal:
@@ -71,11 +82,16 @@ def _state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int) 
         state = _running(seen, attempt.number) if runs else AttemptState(Reason.WAITING_FOR_PODS, "")
         gone = f"the head has been missing since {attempt.head_gone_time}; KubeRay has a minute to end the run"
         return replace(state, message=gone)
-    return _running(seen, attempt.number) if runs else _before_the_driver(seen, ray_job, attempt.number, workers)
+    if runs:
+        return _running(seen, attempt.number)
+    pods = seen.pods_of(attempt.number)
+    apart = stuck_in(attempt, pods).get(attempt.stuck_pod or "") if (at := apart_at(attempt)) and now >= at else None
+    waits = _before_the_driver(seen, ray_job, pods, workers)
+    return replace(waits, message=f"{waits.message}; {apart.message}") if apart else waits
 
 
-def _before_the_driver(seen: Observed, ray_job: RayJobView, attempt: int, workers: int) -> AttemptState:
-    pods, submitted = seen.pods_of(attempt), ray_job.deployment == "Running"
+def _before_the_driver(seen: Observed, ray_job: RayJobView, pods: tuple[PodView, ...], workers: int) -> AttemptState:
+    submitted = ray_job.deployment == "Running"
     refused = _refused(seen, ray_job, _missing(pods, workers, submitted=submitted))
     return refused or _unscheduled(pods) or _blocked(pods) or _starting(pods, workers, submitted=submitted)
 

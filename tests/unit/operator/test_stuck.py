@@ -1,14 +1,35 @@
 """Pods that do not start: how long they are waited for, by whose clock, and who has to act."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
-from support.observed_jobs import Object, at, attempt, condition, job, name_of, plan, pod, ray_job, started, waiting
+from support.observed_jobs import (
+    SETTINGS,
+    Object,
+    at,
+    attempt,
+    condition,
+    job,
+    name_of,
+    plan,
+    pod,
+    ray_job,
+    started,
+    terminated,
+    waiting,
+)
 
 WORKER, HEAD = f"{name_of(1)}-worker-0", pod("head", phase="Running")
+READY_HEAD = pod("head", phase="Running", ready=True)
+LOOKS: dict[str, Any] = {
+    "container": waiting("PodInitializing"),
+    "initContainerStatuses": [{"name": "wait-gcs-ready", "state": {"running": {"startedAt": "2026-05-01T12:00:00Z"}}}],
+}
+"""A worker in which KubeRay's init container looks for the head."""
 AS_ROOT = 'container has runAsNonRoot and image will run as root (pod: "w_team-a(1)", container: worker)'
 PULLING = 'Back-off pulling image "trainer:1": ErrImagePull: rpc error: code = {code} desc = failed to pull and unpack'
 NOT_THERE = f'{PULLING.format(code="NotFound")} image "docker.io/trainer:1": failed to resolve reference: not found'
@@ -210,3 +231,65 @@ def test_what_becomes_of_anothers_container_ends_no_run_that_has_begun() -> None
 def test_a_pod_that_may_yet_start_is_waited_for_without_a_clock(fields: dict[str, Any]) -> None:
     waits = plan(job(started(attempt())), ray_job(1), HEAD, pod(**fields), now=100_000)
     assert (waits.status.attempts[0].completion_time, waits.again_after) == (None, None)
+
+
+def test_a_worker_that_does_not_reach_a_ready_head_is_told_of_and_gives_its_hardware_back() -> None:
+    """A wrong setting of the cluster's DNS, or a NetworkPolicy, kept every worker in its init container for ever."""
+    shown = (ray_job(1, "Initializing"), READY_HEAD, pod(**LOOKS))
+    first = plan(job(started(attempt())), *shown, now=10)
+    assert (first.status.message, first.again_after) == ("0 of 1 workers are ready", 120)
+    told = plan(job(first.status.to_dict()), *shown, now=130)
+    assert (told.status.reason, told.again_after) == (Reason.WAITING_FOR_PODS, 180)
+    message = told.status.message or ""
+    assert message.startswith(
+        f"0 of 1 workers are ready; the worker {WORKER} does not reach the head {name_of(1)}-head-0"
+    )
+    assert all(cause in message for cause in ("operator.dnsPods", "NetworkPolicy", "service mesh"))
+    impatient = replace(SETTINGS, stuck_seconds=10)
+    early = plan(job(told.status.to_dict()), *shown, now=309, settings=impatient)
+    assert early.status.attempts[0].completion_time is None, "a worker looks for its head with a fifth of a core"
+    late = plan(job(told.status.to_dict()), *shown, now=310)
+    (ended,) = late.status.attempts
+    assert (ended.reason, ended.exempt, ended.stuck_reason) == (Reason.HEAD_UNREACHABLE, False, None)
+    assert (late.status.phase, late.status.reason) == ("Pending", Reason.WAITING_TO_RETRY)
+    assert [ref.name for ref in late.delete] == [name_of(1)], "its hardware is free"
+
+
+@pytest.mark.parametrize(
+    ("head", "worker", "of_attempt"),
+    [
+        pytest.param(HEAD, pod(**LOOKS), {}, id="the head is not ready"),
+        pytest.param(pod("head", ready=True, deleting=True), pod(**LOOKS), {}, id="the head goes"),
+        pytest.param(READY_HEAD, pod(**LOOKS, deleting=True), {}, id="the worker goes"),
+        pytest.param(READY_HEAD, pod(**LOOKS), {"runningTime": at(0)}, id="the run has begun"),
+        pytest.param(
+            READY_HEAD,
+            pod(initContainerStatuses=[{"name": "wait-gcs-ready", **terminated(0, "Completed")}]),
+            {},
+            id="it has found the head",
+        ),
+    ],
+)
+def test_a_worker_that_may_look_for_its_head_has_no_clock(
+    head: Object, worker: Object, of_attempt: dict[str, Any]
+) -> None:
+    waits = plan(job(started(attempt(**of_attempt))), ray_job(1, "Initializing"), head, worker, now=1000)
+    assert waits.status.attempts[0].stuck_time is None
+
+
+def test_a_worker_that_got_its_image_late_has_all_of_its_time_to_reach_the_head() -> None:
+    pulls = pod(container=waiting("ImagePullBackOff"))
+    first = plan(job(started(attempt())), ray_job(1), READY_HEAD, pulls, now=0).status
+    again = plan(job(first.to_dict()), ray_job(1), READY_HEAD, pod(container=waiting("ErrImagePull", DENIED)), now=200)
+    assert again.status.attempts[0].stuck_time == at(0), "what a registry says may change"
+    looks = plan(job(again.status.to_dict()), ray_job(1), READY_HEAD, pod(**LOOKS), now=290).status
+    assert (looks.attempts[0].stuck_time, looks.attempts[0].stuck_reason) == (at(290), Reason.HEAD_UNREACHABLE)
+
+
+def test_of_many_workers_that_find_the_head_one_after_another_none_is_kept_apart() -> None:
+    status = started(attempt())
+    for second in range(0, 1000, 50):
+        each = pod(number=second // 50, **LOOKS)
+        found = plan(job(status), ray_job(1, "Initializing"), READY_HEAD, each, now=second).status
+        assert "does not reach" not in (found.message or "")
+        status = found.to_dict()
