@@ -47,8 +47,8 @@ class Egress(ApiModel):
         Field(json_schema_extra=words("a range of addresses, such as 10.0.0.0/8")),
     ]
     """The range of addresses. The clouds' metadata servers are never meant by a wider one."""
-    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(max_length=32)] = Field([])
-    """The TCP ports. Empty: all but 53."""
+    ports: Annotated[list[Annotated[int, Field(ge=1, le=65535)]], Field(min_length=1, max_length=32)]
+    """The TCP ports, such as 443, each by its number: not every network plugin understands a range of ports."""
 
     rules: ClassVar = (
         Rule(

@@ -58,8 +58,8 @@ class Settings:
     stuck_seconds: float = field(
         default=300.0,
         metadata={
-            "help": "How long a pod may be without its image, volumes or network, or a worker without its head, before its"
-            " attempt fails."
+            "help": "How long a pod may be without its image, volumes or network, or a worker without its head, before"
+            " its attempt fails."
         },
     )
     refusal_seconds: float = field(

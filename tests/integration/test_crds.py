@@ -199,7 +199,7 @@ def test_of_a_profile_both_think_the_same(
         {"spec.tolerations": [{"key": key}]},
         {"spec.accelerator": {"resourceName": key, "memory": "1Gi"}},
         {"spec.nodeSelector": {key: "a"}},
-        {"spec.egress": [{"cidr": cidr}]},
+        {"spec.egress": [{"cidr": cidr, "ports": [443]}]},
     ):
         profile = edited(edits, PROFILE)
         answer = judged_by_server(cluster, profile)

@@ -563,7 +563,7 @@ PROFILE_RULES_BROKEN = (
         for where in _PLACED
     ),
     *(
-        ProfileCase(f"the range {cidr}", {"spec.egress": [{"cidr": cidr}]}, "spec.egress[0].cidr")
+        ProfileCase(f"the range {cidr}", {"spec.egress": [{"cidr": cidr, "ports": [443]}]}, "spec.egress[0].cidr")
         for cidr in (
             "10.0.0.1/8",
             "10.0.0.0/33",
@@ -579,7 +579,9 @@ PROFILE_RULES_BROKEN = (
     ProfileCase("DNS to anybody", {"spec.egress": [{"cidr": "0.0.0.0/0", "ports": [443, 53]}]}, "spec.egress[0].ports"),
     *(
         ProfileCase(
-            f"the metadata server {cidr}", {"spec.egress": [{"cidr": "10.0.0.0/8"}, {"cidr": cidr}]}, "spec.egress"
+            f"the metadata server {cidr}",
+            {"spec.egress": [{"cidr": one, "ports": [443]} for one in ("10.0.0.0/8", cidr)]},
+            "spec.egress",
         )
         for cidr in ("169.254.169.254/32", "fd00:ec2::254/128", "FD00:EC2:0::254/128", "168.63.129.16/32")
     ),
@@ -649,8 +651,10 @@ PROFILES_WRONG = (
         "spec.endpoints[0].url",
     ),
     *(
-        ProfileCase(f"the range {cidr!r}", {"spec.egress": [{"cidr": cidr}]}, "spec.egress[0].cidr")
+        ProfileCase(f"the range {cidr!r}", {"spec.egress": [{"cidr": cidr, "ports": [443]}]}, "spec.egress[0].cidr")
         for cidr in ("10.0.0.0", "10.0.0.0/08", "10.0.0.0/255.0.0.0", "fe80::%eth0/64", "any")
     ),
+    ProfileCase("a range without ports", {"spec.egress": [{"cidr": "10.0.0.0/8"}]}, "spec.egress[0].ports"),
+    ProfileCase("a range with no port", {"spec.egress": [{"cidr": "10.0.0.0/8", "ports": []}]}, "spec.egress[0].ports"),
 )
 """A field of a profile that the schema itself refuses."""

@@ -35,7 +35,7 @@ def test_a_field_that_no_pod_may_have_is_told_with_what_one_may_have(case: Case)
     """O6, O13."""
     (error,) = read_manifest(json.dumps(case.manifest), "profile.json").errors
     assert error.path == case.field
-    assert re.search("give|quote it|shorten it|did you mean", error.message)
+    assert re.search("give|add|quote it|shorten it|did you mean", error.message)
 
 
 @pytest.mark.parametrize("case", KEYS_WRONG, ids=[case.what for case in KEYS_WRONG])

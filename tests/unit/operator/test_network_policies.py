@@ -17,7 +17,7 @@ Object = dict[str, Any]
 ROOT = Path(__file__).parents[3]
 NAMED = ("169.254.169.254/32", "fd00:ec2::254/128")
 WIDE = {
-    f"the range {cidr}": edited({"spec.egress": [{"cidr": cidr}]}, PROFILE)
+    f"the range {cidr}": edited({"spec.egress": [{"cidr": cidr, "ports": [1, 443, 65535]}]}, PROFILE)
     for cidr in (
         "0.0.0.0/0",
         "::/0",
@@ -63,9 +63,7 @@ def opens(rule: Object, server: str) -> bool:
 
 
 def has_port(rule: Object, port: int) -> bool:
-    return "ports" not in rule or any(
-        each["port"] <= port <= each.get("endPort", each["port"]) for each in rule["ports"]
-    )
+    return "ports" not in rule or any(each["port"] == port for each in rule["ports"])
 
 
 def test_there_are_profiles_of_tests_and_examples() -> None:
@@ -79,6 +77,12 @@ def test_no_policy_opens_a_metadata_server_unless_workload_identity_names_it_alo
     named = {each["cidr"] for each in spec.get("egress") or () if "serviceAccountName" in spec}
     for server in {*METADATA_SERVERS, *NAMED} - named:
         assert not [rule for rule in rendered(ALL[name]) if opens(rule, server)], server
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_network_plugin_understands_the_ports_of_every_rule(name: str) -> None:
+    """Cilium before 1.16 and others know no `endPort`, and open the first port of a range alone."""
+    assert all(port.keys() == {"protocol", "port"} for rule in rendered(ALL[name]) for port in rule.get("ports", ()))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -496,7 +496,6 @@ DNS = {
     ],
     "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
 }
-ALL_BUT_DNS = [{"protocol": "TCP", "port": 1, "endPort": 52}, {"protocol": "TCP", "port": 54, "endPort": 65535}]
 
 
 def policy(what: str, **spec: Any) -> Object:
@@ -527,9 +526,9 @@ def test_the_network_lets_in_the_jobs_own_pods_kuberay_and_prometheus_and_nobody
         pytest.param({}, [{"to": ANYWHERE, "ports": [{"protocol": "TCP", "port": 443}]}], id="HTTPS by default"),
         pytest.param({"egress": []}, [], id="nothing where the profile names nothing"),
         pytest.param(
-            {"egress": [{"cidr": "10.0.0.0/8"}, {"cidr": "192.0.2.7/32", "ports": [9000, 9001]}]},
+            {"egress": [{"cidr": "10.0.0.0/8", "ports": [443]}, {"cidr": "192.0.2.7/32", "ports": [9000, 9001]}]},
             [
-                {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": ALL_BUT_DNS},
+                {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": 443}]},
                 {
                     "to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}],
                     "ports": [{"protocol": "TCP", "port": 9000}, {"protocol": "TCP", "port": 9001}],

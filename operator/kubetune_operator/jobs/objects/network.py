@@ -1,13 +1,14 @@
 """Who may talk to the pods of a profile in a namespace, and to whom they may.
 
 A NetworkPolicy names addresses, not hosts, so where object storage is comes from the profile. The pods of a namespace's
-jobs may reach each other; Ray's token keeps its clusters apart.
+jobs may reach each other; Ray's token keeps its clusters apart. No rule has an `endPort`: network plugins that do not
+know it open the first port of the range alone, without a word.
 """
 
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from kubetune_api.network import DNS_PORT, METADATA_SERVERS, Egress, within
+from kubetune_api.network import METADATA_SERVERS, Egress, within
 from kubetune_api.profile import FineTuneProfile
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.meta import shared
@@ -19,7 +20,6 @@ DASHBOARD_PORT, METRICS_PORT = 8265, 8080
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 _LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
 _API_SERVER_PORTS = [443, 6443]
-_ALL_BUT_DNS = [(1, DNS_PORT - 1), (DNS_PORT + 1, 65535)]
 
 
 def network_policies(namespace: str, profile: FineTuneProfile, settings: Settings) -> list[Object]:
@@ -63,10 +63,7 @@ def _dns(settings: Settings) -> Object:
 def _outside(egress: list[Egress] | None) -> list[Object]:
     if egress is None:
         return [_anywhere([443])]
-    return [
-        {"to": [_block(rule.cidr, _LINK_LOCAL)], "ports": _tcp(rule.ports) if rule.ports else _tcp_ranges(_ALL_BUT_DNS)}
-        for rule in egress
-    ]
+    return [{"to": [_block(rule.cidr, _LINK_LOCAL)], "ports": _tcp(rule.ports)} for rule in egress]
 
 
 def _api_server(settings: Settings) -> Object:
@@ -84,10 +81,6 @@ def _block(cidr: str, but_for: Iterable[str] = ()) -> Object:
     closed = within(cidr, (*but_for, *METADATA_SERVERS))
     # In the form that Kubernetes writes itself: it warns of others, and would give back another.
     return {"ipBlock": {"cidr": str(ip_network(cidr)), **({"except": closed} if closed else {})}}
-
-
-def _tcp_ranges(ranges: list[tuple[int, int]]) -> list[Object]:
-    return [{"protocol": "TCP", "port": first, "endPort": last} for first, last in ranges]
 
 
 def _tcp(ports: list[int]) -> list[Object]:
