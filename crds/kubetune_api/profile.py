@@ -41,6 +41,7 @@ class Limits(ApiModel):
 
 
 def _has_shared_memory(pod: str) -> Rule:
+    """Of one worker, however many a pod may hold: that of a job with a single one has no more."""
     shared, memory = in_cel("self.sharedMemorySize", otherwise=0), in_cel(f"self.{pod}.memory", otherwise=1e30)
     return Rule(
         cel=f"{shared} < {memory}",

@@ -79,6 +79,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, old_chart: Path) -> Iterat
         with kubelet.steps():
             notes = run_helm(plane, "install", "kubetune", old_chart, "--wait")
             assert "KubeRay is NOT installed" in notes
+            assert "There is NO namespace monitoring, and pods of no other reach the metrics" in notes
             yield plane
 
 
@@ -99,7 +100,8 @@ def test_a_second_release_is_refused_with_the_name_of_the_first(cluster: Control
 def test_an_upgrade_brings_the_new_definitions_and_keeps_the_jobs(cluster: ControlPlane) -> None:
     assert cluster.create(JOBS, job("before-the-upgrade")).accepted
     before = column_names(cluster)
-    run_helm(cluster, "upgrade", "kubetune", CHART, "--wait")
+    cluster.make_namespace("monitoring")
+    assert "There is NO namespace" not in run_helm(cluster, "upgrade", "kubetune", CHART, "--wait")
     assert set(column_names(cluster)) - set(before) == {"Phase"}
     assert cluster.get(f"{JOBS}/before-the-upgrade").accepted
     # The profile came as a hook; now it is the release's.
