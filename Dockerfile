@@ -1,13 +1,13 @@
 # Two images from one file: `--target operator` (no torch) and `--target trainer`. docs/install.md says how to build them.
-# The same sources, base and SOURCE_DATE_EPOCH give the same layers: dependencies come from uv.lock alone, and bytecode
-# is bound to no time stamp.
+# The same sources, base and SOURCE_DATE_EPOCH give the same layers: what is fetched has its hash in uv.lock, what builds
+# wheels as well, and bytecode is bound to no time stamp.
 
-# Any image with Python 3.11 or newer, its venv module and bash. For releases: pinned by digest, as the CI passes its own.
-ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
+# Any image with Python 3.11 or newer, its venv module and bash: name@sha256:… It has no default, because a tag is another
+# image next week. docs/install.md has the command that finds today's digest.
+ARG BASE_IMAGE
 
 
 FROM ${BASE_IMAGE} AS tools
-ARG UV_VERSION=0.13.9
 # A machine behind a private certificate authority mounts its bundle for the build and names it here; no layer keeps it.
 ARG SSL_CERT_FILE
 # Read-only root file systems let nobody write bytecode later, and importing torch without it takes ten seconds.
@@ -16,36 +16,40 @@ ENV VIRTUAL_ENV=/opt/kubetune \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH
+COPY scripts/uv.txt /requirements/
 RUN python3 -m venv /opt/uv \
-    && PIP_CERT="${SSL_CERT_FILE}" /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check "uv==${UV_VERSION}"
+    && PIP_CERT="${SSL_CERT_FILE}" /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --only-binary :all: --requirement /requirements/uv.txt
 
 
 # What each image needs and nothing else: another tool of the developers, or a comment, costs no gigabytes anew.
 FROM tools AS requirements
 WORKDIR /requirements
 COPY pyproject.toml uv.lock ./
-RUN for extra in operator trainer; do \
-        /opt/uv/bin/uv export --quiet --frozen --no-dev --no-emit-project --no-header --no-annotate --extra "${extra}" \
-            --output-file "${extra}.txt" || exit 1; \
-    done
+RUN list="/opt/uv/bin/uv export --quiet --frozen --no-dev --no-emit-project --no-header --no-annotate" \
+    && ${list} --extra operator --output-file operator.txt \
+    && ${list} --extra trainer --output-file trainer.txt \
+    && ${list} --only-group build --output-file build.txt
 
 
 FROM tools AS operator-dependencies
 ARG SSL_CERT_FILE
-COPY --from=requirements /requirements/operator.txt /requirements/
+COPY --from=requirements /requirements/operator.txt /requirements/build.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --quiet --python ">=3.11" "${VIRTUAL_ENV}" \
-    && /opt/uv/bin/uv pip sync --require-hashes /requirements/operator.txt \
+    && /opt/uv/bin/uv pip sync --require-hashes --require-build-hashes --preview-features build-dependency-hashes \
+        --build-constraints /requirements/build.txt /requirements/operator.txt \
     # Which everybody may write to.
     && rm -f "${VIRTUAL_ENV}/.lock"
 
 
 FROM tools AS trainer-dependencies
 ARG SSL_CERT_FILE
-COPY --from=requirements /requirements/trainer.txt /requirements/
+COPY --from=requirements /requirements/trainer.txt /requirements/build.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv venv --quiet --python ">=3.11" "${VIRTUAL_ENV}" \
-    && /opt/uv/bin/uv pip sync --require-hashes /requirements/trainer.txt \
+    && /opt/uv/bin/uv pip sync --require-hashes --require-build-hashes --preview-features build-dependency-hashes \
+        --build-constraints /requirements/build.txt /requirements/trainer.txt \
     # Which everybody may write to.
     && rm -f "${VIRTUAL_ENV}/.lock"
 
@@ -60,8 +64,9 @@ COPY planner planner
 COPY operator operator
 COPY trainer trainer
 COPY cli cli
+COPY --from=requirements /requirements/build.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv build --wheel --out-dir /wheel \
+    /opt/uv/bin/uv build --wheel --require-hashes --build-constraints /requirements/build.txt --out-dir /wheel \
     && /opt/uv/bin/uv venv --quiet "${VIRTUAL_ENV}" \
     && /opt/uv/bin/uv pip install --no-deps /wheel/*.whl \
     # When the wheel was built: two builds would differ by it alone.

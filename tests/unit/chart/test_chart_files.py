@@ -88,14 +88,6 @@ def test_project_chart_and_images_have_one_version() -> None:
     }
 
 
-def test_the_images_are_built_with_the_uv_of_the_checkout() -> None:
-    bootstrap = re.search(r"^uv_version=(.*)$", (ROOT / "scripts" / "bootstrap").read_text("utf-8"), re.MULTILINE)
-    dockerfile = re.search(r"^ARG UV_VERSION=(.*)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
-    assert bootstrap is not None
-    assert dockerfile is not None
-    assert bootstrap[1] == dockerfile[1]
-
-
 def test_the_values_have_the_defaults_of_the_settings() -> None:
     values = yaml_of(CHART / "values.yaml")
     given = {re.sub(r"([A-Z])", r"_\1", name).lower(): value for name, value in values["operator"].items()}
