@@ -76,6 +76,13 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: st
     assert contents(rows_of(local_file(tmp_path, name, content))) == REVIEWS
 
 
+@pytest.mark.parametrize("text", [' "yes" or "no"', 'a "b" c', ' "yes', ' 5" wide', '\t"a" "b"', 'he said "no"'])
+def test_quotes_within_a_cell_of_csv_are_its_text(tmp_path: Path, text: str) -> None:
+    """T14: as pandas and spreadsheets read them, where they can mean nothing else."""
+    (row,) = rows_of(local_file(tmp_path, "reviews.csv", f"label,text\nfresh,{text}\n"))
+    assert row.values == (text, "fresh")
+
+
 def test_a_row_of_csv_knows_the_line_it_begins_in(tmp_path: Path) -> None:
     rows = rows_of(local_file(tmp_path, "reviews.csv", csv_text(REVIEWS)))
     assert [row.where for row in rows] == [f"s3://data/reviews.csv, line {line}" for line in (2, 3, 5)]

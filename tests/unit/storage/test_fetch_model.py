@@ -117,6 +117,14 @@ def packed(folder: Path) -> None:
     save_file({"layer.weight": torch.ones(2, dtype=torch.int8)}, folder / "model.safetensors")
 
 
+def quantised(folder: Path) -> None:
+    (folder / "config.json").write_text(
+        '{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}'
+    )
+    tensors = {"layer.scales": torch.ones(2), "layer.weight_packed": torch.ones(2, dtype=torch.int32)}
+    save_file(tensors, folder / "model.safetensors")
+
+
 def sentencepiece_alone(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "tokenizer.model")
 
@@ -197,6 +205,18 @@ def sentencepiece_alone(folder: Path) -> None:
             id="the same by the legacy file",
         ),
         pytest.param(
+            write("tokenizer_config.json", '{"tokenizer_class": "BertTokenizer", "vocab_file": "../vocab.txt"}'),
+            "{uri}/tokenizer_config.json names a file of the machine it is read on (vocab_file), which is never opened;"
+            " remove vocab_file.",
+            id="a vocabulary beside the folder",
+        ),
+        pytest.param(
+            write("tokenizer_config.json", '{"tokenizer_class": "GPT2Tokenizer", "merges_file": "merges.txt"}'),
+            "{uri}/tokenizer_config.json names a file of the machine it is read on (merges_file), which is never"
+            " opened; remove merges_file.",
+            id="a vocabulary that the folder lacks",
+        ),
+        pytest.param(
             write("config.json", "{}"),
             "{uri}/config.json has no model_type; take the file that came with the model.",
             id="a config without a model type",
@@ -223,9 +243,9 @@ def sentencepiece_alone(folder: Path) -> None:
             id="T13: a git-lfs pointer in place of the tokenizer",
         ),
         pytest.param(
-            write("config.json", '{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}'),
-            "{uri}/config.json is of a quantised model (gptq), whose weights cannot be trained; name the model that it"
-            " was made from, with weights in 16 or 32 bits.",
+            quantised,
+            "{uri}/model.safetensors is of a quantised model (gptq), whose weights cannot be trained; name the model"
+            " that it was made from, with weights in 16 or 32 bits.",
             id="T13: a quantised model",
         ),
         pytest.param(
@@ -307,6 +327,21 @@ def test_the_attention_of_transformers_itself_and_paths_that_it_ignores_are_no_e
         '{"tokenizer_file": "/home/author/tokenizer.json", "vocab_file": null}'
     )
     assert len(fetch_model(model.as_uri(), None, tmp_path / "cache").files) == 4
+
+
+def test_the_tokenizers_own_files_may_be_named(model: Path, tmp_path: Path) -> None:
+    (model / "vocab.txt").write_text("[UNK]")
+    settings = {"vocab_file": "vocab.txt", "do_lower_case": True, "tokenizer_class": "BertTokenizer"}
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert len(fetch_model(model.as_uri(), None, tmp_path / "cache").files) == 5
+
+
+def test_plain_weights_are_fetched_whatever_the_configuration_says_of_a_quantisation(
+    model: Path, tmp_path: Path
+) -> None:
+    """T13."""
+    (model / "config.json").write_text(json.dumps(CONFIG | {"quantization_config": {"quant_method": "gptq"}}))
+    assert len(fetch_model(model.as_uri(), None, tmp_path / "cache").files) == 3
 
 
 def test_a_missing_gguf_file_is_told(tmp_path: Path) -> None:

@@ -119,3 +119,32 @@ def test_what_is_not_refused_opens_nothing_elsewhere(
         if opened[0]:
             opening.append(kind)
     assert opening == []
+
+
+@pytest.mark.parametrize("has_tokenizer", [True, False], ids=["with tokenizer.json", "without"])
+def test_the_name_of_a_tokenizers_own_file_opens_none_of_that_name_elsewhere(
+    has_tokenizer: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    own = {"vocab_file": "vocab.txt", "merges_file": "merges.txt"}
+    for name in ("config.json", *(["tokenizer.json"] if has_tokenizer else [])):
+        (here / name).write_bytes((folder / name).read_bytes())
+    for name in own.values():
+        (here / name).write_text("[UNK]\na\n")
+        (elsewhere / name).write_text("[UNK]\na\n")
+    settings = [{"tokenizer_class": kind, "unk_token": "[UNK]", **own} for kind in KINDS]
+    accepted = [one for one in settings if not refused(here, "tokenizer_config.json", dict(one))]
+    assert {str(one["tokenizer_class"]) for one in accepted} >= {"BertTokenizer", "GPT2Tokenizer"}
+    monkeypatch.chdir(elsewhere)
+    opening = []
+    for one in accepted:
+        (here / "tokenizer_config.json").write_text(json.dumps(one))
+        opened = (watched(elsewhere / name) for name in own.values())
+        with next(opened) as vocabulary, next(opened) as merges, suppress(Exception):
+            AutoTokenizer.from_pretrained(here, local_files_only=True, trust_remote_code=False)
+        if vocabulary[0] or merges[0]:
+            opening.append(one["tokenizer_class"])
+    assert opening == []
+    assert refused(here, "special_tokens_map.json", accepted[0])

@@ -347,14 +347,10 @@ def test_a_tokenizer_without_padding_pads_with_its_end_of_text(tmp_path: Path) -
         ),
         pytest.param({"hidden_act": "evil"}, "the model does not load: 'evil'", id="no such function"),
         pytest.param(
-            {
-                "quantization_config": {
-                    "quant_method": "torchao",
-                    "quant_type": {"default": {"_type": "X", "_data": {}}},
-                }
-            },
-            "the model does not load: No module named 'torchao'",
-            id="weights in need of a package that is not there",
+            {"_attn_implementation": "flash_attention_2"},
+            "the model does not load: FlashAttention2 has been toggled on, but it cannot be used due to the following"
+            " error: the package for FlashAttention2 doesn't seem to be installed.",
+            id="an attention in need of a package that is not there",
         ),
         pytest.param(
             {"transformers_weights": "../elsewhere.safetensors"},
@@ -374,6 +370,21 @@ def test_a_configuration_that_leads_astray_is_the_models_error(
         read_and_load(tmp_path)
     assert caught.value.reason == Reason.INVALID_MODEL
     assert str(caught.value) == f"spec.model.uri: {message}"
+
+
+def test_what_is_left_over_of_a_quantisation_is_not_published(tmp_path: Path) -> None:
+    """T13."""
+    saved(tiny_model("bert", labels=2), tmp_path)
+    config = tmp_path / "config.json"
+    packed = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | packed))
+    loaded = read_and_load(tmp_path)
+    assert loaded.notes == (
+        "config.json says that the weights are quantised (gptq), but they are plain numbers: quantization_config is"
+        " left out, also of the published config.json",
+    )
+    loaded.save(tmp_path / "published", {})
+    assert "quantization_config" not in json.loads((tmp_path / "published" / "config.json").read_text())
 
 
 def test_a_tokenizer_that_does_not_load_is_told(tmp_path: Path) -> None:

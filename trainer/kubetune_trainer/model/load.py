@@ -24,9 +24,11 @@ from kubetune_trainer.model.fit import new_tensors, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.stops import teach_to_stop
 from kubetune_trainer.model.task import ModelTask
+from kubetune_trainer.storage.configs import QUANTISATION, quantisation
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
 """What transformers raises over a configuration that it cannot follow; a lack of memory or of disk is none of these."""
+_SAFETY = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def load_model(
     Without `numbers` it is on torch's meta device, which holds shapes alone, and is judged all the same.
     """
     config = load_config(folder, spec)
+    packing = _unpacked(config)
     keep_head = task.fits_head(config, space)
     task.configure(config, space)
     with _loading("the model", *_STUMBLES):
@@ -128,9 +131,7 @@ def load_model(
             config=config,
             generation_config=generation,
             dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
+            **_SAFETY,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **({} if numbers else {"device_map": "meta"}),
@@ -141,7 +142,7 @@ def load_model(
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
     family = FAMILIES[config.model_type]
     use_cache = _prepare_config(model, tokenizer, family, task)
-    notes = _note(left_out) if model.can_generate() else ()
+    notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
     return LoadedModel(model, family, base_names(model, folder, new), use_cache, notes)
 
 
@@ -163,6 +164,19 @@ def _prepare_config(
     use_cache: bool = model.config.use_cache
     model.config.use_cache = False
     return use_cache
+
+
+def _unpacked(config: PretrainedConfig) -> tuple[str, ...]:
+    """Takes what is said of a quantisation from a configuration; the weights are plain, or they had been refused."""
+    how = quantisation(vars(config))
+    if hasattr(config, QUANTISATION):
+        delattr(config, QUANTISATION)
+    if how is None:
+        return ()
+    return (
+        f"config.json says that the weights are quantised ({how}), but they are plain numbers: {QUANTISATION} is left"
+        " out, also of the published config.json",
+    )
 
 
 def _note(left_out: tuple[str, ...]) -> tuple[str, ...]:

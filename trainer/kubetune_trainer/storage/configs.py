@@ -1,18 +1,23 @@
 """The JSON files of a model: transformers does what they say, so what reaches beyond the model's files is refused."""
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from kubetune_trainer.errors import invalid_model
-from kubetune_trainer.storage.weights import quantised
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+QUANTISATION = "quantization_config"
 _TOKENIZER_CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 _HARMLESS = {"tokenizer_config.json": ("tokenizer_file", "special_tokens_map_file")}
 """Paths of their authors' machines that many models carry, and that transformers never opens."""
+_OWN = {"vocab_file": ("vocab.txt", "vocab.json"), "merges_file": ("merges.txt",)}
+"""Names of a tokenizer's own files, which many older models have."""
+_FINDS_ITS_OWN = re.compile("(Bert|DistilBert|Electra|Roberta|GPT2|Qwen2)Tokenizer(Fast)?")
+"""Classes that look for them in the folder, whatever the keys say; others would open a file of that name elsewhere."""
 _MODELS = ("source_spm", "target_spm")
 """More keys of files, without the customary ending."""
 _ATTENTION = ("attn_implementation", "_attn_implementation")
@@ -26,14 +31,19 @@ def check_config(uri: str, folder: Path) -> None:
     config = read_json(uri, folder / CONFIG)
     if "model_type" not in config:
         raise invalid_model(f"{uri}/{CONFIG} has no model_type; take the file that came with the model.")
-    if how := config.get("quantization_config"):
-        raise quantised(f"{uri}/{CONFIG}", str(how.get("quant_method") if isinstance(how, dict) else how))
     for name in (CONFIG, GENERATION_CONFIG, *_TOKENIZER_CONFIGS):
         if (folder / name).exists():
             content = read_json(uri, folder / name)
             _refuse_code(f"{uri}/{name}", content)
             if name in _TOKENIZER_CONFIGS:
-                _refuse_paths(f"{uri}/{name}", sorted(_paths(content, _HARMLESS.get(name, ()))))
+                harmless = [*_HARMLESS.get(name, ()), *_own_files(name, {**config, **content}, folder)]
+                _refuse_paths(f"{uri}/{name}", sorted(_paths(content, harmless)))
+
+
+def quantisation(config: dict[str, Any]) -> str | None:
+    """How the weights are packed by the account of config.json, which may be left over from before their unpacking."""
+    how = config.get(QUANTISATION)
+    return str(how.get("quant_method") if isinstance(how, dict) else how) if how else None
 
 
 def read_json(uri: str, path: Path) -> dict[str, Any]:
@@ -69,6 +79,15 @@ def _paths(content: dict[str, Any], harmless: Collection[str]) -> Iterator[str]:
             if isinstance(value, str):
                 yield key
         elif key.endswith("_files") and isinstance(value, list) and any("/" in str(name) for name in value):
+            yield key
+
+
+def _own_files(name: str, content: dict[str, Any], folder: Path) -> Iterator[str]:
+    """The keys that name the tokenizer's own files in the model's folder; those of the legacy map would be followed."""
+    if name != _TOKENIZER_CONFIGS[0] or not _FINDS_ITS_OWN.fullmatch(str(content.get("tokenizer_class"))):
+        return
+    for key, own in _OWN.items():
+        if content.get(key) in own and (folder / content[key]).is_file():
             yield key
 
 

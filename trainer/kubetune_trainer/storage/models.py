@@ -9,7 +9,7 @@ from pathlib import Path
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
-from kubetune_trainer.storage.configs import CONFIG, GENERATION_CONFIG, check_config, read_json
+from kubetune_trainer.storage.configs import CONFIG, GENERATION_CONFIG, check_config, quantisation, read_json
 from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.signatures import FETCH_THE_FILE, POINTER, kind_of
 from kubetune_trainer.storage.store import ObjectInfo
@@ -176,7 +176,8 @@ def _check_unchanged(uri: str, files: Sequence[LocalFile], expect: tuple[StoredF
 
 
 def _check_weights(uri: str, folder: Path, present: set[str]) -> None:
-    tensors = {name: check_safetensors(folder / name, f"{uri}/{name}") for name in sorted(present)}
+    packed = quantisation(read_json(uri, folder / CONFIG))
+    tensors = {name: check_safetensors(folder / name, f"{uri}/{name}", packed) for name in sorted(present)}
     if not (folder / _INDEX).exists():
         return
     mapping = read_json(uri, folder / _INDEX).get("weight_map")

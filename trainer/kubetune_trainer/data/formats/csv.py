@@ -76,9 +76,14 @@ def _header(reader: "_csv.Reader", file: LocalFile) -> list[str]:
 
 
 def _is_quoted(cell: str) -> bool:
-    """Whether quotes stand in the cell that were to stand around it."""
+    """Whether quotes stand in the cell that were to stand around it: `"yes"`, but not `"yes" or "no"`."""
     inner = cell.strip()
-    return len(inner) > 1 and inner[0] == inner[-1] == '"'
+    return len(inner) > 1 and inner[0] == inner[-1] == '"' and '"' not in inner[1:-1].replace('""', "")
+
+
+def _opens(cell: str) -> bool:
+    """Whether the cell begins with a quote that was to hold the comma behind it."""
+    return cell.lstrip().startswith('"') and cell.count('"') % 2 == 1
 
 
 def _next(reader: "_csv.Reader", file: LocalFile) -> tuple[int, list[str]] | None:
@@ -108,7 +113,7 @@ def _space_before_quote(file: LocalFile, line: int) -> RunError:
 
 def _ragged(file: LocalFile, line: int, cells: Sequence[str], header: Sequence[str]) -> RunError:
     found, expected = len(cells), len(header)
-    if any(cell.startswith(_SPACES) and cell.lstrip().startswith('"') for cell in cells):
+    if any(cell.startswith(_SPACES) and (_is_quoted(cell) or _opens(cell)) for cell in cells):
         return _space_before_quote(file, line)
     if found == expected + 1 and not cells[-1].strip():
         return invalid_data(
