@@ -2,8 +2,10 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import aiohttp
 import pytest
@@ -14,10 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 from prometheus_client.registry import Collector
 
 from kubetune_operator.jobs.metrics import JobMetrics
-from kubetune_operator.machinery.http import MOST_CONNECTIONS, Check, Exposition, serve
+from kubetune_operator.machinery.http import PROBES as PROBED
+from kubetune_operator.machinery.http import SCRAPES, Check, Exposition, Limits, Ports, serve
 from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.settings import Settings
 
+T = TypeVar("T")
 OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 PROBES = ("/healthz", "/readyz")
 LOOPBACK = Settings(metrics_host="127.0.0.1", metrics_port=0, health_port=0)
@@ -156,7 +160,7 @@ def test_a_flood_of_scrapes_makes_one_page_and_leaves_the_loop_and_the_probes_al
     async def flood() -> list[str]:
         async with serve(LOOPBACK, metrics, well, well) as ports, without_limit() as client:
             scrapes = [asyncio.create_task(scraped(client, ports.metrics)) for _ in range(200)]
-            while sum(scrape.done() for scrape in scrapes) < 200 - MOST_CONNECTIONS:
+            while sum(scrape.done() for scrape in scrapes) < 200 - SCRAPES.connections:
                 await asyncio.sleep(0.01)
             async with client.get(f"http://127.0.0.1:{ports.health}/readyz") as probe:
                 assert await probe.text() == "ok\n"
@@ -166,8 +170,8 @@ def test_a_flood_of_scrapes_makes_one_page_and_leaves_the_loop_and_the_probes_al
     answers = asyncio.run(flood())
     assert len(slow.threads) == 1
     assert slow.threads[0] != threading.get_ident(), "pages are not made on the loop"
-    assert answers.count("refused") == 200 - MOST_CONNECTIONS
-    assert sum("kubetune_slow 1.0" in answer for answer in answers) == MOST_CONNECTIONS
+    assert answers.count("refused") == 200 - SCRAPES.connections
+    assert sum("kubetune_slow 1.0" in answer for answer in answers) == SCRAPES.connections
 
 
 def without_limit() -> aiohttp.ClientSession:
@@ -191,3 +195,104 @@ def test_a_page_counts_for_a_moment_and_for_both_formats_whatever_the_header_say
         return [*counts, len(slow.threads)]
 
     assert asyncio.run(asked()) == [1, 1, 1, 2, 3, 3]
+
+
+def probed(port: int) -> str:
+    """What the kubelet hears, over a connection of its own as it has one for each probe."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+
+
+async def silent(port: int, address: str = "127.0.0.1") -> asyncio.StreamWriter:
+    return (await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))[1]
+
+
+def left(connection: socket.socket) -> bytes:
+    """What came until the server closed it."""
+    try:
+        return connection.recv(4096)
+    except ConnectionResetError:
+        return b""
+
+
+def beside(do: Callable[[Ports], Awaitable[T]], probes: Limits = PROBED) -> T:
+    """What is found beside a server."""
+
+    async def served() -> T:
+        async with serve(LOOPBACK, every_metric(), well, well, probes=probes) as ports:
+            return await do(ports)
+
+    return asyncio.run(served())
+
+
+def test_silent_connections_do_not_keep_the_probes_out() -> None:
+    """S2: where no NetworkPolicy is enforced, any pod may open them, and the kubelet would end both replicas."""
+
+    async def besieged(ports: Ports) -> str:
+        held = [await silent(ports.health) for _ in range(PROBED.connections + 50)]
+        answer = await asyncio.to_thread(probed, ports.health)
+        for connection in held:
+            connection.transport.abort()
+        return answer
+
+    assert beside(besieged).endswith("ok\n")
+
+
+def test_the_probes_answer_while_connections_come_without_end() -> None:
+    """S2"""
+    done = threading.Event()
+
+    def flood(port: int) -> None:
+        held = deque[socket.socket]()
+        while not done.is_set():
+            held.append(socket.create_connection(("127.0.0.1", port), timeout=30))
+            if len(held) > PROBED.connections + 50:
+                held.popleft().close()
+        for connection in held:
+            connection.close()
+
+    async def besieged(ports: Ports) -> list[str]:
+        attack = threading.Thread(target=flood, args=(ports.health,))
+        attack.start()
+        try:
+            return [await asyncio.to_thread(probed, ports.health) for _ in range(50)]
+        finally:
+            done.set()
+            await asyncio.to_thread(attack.join)
+
+    answers = beside(besieged)
+    assert [answer for answer in answers if not answer.endswith("ok\n")] == []
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /readyz HTTP/1.1\r\nHost: "], ids=["nothing", "half of a request"])
+def test_a_connection_without_a_whole_request_is_closed(said: bytes) -> None:
+    """S2"""
+
+    def waited(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(said)
+            return left(connection)
+
+    few = Limits(connections=4, idle_seconds=0.1, backlog=4)
+    assert beside(lambda ports: asyncio.to_thread(waited, ports.health), few) == b""
+
+
+def test_a_probe_is_the_last_request_of_its_connection() -> None:
+    """S2"""
+    assert "Connection: close" in beside(lambda ports: asyncio.to_thread(probed, ports.health))
+
+
+def test_one_address_does_not_close_the_connections_of_another() -> None:
+    """S2: a scraper keeps its connection, and the kubelet has its own while it asks."""
+
+    async def besieged(ports: Ports) -> bytes:
+        reader, scraper = await asyncio.open_connection("127.0.0.1", ports.metrics)
+        held = [await silent(ports.metrics, "127.0.0.2") for _ in range(5 * SCRAPES.connections)]
+        scraper.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await reader.readline()
+        for connection in (scraper, *held):
+            connection.transport.abort()
+        return answer
+
+    assert beside(besieged) == b"HTTP/1.1 404 Not Found\r\n"
