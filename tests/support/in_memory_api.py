@@ -54,19 +54,18 @@ class InMemoryApi:
     async def get(self, kind: Kind, _: str, name: str) -> Object | None:
         return self.objects.get((kind.name, name))
 
-    async def find(self, kind: Kind, _: str, **__: object) -> list[Object]:
-        if kind.name in self.unreadable:
-            raise ApiError(f"LIST {kind.plural}", status=403, reason="Forbidden", message="may not")
-        return [obj for (name, _), obj in self.objects.items() if name == kind.name]
-
     async def pages(
-        self, kind: Kind, *, selector: str, namespace: str, metadata_only: bool
+        self, kind: Kind, *, namespace: str, selector: str = "", most: int = 50, **_: object
     ) -> AsyncGenerator[Page, None]:
         await asyncio.sleep(0)
-        wanted = dict(pair.split("=") for pair in selector.split(","))
+        if kind.name in self.unreadable:
+            raise ApiError(f"LIST {kind.plural}", status=403, reason="Forbidden", message="may not")
+        wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
         found = [obj for (name, _), obj in self.objects.items() if name == kind.name]
-        selected = [obj for obj in found if wanted.items() <= obj["metadata"]["labels"].items()]
-        yield Page([obj for obj in selected if obj["metadata"]["namespace"] == namespace], str(self._version))
+        selected = [obj for obj in found if wanted.items() <= obj["metadata"].get("labels", {}).items()]
+        there = [obj for obj in selected if obj["metadata"]["namespace"] == namespace]
+        for first in range(0, max(1, len(there)), most):
+            yield Page(there[first : first + most], str(self._version))
 
     async def create(self, kind: Kind, obj: Object) -> Object:
         await asyncio.sleep(0)

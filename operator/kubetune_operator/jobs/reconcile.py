@@ -26,7 +26,7 @@ from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
-from kubetune_operator.jobs.objects.access import accounts, reporting
+from kubetune_operator.jobs.objects.access import accounts, head_account, reporting
 from kubetune_operator.jobs.objects.network import network_policies
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
 from kubetune_operator.jobs.objects.run import run_config
@@ -99,29 +99,36 @@ def _create(
     status = status.model_copy(update=chosen)
     return Plan(
         with_state(status, state, seen.job.generation, now),
-        apply=(*_support(seen, resolved, settings), run_config(seen.job, resolved, attempt.number)),
+        apply=(
+            *_support(seen, resolved, settings, head_account(resolved)),
+            run_config(seen.job, resolved, attempt.number),
+        ),
         create=ray_job_object(seen.job, resolved, attempt.number),
         again_after=10,
     )
 
 
-def _support(seen: Observed, resolved: Resolved, settings: Settings) -> tuple[Object, ...]:
-    """What an attempt needs besides its own objects."""
+def _support(seen: Observed, resolved: Resolved, settings: Settings, account: str) -> tuple[Object, ...]:
+    """What an attempt whose head has this account needs besides its own objects."""
     return (
         *accounts(seen.job.namespace),
         *network_policies(seen.job.namespace, resolved.profile, settings),
-        *reporting(seen.job, resolved),
+        *reporting(seen.job, resolved, account),
     )
 
 
-def _support_while_it_runs(seen: Observed, resolved: Resolved, settings: Settings) -> tuple[Object, ...]:
-    """The same. But the head keeps its right to report: its pod has the account that the profile named at the time."""
-    wanted = _support(seen, resolved, settings)
-    return tuple(
-        obj
-        for obj in wanted
-        if obj["kind"] != ROLE_BINDING.name or (ROLE_BINDING.name, obj["metadata"]["name"]) not in seen.existing
-    )
+def _support_while_it_runs(
+    seen: Observed, ray_job: RayJobView, resolved: Resolved, settings: Settings
+) -> tuple[Object, ...]:
+    """The same. The head keeps its right to report: its pod has the account that the profile named at the time."""
+    wanted = _support(seen, resolved, settings, ray_job.head_account or head_account(resolved))
+    return tuple(obj for obj in wanted if not (obj["kind"] == ROLE_BINDING.name and _binds_another(seen, obj)))
+
+
+def _binds_another(seen: Observed, binding: Object) -> bool:
+    """Whether somebody made a RoleBinding of its name for another Role: no API server changes what one binds."""
+    there = seen.existing.get((ROLE_BINDING.name, binding["metadata"]["name"]))
+    return there is not None and there.get("roleRef") != trimmed(binding)["roleRef"]
 
 
 def _during(
@@ -210,7 +217,7 @@ def _goes_on(
     asked, ask_after = questions(seen, attempt, ray_job, state.reason if state.unexplained else None, now)
     return Plan(
         with_state(status, job_state, seen.job.generation, now),
-        apply=_support_while_it_runs(seen, resolved, settings) if isinstance(resolved, Resolved) else (),
+        apply=_support_while_it_runs(seen, ray_job, resolved, settings) if isinstance(resolved, Resolved) else (),
         delete=tuple(ref_of(other) for other in seen.ray_jobs if other.uid != ray_job.uid and not other.deleting),
         again_after=min(filter(None, (when_to_look(seen, attempt, settings, now), ask_after)), default=None),
         questions=asked,

@@ -16,7 +16,7 @@ _WAITS_FOR_THE_HEAD = "wait-gcs-ready"
 """The init container that KubeRay gives a worker, of the worker's own image."""
 
 
-_LONGEST_DIGEST, _MOST_SECRETS = 64, 32
+_LONGEST_DIGEST, _LONGEST_NAME, _MOST_SECRETS = 64, 253, 32
 """What is kept of what anybody may write into an object with our labels: more than ours have."""
 
 
@@ -100,6 +100,8 @@ class RayJobView:
     """Whether the job of its label is its controller, so that no other made it under the same name."""
     profile_digest: str
     """What its profile said when it was made."""
+    head_account: str
+    """The ServiceAccount that it gives its head."""
     deleting: bool
     suspended: bool
     """What `spec.suspend` says: Kueue holds it back."""
@@ -182,6 +184,7 @@ def ray_job_view(ray_job: Object) -> RayJobView:
         cluster=status.get("rayClusterName", ""),
         controlled=controlled_by(ray_job, metadata.get("labels", {}).get(names.JOB_UID, "")),
         profile_digest=metadata.get("annotations", {}).get(names.PROFILE_DIGEST, "")[:_LONGEST_DIGEST],
+        head_account=_head_account(ray_job),
         deleting="deletionTimestamp" in metadata,
         suspended=bool(ray_job.get("spec", {}).get("suspend")),
         deployment=status.get("jobDeploymentStatus", ""),
@@ -210,6 +213,13 @@ def ray_cluster_view(cluster: Object) -> RayClusterView:
 def namespace_labels(namespace: Object) -> dict[str, str]:
     """The labels of a namespace."""
     return dict(namespace["metadata"].get("labels", {}))
+
+
+def _head_account(ray_job: Object) -> str:
+    place = ray_job.get("spec") or {}
+    for step in ("rayClusterSpec", "headGroupSpec", "template", "spec"):
+        place = place.get(step) or {}
+    return str(place.get("serviceAccountName") or "")[:_LONGEST_NAME]
 
 
 def _secrets_of(pod: Object) -> list[str]:

@@ -16,7 +16,7 @@ import aiohttp
 from kubetune_operator.machinery.connection import Connection
 from kubetune_operator.machinery.kinds import LEASE, Kind, Object
 from kubetune_operator.machinery.labels import FIELD_MANAGER
-from kubetune_operator.machinery.pages import FIRST_LIMIT, PAGES_AT_ONCE, Page, next_limit
+from kubetune_operator.machinery.pages import FIRST_LIMIT, MOST_ON_A_PAGE, PAGES_AT_ONCE, Page, next_limit
 from kubetune_operator.settings import CONNECT_SECONDS
 
 REQUEST_SECONDS = 30.0
@@ -123,13 +123,21 @@ class ApiClient:
         return any(resource["name"] == kind.plural for resource in answer.get("resources") or [])
 
     async def pages(
-        self, kind: Kind, *, selector: str = "", namespace: str | None = None, metadata_only: bool = False
+        self,
+        kind: Kind,
+        *,
+        selector: str = "",
+        fields: str = "",
+        namespace: str | None = None,
+        metadata_only: bool = False,
+        most: int = MOST_ON_A_PAGE,
     ) -> AsyncGenerator[Page, None]:
-        """All objects of the cluster, or of the namespace, that the label selector selects, page by page.
+        """All objects of the cluster, or of the namespace, that both selectors select, page by page.
 
         ApiError (410) where the list grew too old between two pages: what follows would be of another moment.
         """
-        query, limit, accept = _selecting(selector), FIRST_LIMIT, METADATA_LIST if metadata_only else JSON
+        query, limit = _selecting(selector, fields), min(FIRST_LIMIT, most)
+        accept = METADATA_LIST if metadata_only else JSON
         while True:
             call = _Call("GET", "list", kind, namespace, query=query | {"limit": str(limit)}, accept=accept)
             async with self._lists:
@@ -142,15 +150,7 @@ class ApiClient:
             )
             if not metadata.get("continue"):
                 return
-            query, limit = {**query, "continue": metadata["continue"]}, next_limit(limit, size)
-
-    async def find(self, kind: Kind, namespace: str, *, selector: str, fields: str, most: int) -> list[Object]:
-        """The first objects of a namespace that both selectors select."""
-        wanted = {"labelSelector": selector, "fieldSelector": fields, "limit": str(most)}
-        query = {key: value for key, value in wanted.items() if value}
-        async with self._lists:
-            answer, _ = await self._request(_Call("GET", "list", kind, namespace, query=query))
-        return list(answer.get("items") or [])
+            query, limit = {**query, "continue": metadata["continue"]}, min(next_limit(limit, size), most)
 
     async def watch(
         self, kind: Kind, *, selector: str = "", resource_version: str
@@ -280,8 +280,9 @@ def _place(obj: Object) -> tuple[str | None, str]:
     return metadata.get("namespace"), metadata["name"]
 
 
-def _selecting(selector: str) -> dict[str, str]:
-    return {"labelSelector": selector} if selector else {}
+def _selecting(selector: str, fields: str = "") -> dict[str, str]:
+    wanted = {"labelSelector": selector, "fieldSelector": fields}
+    return {key: value for key, value in wanted.items() if value}
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

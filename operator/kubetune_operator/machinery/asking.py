@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import aclosing
+from typing import Any
 
 from kubetune_operator.machinery.api_server import ApiClient, ApiError
 from kubetune_operator.machinery.entries import ObjectKey
-from kubetune_operator.machinery.kinds import Object
-from kubetune_operator.machinery.questions import MOST, Answer, Answers, Question
+from kubetune_operator.machinery.questions import MOST, MOST_AT_ONCE, Answer, Answers, Question
 
 _log = logging.getLogger(__name__)
 
@@ -34,17 +35,29 @@ class Asking:
 
     async def _answer(self, namespace: str, question: Question) -> Answer:
         try:
-            found = await self._find(namespace, question)
+            return tuple(await self._found(namespace, question))
         except ApiError as error:
             # An outage is no answer: it says nothing of what the server has.
             if question.optional and error.status in (403, 404):
                 return None
             raise
-        return tuple(question.view(obj) for obj in found)
 
-    async def _find(self, namespace: str, question: Question) -> list[Object]:
-        kind = question.kind
-        if not question.name:
-            return await self._api.find(kind, namespace, selector=question.selector, fields=question.fields, most=MOST)
-        there = await self._api.get(kind, namespace, question.name)
-        return [] if there is None else [there]
+    async def _found(self, namespace: str, question: Question) -> list[Any]:
+        """The views of the objects. A page of them is let go before the next one is asked for."""
+        if question.name:
+            there = await self._api.get(question.kind, namespace, question.name)
+            return [] if there is None else [question.view(there)]
+        found: list[Any] = []
+        pages = self._api.pages(
+            question.kind,
+            selector=question.selector,
+            fields=question.fields,
+            namespace=namespace,
+            most=MOST_AT_ONCE,
+        )
+        async with aclosing(pages):
+            async for page in pages:
+                found += map(question.view, page.objects)
+                if len(found) >= MOST:
+                    break
+        return found[:MOST]

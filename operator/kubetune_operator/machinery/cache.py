@@ -33,7 +33,7 @@ class Cache:
         """What belonged to a subject and is no more, and at which nobody has looked since; by the UIDs of both."""
         self._shared: dict[str, dict[tuple[str, str], Entry]] = defaultdict(dict)
         """What belongs to none, by namespace, then by kind and name."""
-        self.answers = Answers[ObjectKey]()
+        self.answers = Answers[ObjectKey](self._subjects.__contains__)
         """What was asked for a subject, as no watch tells it."""
 
     def put(self, obj: Object) -> Set[ObjectKey]:

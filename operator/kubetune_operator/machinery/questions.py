@@ -15,8 +15,8 @@ from kubetune_operator.machinery.kinds import Kind, Object
 Answer = tuple[Any, ...] | None
 """The objects, as the question views them; None where the server has no such kind, or does not let it be read."""
 Key = TypeVar("Key")
-MOST = 20
-"""Of more objects none is asked for: a tenant may make many, and large ones."""
+MOST, MOST_AT_ONCE = 20, 5
+"""Of more objects none is asked for, and of no more at once: a tenant may make many, and large ones."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ class Question:
 class Answers(Generic[Key]):
     """The answers that are still good, by whom they were asked for."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, asks: Callable[[Key], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._asks, self._clock = asks, clock
         self._kept: dict[Key, dict[Question, tuple[float, Answer]]] = defaultdict(dict)
 
     def put(self, key: Key, question: Question, answer: Answer) -> None:
-        """Keeps an answer for its time."""
-        self._kept[key][question] = self._clock() + question.holds_seconds, answer
+        """Keeps an answer for its time, unless who asked is gone by now."""
+        if self._asks(key):
+            self._kept[key][question] = self._clock() + question.holds_seconds, answer
 
     def good(self, key: Key) -> Mapping[Question, Answer]:
         """All that hold now."""

@@ -148,6 +148,10 @@ def test_a_list_is_whole_and_each_of_its_pages_small(
             for index in range(23):
                 await api.create(CONFIG_MAP, config_map(namespace, f"notes-{index:02}", key="x" * size))
             given = [page async for page in api.pages(CONFIG_MAP, selector=f"test={namespace}", namespace=namespace)]
+            others = api.pages(
+                CONFIG_MAP, selector=f"test={namespace}", fields="metadata.name!=notes-00", namespace=namespace, most=5
+            )
+            assert [len(page.objects) async for page in others] == [5, 5, 5, 5, 2]
             found = [thing for page in given for thing in page.objects]
             assert [thing["metadata"]["name"] for thing in found] == [f"notes-{index:02}" for index in range(23)]
             assert {(thing["apiVersion"], thing["kind"]) for thing in found} == {("v1", "ConfigMap")}

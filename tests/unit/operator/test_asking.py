@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import pytest
@@ -7,9 +8,10 @@ from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.machinery.api_server import ApiError
 from kubetune_operator.machinery.asking import Asking
 from kubetune_operator.machinery.kinds import EVENT, Object
+from kubetune_operator.machinery.pages import Page
 from kubetune_operator.machinery.questions import Answers, Question
 from support.in_memory_api import InMemoryApi
-from support.observed_jobs import event, job_key, name_of, ray_job
+from support.observed_jobs import cache_of, event, job, job_key, name_of, ray_job
 
 
 def name_in(obj: Object) -> str:
@@ -23,7 +25,7 @@ WHY = Question(EVENT, name_in, fields="type=Warning", holds_seconds=30, optional
 def asks(api: Any, *questions: Question, seconds: list[float]) -> tuple[list[bool], Any]:
     """Asks at each of these times; whether that was needed, and what is known in the end."""
     now = [0.0]
-    answers = Answers[Any](lambda: now[0])
+    answers = Answers[Any](lambda _: True, lambda: now[0])
     asking, needed = Asking(cast("Any", api), answers), []
     for now[0] in seconds:
         needed.append(asyncio.run(asking.ask(job_key(), questions)))
@@ -53,14 +55,37 @@ def test_what_may_not_be_read_is_done_without_where_that_is_possible() -> None:
 
 def test_an_outage_is_no_answer_and_the_work_goes_on_without_one() -> None:
     class Away(InMemoryApi):
-        async def find(self, *_: Any, **__: Any) -> list[Object]:
+        async def pages(self, *_: Any, **__: Any) -> AsyncGenerator[Page, None]:
             raise ApiError("LIST events", status=503, reason="ServiceUnavailable", message="away")
+            yield
 
     assert asks(Away(), WHY, seconds=[0]) == ([False], {})
 
 
 def test_nothing_is_kept_of_who_is_gone() -> None:
-    answers = Answers[str]()
-    answers.put("a", WHO, ())
-    answers.forget("a")
-    assert answers.good("a") == {}
+    cache = cache_of(job())
+    cache.answers.put(job_key(), WHO, ())
+    cache.gone(job())
+    assert cache.answers.good(job_key()) == {}
+
+
+def test_an_answer_that_comes_after_its_asker_has_gone_is_not_kept() -> None:
+    """Of each job that is deleted while it asks, one would stay for ever."""
+    cache = cache_of(job())
+    cache.gone(job())
+    cache.answers.put(job_key(), WHO, ())
+    assert cache.answers.good(job_key()) == {}
+
+
+def test_of_many_objects_the_first_are_looked_at_and_few_at_once() -> None:
+    """S1: a tenant may make any number of events of a megabyte about its RayJob."""
+    held: list[int] = []
+
+    class Watched(InMemoryApi):
+        async def pages(self, *args: Any, **how: Any) -> AsyncGenerator[Page, None]:
+            async for page in super().pages(*args, **how):
+                held.append(len(page.objects))
+                yield page
+
+    _, known = asks(Watched(*(event(f"number {number}") for number in range(90))), WHY, seconds=[0])
+    assert (held, len(known[WHY])) == ([5] * 4, 20)

@@ -15,6 +15,7 @@ from support.observed_jobs import (
     NAMESPACE,
     REPORTS,
     UID,
+    Object,
     at,
     attempt,
     failed,
@@ -337,6 +338,34 @@ def test_the_plan_of_a_job_that_goes_on_repairs_what_somebody_took_away() -> Non
     cluster.remove("Role", "RoleBinding", "ServiceAccount", "NetworkPolicy")
     cluster.settle()
     assert {"Role", "RoleBinding", "ServiceAccount", "NetworkPolicy"} <= {kind for kind, _ in cluster.names}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        pytest.param("RoleBinding", {"subjects": []}, id="a RoleBinding that binds nobody"),
+        pytest.param("Role", {"rules": []}, id="a Role that allows nothing"),
+    ],
+)
+def test_what_somebody_took_from_a_right_is_given_back_while_the_run_goes_on(kind: str, change: Object) -> None:
+    """S7: without it the trainer's word is lost."""
+    cluster = SimulatedCluster().after(pods_run)
+    (before,) = cluster.of(kind)
+    cluster.put({**before, **change})
+    cluster.settle()
+    (after,) = cluster.of(kind)
+    assert {key: after[key] for key in change} == {key: before[key] for key in change}
+
+
+def test_a_binding_of_another_role_which_nobody_can_change_holds_nothing_else_up() -> None:
+    cluster = SimulatedCluster().after(pods_run)
+    (before,) = cluster.of("RoleBinding")
+    foreign = {**before, "roleRef": {**before["roleRef"], "name": "of-a-tenant"}}
+    cluster.put(foreign)
+    cluster.remove("Role")
+    cluster.settle()
+    assert [binding["roleRef"]["name"] for binding in cluster.of("RoleBinding")] == ["of-a-tenant"]
+    assert cluster.of("Role")
 
 
 def test_a_profile_that_names_another_account_takes_no_right_from_the_head_that_runs() -> None:

@@ -27,8 +27,8 @@ def worker_account(resolved: Resolved) -> str:
     return resolved.profile.spec.service_account_name or names.WORKER_ACCOUNT
 
 
-def reporting(job: JobView, resolved: Resolved) -> list[Object]:
-    """The ConfigMap that the job's heads report to, and their right to do so.
+def reporting(job: JobView, resolved: Resolved, account: str) -> list[Object]:
+    """The ConfigMap that the job's heads report to, and their right to do so, which have this account.
 
     The ConfigMap is named without data: that belongs to the head, and no later apply may take it away.
     """
@@ -40,6 +40,6 @@ def reporting(job: JobView, resolved: Resolved) -> list[Object]:
     binding = {
         **with_inherited(owned(ROLE_BINDING, job, name), resolved),
         "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": head_account(resolved), "namespace": job.namespace}],
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": job.namespace}],
     }
     return [with_inherited(owned(CONFIG_MAP, job, name), resolved), role, binding]
