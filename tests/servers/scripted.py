@@ -9,7 +9,7 @@ from servers.threaded import ThreadedServer
 
 @dataclass
 class ScriptedServer(ThreadedServer):
-    """Answers with `status` and `body`; a context manager."""
+    """Answers with `status` and `body`, in which `{request}` is what was asked, headers and all; a context manager."""
 
     status: int
     body: str = ""
@@ -23,7 +23,8 @@ class ScriptedServer(ThreadedServer):
             def _answer(self) -> None:
                 script.requests.append(f"{self.command} {self.path}")
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                body = b"" if self.command == "HEAD" else script.body.encode()
+                asked = f"{self.requestline} {' '.join(map(': '.join, self.headers.items()))}"
+                body = b"" if self.command == "HEAD" else script.body.replace("{request}", asked).encode()
                 self.send_response(script.status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -5,6 +5,7 @@ the standard environment variables, which obstore reads itself.
 """
 
 import os
+import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
@@ -14,7 +15,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 from kubetune_api.reasons import Reason
 from kubetune_api.schemes import FILE, SCHEMES
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.credentials import Secret
+from kubetune_trainer.storage.credentials import ONE_LINE, Secret
 from kubetune_trainer.storage.endpoints import LOOPBACK, endpoint_url, endpoint_variable
 from kubetune_trainer.storage.locations import Location
 
@@ -61,6 +62,8 @@ def connect(place: Location, policy: RetryPolicy, secret: Secret | None = None) 
     """The client for the bucket of a place (for `file`: for the whole file system)."""
     if place.scheme == FILE:
         return LocalStore()
+    if secret is None:
+        _refuse_unprintable(place.scheme)
     options: dict[str, Any] = {
         "connect_timeout": timedelta(seconds=policy.connect),
         "read_timeout": timedelta(seconds=policy.response),
@@ -75,6 +78,12 @@ def connect(place: Location, policy: RetryPolicy, secret: Secret | None = None) 
     }
     keys = secret.client_options(place.scheme) if secret else {}
     return CLIENTS[place.scheme](place.bucket, client_options=options, retry_config=retry, **keys)
+
+
+def _refuse_unprintable(scheme: str) -> None:
+    for name in re.findall(r"[A-Z_]{2,}", SCHEMES[scheme].variables):
+        if not os.environ.get(name, "").isprintable():
+            raise RunError(Reason.CREDENTIALS_REFUSED, f"The variable {name} cannot be used; it must be {ONE_LINE}.")
 
 
 def _allows_http(place: Location) -> bool:

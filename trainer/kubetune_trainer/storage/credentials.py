@@ -4,6 +4,7 @@ Where none fits, the standard environment variables count. A value leaves its fi
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ _LARGEST = 65_536
 """Bytes of a key's file that are read; the largest is the JSON of a Google key, of 2,500."""
 _GOOGLE_KEY = ("client_email", "private_key_id", "private_key")
 """What the JSON of a Google key must hold, and all of it that counts."""
+_SHORTEST = 8
+"""Characters of a value that is told apart from other words; shorter ones open nothing."""
+_SECRET_VARIABLES = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
+ONE_LINE = "one line, without signs that cannot be printed"
+"""What each value must be that goes into a request: obstore ends the whole process for another one."""
 _GOOD_FOR = timedelta(minutes=10)
 """After which the files are read anew: temporary credentials are renewed while a training runs."""
 
@@ -54,14 +60,14 @@ class Secret:
         return {
             "access_key_id": self._demand("AWS_ACCESS_KEY_ID", "s3"),
             "secret_access_key": self._demand("AWS_SECRET_ACCESS_KEY", "s3"),
-            "token": self._value("AWS_SESSION_TOKEN"),
+            "token": self._line("AWS_SESSION_TOKEN"),
             "expires_at": datetime.now(UTC) + _GOOD_FOR,
         }
 
     def gs(self) -> dict[str, Any]:
         """For Google's client."""
         try:
-            key = json.loads(self._demand("GOOGLE_SERVICE_ACCOUNT_KEY", "gs"))
+            key = json.loads(self._demand("GOOGLE_SERVICE_ACCOUNT_KEY", "gs", self._value))
             # Of the other fields that the client knows, one names a server, and one turns the signatures off.
             known = {"type": "service_account"} | {field: str(key[field]) for field in _GOOGLE_KEY}
             is_key = key["type"] == known["type"]
@@ -90,7 +96,7 @@ class Secret:
 
     def _az_key(self) -> dict[str, Any]:
         expires = {"expires_at": datetime.now(UTC) + _GOOD_FOR}
-        if sas := self._value("AZURE_STORAGE_SAS_TOKEN"):
+        if sas := self._line("AZURE_STORAGE_SAS_TOKEN"):
             return {"sas_token": sas, **expires}
         return {"access_key": self._demand("AZURE_STORAGE_ACCOUNT_KEY", "az"), **expires}
 
@@ -101,8 +107,8 @@ class Secret:
             f"The {key} in the Secret for {self.prefix} cannot be used; it must be {wanted}.",
         )
 
-    def _demand(self, key: str, scheme: str) -> str:
-        value = self._value(key)
+    def _demand(self, key: str, scheme: str, read: Callable[[str], str | None] | None = None) -> str:
+        value = (read or self._line)(key)
         if value is None:
             raise RunError(
                 Reason.CREDENTIALS_REFUSED,
@@ -110,6 +116,22 @@ class Secret:
                 " it.",
             )
         return value
+
+    def _line(self, key: str) -> str | None:
+        """A value that goes into requests, which carry no line breaks."""
+        value = self._value(key)
+        if value is not None and not value.isprintable():
+            raise self._unusable(key, ONE_LINE)
+        return value
+
+    def values(self) -> list[str]:
+        """What every key of it holds, and every line and text in that."""
+        try:
+            keys = [path.name for path in self.folder.iterdir() if path.is_file()]
+        except OSError:
+            return []
+        whole = [value for key in keys if (value := self._value(key))]
+        return [*whole, *(part for value in whole for part in re.split(r'[\s"]+|\\n', value))]
 
     def _value(self, key: str) -> str | None:
         """Without the line's end that files often have and keys never."""
@@ -156,6 +178,15 @@ class StoreCredentials:
         # Of two for the same prefix, the first is the job's own.
         longest = max(fitting, key=lambda secret: len(secret.prefix.rstrip("/")))
         return Secret(longest.prefix, Path(longest.folder), self.accounts)
+
+
+def hidden(words: str, secret: Secret | None) -> str:
+    """The words of another without anything that opens a store: servers may repeat the whole request."""
+    by_name = (value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name))
+    values = [value for value in (*by_name, *(secret.values() if secret else ())) if len(value) >= _SHORTEST]
+    for value in sorted(values, key=len, reverse=True):
+        words = words.replace(value, "***")
+    return words
 
 
 def wanted(uri: str, secret: Secret | None) -> str:

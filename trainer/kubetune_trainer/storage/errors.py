@@ -1,7 +1,7 @@
 """What went wrong in a store, as a sentence that names the object and the remedy.
 
 The store's own words are searched for their kind and never passed on whole: they hold access keys, signatures and
-signed URLs.
+signed URLs. What is passed on of them, as the code of an error, holds nothing that a Secret or the environment does.
 """
 
 import errno
@@ -13,7 +13,7 @@ import obstore.exceptions
 from kubetune_api.reasons import Reason
 from kubetune_api.schemes import FILE, SCHEMES
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.credentials import Secret, wanted
+from kubetune_trainer.storage.credentials import Secret, hidden, wanted
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
@@ -35,6 +35,7 @@ _HINTS = {
     "AuthorizationHeaderMalformed": "it is in another region",
     "PermanentRedirect": "the bucket is in another region",
 }
+_NO_STORE = ("Got invalid", "Invalid last modified")
 _LOCAL = {
     errno.ENOSPC: "no space is left on the device; free some, or choose another place",
     errno.EDQUOT: "the disk quota is used up; free some space, or choose another place",
@@ -68,7 +69,7 @@ class FailedRequest:
 
 def explain(error: Exception, request: FailedRequest) -> RunError:
     """The error as a RunError. Whether an object is merely missing is for the caller to ask first."""
-    words = str(error)
+    words = hidden(str(error), request.secret)
     number = _errno(error, request)
     if number in _LOCAL:
         return _failed(request, _LOCAL[number])
@@ -102,7 +103,7 @@ def _explain_remote(error: Exception, words: str, request: FailedRequest) -> Run
         return _misnamed(request, f"{host} takes no bucket of that name; correct the URI")
     if is_missing(error):
         return _failed(request, "it is not there; correct the URI")
-    return _failed(request, _hint(code, request) or _connection_error(words, request) or _first_line(words))
+    return _failed(request, _hint(code, request) or _connection_error(words, request) or _own_words(words))
 
 
 def _hint(code: str | None, request: FailedRequest) -> str | None:
@@ -127,6 +128,10 @@ def _connection_error(words: str, request: FailedRequest) -> str | None:
     if found := re.search(r"status: (\d{3})", words):
         code = f" ({code})" if (code := _code(words)) else ""
         return f"{host} answered with HTTP status {found[1]}{code}; look into its log, or try again later"
+    if any(mark in words for mark in _NO_STORE):
+        return (
+            f"{host} does not answer as {SCHEMES[request.place.scheme].title} does; {_endpoint_remedy(request.place)}"
+        )
     if "kind: Request" in words or "kind: Interrupted" in words:
         return f"{host} broke the connection; check whether the server still runs"
     return None
@@ -169,4 +174,10 @@ def _code(words: str) -> str | None:
 
 def _first_line(words: str) -> str:
     line = next(iter(words.splitlines()), "").strip().rstrip(".")
-    return re.sub(r"\?\S*", "", line)[:300] or "of an unknown error"
+    return line[:300] or "of an unknown error"
+
+
+def _own_words(words: str) -> str:
+    """What the client says itself. Behind its second colon or a quotation mark it repeats others."""
+    own = ": ".join(_first_line(words).split(": ")[:2])
+    return re.split(r"['\"`?]|https?:", own)[0].strip(" :") or "of an unknown error"
