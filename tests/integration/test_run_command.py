@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from kubetune_api.reasons import Reason
+from servers.scripted import ScriptedServer
+from support.canaries import KEYS, files_that_show, shows_a_secret
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import command, environment, hard_rows, manifest, run, write_csv
 
@@ -36,6 +38,20 @@ def test_a_wrong_manifest_has_a_status_too(tmp_path: Path) -> None:
     assert code == 2
     assert status.conditions[0].reason == Reason.INVALID_MANIFEST
     assert "spec.training.epochs" in status.conditions[0].message
+
+
+def test_wrong_credentials_are_told_without_them(tmp_path: Path) -> None:
+    """Must show 6: on the screen, in the log and in whatever else is left, of a server that repeats the request."""
+    repeated = f"<Error><Code>{KEYS['AWS_ACCESS_KEY_ID']}</Code><Message>{{request}}</Message></Error>"
+    with ScriptedServer(403, repeated) as server:
+        keys = {name: value for name, value in KEYS.items() if name != "GOOGLE_SERVICE_ACCOUNT_KEY"}
+        own = environment(tmp_path, AWS_ENDPOINT_URL=server.endpoint, AWS_REGION="us-east-1", **keys)
+        job = command(job_file(tmp_path), "--set", "spec.output.uri=s3://models/tiny")
+        done = subprocess.run(job, env=own, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 2
+    assert "refused the credentials" in done.stdout + done.stderr
+    assert not shows_a_secret(done.stdout + done.stderr)
+    assert files_that_show(tmp_path, ()) == []
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A word in every key of a Secret that is nowhere else, so that whatever shows it has shown a secret."""
 
+import base64
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 CANARY = "Canary7f3e"
@@ -31,5 +33,18 @@ def mounted(folder: Path, **other: str) -> Path:
 
 
 def shows_a_secret(text: str) -> bool:
-    """Whether a part of a value is in it."""
-    return CANARY.lower() in text.lower()
+    """Whether a part of a value is in it, or a whole one as the API server has it."""
+    coded = (base64.b64encode(value.encode()).decode() for value in KEYS.values())
+    return CANARY.lower() in text.lower() or any(value in text for value in coded)
+
+
+def files_that_show(folder: Path, words: Iterable[str], *, but: Iterable[Path] = ()) -> list[Path]:
+    """The files below a folder, but for those below some, in which a secret or one of these words is."""
+    words, spared = list(words), list(but)
+    found = []
+    for file in folder.rglob("*"):
+        if file.is_file() and not any(file.is_relative_to(place) for place in spared):
+            text = file.read_bytes().decode("latin-1")
+            if shows_a_secret(text) or any(word in text for word in words):
+                found.append(file)
+    return found

@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
-from servers.s3 import S3Server
+from servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from support.canaries import KEYS, files_that_show
 from support.small_disk import disk_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
@@ -105,7 +106,8 @@ class Classifier:
 
     def run(self, *arguments: str) -> Run:
         """Runs it."""
-        code, status, _ = run(self.folder, self.job, *arguments, **self.server.env)
+        others = {name: KEYS[name] for name in ("HF_TOKEN", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN")}
+        code, status, _ = run(self.folder, self.job, *arguments, **self.server.env, **others)
         return Run(code, status, self.runs / str(status.run))
 
 
@@ -157,6 +159,15 @@ def test_three_workers_train_from_s3_to_s3_and_another_run_is_left_alone(accepte
     content = published(root)
     assert (content["provenance"]["workers"], content["provenance"]["zeroStage"]) == (3, 2)
     assert {"report.html", "README.md", "metrics.jsonl"} <= {Path(file["path"]).name for file in content["files"]}
+
+
+def test_no_key_is_in_anything_that_a_run_leaves(classifier: Classifier, accepted: Run) -> None:
+    """Must show 6: model, card, report, journal, manifests, notes and logs."""
+    noted = {path.name for path in (classifier.folder / "state").rglob("*") if path.is_file()}
+    assert len(noted) >= 2, "the log of each run is there"
+    assert (accepted.root / "executions/1/report.html").exists()
+    own = [classifier.folder / "versitygw.log", classifier.folder / "metadata"]
+    assert files_that_show(classifier.folder, (SECRET_KEY, ACCESS_KEY), but=own) == []
 
 
 def test_the_metrics_are_those_of_the_published_classifier(accepted: Run) -> None:
