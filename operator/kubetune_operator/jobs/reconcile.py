@@ -34,7 +34,7 @@ from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, in_state, ray_jobs, ref_of
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import JobState, finished, with_state
-from kubetune_operator.jobs.verdict import Verdict, verdict_on, workers_of
+from kubetune_operator.jobs.verdict import Verdict, before_giving_up, verdict_on, workers_of
 from kubetune_operator.jobs.views import RayJobView
 from kubetune_operator.jobs.waiting import AttemptState, attempt_state
 from kubetune_operator.machinery.differences import trimmed
@@ -138,7 +138,7 @@ def _during(
     ray_job = ray_job_of(seen, attempt)
     attempt = with_evidence(seen, attempt, ray_job, now)
     report = seen.report_of(attempt.number)
-    if seen.kuberay and (asked := doubts(seen, attempt, ray_job)):
+    if seen.kuberay and (asked := (*doubts(seen, attempt, ray_job), *before_giving_up(seen, attempt, settings, now))):
         return Plan(seen.job.status, again_after=1, questions=asked)
     if ray_job is None and attempt.ray_job_uid is None and report is None:
         return _not_yet_created(seen, attempt, resolved, settings, now)

@@ -8,10 +8,17 @@ same tomorrow. Who has to act depends on whose container it is: webhooks put tho
 """
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 
 from kubetune_api.reasons import Reason
+from kubetune_api.status import Attempt
+from kubetune_operator.jobs.below import event_view
 from kubetune_operator.jobs.failures import Failure, who
+from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.views import PodView, Waiting
+from kubetune_operator.machinery.kinds import EVENT
+from kubetune_operator.machinery.questions import Question
 
 _COMING = ("ContainerCreating", "PodInitializing", "CrashLoopBackOff")
 """What ends by itself. Our own containers are never started again; a crash of another's is for its owner to see."""
@@ -23,6 +30,8 @@ _FINAL = re.compile(
     re.IGNORECASE,
 )
 """What registries say, by way of the node, of an image that they have not or do not give."""
+_WITHOUT_CAUSE = re.compile(r'(?:Back-off pulling image ("[^"]+"))?')
+"""All that nodes older than Kubernetes 1.32 say of an image between two tries to fetch it."""
 _OUTAGE = re.compile(
     r"time-?out|timed out|deadline exceeded|connection re|no route|unreachable|no such host|server misbehaving"
     r"|tls handshake|unexpected eof|too ?many ?requests|\b50[0234]\b|temporar",
@@ -36,6 +45,45 @@ def stuck_pods(pods: tuple[PodView, ...], *, begun: bool) -> dict[str, Failure]:
     head = None if begun else next((pod for pod in pods if pod.role == "head" and pod.ready and pod.lives), None)
     found = ((pod.name, _stuck(pod, not begun) or _apart(pod, head)) for pod in pods)
     return {name: failure for name, failure in found if failure is not None}
+
+
+def untold(seen: Observed, attempt: Attempt) -> tuple[Question, ...]:
+    """What is asked, once, before a pod is given up whose node does not say why it has no image: its events do."""
+    if _failures(attempt) in seen.answers:
+        return ()
+    stuck = [pod for pod in seen.pods_of(attempt.number) if pod.name == attempt.stuck_pod]
+    causeless = any(_has_no_cause(waiting) for pod in stuck for waiting in pod.waiting)
+    return (_failures(attempt),) if causeless else ()
+
+
+def with_cause(seen: Observed, attempt: Attempt) -> tuple[PodView, ...]:
+    """The attempt's pods, the one that cannot start with what its events say of its images."""
+    told = seen.answers.get(_failures(attempt)) or ()
+    notes = [event.note for event in sorted(told, key=lambda event: event.at, reverse=True)]
+    return tuple(
+        replace(pod, waiting=tuple(_explained(waiting, notes) for waiting in pod.waiting))
+        if pod.name == attempt.stuck_pod
+        else pod
+        for pod in seen.pods_of(attempt.number)
+    )
+
+
+def _failures(attempt: Attempt) -> Question:
+    fields = f"regarding.name={attempt.stuck_pod},reason=Failed,type=Warning"
+    return Question(EVENT, event_view, fields=fields, optional=True)
+
+
+def _has_no_cause(waiting: Waiting) -> bool:
+    return waiting.reason in _UNFETCHED_IMAGE and _WITHOUT_CAUSE.fullmatch(waiting.message) is not None
+
+
+def _explained(waiting: Waiting, notes: Iterable[str]) -> Waiting:
+    if not _has_no_cause(waiting):
+        return waiting
+    image = waiting.message.removeprefix("Back-off pulling image ")
+    failed = f"Failed to pull image {image}"
+    cause = next((note for note in notes if note.startswith(failed)), None)
+    return waiting if cause is None else replace(waiting, message=cause)
 
 
 def held(pod: PodView) -> Waiting | None:

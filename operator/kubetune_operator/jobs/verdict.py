@@ -10,8 +10,9 @@ from kubetune_api.times import moment
 from kubetune_api.uris import lies_below
 from kubetune_operator.jobs.failures import Failure, counting, head_ended, head_lives, seen_in, stronger
 from kubetune_operator.jobs.observed import Observed
-from kubetune_operator.jobs.stuck import stuck_pods
+from kubetune_operator.jobs.stuck import stuck_pods, untold, with_cause
 from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
+from kubetune_operator.machinery.questions import Question
 from kubetune_operator.settings import Settings
 
 GRACE = timedelta(seconds=10)
@@ -71,7 +72,7 @@ def verdict_on(
             return Verdict(provisional, headless=True)
         if now >= moment(attempt.head_gone_time) + HEAD_GRACE:
             return Verdict(stronger(_headless(attempt, pods), provisional), headless=True)
-    return _by_stuck_pod(attempt, pods, settings, now)
+    return _by_stuck_pod(seen, attempt, settings, now)
 
 
 _DELETED = "the RayJob of the attempt was deleted by somebody else"
@@ -108,12 +109,21 @@ def noted(attempt: Attempt) -> Failure | None:
     return Failure(attempt.reason, attempt.message or "") if attempt.reason else None
 
 
-def _by_stuck_pod(attempt: Attempt, pods: tuple[PodView, ...], settings: Settings, now: datetime) -> Verdict | None:
-    until = stuck_until(attempt, settings)
-    if until is None or now < until:
+def _by_stuck_pod(seen: Observed, attempt: Attempt, settings: Settings, now: datetime) -> Verdict | None:
+    if not _waited_enough(attempt, settings, now):
         return None
-    failure = stuck_in(attempt, pods).get(attempt.stuck_pod or "")
+    failure = stuck_in(attempt, with_cause(seen, attempt)).get(attempt.stuck_pod or "")
     return Verdict(failure) if failure else None
+
+
+def before_giving_up(seen: Observed, attempt: Attempt, settings: Settings, now: datetime) -> tuple[Question, ...]:
+    """What is asked before a pod that cannot start ends the attempt."""
+    return untold(seen, attempt) if _waited_enough(attempt, settings, now) else ()
+
+
+def _waited_enough(attempt: Attempt, settings: Settings, now: datetime) -> bool:
+    until = stuck_until(attempt, settings)
+    return until is not None and now >= until
 
 
 def stuck_until(attempt: Attempt, settings: Settings) -> datetime | None:

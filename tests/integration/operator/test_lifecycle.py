@@ -2,11 +2,33 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from servers.control_plane import ControlPlane
 from support.operator_process import RAY, Operator, SimulatedJob, make_profile, settled
 
 NewJob = Callable[[], SimulatedJob]
+
+
+def tell(plane: ControlPlane, pod: dict[str, Any], message: str) -> None:
+    """Writes an event of a pod as the kubelet does."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    body = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{name}."},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name},
+        "type": "Warning",
+        "reason": "Failed",
+        "message": message,
+        "source": {"component": "kubelet"},
+        "firstTimestamp": "2026-01-01T00:00:00Z",
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+    answer = plane.create(f"/api/v1/namespaces/{namespace}/events", body)
+    assert answer.accepted, answer.message
 
 
 def condition(status: dict[str, object], kind: str) -> str:
@@ -122,13 +144,18 @@ def test_a_preempted_attempt_costs_nothing(job: SimulatedJob) -> None:
     assert job.status["attempts"][0]["exempt"] is True
 
 
-def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(plane: ControlPlane, job: SimulatedJob) -> None:
-    with_hand = job.kubelet
+@pytest.mark.parametrize("told", [": not found", ""], ids=["by the node", "by an older node in events alone"])
+def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(
+    plane: ControlPlane, job: SimulatedJob, told: str
+) -> None:
+    with_hand, image = job.kubelet, '"kubetune-trainer:test"'
     with with_hand.held():
         job.apply()
         job.plane.wait_for(f"/api/v1/namespaces/{job.namespace}/pods", lambda found: len(found["items"]) >= 2)
         for pod in job.pods():
-            with_hand.hold(pod, "ImagePullBackOff", 'Back-off pulling image "kubetune-trainer:test": not found')
+            tell(plane, pod, "Error: ErrImagePull")
+            tell(plane, pod, f"Failed to pull image {image}: not found")
+            with_hand.hold(pod, "ImagePullBackOff", f"Back-off pulling image {image}{told}")
         failed = job.wait_for(phase="Failed")
     assert failed["reason"] == "ImagePullFailed"
     assert "spec.image" in failed["message"]

@@ -13,6 +13,7 @@ from support.observed_jobs import (
     at,
     attempt,
     condition,
+    event,
     job,
     name_of,
     plan,
@@ -132,13 +133,16 @@ NODES_FAULT = {
 }
 
 
-def waited(*pods: Object, since: float = 10, until: float = 310, **of_attempt: Any) -> FineTuneJobStatus:
+def waited(
+    *pods: Object, since: float = 10, until: float = 310, unwatched: tuple[Object, ...] = (), **of_attempt: Any
+) -> FineTuneJobStatus:
     """The status once the pods have shown the same for five minutes by the operator's clock."""
     seen = plan(job(started(attempt(**of_attempt))), ray_job(1, "Initializing"), HEAD, *pods, now=since)
     assert (seen.status.attempts[0].stuck_time, seen.again_after) == (at(since), 300)
     early = plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), HEAD, *pods, now=until - 1)
-    assert (early.status.attempts[0].completion_time, early.again_after) == (None, 1)
-    return plan(job(seen.status.to_dict()), ray_job(1, "Initializing"), HEAD, *pods, now=until).status
+    assert (early.status.attempts[0].completion_time, early.again_after, early.questions) == (None, 1, ())
+    held = job(seen.status.to_dict()), ray_job(1, "Initializing"), HEAD, *pods
+    return plan(*held, now=until, unwatched=unwatched).status
 
 
 @pytest.mark.parametrize("case", NODES_FAULT.values(), ids=NODES_FAULT)
@@ -182,6 +186,41 @@ def test_a_registry_that_is_away_costs_one_attempt_and_another_follows(said: str
     assert (late.phase, late.reason) == ("Pending", Reason.WAITING_TO_RETRY)
     assert said in (ended.message or "")
     assert "the registry may be away" in (ended.message or "")
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "phase"),
+    [
+        pytest.param(NOT_THERE, "ImagePullFailed", "Failed", id="an image that is not there"),
+        pytest.param("dial tcp: i/o timeout", "RegistryUnavailable", "Pending", id="a registry that is away"),
+    ],
+)
+@pytest.mark.parametrize("said", ['Back-off pulling image "trainer:1"', ""], ids=["the image alone", "nothing"])
+def test_what_an_older_node_does_not_say_of_an_image_its_events_tell(
+    said: str, cause: str, reason: str, phase: str
+) -> None:
+    """O8: before Kubernetes 1.32 the state of a container names no cause while its image is not tried again."""
+    events = (
+        event('Failed to pull image "trainer:1": denied', about=WORKER, of="Pod", last=20),
+        event(f'Failed to pull image "trainer:1": {cause}', about=WORKER, of="Pod", last=200),
+        event("Error: ErrImagePull", about=WORKER, of="Pod", last=300),
+    )
+    late = waited(pod(container=waiting("ImagePullBackOff", said)), unwatched=events)
+    assert (late.attempts[0].reason, late.phase) == (reason, phase)
+    assert cause in (late.attempts[0].message or "")
+
+
+def test_the_event_of_another_image_of_the_pod_is_not_its_cause() -> None:
+    """O8"""
+    other = event('Failed to pull image "sidecar:1": not found', about=WORKER, of="Pod")
+    back_off = waiting("ImagePullBackOff", 'Back-off pulling image "trainer:1"')
+    assert waited(pod(container=back_off), unwatched=(other,)).attempts[0].reason == Reason.REGISTRY_UNAVAILABLE
+
+
+def test_the_events_of_a_node_that_says_the_cause_are_not_asked_for() -> None:
+    stuck = attempt(stuckPod=WORKER, stuckTime=at(0))
+    late = plan(job(started(stuck)), ray_job(1), HEAD, pod(container=waiting("ErrImagePull", NOT_THERE)), now=300)
+    assert (late.status.reason, late.questions) == (Reason.IMAGE_PULL_FAILED, ())
 
 
 @pytest.mark.parametrize("theirs", [-400, 400])
