@@ -26,7 +26,7 @@ from kubetune_operator.machinery.leader import Leader, new_identity
 from kubetune_operator.machinery.metrics import Metrics
 from kubetune_operator.machinery.queue import WorkQueue
 from kubetune_operator.machinery.reconciler import Reconciler
-from kubetune_operator.machinery.watch import missing, run_watch
+from kubetune_operator.machinery.watch import all_of, run_watch
 from kubetune_operator.settings import Settings
 
 _TOO_LONG = 120.0
@@ -149,12 +149,12 @@ class Application:
             controller.look_at_all()
 
     async def _forget_missing(self, api: ApiClient, kind: Kind) -> None:
-        known = {
-            subject.uid: ObjectKey(kind.name, subject.namespace, subject.name)
-            for subject in self._cache.subjects(kind.name)
-        }
-        for uid in await missing(api, kind, set(known)):
-            self._cache.forget(known[uid], uid)
+        there = await all_of(api, kind)
+        if there is not None:
+            self._cache.on_subjects(kind.name, *there)
+            return
+        for subject in self._cache.subjects(kind.name):
+            self._cache.forget(ObjectKey(kind.name, subject.namespace, subject.name), subject.uid)
 
     def _may_exist(self, namespace: str) -> bool:
         known = self._informers[NAMESPACE].is_current()

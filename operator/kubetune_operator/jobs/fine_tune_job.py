@@ -12,11 +12,11 @@ from kubetune_operator.jobs.kinds import FINE_TUNE_JOB, FINE_TUNE_PROFILE, RAY_C
 from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.jobs.observed import JobView, Observed, ProfileView, job_view, profile_view
 from kubetune_operator.jobs.reconcile import reconcile, refused_creation
-from kubetune_operator.jobs.reports import report_in
+from kubetune_operator.jobs.reports import own_report, report_question
 from kubetune_operator.jobs.state import finished
 from kubetune_operator.jobs.views import namespace_labels, pod_view, ray_cluster_view, ray_job_view
 from kubetune_operator.machinery.cache import Cache
-from kubetune_operator.machinery.entries import Entry, ObjectKey, Watched, all_are
+from kubetune_operator.machinery.entries import UNREAD, Entry, ObjectKey, Watched, all_are
 from kubetune_operator.machinery.events import Transition
 from kubetune_operator.machinery.kinds import (
     CONFIG_MAP,
@@ -44,7 +44,7 @@ class FineTuneJobs:
         Watched(RAY_JOB, ray_job_view),
         Watched(RAY_CLUSTER, ray_cluster_view),
         Watched(POD, pod_view, lingers=lambda pod: pod.failed),
-        Watched(CONFIG_MAP, report_in, applied=True),
+        Watched(CONFIG_MAP, own_report, large=True, applied=True),
         *(Watched(kind, applied=True) for kind in (ROLE, ROLE_BINDING)),
         Watched(SERVICE_ACCOUNT, applied=True, shared=names.is_shared_account),
         Watched(NETWORK_POLICY, applied=True, shared=names.is_network_policy),
@@ -77,8 +77,10 @@ class FineTuneJobs:
         job: JobView | None = cache.subject(key)
         if job is None:
             return None
-        own = cache.owned(job)
+        own, answers = cache.owned(job), cache.answers.good(key)
         reports = (CONFIG_MAP.name, names.reports(job.name, job.uid))
+        report = next((entry.view for entry in own if (entry.kind, entry.name) == reports), None)
+        asked = report_question(job.name, job.uid)
         wanted = profile_name(job.parsed) if job.parsed else ""
         profile = cache.find(FINE_TUNE_PROFILE.name, "", wanted)
         namespace = cache.find(NAMESPACE.name, "", job.namespace)
@@ -91,14 +93,15 @@ class FineTuneJobs:
             ray_jobs=tuple(entry.view for entry in own if entry.kind == RAY_JOB.name),
             ray_clusters=tuple(entry.view for entry in own if entry.kind == RAY_CLUSTER.name),
             pods=tuple(entry.view for entry in own if entry.kind == POD.name),
-            report=next((entry.view for entry in own if (entry.kind, entry.name) == reports), None),
+            report=next(iter(answers.get(asked) or ()), None) if report is UNREAD else report,
+            unread=(asked,) if report is UNREAD and asked not in answers else (),
             existing={
                 (entry.kind, entry.name): entry.object
                 for entry in (*own, *cache.shared(job.namespace))
                 if entry.object is not None
             },
             kuberay=self._kuberay(),
-            answers=cache.answers.good(key),
+            answers=answers,
         )
 
     def reconcile(self, seen: Observed, settings: Settings, now: datetime) -> Plan[FineTuneJobStatus]:

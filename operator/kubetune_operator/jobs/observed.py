@@ -71,6 +71,8 @@ class Observed:
     ray_clusters: tuple[RayClusterView, ...] = ()
     pods: tuple[PodView, ...] = ()
     report: RunReport | None = None
+    unread: tuple[Question, ...] = ()
+    """What asks for the report, where it was heard of before the job, and so not read."""
     existing: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     """The other objects that the operator made for the job or its namespace, by kind and name."""
     kuberay: bool = True

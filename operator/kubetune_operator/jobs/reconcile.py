@@ -138,7 +138,10 @@ def _during(
     ray_job = ray_job_of(seen, attempt)
     attempt = with_evidence(seen, attempt, ray_job, now)
     report = seen.report_of(attempt.number)
-    if seen.kuberay and (asked := (*doubts(seen, attempt, ray_job), *before_giving_up(seen, attempt, settings, now))):
+    asked = seen.unread
+    if seen.kuberay:
+        asked = (*asked, *doubts(seen, attempt, ray_job), *before_giving_up(seen, attempt, settings, now))
+    if asked:
         return Plan(seen.job.status, again_after=1, questions=asked)
     if ray_job is None and attempt.ray_job_uid is None and report is None:
         return _not_yet_created(seen, attempt, resolved, settings, now)

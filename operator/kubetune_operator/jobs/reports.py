@@ -6,7 +6,21 @@ from math import isfinite
 from pydantic import ValidationError
 
 from kubetune_api.run_report import KEY, MAX_BYTES, RunReport
-from kubetune_operator.machinery.kinds import Object
+from kubetune_operator.jobs import names
+from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
+from kubetune_operator.machinery.questions import Question
+
+
+def own_report(config_map: Object) -> RunReport | None:
+    """The report of a job; None where the ConfigMap has not the name that the job's heads report to."""
+    labels = config_map["metadata"].get("labels") or {}
+    wanted = names.reports(labels.get(names.JOB, ""), labels.get(names.JOB_UID, ""))
+    return report_in(config_map) if config_map["metadata"]["name"] == wanted else None
+
+
+def report_question(job: str, uid: str) -> Question:
+    """What asks for a job's report."""
+    return Question(CONFIG_MAP, own_report, name=names.reports(job, uid))
 
 
 def report_in(config_map: Object) -> RunReport | None:

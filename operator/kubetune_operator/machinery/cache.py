@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from kubetune_operator.machinery.differences import trimmed
-from kubetune_operator.machinery.entries import Entry, ObjectKey, Owner, Registration, Subject, Watched
+from kubetune_operator.machinery.entries import UNREAD, Entry, ObjectKey, Owner, Registration, Subject, Watched
 from kubetune_operator.machinery.kinds import Object
 from kubetune_operator.machinery.questions import Answers
 
@@ -63,6 +63,18 @@ class Cache:
             if entry.kind == kind and entry.version <= version and uid not in uids
         ]
         return {key for uid in lost for key in self._lose(uid)}
+
+    def on_subjects(self, kind: str, uids: Set[str], version: int) -> None:
+        """Forgets what a list of all subjects of the kind does not have, and what has the label of none of them: any
+        tenant may give an object the label of a subject that never was."""
+        for subject in self.subjects(kind):
+            if subject.uid not in uids and int(subject.resource_version) <= version:
+                self.forget(ObjectKey(kind, subject.namespace, subject.name), subject.uid)
+        owned = [(entry, entry.owner) for entry in self._entries.values() if entry.owner is not None]
+        for entry, owner in owned:
+            # No subject is younger than what belongs to it.
+            if owner.key.kind == kind and owner.uid not in uids and entry.version <= version:
+                self._drop(entry.uid)
 
     def forget(self, key: ObjectKey, uid: str) -> Set[ObjectKey]:
         """Forgets a subject; another one may have its name by now."""
@@ -153,9 +165,16 @@ class Cache:
             uid=metadata["uid"],
             version=int(metadata["resourceVersion"]),
             owner=owner,
-            view=watched.view(obj) if watched.view else None,
+            view=self._view(watched, obj, owner),
             object=trimmed(obj) if watched.applied else None,
         )
+
+    def _view(self, watched: Watched, obj: Object, owner: Owner | None) -> Any:
+        if watched.view is None:
+            return None
+        subject = self._subjects.get(owner.key) if owner and watched.large else None
+        known = subject is not None and owner is not None and subject.uid == owner.uid
+        return watched.view(obj) if known or not watched.large else UNREAD
 
     def _owner(self, obj: Object) -> Owner | None:
         metadata = obj["metadata"]

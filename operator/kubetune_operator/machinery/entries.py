@@ -62,6 +62,10 @@ def nothing_lingers(_: Any) -> bool:
     return False
 
 
+UNREAD = object()
+"""In the place of the view of an object that was heard of before its owner."""
+
+
 @dataclass(frozen=True)
 class Watched:
     """Objects that decisions look at."""
@@ -69,6 +73,9 @@ class Watched:
     kind: Kind
     view: Callable[[Object], Any] | None = None
     """What is kept of an object for decisions, made when it is heard of. The same for all that watch the kind."""
+    large: bool = False
+    """Whether a view may be large. Then it is made of objects of known owners alone, and else `UNREAD`: anybody may
+    label many as those of an owner that does not exist."""
     applied: bool = False
     """Whether plans apply such objects: then enough is kept to tell whether one is as wanted."""
     shared: Callable[[str], bool] = field(default=none_are, compare=False)

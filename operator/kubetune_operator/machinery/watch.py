@@ -56,14 +56,16 @@ async def run_watch(connection: Connection, kind: Kind, on_change: Change, stop:
                 await _pause(stop, seconds)
 
 
-async def missing(api: ApiClient, kind: Kind, known: set[str]) -> set[str]:
-    """Those of the objects, by UID, that exist no more: kopf does not tell of what vanished between watch and list."""
+async def all_of(api: ApiClient, kind: Kind) -> tuple[set[str], int] | None:
+    """The UIDs of all objects, and the version at which these were all; None where the server has no such kind. kopf
+    does not tell of what vanished between watch and list."""
     if not await api.serves(kind):
-        return set(known)
-    found = set[str]()
+        return None
+    found, version = set[str](), 0
     async for page in api.pages(kind, metadata_only=True):
         found |= {obj["metadata"]["uid"] for obj in page.objects}
-    return known - found
+        version = int(page.version)
+    return found, version
 
 
 async def _until_served(api: ApiClient, kind: Kind, stop: asyncio.Event) -> None:

@@ -18,9 +18,11 @@ from support.observed_jobs import (
     REPORTS,
     UID,
     Object,
+    after,
     artifact,
     attempt,
     cache_of,
+    decided,
     finished,
     job,
     job_key,
@@ -202,6 +204,55 @@ def test_what_only_our_own_write_told_of_is_gone_with_the_first_list_that_does_n
     assert observed(cache).ray_jobs
     assert cache.on_list("RayJob", set(), version) == {KEY}
     assert observed(cache) == observed(cache_of(mine))
+
+
+def test_the_report_of_a_job_that_does_not_exist_is_not_read() -> None:
+    """S1: 128 KiB of each ConfigMap, and anybody may label many."""
+    text = "x" * 1000
+    cache = cache_of(report(doing=text))
+    kept = cache.find("ConfigMap", NAMESPACE, REPORTS, UID)
+    assert kept is not None
+    assert text not in repr(kept)
+
+
+def test_a_config_map_of_another_name_is_no_report_whatever_its_labels() -> None:
+    """S1"""
+    cache = cache_of(job(), {**report(), "metadata": {**report()["metadata"], "name": "any", "uid": "any"}})
+    kept = cache.find("ConfigMap", NAMESPACE, "any", UID)
+    assert kept is not None
+    assert kept.view is None
+
+
+def test_a_report_that_was_heard_of_before_its_job_is_asked_for_and_counts() -> None:
+    """As another replica may hear of them while its watch of the jobs is cut."""
+    mine, ended = job(started(attempt())), report(finished=succeeded())
+    seen = see(ended, mine)
+    assert (seen.report, [question.name for question in seen.unread]) == (None, [REPORTS])
+    heard_late = decided(cache_of(ended, profile(), mine, ray_job(1, "Running")), [ended], Settings(), after(60))
+    assert heard_late.status.phase == "Succeeded"
+
+
+def test_what_is_labelled_as_of_a_job_that_does_not_exist_is_forgotten_with_the_next_list_of_jobs() -> None:
+    """S1"""
+    other = {names.JOB_UID: OTHER_UID, names.JOB: "other"}
+    mine, own, foreign = job(), pod(), relabelled(pod(number=1), **other)
+    cache, version = cache_of(mine, own, foreign), int(foreign["metadata"]["resourceVersion"])
+    cache.on_subjects(KEY.kind, {UID}, version - 1)
+    assert cache.find("Pod", NAMESPACE, foreign["metadata"]["name"], OTHER_UID), "its job may be younger than the list"
+    cache.on_subjects(KEY.kind, {UID}, version)
+    assert cache.find("Pod", NAMESPACE, foreign["metadata"]["name"], OTHER_UID) is None
+    assert observed(cache).pods
+    assert cache.gone(foreign) == set()
+
+
+def test_a_job_that_a_list_of_all_jobs_does_not_have_is_forgotten_with_what_it_had() -> None:
+    mine, own = job(), pod()
+    cache = cache_of(mine, own)
+    cache.on_subjects(KEY.kind, set(), int(mine["metadata"]["resourceVersion"]) - 1)
+    assert cache.all_keys() == [KEY], "it is younger than the list"
+    cache.on_subjects(KEY.kind, set(), int(own["metadata"]["resourceVersion"]))
+    assert cache.all_keys() == []
+    assert cache.find("Pod", NAMESPACE, own["metadata"]["name"], UID) is None
 
 
 def test_a_pod_that_takes_another_jobs_label_is_that_jobs_alone() -> None:
