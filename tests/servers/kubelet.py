@@ -99,6 +99,10 @@ class Kubelet:
         """No container can start, or this one alone cannot: ImagePullBackOff, CreateContainerConfigError, …"""
         return self._say(pod, lambda found, now: pod_status.waiting(found, reason, message, now, container))
 
+    def initialise(self, pod: Object) -> Object:
+        """Its init containers run, and do not end."""
+        return self._say(pod, pod_status.initialising)
+
     def crash(self, pod: Object, container: str, end: Exit = pod_status.KILLED) -> Object:
         """This one of its containers ends so, and runs again."""
         return self._say(pod, lambda found, now: pod_status.restarted(found, end, now, container))

@@ -71,6 +71,15 @@ def waiting(pod: Object, reason: str, message: str, now: str, only: str = "") ->
     return {**_status(pod, "Pending", now, ready=False), "containerStatuses": containers}
 
 
+def initialising(pod: Object, now: str) -> Object:
+    """Its init containers run, and do not end."""
+    return {
+        **_status(pod, "Pending", now, ready=False),
+        "initContainerStatuses": _containers(pod, "initContainers", {"running": {"startedAt": now}}, ready=False),
+        "containerStatuses": _containers(pod, "containers", {"waiting": {"reason": "PodInitializing"}}, ready=False),
+    }
+
+
 def _among(containers: list[Object], only: str) -> list[Object]:
     return [container for container in containers if only in ("", container["name"])]
 

@@ -234,6 +234,22 @@ def test_a_registry_that_is_away_costs_an_attempt_and_the_next_one_trains(job: S
     assert job.status["attempts"][0]["exempt"] is False
 
 
+def test_a_worker_that_looks_for_a_ready_head_is_followed_until_it_has_found_it(job: SimulatedJob) -> None:
+    """KubeRay's init container looks for ever: the operator must know it by its name."""
+    with job.kubelet.held():
+        job.apply()
+        pods = f"/api/v1/namespaces/{job.namespace}/pods"
+        job.plane.wait_for(pods, lambda found: len(found["items"]) == 2)
+        (head,), (worker,) = job.pods("head"), job.pods("worker")
+        job.kubelet.initialise(worker)
+        job.kubelet.run(head)
+        (looking,) = job.wait_until(lambda status: "stuckPod" in status["attempts"][0])["attempts"]
+        assert (looking["stuckPod"], looking["stuckReason"]) == (worker["metadata"]["name"], "HeadUnreachable")
+        job.kubelet.run(worker)
+        job.wait_until(lambda status: "stuckPod" not in status["attempts"][0])
+    job.run_until_training()
+
+
 @pytest.fixture
 def meshed(job: SimulatedJob) -> SimulatedJob:
     """A job in whose pods a policy puts a container of its own, before all others."""
