@@ -27,6 +27,19 @@ _INTERRUPTED = (
     "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
     " `rejected`"
 )
+_LESS_MEMORY = (
+    "lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same with a smaller micro-batch),"
+    " or use a machine with more memory"
+)
+_UNHEARD = {
+    "memory": (
+        Reason.OUT_OF_MEMORY,
+        f"the machine ran out of memory, and the system ended the trainer; {_LESS_MEMORY}",
+    ),
+    "kill": (Reason.UNKNOWN, f"the trainer was killed; if nobody did that, memory was short: {_LESS_MEMORY}"),
+    None: (Reason.UNKNOWN, "the trainer ended without a message; see the end of the log"),
+}
+"""The reason and the message for a trainer that could not say how it ended, by what ended it."""
 SUCCEEDED, FAILED, INVALID = 0, 1, 2
 
 
@@ -99,14 +112,15 @@ def cluster_note(spec: FineTuneJobSpec) -> str | None:
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
     start_time = _now()
     try:
-        with trainer(run_file, log, run_file.parent) as events, view_for(console) as view:
-            for event in events:
+        with trainer(run_file, log, run_file.parent) as started, view_for(console) as view:
+            for event in started.events:
                 if event["event"] == "finished":
                     return FineTuneJobStatus.model_validate(event["status"])
                 view.show(event)
+            reason, message = _UNHEARD[started.ended_by()]
     except KeyboardInterrupt:
-        return _ended(run_id, Reason.INTERRUPTED, _INTERRUPTED, start_time)
-    return _ended(run_id, Reason.UNKNOWN, "the trainer ended without a message; see the end of the log", start_time)
+        reason, message = Reason.INTERRUPTED, _INTERRUPTED
+    return _ended(run_id, reason, message, start_time)
 
 
 def _ended(run_id: str, reason: str, message: str, start_time: str) -> FineTuneJobStatus:

@@ -12,14 +12,17 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_SECONDS = 8.0
+COUNTERS = Path("/proc/vmstat")
+"""Linux' counters of what memory was short of, since it started."""
 _MODULES = ("torch", "deepspeed", "ray", "transformers")
 """Of the trainer; where one is missing, the command line was installed alone."""
 
@@ -35,13 +38,43 @@ def why_not_installed(modules: Sequence[str] = _MODULES) -> str | None:
     )
 
 
+@dataclass(frozen=True)
+class Trainer:
+    """The process."""
+
+    events: Iterator[dict[str, Any]]
+    """As they come, until it ends."""
+    process: subprocess.Popen[bytes]
+    out_of_memory_before: int
+    """How many processes the system had killed for want of memory when it started."""
+    counters: Path = COUNTERS
+
+    def ended_by(self) -> Literal["memory", "kill"] | None:
+        """What ended it before it could say so, once it has no more events: the system, for want of memory, or whoever
+        sends SIGKILL. None if it ended otherwise."""
+        with suppress(subprocess.TimeoutExpired):
+            if self.process.wait(timeout=_GRACE_SECONDS) == -signal.SIGKILL:
+                return "memory" if out_of_memory_kills(self.counters) > self.out_of_memory_before else "kill"
+        return None
+
+
+def out_of_memory_kills(counters: Path) -> int:
+    """How many processes Linux has killed for want of memory since it started, in any container; 0 elsewhere."""
+    try:
+        found = dict(line.split() for line in counters.read_text().splitlines())
+    except OSError:
+        return 0
+    return int(found.get("oom_kill", 0))
+
+
 @contextmanager
-def trainer(run_file: Path, log: Path, scratch: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """Starts the trainer on a file that holds a `Run`; yields its events. Afterwards no process of it is left.
+def trainer(run_file: Path, log: Path, scratch: Path) -> Iterator[Trainer]:
+    """Starts the trainer on a file that holds a `Run`. Afterwards no process of it is left.
 
     `scratch` is the folder for its temporary files: one that is killed cannot remove them itself.
     """
     _adopt_orphans()
+    kills = out_of_memory_kills(COUNTERS)
     reading, writing = os.pipe()
     environment = os.environ | {"TMPDIR": str(scratch)}
     # RAY_ADDRESS would send a local run to somebody's cluster.
@@ -49,7 +82,7 @@ def trainer(run_file: Path, log: Path, scratch: Path) -> Iterator[Iterator[dict[
     command = [sys.executable, "-m", "kubetune_trainer", str(run_file), "--events", str(writing)]
     try:
         with log.open("ab") as output:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -61,7 +94,7 @@ def trainer(run_file: Path, log: Path, scratch: Path) -> Iterator[Iterator[dict[
             )
         os.close(writing)
         with os.fdopen(reading, encoding="utf-8") as lines:
-            yield _events(lines)
+            yield Trainer(_events(lines), process, kills)
     finally:
         with _no_further_interrupts():
             _end_all()

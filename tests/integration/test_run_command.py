@@ -1,5 +1,7 @@
 """`kubetune run` that does not come to its end: wrong input, Ctrl-C, killed processes. Real processes, real Ray."""
 
+# One worker trains in the trainer's own process, two are Ray's: each can be ended in ways of its own.
+
 import signal
 import subprocess
 import time
@@ -55,12 +57,21 @@ def test_wrong_credentials_are_told_without_them(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def training(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def workers() -> int:
+    """How many train."""
+    return 2
+
+
+both_groups = pytest.mark.parametrize("workers", [1, 2], ids=["one worker", "two workers"])
+
+
+@pytest.fixture
+def training(tmp_path: Path, workers: int) -> Iterator[subprocess.Popen[str]]:
     """A run in the middle of a training that would take very long."""
     job = job_file(tmp_path, epochs=1000, globalBatchSize=10, microBatchSize=1)
     # A shell has its background jobs ignore Ctrl-C, and so would what the tests start if they are one.
     process = subprocess.Popen(
-        ["env", "--default-signal=INT", *command(job)],
+        ["env", "--default-signal=INT", *command(job, "--workers", str(workers))],
         env=environment(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -92,11 +103,12 @@ def runs(process: psutil.Process) -> bool:
     return False
 
 
+@both_groups
 def test_ctrl_c_in_mid_training_leaves_no_process_and_no_manifest(
-    training: subprocess.Popen[str], tmp_path: Path
+    training: subprocess.Popen[str], tmp_path: Path, workers: int
 ) -> None:
     started = psutil.Process(training.pid).children(recursive=True)
-    assert len(started) > 3
+    assert len(started) == 1 if workers == 1 else len(started) > 3
     training.send_signal(signal.SIGINT)
     output, _ = training.communicate(timeout=240)
     assert training.returncode == 1
@@ -105,6 +117,7 @@ def test_ctrl_c_in_mid_training_leaves_no_process_and_no_manifest(
     assert not list((tmp_path / "out").rglob("manifest.json"))
 
 
+@both_groups
 def test_a_killed_command_line_takes_the_training_with_it(training: subprocess.Popen[str]) -> None:
     started = psutil.Process(training.pid).children(recursive=True)
     training.kill()
@@ -112,13 +125,22 @@ def test_a_killed_command_line_takes_the_training_with_it(training: subprocess.P
 
 
 def test_a_killed_worker_ends_the_run_with_a_sentence(training: subprocess.Popen[str]) -> None:
-    workers = [
+    found = [
         process
         for process in psutil.Process(training.pid).children(recursive=True)
         if "RayTrainWorker" in " ".join(process.cmdline())
     ]
-    assert workers
-    workers[0].kill()
+    assert found
+    found[0].kill()
     output, _ = training.communicate(timeout=240)
     assert training.returncode == 1
     assert "Failed (Unknown): a worker process died" in output
+
+
+@pytest.mark.parametrize("workers", [1])
+def test_a_killed_trainer_is_told_with_the_usual_cause(training: subprocess.Popen[str]) -> None:
+    (trainer,) = psutil.Process(training.pid).children(recursive=True)
+    trainer.kill()
+    output, _ = training.communicate(timeout=240)
+    assert training.returncode == 1
+    assert "Failed (Unknown): the trainer was killed; if nobody did that, memory was short: lower" in output

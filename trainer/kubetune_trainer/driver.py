@@ -1,8 +1,6 @@
 """One run from its job to its verified model: the sequence that `kubetune run` and a cluster's RayJob share."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +8,8 @@ from platform import python_version
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import ray
-
 from kubetune_api.run import Run
-from kubetune_planner.shape import ModelShape
+from kubetune_trainer.alone import train_alone, trains_alone
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, refuse_nested, upload_folder
 from kubetune_trainer.artifact.published import Published, find_published, read_published
@@ -25,65 +21,18 @@ from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
-from kubetune_trainer.journal import Journal, journaled
+from kubetune_trainer.imports import uncollected
+from kubetune_trainer.launch import Prepared, Training
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
-from kubetune_trainer.progress import ProgressTeller
-from kubetune_trainer.ray_runtime import RecordReader, hardware, new_record_queue, ray_cluster, run_workers
 from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
 from kubetune_trainer.report import render_card, render_report, write_metrics
-from kubetune_trainer.resolve import Hardware, resolve
-from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
-from kubetune_trainer.text import plural
-from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.training.optimizer import refuse_endless_warmup
-from kubetune_trainer.worker_entry import train
 
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a training starts from."""
-
-    run: Run
-    """With the number of its execution."""
-    base: PretrainedModel
-    data: PreparedData
-    max_length: int
-    """The longest sequence that job and model allow, in tokens."""
-    cache: Path
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training came to."""
-
-    given: WorkerInput
-    result: WorkerResult
-
-
-Training = Callable[[Prepared, Store, Listener], Trained]
-
-
-def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Trained:
-    """Trains on a Ray cluster: that which is there, or one on this machine."""
-    with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(prepared.run.workers):
-        given = worker_input(prepared, hardware(), listener)
-        given = replace(given, data=ray.put(prepared.data), records=new_record_queue())
-        tell = ProgressTeller(given.plan.total_steps, listener)
-        workers = plural(given.resolved.workers, "worker")
-        listener.stage(f"Training on {plural(given.plan.rows, 'row')} with {workers}")
-
-        def work(journal: Journal) -> WorkerResult:
-            with RecordReader(given.records, tell, journal):
-                return run_workers(train, given, scratch=scratch)
-
-        return Trained(given, journaled(store, prepared.run.folder, listener, work))
 
 
 def execute(
@@ -93,7 +42,6 @@ def execute(
     cache: Path,
     start_time: str,
     now: Callable[[], str],
-    training: Training = train_on_ray,
 ) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
@@ -118,12 +66,22 @@ def execute(
     run = claim(run, store, now())
     listener.claimed(run.claimed)
     listener.stage("Starting the workers")
-    trained = training(Prepared(run, base, data, max_length, cache), store, listener)
+    trained = _group_for(run)(Prepared(run, base, data, max_length, cache), store, listener)
     given, result = trained.given, trained.result
     notes = _verify(store, run, base, data, tokenizer, result, listener)
     record = _record(run, given, base, data, result, notes, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
     return _publish(store, run, record, result.files, listener)
+
+
+def _group_for(run: Run) -> Training:
+    """Who trains it. Ray is imported only where it has workers to start: that alone takes seconds."""
+    if trains_alone(run):
+        return train_alone
+    with uncollected():
+        from kubetune_trainer.on_ray import train_on_ray
+
+    return train_on_ray
 
 
 def _read_data(
@@ -169,45 +127,6 @@ def _verify(
         return ()
     listener.note(stopping.note)
     return (stopping.note,)
-
-
-def worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> WorkerInput:
-    """What every worker is given, but for the handles of Ray."""
-    run, spec = prepared.run, prepared.run.job.spec
-    resolved, notes = resolve(
-        spec,
-        workers=run.workers,
-        hardware=there,
-        shape=_shape(prepared.base.folder),
-        max_length=prepared.max_length,
-    )
-    for note in notes:
-        listener.note(note)
-    plan = BatchPlan(
-        rows=prepared.data.splits["train"].rows,
-        global_batch_size=spec.training.global_batch_size,
-        micro_batch_size=resolved.micro_batch_size,
-        workers=resolved.workers,
-        epochs=spec.training.epochs,
-        max_steps=spec.training.max_steps,
-    )
-    refuse_endless_warmup(spec.training, plan.total_steps)
-    return WorkerInput(
-        run=run,
-        resolved=resolved,
-        on_gpu=there.gpus > 0,
-        plan=plan,
-        model_files=prepared.base.files,
-        cache=str(prepared.cache),
-    )
-
-
-def _shape(folder: Path) -> ModelShape | None:
-    """The model's shape; None where its configuration does not give one, which only leaves nothing to plan with."""
-    try:
-        return ModelShape.from_config(json.loads((folder / CONFIG).read_bytes()))
-    except ValueError:
-        return None
 
 
 def _record(

@@ -1,6 +1,7 @@
 """Errors of a run, each with the reason constant that its status will carry."""
 
 import errno
+from collections.abc import Sequence
 
 from kubetune_api.reasons import Reason
 
@@ -44,6 +45,32 @@ def is_out_of_memory(error: BaseException) -> bool:
         or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
     )
+
+
+def explained(causes: Sequence[BaseException]) -> RunError | None:
+    """What the errors of a worker, the deepest last, mean for the user; None if that cannot be told."""
+    for cause in causes:
+        if isinstance(cause, RunError):
+            return cause
+    if any(map(is_out_of_memory, causes)):
+        return RunError(
+            Reason.OUT_OF_MEMORY,
+            "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
+            " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
+        )
+    for cause in filter(storage_is_full, causes):
+        where = getattr(cause, "filename", None) or "a temporary file"
+        return RunError(
+            Reason.STORAGE_FAILED,
+            f"the disk of a worker is full ({where}); free some space, or set TMPDIR to a folder on a larger disk",
+        )
+    return None
+
+
+def unexplained(error: BaseException) -> RunError:
+    """Of an error of a worker that nobody foresaw, the end."""
+    said = str(error).strip().splitlines() or ["without a message"]
+    return RunError(Reason.UNKNOWN, f"a worker failed: {type(error).__name__}: {said[-1]}; see the log for all of it")
 
 
 def _on_one_line(message: str) -> str:

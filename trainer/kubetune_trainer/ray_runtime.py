@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +17,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from kubetune_api.reasons import Reason
-from kubetune_planner.plan import AcceleratorSpec
-from kubetune_trainer.errors import RunError, is_out_of_memory, storage_is_full
+from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.handoff import Record, RecordQueue, WorkerInput, WorkerResult, without_idle_warnings
 from kubetune_trainer.resolve import Hardware
+from kubetune_trainer.training.device import describe_gpu
 
-_POLL_SECONDS = 0.3
 _NODES_POLL_SECONDS = 1.0
 _LONGEST_SOCKET_PATH = 103
 """Bytes: macOS' limit; Linux has 107."""
@@ -107,14 +105,7 @@ def hardware() -> Hardware:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         return Hardware(memory=int(sum(node.get("memory", 0) for node in nodes)))
     # In a process of its own, which Ray ends afterwards: asking takes some of the GPU's memory.
-    return Hardware(gpus, ray.get(ray.remote(num_gpus=1, max_calls=1)(_describe_gpu).remote()))
-
-
-def _describe_gpu() -> AcceleratorSpec:
-    import torch
-
-    about = torch.cuda.get_device_properties(0)
-    return AcceleratorSpec(about.name, about.total_memory, torch.cuda.is_bf16_supported(including_emulation=False))
+    return Hardware(gpus, ray.get(ray.remote(num_gpus=1, max_calls=1)(describe_gpu).remote()))
 
 
 def new_record_queue() -> Any:
@@ -122,47 +113,28 @@ def new_record_queue() -> Any:
     return ray.remote(num_cpus=0)(RecordQueue).remote()
 
 
-class RecordReader:
-    """Takes the records of a queue, in a thread, for as long as the block lasts.
+class RemoteRecords:
+    """The records of a `RecordQueue` in another process.
 
     Some may get lost, with the queue or on a machine that is too busy; the workers' result has them all.
     """
 
-    def __init__(self, queue: Any, *takers: Callable[[list[Record]], None]) -> None:
-        self._queue, self._takers = queue, takers
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read, daemon=True)
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self._asked: Any = None
 
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _read(self) -> None:
-        asked = None
-        while True:
-            last = self._stop.wait(_POLL_SECONDS)
-            asked = asked or self._queue.take.remote()
-            try:
-                records, asked = ray.get(asked, timeout=30), None
-            except ray.exceptions.GetTimeoutError:
-                records = []  # a busy machine; the same answer is asked for again, or what it holds would be lost
-            except ray.exceptions.RayError as error:
-                _log.warning("What the training reports no longer arrives: %s", error)
-                return
-            if records:
-                self._hand_out(records)
-            if last:
-                return
-
-    def _hand_out(self, records: list[Record]) -> None:
-        for take in self._takers:
-            try:
-                take(records)
-            except Exception:  # neither the others nor the next records are to miss anything by it
-                _log.exception("Records of the training were not taken")
+    def take(self) -> list[Record] | None:
+        """Those that have come since the last call; None if no more will come."""
+        self._asked = self._asked or self._queue.take.remote()
+        try:
+            records: list[Record] = ray.get(self._asked, timeout=30)
+        except ray.exceptions.GetTimeoutError:
+            return []  # a busy machine; the same answer is asked for again, or what it holds would be lost
+        except ray.exceptions.RayError as error:
+            _log.warning("What the training reports no longer arrives: %s", error)
+            return None
+        self._asked = None
+        return records
 
 
 def run_workers(
@@ -189,30 +161,13 @@ def run_workers(
 def explain(failure: TrainingFailedError) -> RunError:
     """What a failed group of workers means for the user."""
     causes = list(_causes(failure))
-    for cause in causes:
-        if isinstance(cause, RunError):
-            return cause
-    for cause in causes:
-        if is_out_of_memory(cause):
-            return RunError(
-                Reason.OUT_OF_MEMORY,
-                "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
-                " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
-            )
-        if storage_is_full(cause):
-            where = getattr(cause, "filename", None) or "a temporary file"
-            return RunError(
-                Reason.STORAGE_FAILED,
-                f"the disk of a worker is full ({where}); free some space, or set TMPDIR to a folder on a larger disk",
-            )
-    for cause in causes:
-        if isinstance(cause, RayActorError):
-            return RunError(
-                Reason.UNKNOWN, "a worker process died; see the end of the log (out of memory is the usual cause)"
-            )
-    deepest = causes[-1]
-    said = str(deepest).strip().splitlines() or ["without a message"]
-    return RunError(Reason.UNKNOWN, f"a worker failed: {type(deepest).__name__}: {said[-1]}; see the log for all of it")
+    if found := explained(causes):
+        return found
+    if any(isinstance(cause, RayActorError) for cause in causes):
+        return RunError(
+            Reason.UNKNOWN, "a worker process died; see the end of the log (out of memory is the usual cause)"
+        )
+    return unexplained(causes[-1])
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:

@@ -33,7 +33,7 @@ def resolve(
     cannot be told; `max_length` is the longest sequence that job and model allow, in tokens.
     RunError (INVALID_MANIFEST) where the GPU does not compute in the precision that the job sets.
     """
-    count, notes = _workers(workers, hardware.gpus)
+    count, notes = worker_count(workers, hardware.gpus)
     precision = _precision(spec, hardware.gpu)
     asked = spec.zero.stage
     stage, micro_batch = asked, spec.training.micro_batch
@@ -72,7 +72,8 @@ def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int
     return found.stage, micro_batch if fits else found.micro_batch_size
 
 
-def _workers(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:
+def worker_count(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:
+    """How many workers train where there are so many GPUs, and the note for who asked for more."""
     if asked is None:
         return max(1, gpus), ()
     if 0 < gpus < asked:

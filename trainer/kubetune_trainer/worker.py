@@ -1,22 +1,19 @@
-"""What each Ray Train worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
+"""What each worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import ray.train
 import torch
 import torch.distributed as dist
 
 from kubetune_trainer.artifact.publish import upload_folder
-from kubetune_trainer.cores import cores
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
-from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile, final_metrics
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
@@ -28,14 +25,9 @@ from kubetune_trainer.training.optimizer import sum_of_rates
 from kubetune_trainer.training.requirements import check_requirements
 
 
-def train_rank(given: WorkerInput) -> WorkerResult | None:
-    """Trains this rank's share. Rank 0 returns the result."""
-    torch.set_num_threads(max(1, cores() // ray.train.get_context().get_local_world_size()))
-    return train(given, ray.get(given.data), _teller(given))
-
-
 def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]) -> WorkerResult | None:
-    """The same in any group of torch.distributed; every rank calls `tell` with each record."""
+    """Trains this rank's share, in any group of torch.distributed; calls `tell` with each record. Rank 0 returns the
+    result."""
     spec, device = given.run.job.spec, detect()
     task, method = task_of(spec), method_of(spec.method)
     trainable, tokenizer = _load(given, method, data)
@@ -78,20 +70,6 @@ def _parameters(trainable: Trainable) -> tuple[int, int]:
     """All parameters, and those that are trained; counted before the engine takes them in slices."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in trainable.loaded.model.parameters()]
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
-
-
-def _teller(given: WorkerInput) -> Callable[[Record], None]:
-    """What is called with each record: it is shown to Prometheus, and on rank 0 sent to the driver."""
-    rank, metadata = dist.get_rank(), given.run.job.metadata
-    show = StepMetrics(namespace=metadata.namespace, name=metadata.name, attempt=given.run.attempt, worker=rank)
-
-    def tell(record: Record) -> None:
-        if isinstance(record, StepRecord):
-            show(record)
-        if rank == 0:
-            given.records.put.remote(record)
-
-    return tell
 
 
 def _upload(

@@ -12,6 +12,6 @@ from kubetune_trainer.imports import uncollected
 def train(config: dict[str, Any]) -> WorkerResult | None:
     """Trains the share of the rank that calls it. Rank 0 returns the result."""
     with uncollected():
-        from kubetune_trainer.worker import train_rank
+        from kubetune_trainer.ray_rank import train_rank
 
     return train_rank(config["input"])

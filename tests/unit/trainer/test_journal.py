@@ -18,7 +18,8 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import JsonLinesListener
 from kubetune_trainer.handoff import Record, WorkerResult
 from kubetune_trainer.journal import Journal, journaled, seconds_to_next
-from kubetune_trainer.ray_runtime import RecordReader
+from kubetune_trainer.ray_runtime import RemoteRecords
+from kubetune_trainer.record_reader import RecordReader
 from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord
 from kubetune_trainer.report import metric_line, write_metrics
 from kubetune_trainer.storage.store import Store
@@ -261,7 +262,7 @@ def test_records_that_got_lost_on_their_way_are_taken_from_the_result(store: Sto
     queue = FakeQueue([as_they_came()[:700], error])
 
     def work(journal: Journal) -> WorkerResult:
-        with RecordReader(queue, journal):
+        with RecordReader(RemoteRecords(queue).take, journal):
             assert queue.all_asked.wait(10)
         return result()
 
@@ -290,6 +291,6 @@ def test_a_taker_that_fails_costs_neither_the_others_nor_the_next_records() -> N
     def refuse(records: list[Record]) -> None:
         raise ValueError(f"not {records}")
 
-    with RecordReader(queue, refuse, taken.extend):
+    with RecordReader(RemoteRecords(queue).take, refuse, taken.extend):
         assert queue.all_asked.wait(10)
     assert taken == [first, second]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from kubetune_planner.plan import AcceleratorSpec
+
 
 @dataclass(frozen=True)
 class Device:
@@ -28,3 +30,9 @@ def choose_for_deepspeed(device: Device) -> None:
     """Tells DeepSpeed, before its first import, what to run on: its own search takes a CPU for a CUDA machine when
     torch is the CUDA build."""
     os.environ.setdefault("DS_ACCELERATOR", device.kind)
+
+
+def describe_gpu() -> AcceleratorSpec:
+    """The first GPU of this process. Asking takes some of its memory until the process ends."""
+    about = torch.cuda.get_device_properties(0)
+    return AcceleratorSpec(about.name, about.total_memory, torch.cuda.is_bf16_supported(including_emulation=False))

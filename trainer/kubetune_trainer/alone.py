@@ -1,0 +1,71 @@
+"""One worker on this machine: it trains in the driver's own process, as Ray takes longer to start than many trainings.
+
+What Ray does for several is not there for one: should the system end the process for want of memory, whoever started it
+must say so.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from kubetune_api.run import Run
+from kubetune_trainer.cores import cores
+from kubetune_trainer.errors import explained, unexplained
+from kubetune_trainer.events import Listener
+from kubetune_trainer.handoff import RecordQueue, WorkerResult
+from kubetune_trainer.journal import Journal, journaled
+from kubetune_trainer.launch import Prepared, Trained, begun
+from kubetune_trainer.record_reader import RecordReader
+from kubetune_trainer.resolve import Hardware, worker_count
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.training.device import Device, describe_gpu, detect
+from kubetune_trainer.worker import train
+
+_RANK_ZERO_OF_ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+"""DeepSpeed reads them beside the group that is there."""
+
+
+def trains_alone(run: Run) -> bool:
+    """Whether it has one worker, and no Ray cluster waits for it."""
+    return not os.environ.get("RAY_ADDRESS") and worker_count(run.workers, torch.cuda.device_count())[0] == 1
+
+
+def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained:
+    """Trains in this process."""
+    device, gpus = detect(), torch.cuda.device_count()
+    given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
+    records = RecordQueue()
+
+    def work(journal: Journal) -> WorkerResult:
+        with RecordReader(records.take, tell, journal), _errors_explained(), _group_of_one(device):
+            torch.set_num_threads(cores())
+            result = train(given, prepared.data, records.put)
+        assert result is not None, "rank 0 returned nothing"
+        return result
+
+    trained = Trained(given, journaled(store, prepared.run.folder, listener, work))
+    # The engine and its states are circles of objects, and the verification opens the model once more.
+    gc.collect()
+    return trained
+
+
+@contextmanager
+def _group_of_one(device: Device) -> Iterator[None]:
+    os.environ.update(_RANK_ZERO_OF_ONE)
+    dist.init_process_group(device.backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _errors_explained() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise explained([error]) or unexplained(error) from error

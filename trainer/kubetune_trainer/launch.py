@@ -1,0 +1,90 @@
+"""What a training starts from and comes to, whatever group of workers does it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubetune_api.run import Run
+from kubetune_planner.shape import ModelShape
+from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.events import Listener
+from kubetune_trainer.handoff import WorkerInput, WorkerResult
+from kubetune_trainer.model.source import PretrainedModel
+from kubetune_trainer.progress import ProgressTeller
+from kubetune_trainer.resolve import Hardware, resolve
+from kubetune_trainer.storage.configs import CONFIG
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.text import plural
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.optimizer import refuse_endless_warmup
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a training starts from."""
+
+    run: Run
+    """With the number of its execution."""
+    base: PretrainedModel
+    data: PreparedData
+    max_length: int
+    """The longest sequence that job and model allow, in tokens."""
+    cache: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    given: WorkerInput
+    result: WorkerResult
+
+
+Training = Callable[[Prepared, Store, Listener], Trained]
+
+
+def begun(prepared: Prepared, there: Hardware, listener: Listener) -> tuple[WorkerInput, ProgressTeller]:
+    """What every worker is given, but for the handles of Ray, and who tells of its steps; says that it begins."""
+    given = _worker_input(prepared, there, listener)
+    workers = plural(given.resolved.workers, "worker")
+    listener.stage(f"Training on {plural(given.plan.rows, 'row')} with {workers}")
+    return given, ProgressTeller(given.plan.total_steps, listener)
+
+
+def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> WorkerInput:
+    run, spec = prepared.run, prepared.run.job.spec
+    resolved, notes = resolve(
+        spec,
+        workers=run.workers,
+        hardware=there,
+        shape=_shape(prepared.base.folder),
+        max_length=prepared.max_length,
+    )
+    for note in notes:
+        listener.note(note)
+    plan = BatchPlan(
+        rows=prepared.data.splits["train"].rows,
+        global_batch_size=spec.training.global_batch_size,
+        micro_batch_size=resolved.micro_batch_size,
+        workers=resolved.workers,
+        epochs=spec.training.epochs,
+        max_steps=spec.training.max_steps,
+    )
+    refuse_endless_warmup(spec.training, plan.total_steps)
+    return WorkerInput(
+        run=run,
+        resolved=resolved,
+        on_gpu=there.gpus > 0,
+        plan=plan,
+        model_files=prepared.base.files,
+        cache=str(prepared.cache),
+    )
+
+
+def _shape(folder: Path) -> ModelShape | None:
+    """The model's shape; None where its configuration does not give one, which only leaves nothing to plan with."""
+    try:
+        return ModelShape.from_config(json.loads((folder / CONFIG).read_bytes()))
+    except ValueError:
+        return None

@@ -1,0 +1,28 @@
+"""Workers that Ray starts: on the nodes of a cluster, or several on this machine."""
+
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+
+import ray
+
+from kubetune_trainer.events import Listener
+from kubetune_trainer.handoff import WorkerResult
+from kubetune_trainer.journal import Journal, journaled
+from kubetune_trainer.launch import Prepared, Trained, begun
+from kubetune_trainer.ray_runtime import RemoteRecords, hardware, new_record_queue, ray_cluster, run_workers
+from kubetune_trainer.record_reader import RecordReader
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.worker_entry import train
+
+
+def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Trained:
+    """Trains on a Ray cluster: that which is there, or one on this machine."""
+    with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(prepared.run.workers):
+        given, tell = begun(prepared, hardware(), listener)
+        given = replace(given, data=ray.put(prepared.data), records=new_record_queue())
+
+        def work(journal: Journal) -> WorkerResult:
+            with RecordReader(RemoteRecords(given.records).take, tell, journal):
+                return run_workers(train, given, scratch=scratch)
+
+        return Trained(given, journaled(store, prepared.run.folder, listener, work))
