@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.install import SECRET, Administrator
-from support.e2e_jobs import RealJob, a_minute
+from support.e2e_jobs import RealJob, tiny_job
 
 ASK = """
 import json, os, ssl, sys, urllib.error, urllib.request
@@ -28,9 +28,10 @@ print(json.dumps([token is not None, codes]))
 
 @pytest.fixture(scope="module")
 def jobs(admin: Administrator, assets: str) -> Iterator[tuple[RealJob, RealJob]]:
-    """One job of each tenant, of the same name; both train."""
+    """One job of each tenant, of the same name; both train, for as long as their pods are asked things."""
+    spec = tiny_job(training={"epochs": 6, "globalBatchSize": 16})
     with admin.team("tenant-a") as team_a, admin.team("tenant-b") as team_b:
-        first, second = (RealJob(admin, team, "same-name", a_minute()).apply() for team in (team_a, team_b))
+        first, second = (RealJob(admin, team, "same-name", spec).apply() for team in (team_a, team_b))
         first.training()
         second.training()
         yield first, second

@@ -18,7 +18,7 @@ import yaml
 from obstore.store import S3Store
 
 from cluster.install import Administrator
-from servers.build import CALLERS_ENVIRONMENT
+from servers.build import CALLERS_ENVIRONMENT, only_one
 from servers.kube_client import Object
 from servers.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from support.tiny_models import saved, tiny_model
@@ -194,7 +194,15 @@ def metrics_of(status: Object) -> dict[str, float]:
 
 
 def upload_assets(s3: S3Server) -> str:
-    """Puts the examples' models and data, and a tiny model and its data, onto the S3 server; their URI."""
+    """Puts the examples' models and data, and a tiny model and its data, onto the S3 server; their URI.
+
+    One process at a time: a job that reads them refuses a file that is put anew meanwhile.
+    """
+    with only_one("uploaded-assets"):
+        return _upload_assets(s3)
+
+
+def _upload_assets(s3: S3Server) -> str:
     fetch = [sys.executable, "scripts/assets.py", "minilm", "reviews", "smollm2", "dialogues"]
     subprocess.run(fetch, cwd=ROOT, env=CALLERS_ENVIRONMENT, check=True)
     for uri in (ASSETS, RESULTS):
