@@ -18,6 +18,10 @@ Key = TypeVar("Key")
 MOST, MOST_AT_ONCE = 20, 5
 """Of more objects none is asked for, and of no more at once: a tenant may make many, and large ones."""
 
+_REFUSAL_SECONDS = 30.0
+"""How long it counts at most that the server has no such kind, or does not let it be read: a server that starts says so
+of every kind, and both are mended from one moment to the next."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -47,7 +51,8 @@ class Answers(Generic[Key]):
     def put(self, key: Key, question: Question, answer: Answer) -> None:
         """Keeps an answer for its time, unless who asked is gone by now."""
         if self._asks(key):
-            self._kept[key][question] = self._clock() + question.holds_seconds, answer
+            holds = question.holds_seconds if answer is not None else min(question.holds_seconds, _REFUSAL_SECONDS)
+            self._kept[key][question] = self._clock() + holds, answer
 
     def good(self, key: Key) -> Mapping[Question, Answer]:
         """All that hold now."""

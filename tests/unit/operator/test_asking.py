@@ -53,6 +53,14 @@ def test_what_may_not_be_read_is_done_without_where_that_is_possible() -> None:
         asks(api, Question(RAY_JOB, name_in, selector="a=b"), seconds=[0])
 
 
+def test_a_refusal_counts_for_a_moment_however_long_an_answer_holds() -> None:
+    """O11: that a cluster has no Kueue is what a server says that starts, too."""
+    api, patient = InMemoryApi(), Question(EVENT, name_in, holds_seconds=600, optional=True)
+    assert asks(api, patient, seconds=[0, 30, 599])[0] == [True, False, False]
+    api.unreadable = {"Event"}
+    assert asks(api, patient, seconds=[0, 29, 30])[0] == [True, False, True]
+
+
 def test_an_outage_is_no_answer_and_the_work_goes_on_without_one() -> None:
     class Away(InMemoryApi):
         async def pages(self, *_: Any, **__: Any) -> AsyncGenerator[Page, None]:
