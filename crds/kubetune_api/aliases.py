@@ -74,7 +74,7 @@ _ROWS: dict[str, Alias] = {
     "num_labels id2label label2id": Means("task.labels", "list the labels themselves"),
     "beta dpo_beta pref_beta": NotYet("task.preference", "training on preferences (DPO)"),
     "rl rlhf": NotYet("task.preference", "training on preferences (DPO)"),
-    "train_on_inputs train_on_prompt completion_only_loss": NotYet(
+    "train_on_inputs train_on_prompt completion_only_loss assistant_only_loss roles_to_train mask_history": NotYet(
         "task.causalLM", "a choice of the tokens that the loss counts"
     ),
     # method
@@ -107,6 +107,11 @@ _ROWS: dict[str, Alias] = {
     "label_column": Means("dataset.columns.label"),
     "prompt_column": Means("dataset.columns.prompt"),
     "response_column completion_column": Means("dataset.columns.completion"),
+    "conversations conversation messages_column field_messages chat_column": Means("dataset.columns.messages"),
+    "role_tag content_tag user_tag assistant_tag message_property_mappings message_field_role": Never(
+        "a turn has the keys role and content, or those of ShareGPT: from and value"
+    ),
+    "tools tools_column": NotYet("dataset.columns.tools", "the definitions of tools in a conversation"),
     # evaluation, saving, result
     "save_steps save_strategy save_total_limit saves_per_epoch resume_from_checkpoint": NotYet(
         "training.checkpoints", _CHECKPOINTS

@@ -35,6 +35,8 @@ class TaskRow:
     """What other trainers call the task; whoever types such a name is told ours."""
     optional_columns: tuple[str, ...] = ()
     """Those that it may use as well."""
+    other_columns: tuple[str, ...] = ()
+    """Those that a row may have in the place of `columns`: the other shape of its data."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
     output: Literal["Labels", "Vocabulary"] = "Labels"
@@ -56,9 +58,11 @@ TASKS: dict[str, TaskRow] = {
         has_labels=True,
     ),
     "CausalLM": TaskRow(
-        does="continues a prompt with its completion; the loss counts the completion's tokens only",
+        does="answers a prompt with its completion, or learns each answer of a conversation; the loss counts what the"
+        " model is to say only",
         noun="a language model that continues a prompt with its completion",
         columns=("prompt", "completion"),
+        other_columns=("messages",),
         metrics=(LOSS, "perplexity"),
         headline=("perplexity", LOSS),
         model="Decoder",

@@ -67,6 +67,11 @@ def causal(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTune
     return _spec({"type": "CausalLM", **(task or {})}, {"columns": QUESTIONS, **dataset})
 
 
+def conversations(**dataset: Any) -> FineTuneJobSpec:
+    """A job over the column `turns`."""
+    return _spec({"type": "CausalLM"}, {"columns": {"messages": "turns"}, **dataset})
+
+
 def _spec(task: Mapping[str, Any], dataset: Mapping[str, Any]) -> FineTuneJobSpec:
     return FineTuneJobSpec.model_validate(
         {

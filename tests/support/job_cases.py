@@ -28,6 +28,8 @@ PROFILE: Object = {
 }
 CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "question", "completion": "answer"}}
 """The edits that make a right CausalLM job of `JOB`."""
+CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
+"""The edits that make one of conversations."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ def edited(edits: Object, of: Object = JOB) -> Object:
         if value is MISSING:
             place.pop(name, None)
         else:
-            place[name] = value
+            place[name] = copy.deepcopy(value)
     return manifest
 
 
 RIGHT = (
     Case("the fewest fields", {}),
     Case("the fewest fields of CausalLM", CAUSAL),
+    Case("the fewest fields of conversations", CONVERSATIONS),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
     Case(
         "every field",
@@ -304,6 +307,17 @@ RULES_BROKEN = (
         "spec.dataset.columns",
     ),
     Case("a CausalLM with a text", {**CAUSAL, "spec.dataset.columns.text": "body"}, "spec.dataset.columns"),
+    Case(
+        "messages beside a prompt and its completion",
+        {**CAUSAL, "spec.dataset.columns.messages": "turns"},
+        "spec.dataset.columns",
+    ),
+    Case(
+        "messages beside a completion",
+        {**CAUSAL, "spec.dataset.columns": {"completion": "answer", "messages": "turns"}},
+        "spec.dataset.columns",
+    ),
+    Case("a classification of messages", {"spec.dataset.columns.messages": "turns"}, "spec.dataset.columns"),
     Case(
         "other labels to drop, and none to keep",
         {"spec.dataset.cleaning.dropOtherLabels": True},

@@ -108,7 +108,7 @@ class MemoryCase:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         tokens = np.random.default_rng(0).integers(1, self.vocabulary, offsets[-1]).astype(np.int32)
         if self.family == "llama":
-            return EncodedSplit(tokens, None, offsets, TokenTargets(np.ones_like(lengths, dtype=np.int32)))
+            return EncodedSplit(tokens, None, offsets, TokenTargets(~np.isin(np.arange(len(tokens)), offsets)))
         return EncodedSplit(tokens, None, offsets, ClassTargets((np.arange(len(lengths)) % 2).astype(np.int32)))
 
 

@@ -99,8 +99,8 @@ def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
     random = np.random.default_rng(seed)
     prompts = [random.integers(4, 40, random.integers(2, 9)) for _ in range(rows)]
     texts = [np.concatenate([prompt, prompt[-1] + 1 + np.arange(random.integers(1, 12))]) for prompt in prompts]
-    starts = np.array([len(prompt) for prompt in prompts], dtype=np.int32)
-    return EncodedSplit(_flat(texts), None, _offsets(texts), TokenTargets(starts))
+    marks = [np.arange(len(text)) >= len(prompt) for prompt, text in zip(prompts, texts, strict=True)]
+    return EncodedSplit(_flat(texts), None, _offsets(texts), TokenTargets(np.concatenate(marks)))
 
 
 def _flat(texts: list[Any]) -> Any:

@@ -25,7 +25,9 @@ def _of_each_task() -> str:
 
 def _columns_of(task: TaskRow) -> str:
     optional = listed(map(to_camel, task.optional_columns), code=True)
-    return listed(map(to_camel, task.columns), code=True) + (f" (and {optional})" if optional else "")
+    others = listed(map(to_camel, task.other_columns), code=True)
+    more = (f" (and {optional})" if optional else "") + (f" (or {others})" if others else "")
+    return listed(map(to_camel, task.columns), code=True) + more
 
 
 class Columns(ApiModel):
@@ -41,6 +43,9 @@ class Columns(ApiModel):
     """What the model is given."""
     completion: ColumnName | None = None
     """What the model learns to answer."""
+    messages: ColumnName | None = None
+    """A conversation, in the place of `prompt` and `completion`: a list of `{role, content}`. Roles are `system`,
+    `user`, `assistant` and `tool`; the model learns what the assistant says, each time."""
 
 
 class Cleaning(ApiModel):
@@ -50,11 +55,13 @@ class Cleaning(ApiModel):
     """The Unicode normal form that texts are brought to. Control characters other than tab and newline are removed
     with either form."""
     drop_empty: bool = True
-    """Drops rows whose text (or prompt, completion, label) is missing or blank. False: such a row is an error."""
+    """Drops rows whose text (or prompt, completion, label, a turn of a conversation) is missing or blank. False: such
+    a row is an error."""
     drop_duplicates: bool = True
-    """Keeps the first of the rows with the same text, or with the same prompt and completion."""
+    """Keeps the first of the rows with the same text, with the same prompt and completion, or with the same
+    messages."""
     min_characters: Annotated[int, Field(ge=0, le=100000)] = 0
-    """Drops rows whose text (or completion) is shorter than this, in characters."""
+    """Drops rows whose text (or completion, or all that the assistant says) is shorter than this, in characters."""
     drop_other_labels: bool = False
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
 

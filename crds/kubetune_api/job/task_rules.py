@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from kubetune_api.base import Rule
 from kubetune_api.job.dataset import Columns
 from kubetune_api.tables import listed
-from kubetune_api.tasks import TASKS
+from kubetune_api.tasks import TASKS, TaskRow
 
 _COLUMNS = "dataset.columns"
 
@@ -20,14 +20,9 @@ _COLUMNS = "dataset.columns"
 def column_rules() -> Iterator[Rule]:
     """A task has every column that it needs, and none that it does not read."""
     for name, task in TASKS.items():
-        reads = (*task.columns, *task.optional_columns)
+        reads = (*task.columns, *task.optional_columns, *task.other_columns)
         others = [column for column in Columns.model_fields if column not in reads]
-        yield Rule(
-            cel=_unless(name, _has(task.columns)),
-            message=f"{name} needs the {_named(task.columns)}; name {_all(task.columns)}",
-            holds=_holds_for(name, partial(_has_all, columns=task.columns)),
-            field=_COLUMNS,
-        )
+        yield from _two_shapes(name, task) if task.other_columns else [_one_shape(name, task)]
         if others:
             yield Rule(
                 cel=_unless(name, _has(others, "!")),
@@ -35,6 +30,31 @@ def column_rules() -> Iterator[Rule]:
                 holds=_holds_for(name, partial(_has_none, columns=others)),
                 field=_COLUMNS,
             )
+
+
+def _one_shape(name: str, task: TaskRow) -> Rule:
+    return Rule(
+        cel=_unless(name, _has(task.columns)),
+        message=f"{name} needs the {_named(task.columns)}; name {_all(task.columns)}",
+        holds=_holds_for(name, partial(_has_all, columns=task.columns)),
+        field=_COLUMNS,
+    )
+
+
+def _two_shapes(name: str, task: TaskRow) -> Iterator[Rule]:
+    one, other = task.columns, task.other_columns
+    yield Rule(
+        cel=_unless(name, f"({_has(one)}) || ({_has(other)})"),
+        message=f"{name} needs the {_named(one)}, or the {_named(other)} in their place; name the one or the other",
+        holds=_holds_for(name, lambda spec: _has_all(spec, one) or _has_all(spec, other)),
+        field=_COLUMNS,
+    )
+    yield Rule(
+        cel=_unless(name, f"({_has(one, '!')}) || ({_has(other, '!')})"),
+        message=f"the {_named(other)} is in the place of {_quoted(one)}; remove one or the other",
+        holds=_holds_for(name, lambda spec: _has_none(spec, one) or _has_none(spec, other)),
+        field=_COLUMNS,
+    )
 
 
 def metric_rules() -> Iterator[Rule]:
@@ -94,7 +114,11 @@ def _ends_in(full_name: str, metrics: Sequence[str]) -> bool:
 
 
 def _named(columns: Sequence[str]) -> str:
-    return f"column{'s' * (len(columns) > 1)} {listed(map(to_camel, columns), code=True)}"
+    return f"column{'s' * (len(columns) > 1)} {_quoted(columns)}"
+
+
+def _quoted(columns: Sequence[str]) -> str:
+    return listed(map(to_camel, columns), code=True)
 
 
 def _all(columns: Sequence[str]) -> str:

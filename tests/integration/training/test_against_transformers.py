@@ -45,8 +45,8 @@ def row(split: EncodedSplit, number: int) -> dict[str, Any]:
     if isinstance(split.targets, ClassTargets):
         return {"tokens": tokens, "labels": int(split.targets.classes[number])}
     assert isinstance(split.targets, TokenTargets)
-    first = int(split.targets.first[number])
-    return {"tokens": tokens, "labels": [-100] * first + tokens[first:]}
+    learned = split.targets.learned(split, number, ())
+    return {"tokens": tokens, "labels": [token if told else -100 for token, told in zip(tokens, learned, strict=True)]}
 
 
 def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

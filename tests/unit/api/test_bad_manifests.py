@@ -104,7 +104,7 @@ FIELDS = [
         f"    {COLUMNS}\n",
         "",
         "10: spec.dataset.columns: missing; add `columns`: which column holds what: `text` and `label` (and `textPair`)"
-        " for SequenceClassification, `prompt` and `completion` for CausalLM",
+        " for SequenceClassification, `prompt` and `completion` (or `messages`) for CausalLM",
     ),
     case(
         "a manifest without a name is refused",
@@ -414,9 +414,10 @@ RULES = [
         "all three errors of a CausalLM job over labelled texts are reported together",
         TASK,
         "type: CausalLM",
-        "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`; name both",
-        "12: spec.dataset.columns: CausalLM reads the columns `prompt` and `completion` only; remove the others, or"
-        " change task.type",
+        "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`, or the column `messages` in"
+        " their place; name the one or the other",
+        "12: spec.dataset.columns: CausalLM reads the columns `prompt`, `completion` and `messages` only; remove the"
+        " others, or change task.type",
         "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss and perplexity;"
         " require one of these",
     ),

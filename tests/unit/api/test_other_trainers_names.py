@@ -11,7 +11,7 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
 from kubetune_api.overrides import parse_path
 from kubetune_api.schema import at, structural_schema
-from support.job_cases import CAUSAL, Object, edited
+from support.job_cases import CAUSAL, CONVERSATIONS, Object, edited
 
 SCHEMA = structural_schema(FineTuneJob)
 MIGRATING = Path(__file__).parents[3] / "docs" / "migrating.md"
@@ -187,3 +187,35 @@ def test_a_typo_and_a_bad_value_are_reported_together() -> None:
         "spec.training.epoch: unknown field; did you mean `epochs`?",
         "spec.training.seed: -1 is less than 0; give 0 to 4294967295",
     ]
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        pytest.param(
+            {**CONVERSATIONS, "spec.dataset.columns": {"conversations": "turns"}},
+            "spec.dataset.columns.conversations: unknown field; did you mean `messages`?",
+            id="ShareGPT's column",
+        ),
+        pytest.param(
+            {**CAUSAL, "spec.dataset.columns.messages": "turns"},
+            "spec.dataset.columns: the column `messages` is in the place of `prompt` and `completion`; remove one or"
+            " the other",
+            id="both shapes",
+        ),
+        pytest.param(
+            {**CONVERSATIONS, "spec.task.chatTemplate": "chatml"},
+            "spec.task.chatTemplate: not supported, because the tokenizer's own chat template is used; remove the"
+            " field",
+            id="another template",
+        ),
+        pytest.param(
+            {**CONVERSATIONS, "spec.training.assistant_only_loss": True},
+            "spec.training.assistant_only_loss: a choice of the tokens that the loss counts is not supported yet;"
+            " remove the field",
+            id="a switch of what the loss counts",
+        ),
+    ],
+)
+def test_what_people_type_for_conversations_is_answered(edits: Object, said: str) -> None:
+    assert said in errors_of(edits)

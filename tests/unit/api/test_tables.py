@@ -125,7 +125,7 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
     assert rules == [
         "self.task.type != 'Grading' || (has(self.dataset.columns.text))",
         "self.task.type != 'Grading' || (!has(self.dataset.columns.label) && !has(self.dataset.columns.prompt)"
-        " && !has(self.dataset.columns.completion))",
+        " && !has(self.dataset.columns.completion) && !has(self.dataset.columns.messages))",
         "self.task.type != 'Grading' || (self.evaluation.require.all(r, r.metric.matches('/(loss|spread)$')))",
         "self.task.type != 'Grading' || (!has(self.evaluation.primaryMetric) ||"
         " self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
@@ -142,7 +142,7 @@ def test_the_page_on_the_api_follows_the_rows() -> None:
 @pytest.mark.parametrize("name", list(TASKS))
 def test_a_task_names_columns_and_metrics_that_exist(name: str) -> None:
     task = TASKS[name]
-    assert {*task.columns, *task.optional_columns} <= set(Columns.model_fields)
+    assert {*task.columns, *task.optional_columns, *task.other_columns} <= set(Columns.model_fields)
     assert set(task.metrics) <= set(METRICS)
     assert set(task.headline) <= set(task.metrics)
     assert LOSS in task.metrics

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders
 
-from kubetune_trainer.data.encode import encode_completions
+from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
 from support.tiny_tokenizers import CHATML, WORDS, bert_like, gpt_like, llama_2_like, llama_like, t5_like
@@ -62,10 +62,19 @@ def ascii_only(text: str) -> str:
 def trained(tokenizer: Any, prompt: str, completion: str) -> tuple[str, str]:
     """What the model is given and learns to write, decoded; without the tokens that belong to no text."""
     row = Row(("prompt", "completion"), (prompt, completion), "s3://data/a.csv", 7)
-    tokens, form = encode_completions([row], tokenizer, 512), PromptFormat.of(tokenizer)
+    tokens, form = encode_conversations([row], tokenizer, 512), PromptFormat.of(tokenizer)
     ids = tokens.tokens.tolist()
     own = ids[len(form.first_ids) : len(ids) - len(form.last_ids)]
-    return decoded(tokenizer, own[: int(tokens.target_from[0]) - len(form.first_ids)]), decoded(tokenizer, own)
+    return decoded(tokenizer, own[: int(tokens.learned.argmax()) - len(form.first_ids)]), decoded(tokenizer, own)
+
+
+def as_texts(tokenizer: Any, prompt: str, completion: str) -> tuple[str, str]:
+    """What the model is given, and that with its answer."""
+    if not tokenizer.chat_template:
+        return prompt, prompt + completion
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+    asked = tokenizer.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
+    return asked, tokenizer.apply_chat_template(messages, tokenize=False)
 
 
 def decoded(tokenizer: Any, ids: list[int]) -> str:
@@ -88,10 +97,9 @@ def test_what_is_trained_is_the_prompt_and_the_completion(name: str, prompt: str
     if name in IN_ASCII:
         prompt, completion = ascii_only(prompt), ascii_only(completion)
     tokenizer = made(name)
-    form = PromptFormat.of(tokenizer)
-    given_text, whole = form.prompt(prompt), form.prompt(prompt) + form.completion(completion)
-    if not form.completion(completion):
+    if not (tokenizer.chat_template or completion):
         return
+    given_text, whole = as_texts(tokenizer, prompt, completion)
     spaced = SPACED.get(name, ("", ""))
     assert trained(tokenizer, prompt, completion) == (given_text.replace(*spaced, 1), whole.replace(*spaced, 1))
 

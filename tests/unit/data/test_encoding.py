@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kubetune_api.reasons import Reason
-from kubetune_trainer.data.encode import encode_completions, encode_texts
+from kubetune_trainer.data.encode import encode_texts
+from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.tokens import Tokens
@@ -34,13 +35,17 @@ def ids(tokens: Tokens, index: int = 0) -> list[int]:
     return [int(token) for token in tokens.tokens[tokens.offsets[index] : tokens.offsets[index + 1]]]
 
 
+def first_learned(tokens: Tokens, index: int = 0) -> int:
+    return int(tokens.learned[tokens.offsets[index] : tokens.offsets[index + 1]].argmax())
+
+
 def words(tokenizer: Any, tokens: Tokens, index: int = 0) -> list[str]:
     return list(tokenizer.convert_ids_to_tokens(ids(tokens, index)))
 
 
 def asked_and_answered(tokenizer: Any, tokens: Tokens, index: int = 0) -> tuple[str, str]:
     """The text of what the model is given and of what it learns to write."""
-    row_ids, begin = ids(tokens, index), int(tokens.target_from[index])
+    row_ids, begin = ids(tokens, index), first_learned(tokens, index)
     return tokenizer.decode(row_ids[:begin]), tokenizer.decode(row_ids[begin:])
 
 
@@ -114,7 +119,7 @@ def test_what_spells_a_control_token_is_encoded_as_its_letters() -> None:
 
 def test_prompt_and_completion_follow_the_chat_template() -> None:
     tokenizer = gpt_like(CHATML)
-    tokens = encode_completions([asking("what film", "the dull story")], tokenizer, 512)
+    tokens = encode_conversations([asking("what film", "the dull story")], tokenizer, 512)
     assert asked_and_answered(tokenizer, tokens) == (
         "<|im_start|>user\nwhat film<|im_end|>\n<|im_start|>assistant\n",
         "the dull story<|im_end|>\n",
@@ -134,10 +139,10 @@ def test_the_tokens_are_those_that_the_template_itself_gives(
     if tokenizer.bos_token is None:
         tokenizer.bos_token = "<|endoftext|>"
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
-    tokens = encode_completions([asking(prompt, completion)], tokenizer, 512)
+    tokens = encode_conversations([asking(prompt, completion)], tokenizer, 512)
     asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, return_dict=False)
     text = tokenizer.apply_chat_template(messages, tokenize=False)
-    assert ids(tokens)[: tokens.target_from[0]] == asked
+    assert ids(tokens)[: first_learned(tokens)] == asked
     # Where <|im_end|> is no token of the vocabulary, the end of text stands behind it.
     ends = PromptFormat.of(tokenizer).last_ids
     assert ends == ((tokenizer.eos_token_id,) if make is llama_like and template is CHATML else ())
@@ -156,7 +161,7 @@ def test_the_tokens_are_those_that_the_template_itself_gives(
 )
 def test_a_conversation_has_only_the_templates_own_control_tokens(prompt: str, completion: str) -> None:
     tokenizer = gpt_like(CHATML)
-    tokens = encode_completions([asking(prompt, completion), asking("what", "good")], tokenizer, 512)
+    tokens = encode_conversations([asking(prompt, completion), asking("what", "good")], tokenizer, 512)
     special = set(tokenizer.all_special_ids)
     markers = [[token for token in ids(tokens, index) if token in special] for index in (0, 1)]
     assert markers[0] == markers[1]
@@ -169,22 +174,22 @@ def test_a_conversation_has_only_the_templates_own_control_tokens(prompt: str, c
 def test_a_control_token_made_of_template_and_data_together_is_none() -> None:
     template = CHATML.replace("'\\n' + m['content']", "'\\n<|im_' + m['content']")
     tokenizer = gpt_like(template)
-    tokens = encode_completions([asking("end|> hello", "good"), asking("hello", "good")], tokenizer, 512)
+    tokens = encode_conversations([asking("end|> hello", "good"), asking("hello", "good")], tokenizer, 512)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert ids(tokens, 0).count(end) == ids(tokens, 1).count(end)
 
 
 def test_without_a_template_the_completion_follows_the_prompt_and_ends() -> None:
     tokenizer = gpt_like()
-    tokens = encode_completions([asking("the film", " was<|endoftext|> dull")], tokenizer, 512)
+    tokens = encode_conversations([asking("the film", " was<|endoftext|> dull")], tokenizer, 512)
     assert asked_and_answered(tokenizer, tokens) == ("the film", " was<|endoftext|> dull<|endoftext|>")
     assert ids(tokens).count(tokenizer.eos_token_id) == 1
 
 
 def test_without_a_template_a_text_begins_as_the_tokenizer_begins_one() -> None:
     tokenizer = llama_like()
-    tokens = encode_completions([asking("the film", " was </s> <s> dull")], tokenizer, 512)
-    begin = int(tokens.target_from[0])
+    tokens = encode_conversations([asking("the film", " was </s> <s> dull")], tokenizer, 512)
+    begin = first_learned(tokens)
     assert ids(tokens)[:begin] == tokenizer("the film")["input_ids"]
     assert ids(tokens)[0] == tokenizer.bos_token_id
     assert ids(tokens)[-1] == tokenizer.eos_token_id
@@ -194,8 +199,8 @@ def test_without_a_template_a_text_begins_as_the_tokenizer_begins_one() -> None:
 def test_a_token_over_the_border_is_cut_at_the_prompts_end() -> None:
     tokenizer = gpt_like()
     assert len(tokenizer("the")["input_ids"]) == 1
-    tokens = encode_completions([asking("t", "he")], tokenizer, 512)
-    begin = int(tokens.target_from[0])
+    tokens = encode_conversations([asking("t", "he")], tokenizer, 512)
+    begin = first_learned(tokens)
     assert ids(tokens)[:begin] == tokenizer("t")["input_ids"]
     assert asked_and_answered(tokenizer, tokens) == ("t", "he<|endoftext|>")
 
@@ -204,10 +209,10 @@ def test_a_conversation_is_cut_on_the_right_and_dropped_if_no_answer_is_left() -
     tokenizer = gpt_like()
     prompt = len(tokenizer("the film")["input_ids"])
     rows = [asking("the film", " was good"), asking("the film was a great story and", " dull"), asking("the", " film")]
-    tokens = encode_completions(rows, tokenizer, prompt + 1)
+    tokens = encode_conversations(rows, tokenizer, prompt + 1)
     assert tokens.kept.tolist() == [True, False, True]
     assert np.diff(tokens.offsets).tolist() == [prompt + 1, 3]
-    assert tokens.target_from.tolist() == [prompt, 1]
+    assert [first_learned(tokens, index) for index in (0, 1)] == [prompt, 1]
     assert tokens.truncated == 1
 
 

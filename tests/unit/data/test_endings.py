@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kubetune_api.reasons import Reason
-from kubetune_trainer.data.encode import encode_completions
+from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.endings import stop_tokens
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
@@ -44,8 +44,8 @@ def asking(prompt: str, completion: str, line: int = 7) -> Row:
 
 def learned(tokenizer: Any, completion: str = "good") -> str:
     """What the model learns to write behind a completion, with it."""
-    tokens = encode_completions([asking("what", completion)], tokenizer, 512)
-    text = tokenizer.decode(tokens.tokens[int(tokens.target_from[0]) :])
+    tokens = encode_conversations([asking("what", completion)], tokenizer, 512)
+    text = tokenizer.decode(tokens.tokens[tokens.learned])
     assert isinstance(text, str)
     return text
 
@@ -116,8 +116,8 @@ def test_a_token_without_the_mark_of_a_special_one_ends_an_answer_and_no_text_be
     tokenizer.chat_template = CHATML.replace("<|im_end|>", "<|stop|>")
     stop = tokenizer.convert_tokens_to_ids("<|stop|>")
     assert PromptFormat.of(tokenizer).end == stop
-    tokens = encode_completions([asking("what", "go<|stop|>od")], tokenizer, 512)
-    assert tokens.tokens[int(tokens.target_from[0]) :].tolist().count(stop) == 1
+    tokens = encode_conversations([asking("what", "go<|stop|>od")], tokenizer, 512)
+    assert tokens.tokens[tokens.learned].tolist().count(stop) == 1
     assert learned(tokenizer, "go<|stop|>od") == "go<|stop|>od<|stop|>\n"
 
 

@@ -58,7 +58,8 @@ def classes(split: EncodedSplit) -> np.ndarray:
 def beginnings(split: EncodedSplit) -> np.ndarray:
     """Where the completion of each row begins."""
     assert isinstance(split.targets, TokenTargets)
-    return split.targets.first
+    starts = zip(split.offsets, split.offsets[1:], strict=False)
+    return np.array([split.targets.marks[start:end].argmax() for start, end in starts])
 
 
 def counts(data: PreparedData) -> dict[str, int]:

@@ -18,7 +18,7 @@ TYPES = np.array([0, 0, 1, 1, 0, 1], dtype=np.uint8)
 
 TEXTS = EncodedSplit(TOKENS, None, OFFSETS, ClassTargets(np.array([2, 0, 1], dtype=np.int32)))
 PAIRS = EncodedSplit(TOKENS, TYPES, OFFSETS, ClassTargets(np.array([2, 0, 1], dtype=np.int32)))
-COMPLETIONS = EncodedSplit(TOKENS, None, OFFSETS, TokenTargets(np.array([1, 2, 1], dtype=np.int32)))
+COMPLETIONS = EncodedSplit(TOKENS, None, OFFSETS, TokenTargets(np.array([0, 0, 0, 1, 0, 1], dtype=np.bool_)))
 
 
 def rows(*numbers: int) -> np.ndarray:

@@ -86,7 +86,11 @@ class Cleaner:
 
     def _normalized(self, row: Row) -> Row:
         values = tuple(
-            None if value is None else self._normalized_label(value, place) if field.label else self.normalize(value)
+            None
+            if value is None
+            else self._normalized_label(value, place)
+            if field.label
+            else field.texts.changed(value, self.normalize)
             for place, (field, value) in enumerate(zip(self.fields, row.values, strict=True))
         )
         return row if values == row.values else replace(row, values=values)
@@ -112,13 +116,17 @@ class Cleaner:
     def _blank(self, row: Row) -> str | None:
         """The name of the first column that has no value."""
         for field, value in zip(self.fields, row.values, strict=True):
-            if value is None or not value.strip():
+            if value is None or not all(text.strip() for text in field.texts.needed(value)):
                 return field.column.name
         return None
 
     def _drop_short(self, rows: list[Row]) -> list[Row]:
-        measured, shortest = [field.name for field in self.fields if field.measured], self.cleaning.min_characters
-        return [row for row in rows if all(len(row[name].strip()) >= shortest for name in measured)]
+        measured, shortest = [field for field in self.fields if field.measured], self.cleaning.min_characters
+        return [
+            row
+            for row in rows
+            if all(len(field.texts.measured(row[field.name]).strip()) >= shortest for field in measured)
+        ]
 
     def _drop_other_labels(self, rows: list[Row]) -> list[Row]:
         limited = [(field.name, set(field.choices)) for field in self.fields if field.choices is not None]

@@ -21,6 +21,8 @@ class Ending:
     after: str
     """The format's own text; it holds the token where `appended` is False."""
     token: int
+    closing: str = ""
+    """The same up to the token, which ends it; nothing where the template does not write the token."""
     appended: bool = False
     """Whether the token follows the text, since the template does not write it."""
     note: str | None = None
@@ -46,10 +48,11 @@ def template_ending(tokenizer: Any, user_turn: str, opening: str, after: str, be
     special, marked = (tokens - set(_encoded(tokenizer, opening).ids) for tokens in _kinds(tokenizer))
     for control in (special, marked):
         if (found := _first(tokenizer, after, control)) is not None:
-            return Ending(after, found[0])
+            return Ending(after, found[0], after[: found[1]])
         if (found := _first(tokenizer, between, control, but_for_the_end_of=user_turn)) is not None:
             token, end = found
-            return Ending(between[:end], token, note=_BETWEEN_TURNS.format(token=_named(tokenizer, token)))
+            note = _BETWEEN_TURNS.format(token=_named(tokenizer, token))
+            return Ending(between[:end], token, between[:end], note=note)
     token = own_ending(tokenizer)
     if token not in special:
         raise invalid_model(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kubetune_trainer.data.conversation import FIELD, texts_of
 from kubetune_trainer.data.endings import control_tokens_of
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
@@ -16,16 +17,23 @@ _KNOWN = (
 )
 """What begins and ends turns in the field's templates, whichever of them the model has."""
 
+_BARE_TEXTS = (
+    "give the bare question in spec.dataset.columns.prompt and the bare answer in spec.dataset.columns.completion"
+)
+_BARE_TURNS = (
+    "give each turn as a message of its own in spec.dataset.columns.messages, and its bare text as the content"
+)
+
 
 def notes_of_markup(sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
-    """How many prompts and completions hold markup of turns."""
+    """How many rows hold markup of turns in their texts."""
     form = PromptFormat.of(tokenizer)
     own = control_tokens_of(tokenizer, form.before + form.middle + form.after) if form.templated else []
     # HTML has </s>, too.
     marks = {*_KNOWN, *(token for token in own if token != tokenizer.eos_token)}
     spelled = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
     rows = [row for source in sources.values() for row in source]
-    found = [(row, match[0]) for row in rows if (match := spelled.search(f"{row['prompt']}\n{row['completion']}"))]
+    found = [(row, match[0]) for row in rows if (match := spelled.search("\n".join(texts_of(row))))]
     if not found:
         return
     first, mark = found[0]
@@ -33,6 +41,5 @@ def notes_of_markup(sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Ite
     number = f"{plural(len(found), 'row')} of {len(rows):,} {'is' if len(found) == 1 else 'are'}"
     yield (
         f"{first.where}: the text already is in chat markup ({quoted(mark)}), as {number}; it is trained as plain"
-        f" letters, {around}; give the bare question in spec.dataset.columns.prompt and the bare answer in"
-        " spec.dataset.columns.completion"
+        f" letters, {around}; {_BARE_TURNS if FIELD in first.names else _BARE_TEXTS}"
     )

@@ -40,6 +40,7 @@ def prepare(
             counts[clean.NO_TARGET] += len(rows) - part.split.rows
         encoded[name] = part.split
         reports.append(_report(name, part))
+        notes += part.notes if name == "train" else ()
     stored = tuple(file.stored for source in files.values() for file in source)
     steps = clean.steps_of(counts)
     report = DataReport(

@@ -1,29 +1,25 @@
-"""How a prompt and its completion become one text: by the model's chat template, or simply one after the other.
+"""How a model's format writes a question and its answer: by its chat template, or simply one after the other.
 
-The template is rendered once, with placeholders for the two: a dataset's text never passes through it. Everything up to
-where the model would begin to answer is the prompt; the rest, with the token that ends the answer, is the target.
+The template is rendered with placeholders for the two, once. Everything up to where the model would begin to answer is
+the prompt; the rest, with the token that ends the answer, is what it learns to write.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from kubetune_trainer.data.chat_template import TemplateError, rendered
 from kubetune_trainer.data.endings import own_ending, template_ending
 from kubetune_trainer.errors import RunError, invalid_model
 
 _PROMPT, _COMPLETION, _NEXT = "KUBETUNE-PROMPT", "KUBETUNE-COMPLETION", "KUBETUNE-NEXT"
 _SYSTEM = "KUBETUNE-ORDERS"
-_TODAY = datetime(2024, 7, 26)
-"""What a template takes for today (Llama's own default): by the real date, each day would train on other tokens."""
-_DIRECTIVES = "aAbBcdDeFgGhHIjklmMnprRStTuUVwWxXyY"
-"""Of strftime: all that do not depend on the time zone."""
 
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """The text around a prompt and its completion.
+    """The text around a question and its answer.
 
-    `before` prompt `middle` is what the model is given; `opening` completion `after` is what it learns to write.
+    `before` question `middle` is what the model is given; `opening` answer `after` is what it learns to write.
     """
 
     end: int
@@ -32,10 +28,10 @@ class PromptFormat:
     middle: str = ""
     opening: str = ""
     after: str = ""
-    strips_prompt: bool = False
-    """Whether the template strips the outer spaces of a prompt."""
-    strips_completion: bool = False
-    """Whether it strips those of a completion."""
+    written: str = ""
+    """What the template itself writes behind the last answer, in the place of `after`."""
+    closing: str = ""
+    """What ends an answer that another turn follows: up to its token; nothing where the template writes none."""
     templated: bool = False
     """Whether the text around them may hold special tokens."""
     first_ids: tuple[int, ...] = ()
@@ -50,21 +46,6 @@ class PromptFormat:
         """The format that the tokenizer's model was made for."""
         return _templated(tokenizer) if tokenizer.chat_template else _plain(tokenizer)
 
-    def prompt(self, prompt: str) -> str:
-        """What the model is given."""
-        return "".join(self.pieces(prompt, "")[0])
-
-    def completion(self, completion: str) -> str:
-        """What the model learns to write."""
-        return "".join(self.pieces("", completion)[1])
-
-    def pieces(self, prompt: str, completion: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The same two, each as (the format's own text, the data's text, the format's own text)."""
-        return (
-            (self.before, prompt.strip() if self.strips_prompt else prompt, self.middle),
-            (self.opening, completion.strip() if self.strips_completion else completion, self.after),
-        )
-
 
 def _plain(tokenizer: Any) -> PromptFormat:
     end = own_ending(tokenizer)
@@ -73,7 +54,7 @@ def _plain(tokenizer: Any) -> PromptFormat:
 
 
 def _templated(tokenizer: Any) -> PromptFormat:
-    given = _rendered(tokenizer, [_PROMPT], add_generation_prompt=True)
+    given = _rendered(tokenizer, [_PROMPT], asking=True)
     whole = _rendered(tokenizer, [_PROMPT, _COMPLETION])
     if given.count(_PROMPT) != 1 or whole.count(_PROMPT) != 1 or whole.count(_COMPLETION) != 1:
         raise _unfit("does not write a prompt and its answer once each")
@@ -92,10 +73,10 @@ def _templated(tokenizer: Any) -> PromptFormat:
         middle,
         opening,
         ending.after,
+        written=after,
+        closing=ending.closing,
         last_ids=(ending.token,) if ending.appended else (),
         note=ending.note,
-        strips_prompt=_rendered(tokenizer, [f" {_PROMPT} ", _COMPLETION]) == whole,
-        strips_completion=_rendered(tokenizer, [_PROMPT, f" {_COMPLETION} "]) == whole,
         templated=True,
     )
 
@@ -126,32 +107,15 @@ def _user_turn(tokenizer: Any, before: str, between: str) -> str:
     return turn if turn and before.startswith(opening) and between.endswith(turn) else before
 
 
-def _rendered(
-    tokenizer: Any, contents: list[str], *, system: str | None = None, add_generation_prompt: bool = False
-) -> str:
+def _rendered(tokenizer: Any, contents: list[str], *, system: str | None = None, asking: bool = False) -> str:
     roles = ("user", "assistant", "user")
     messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=False)]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     try:
-        text = tokenizer.apply_chat_template(
-            messages,
-            chat_template=_with_fixed_date(tokenizer.get_chat_template()),
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-        )
-    except Exception as error:  # a template is a program, and somebody else's
+        return rendered(tokenizer, messages, asking=asking)
+    except TemplateError as error:
         raise _unfit(f"fails on a conversation of one question and one answer ({error})") from error
-    assert isinstance(text, str)
-    return text
-
-
-def _with_fixed_date(template: str) -> str:
-    """The template, with a macro that hides the clock which transformers gives it under this name."""
-    spelled = [f"%{flag}{letter}" for letter in _DIRECTIVES for flag in ("", "-")]
-    replaced = "".join(f"|replace({directive!r}, {_TODAY.strftime(directive)!r})" for directive in spelled)
-    # The line end belongs to the tag before it, so the template begins as it would without the macro.
-    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n{template}"
 
 
 def _unfit(error: str) -> RunError:

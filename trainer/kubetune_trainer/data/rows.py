@@ -71,6 +71,18 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Where the texts of a value are, for the cleaning."""
+
+    changed: Callable[[str, Callable[[str], str]], str] = lambda value, change: change(value)
+    """The value with each of its texts changed."""
+    needed: Callable[[str], Sequence[str]] = lambda value: (value,)
+    """Those that must not be blank."""
+    measured: Callable[[str], str] = lambda value: value
+    """What `cleaning.minCharacters` judges."""
+
+
+@dataclass(frozen=True)
 class Field:
     """A value that each row of a task has: where it comes from, and what the cleaning may do with it."""
 
@@ -86,3 +98,5 @@ class Field:
     """Whether `cleaning.minCharacters` judges it."""
     choices: tuple[str, ...] | None = None
     """The values that a label may have; None: any."""
+    texts: Texts = Texts()
+    """Of a value that is no text itself but holds some."""

@@ -30,6 +30,10 @@ class SpecialTokens:
         """How many of the tokens are special."""
         return sum(map(self._ids.__contains__, ids))
 
+    def places(self, ids: Iterable[int]) -> list[int]:
+        """Which of the tokens are special."""
+        return [place for place, token in enumerate(ids) if token in self._ids]
+
     def defused(self, text: str) -> str:
         """The text with a space after the first character of whatever spells a special token."""
         return self._spelled.sub(lambda match: f"{match[0][:1]} {match[0][1:]}", unicodedata.normalize("NFKC", text))

@@ -1,5 +1,6 @@
 """Encoded rows: first as the tokenizer makes them, then flat."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,12 +19,25 @@ class EncodedRow:
     ids: Sequence[int]
     truncated: bool
     types: Sequence[int] | None = None
-    target_from: int = 0
+    learned: Sequence[tuple[int, int]] | None = None
+    """From which token to which the model learns to write; None: the answer is none of its tokens."""
+    answers: int = 0
+    """How many answers the row has."""
+    only_read: int = 0
+    """How many of them are not learned."""
 
     @property
     def teaches(self) -> bool:
         """Whether any token is left to learn from."""
-        return len(self.ids) > self.target_from
+        return bool(self.ids) if self.learned is None else any(start < len(self.ids) for start, _ in self.learned)
+
+    @property
+    def marks(self) -> NDArray[np.bool_]:
+        """[tokens]: which of them are learned."""
+        marks = np.zeros(len(self.ids), dtype=np.bool_)
+        for start, end in self.learned or ():
+            marks[start:end] = True
+        return marks
 
 
 @dataclass(frozen=True)
@@ -36,17 +50,23 @@ class Tokens:
     """[tokens]"""
     offsets: NDArray[np.int64]
     """[kept rows + 1]"""
-    target_from: NDArray[np.int32]
-    """[kept rows]"""
+    learned: NDArray[np.bool_]
+    """[tokens]: which of them the model learns to write."""
     truncated: int
     """How many of the kept rows were cut."""
     kept: NDArray[np.bool_]
     """[rows given]: which of them are here."""
+    answers: int
+    """How many answers the kept rows have."""
+    only_read: int
+    """How many of them are not learned."""
 
-    def with_targets(self, targets: Targets, label_rows: tuple[tuple[str, int], ...] = ()) -> "Encoded":
+    def with_targets(
+        self, targets: Targets, label_rows: tuple[tuple[str, int], ...] = (), notes: tuple[str, ...] = ()
+    ) -> "Encoded":
         """The same as a split; `targets` and `label_rows` are those of the kept rows."""
         split = EncodedSplit(self.tokens, self.token_types, self.offsets, targets)
-        return Encoded(split, self.kept, self.truncated, label_rows)
+        return Encoded(split, self.kept, self.truncated, label_rows, notes)
 
 
 @dataclass(frozen=True)
@@ -60,27 +80,33 @@ class Encoded:
     """How many of the kept rows were cut."""
     label_rows: tuple[tuple[str, int], ...] = ()
     """Kept rows of each label, in the order of the labels; nothing where targets have no names."""
+    notes: tuple[str, ...] = ()
+    """What the author of the job should know of how these rows became tokens, in sentences."""
 
 
 def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> Tokens:
     """Chunk by chunk, so that the tokens of all rows never exist as Python objects."""
-    ids, types, lengths, targets, kept, truncated = [], [], [], [], [], 0
+    ids, types, lengths, learned, kept = [], [], [], [], []
+    counts = Counter[str]()
     for chunk in chunks:
         teaching = [row for row in chunk if row.teaches]
         ids.append(_flat((row.ids for row in teaching), np.int32))
         if typed:
             types.append(_flat((row.types or () for row in teaching), np.uint8))
         lengths.append(np.array([len(row.ids) for row in teaching], dtype=np.int64))
-        targets.append(np.array([row.target_from for row in teaching], dtype=np.int32))
+        learned.append(_joined([row.marks for row in teaching], np.bool_))
         kept.append(np.array([row.teaches for row in chunk], dtype=np.bool_))
-        truncated += sum(row.truncated for row in teaching)
+        for row in teaching:
+            counts.update(truncated=row.truncated, answers=row.answers, only_read=row.only_read)
     return Tokens(
         tokens=_joined(ids, np.int32),
         token_types=_joined(types, np.uint8) if typed else None,
         offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(_joined(lengths, np.int64))]),
-        target_from=_joined(targets, np.int32),
-        truncated=truncated,
+        learned=_joined(learned, np.bool_),
+        truncated=counts["truncated"],
         kept=_joined(kept, np.bool_),
+        answers=counts["answers"],
+        only_read=counts["only_read"],
     )
 
 

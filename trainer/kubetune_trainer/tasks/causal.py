@@ -1,4 +1,4 @@
-"""CausalLM: a language model continues a prompt with its completion. Each token of the completion is a target."""
+"""CausalLM: a language model answers a prompt, or each turn of a conversation. Each token of an answer is a target."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.metrics import LOSS
-from kubetune_trainer.data.encode import encode_completions
+from kubetune_trainer.data.conversation import FIELD, TEXTS, conversation_of, question_of
+from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.endings import stop_tokens
 from kubetune_trainer.data.markup import notes_of_markup
 from kubetune_trainer.data.prepared import EncodedSplit
@@ -41,26 +42,31 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class TokenTargets:
-    """The tokens of each row from some place on."""
+    """Some of the tokens of each row."""
 
-    first: NDArray[np.int32]
-    """[rows]: the index within the row of the first token that counts for the loss; at least 1."""
+    marks: NDArray[np.bool_]
+    """[tokens]: which of them count for the loss; the first of a row never does."""
 
     def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
         """See `Targets`."""
-        return split.lengths - self.first
+        return np.diff(np.concatenate([np.zeros(1, np.int64), np.cumsum(self.marks, dtype=np.int64)])[split.offsets])
 
     def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
         """[rows, longest]: the token ids that count, in their own places."""
         targets = np.full((len(rows), longest), IGNORED, dtype=np.int64)
-        for i, (row, first) in enumerate(zip(rows, self.first[rows], strict=True)):
+        for i, row in enumerate(rows):
             start, end = split.offsets[row], split.offsets[row + 1]
-            targets[i, first : end - start] = split.tokens[start + first : end]
+            targets[i, : end - start] = np.where(self.marks[start:end], split.tokens[start:end], IGNORED)
         return targets
 
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> NDArray[np.bool_]:
-        """The tokens from the first one on."""
-        return np.asarray(np.arange(split.lengths[row]) >= self.first[row])
+        """Those that count."""
+        return self.marks[split.offsets[row] : split.offsets[row + 1]]
+
+    def last_answer(self, split: EncodedSplit, row: int) -> tuple[int, int]:
+        """From which token of the row to which its last answer is."""
+        edges = np.flatnonzero(np.diff(self.learned(split, row, ()), prepend=False, append=False))
+        return int(edges[-2]), int(edges[-1])
 
 
 class Completions:
@@ -72,13 +78,13 @@ class Completions:
         return stop_tokens(tokenizer, form.end, form.opening, pretrained)
 
     def answers(self, split: EncodedSplit, tokenizer: Any) -> Sequence[Answer]:
-        """The shortest ones that were not cut, to prompts that are not long."""
+        """The last of the rows that have the fewest tokens to learn, if it was not cut and its prompt is not long."""
         assert isinstance(split.targets, TokenTargets)
         end, found = PromptFormat.of(tokenizer).end, []
         for row in np.argsort(split.targets.per_row(split), kind="stable")[:_LOOKED_AT]:
-            first = split.targets.first[row]
+            first, last = split.targets.last_answer(split, row)
             tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
-            prompt, answer = tokens[:first], tokens[first:]
+            prompt, answer = tokens[:first], tokens[first:last]
             if len(prompt) <= _LONGEST_PROMPT and end in answer:
                 found.append(Answer(prompt, answer[: answer.index(end) + 1]))
         return found[:_ANSWERS]
@@ -92,7 +98,9 @@ class CausalLanguageModel:
     generation = Completions()
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
-        """A prompt and its completion."""
+        """A conversation, or a prompt and its completion."""
+        if spec.dataset.columns.messages is not None:
+            return (Field(FIELD, Column.of(spec, FIELD), conversation_of, measured=True, texts=TEXTS),)
         prompt, completion = Column.of(spec, "prompt"), Column.of(spec, "completion")
         return (Field("prompt", prompt, text_of), Field("completion", completion, text_of, measured=True))
 
@@ -103,8 +111,8 @@ class CausalLanguageModel:
         return Vocabulary()
 
     def group(self, row: Row) -> str:
-        """The prompt: no answer is tested on a question that training has seen."""
-        return folded(row["prompt"])
+        """What stands before the first answer: no answer is tested on a question that training has seen."""
+        return folded(*question_of(row))
 
     def stratum(self, row: Row) -> None:
         """There is nothing to share out."""
@@ -119,9 +127,10 @@ class CausalLanguageModel:
         yield from notes_of_markup(sources, tokenizer)
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Vocabulary) -> Encoded:
-        """By the model's chat template; rows of which no completion is left are not kept."""
-        tokens = encode_completions(rows, tokenizer, max_length)
-        return tokens.with_targets(TokenTargets(tokens.target_from))
+        """By the model's chat template; rows of which no answer is left are not kept."""
+        tokens = encode_conversations(rows, tokenizer, max_length)
+        notes = (_ONLY_READ.format(tokens.only_read, tokens.answers),) if tokens.only_read else ()
+        return tokens.with_targets(TokenTargets(tokens.learned), notes=notes)
 
     def model_class(self) -> Any:
         """With the pretrained output layer."""
@@ -180,6 +189,11 @@ def perplexity(mean_loss: float) -> float:
     return exp(mean_loss) if mean_loss < _LARGEST_EXPONENT else float("inf")
 
 
+_ONLY_READ = (
+    "{:,} of {:,} answers in the training data are read and not learned: the model's chat template does not write an"
+    " answer that other turns follow as it does when it asks for it (it may drop reasoning, move the system message, or"
+    " not end the answer); to learn them as well, write a row for each, which ends with it"
+)
 _CLASS = "AutoModelForCausalLM"
 _LIMITS = """\
 The model answers prompts like those in its training data. Nothing was measured beyond the loss on held-out completions:
