@@ -6,6 +6,7 @@ Each is run by `run.py` in a process of its own: `peers.py SYSTEM REQUEST.json R
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -51,7 +52,8 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
         max_steps=spec.training.max_steps,
     )
     torch.manual_seed(spec.training.seed)
-    loaded, reach = load_model(model, spec, task, data.space, tokenizer), sum_of_rates(spec.training, plan.total_steps)
+    loaded = load_model(model, spec, task, data.space, tokenizer)
+    reach = partial(sum_of_rates, spec.training, plan.total_steps)
     trainable = method_of(spec.method).attach(loaded, precision="FP32", reach=reach)
     run = {"kubetune": kubetune, "trainer": trainer}[system]
     result_file.write_text(json.dumps(run(job, trainable.loaded.model, data, plan, tokenizer)))

@@ -38,7 +38,7 @@ def learn_by_heart(base: Path, folder: Path, rows: Sequence[Row], most_steps: in
     split = TASK.encode(rows, tokenizer, 64, Vocabulary()).split
     loaded = load_model(base, spec_for("CausalLM", base), TASK, Vocabulary(), tokenizer)
     method = Full(spec_for("CausalLM").method.freeze)
-    trainable = method.attach(loaded, precision="FP32", reach=1.0)
+    trainable = method.attach(loaded, precision="FP32", reach=lambda: 1.0)
     torch.set_num_threads(1)  # so small a model only waits for more
     batch = collate(split, np.arange(split.rows), tokenizer.pad_token_id, torch.device("cpu"))
     optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=1e-2)

@@ -1,6 +1,7 @@
 """What each worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -60,7 +61,7 @@ def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tup
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
     loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)
-    reach = sum_of_rates(spec.training, given.plan.total_steps)
+    reach = partial(sum_of_rates, spec.training, given.plan.total_steps)
     trainable = method.attach(loaded, precision=given.resolved.precision, reach=reach)
     torch.manual_seed(spec.training.seed + dist.get_rank())
     return trainable, tokenizer

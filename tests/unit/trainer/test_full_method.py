@@ -33,7 +33,9 @@ def loaded_from(folder: Path) -> LoadedModel:
 
 
 def attached(folder: Path, precision: str = "FP32", freeze: Freeze = NOTHING) -> Trainable:
-    return Full(freeze).attach(loaded_from(folder), precision="BF16" if precision == "BF16" else "FP32", reach=1.0)
+    return Full(freeze).attach(
+        loaded_from(folder), precision="BF16" if precision == "BF16" else "FP32", reach=lambda: 1.0
+    )
 
 
 def test_the_method_of_a_manifest_has_its_settings() -> None:
@@ -69,7 +71,7 @@ def test_first_values_are_worked_out_on_rank_0_alone(
     loaded = loaded_from(tmp_path)
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_rank", lambda: rank)
-    assert Full(NOTHING).attach(loaded, precision="FP32", reach=1.0).first_values.keys() == known
+    assert Full(NOTHING).attach(loaded, precision="FP32", reach=lambda: 1.0).first_values.keys() == known
 
 
 def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path) -> None:
@@ -88,13 +90,17 @@ def test_a_head_that_never_trained_is_refused_by_the_verification(tmp_path: Path
         verify(store, FOLDER, files, expected, tmp_path / "base", AutoModelForSequenceClassification)
 
 
+def not_asked() -> float:
+    raise AssertionError("the rates of all steps are summed up for nothing")
+
+
 def test_what_rounding_to_bfloat16_may_hide_may_be_unchanged(tmp_path: Path) -> None:
     """T16: steps far smaller than the distance of neighbours ended as VerificationFailed."""
     loaded = loaded_from(tmp_path)
     matrices = {name for name, parameter in loaded.model.named_parameters() if parameter.ndim > 1}
-    assert matrices <= Full(NOTHING).attach(loaded, precision="BF16", reach=1e-6).may_be_unchanged
-    assert not matrices & Full(NOTHING).attach(loaded, precision="BF16", reach=1e-2).may_be_unchanged
-    assert not matrices & Full(NOTHING).attach(loaded, precision="FP32", reach=1e-6).may_be_unchanged
+    assert matrices <= Full(NOTHING).attach(loaded, precision="BF16", reach=lambda: 1e-6).may_be_unchanged
+    assert not matrices & Full(NOTHING).attach(loaded, precision="BF16", reach=lambda: 1e-2).may_be_unchanged
+    assert not matrices & Full(NOTHING).attach(loaded, precision="FP32", reach=not_asked).may_be_unchanged
 
 
 def test_steps_that_rounding_hides_altogether_are_refused_before_the_training(tmp_path: Path) -> None:
@@ -104,7 +110,7 @@ def test_steps_that_rounding_hides_altogether_are_refused_before_the_training(tm
         for parameter in loaded.model.parameters():
             parameter.fill_(0.5)
     with pytest.raises(RunError) as caught:
-        Full(NOTHING).attach(loaded, precision="BF16", reach=2e-5)
+        Full(NOTHING).attach(loaded, precision="BF16", reach=lambda: 2e-5)
     assert caught.value.reason == Reason.INVALID_MANIFEST
     assert str(caught.value) == (
         "spec.training.learningRate: all steps together move no weight by more than about 2.0e-05, which BF16 rounds"

@@ -1,6 +1,6 @@
 """What a method of fine-tuning does for a run. Worker, engine and verification know methods by this protocol alone."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,10 +32,10 @@ class Trainable:
 class TrainingMethod(Protocol):
     """One way to fine-tune a model."""
 
-    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: float) -> Trainable:
+    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """Decides, in place, which parameters are trained. Before the engine is built, alike on every rank.
 
-        `reach` is about how far all steps together move a weight at most: the sum of their learning rates.
+        `reach` tells about how far all steps together move a weight at most: the sum of their learning rates.
         RunError where the method does not suit the model, or nothing would be learned.
         """
 

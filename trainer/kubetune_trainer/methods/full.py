@@ -1,6 +1,6 @@
 """`Full`: every weight that is not frozen is trained, and the whole model is published."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ class Full:
     frozen: Freeze
     """What the manifest wants to stay as it is."""
 
-    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: float) -> Trainable:
+    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model = loaded.model
         frozen = freeze(model, getattr(model, model.base_model_prefix), loaded.family, self.frozen)
         bf16 = precision == "BF16"
         stored_as = torch.bfloat16 if bf16 else torch.float32
-        hidden = hidden_by_rounding(model, reach) if bf16 else frozenset()
+        hidden = hidden_by_rounding(model, reach()) if bf16 else frozenset()
         # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
         first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
