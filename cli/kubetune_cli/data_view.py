@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kubetune_api.data_counts import DataCounts
+from kubetune_api.text import ends_of
 from kubetune_cli.text import printable
 
 _NAME_WIDTH, _MOST_CHARACTERS = 9, 240
@@ -40,13 +41,8 @@ def data_text(data: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> 
 
 def _row(sample: Mapping[str, Any]) -> str:
     shown = [
-        (_shortened(printable(piece["text"].replace("\n", _LINE_END))), piece["counted"]) for piece in sample["pieces"]
+        (ends_of(printable(piece["text"].replace("\n", _LINE_END)), _MOST_CHARACTERS), piece["counted"])
+        for piece in sample["pieces"]
     ]
     answer = "" if sample["answer"] is None else f" → ⟦{printable(sample['answer'])}⟧"
     return "".join(f"⟦{text}⟧" if counted else text for text, counted in shown) + answer
-
-
-def _shortened(text: str) -> str:
-    """Begin and end of the text."""
-    half = _MOST_CHARACTERS // 2
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from kubetune_api.text import plural
 from kubetune_cli.driver_log import DriverLog, RawLog
 from kubetune_cli.jobs import (
     Cluster,
@@ -172,8 +173,7 @@ class Reader:
 
     def _tell_what_is_left_out(self, log: DriverLog | RawLog) -> None:
         if log.left_out:
-            lines = "1 line" if log.left_out == 1 else f"{log.left_out:,} lines"
-            self.tell(f"{lines} of Ray and other libraries left out; --verbose shows them")
+            self.tell(f"{plural(log.left_out, 'line')} of Ray and other libraries left out; --verbose shows them")
 
 
 def absence(job: Job, pods: Sequence[Pod], wanted: Wanted) -> str:

@@ -12,10 +12,11 @@ from rich.text import Text
 from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.reasons import REASONS, help_on
 from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
+from kubetune_api.text import elide
 from kubetune_cli.data_view import counts_in_words
 from kubetune_cli.jobs import Job
 from kubetune_cli.progress import detail
-from kubetune_cli.text import age, elide, paragraphs, printable
+from kubetune_cli.text import age, paragraphs, printable
 
 _STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Running": "bold cyan"}
 _TURNS = {"User": "the author acts; see ", "Platform": "the platform team acts; see ", "Nobody": "see "}

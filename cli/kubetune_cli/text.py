@@ -2,19 +2,18 @@
 
 import re
 
+from kubetune_api.text import UNSEEN, WHITESPACE
+
 _SEQUENCES = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, the cursor
     "|(?:\x1b[\\]P_^X]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x9c|\x1b\\\\)"  # OSC and its like: titles, links
     "|\x1b[ -/]*[0-~]"
 )
-# What a reader cannot see, or what reorders the text around it.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_WHITESPACE = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\u2028": " ", "\u2029": " "})
 
 
 def printable(text: str) -> str:
     """`text` in one line, without terminal sequences and anything else that is not seen."""
-    return _UNSEEN.sub("", _SEQUENCES.sub("", text).translate(_WHITESPACE))
+    return UNSEEN.sub("", _SEQUENCES.sub("", text).translate(WHITESPACE))
 
 
 def paragraphs(text: str) -> list[str]:
@@ -25,12 +24,7 @@ def paragraphs(text: str) -> list[str]:
 def log_line(text: str) -> str:
     """A line of a log: tabs stay, and of what a progress bar wrote over itself only the last state is shown."""
     last = text.rstrip("\r").rpartition("\r")[2]
-    return _UNSEEN.sub("", _SEQUENCES.sub("", last).replace("\n", " "))
-
-
-def elide(text: str, limit: int) -> str:
-    """The beginning of `text`, at most `limit` characters with the `…` that says there is more."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    return UNSEEN.sub("", _SEQUENCES.sub("", last).replace("\n", " "))
 
 
 def age(seconds: float) -> str:

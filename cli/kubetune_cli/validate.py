@@ -11,6 +11,7 @@ from kubetune_api.errors import FieldError
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import MAX_BYTES, Manifest, read_manifest
 from kubetune_api.profile import FineTuneProfile
+from kubetune_api.text import plural
 
 STANDARD_INPUT = Path("-")
 VALID, INVALID = 0, 2
@@ -53,8 +54,7 @@ def print_errors(errors: Sequence[FieldError], console: Console) -> None:
     for error in errors:
         console.print(Text(str(error)))
     if errors:
-        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
-        console.print(Text(count, style="bold red"))
+        console.print(Text(plural(len(errors), "error"), style="bold red"))
 
 
 def name_of(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a run read, in counts: no text of a row is in a status, and all of it is bounded, since a tenant reports it."""
+"""What a run read, in counts: of a row, only its label is in a status; all is bounded, since a tenant reports it."""
 
 from typing import Annotated
 

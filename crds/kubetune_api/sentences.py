@@ -12,6 +12,7 @@ from kubetune_api.aliases import Alias, Means, NotYet, ValueAlias, field_alias, 
 from kubetune_api.base import WORDS_KEY
 from kubetune_api.errors import Path, path_text, show
 from kubetune_api.schema import Schema, at, default_text, fields
+from kubetune_api.text import plural
 from kubetune_api.yaml_scalars import ScalarError, resolve_plain
 
 
@@ -181,7 +182,7 @@ def _no_match(case: _Case) -> str:
 def _short_text(case: _Case) -> str:
     if not case.value:
         return "the text is empty; give one"
-    return f"{case.shown} has fewer than {_counted(case.context['min_length'], 'character')}; give a longer text"
+    return f"{case.shown} has fewer than {plural(case.context['min_length'], 'character')}; give a longer text"
 
 
 def _long_text(case: _Case) -> str:
@@ -190,7 +191,7 @@ def _long_text(case: _Case) -> str:
 
 
 def _short_list(case: _Case) -> str:
-    return f"the list has {_counted(len(case.value), 'item')}; give at least {case.context['min_length']}"
+    return f"the list has {plural(len(case.value), 'item')}; give at least {case.context['min_length']}"
 
 
 def _long_list(case: _Case) -> str:
@@ -228,10 +229,6 @@ def _range(schema: Schema) -> str:
 
 def _number(value: float) -> str:
     return default_text(float(value)) if isinstance(value, float) else str(value)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _is_number(text: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.text import plural
 from kubetune_planner.memory import MemoryEstimate, estimate, sequence_length
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs
@@ -166,8 +167,8 @@ class _Search:
         usable, memory = gib(self.accelerator.usable_bytes), gib(self.accelerator.memory_bytes)
         return (
             f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision} on"
-            f" {_workers(self.workers)} needs {gib(candidate.memory.total)} on each, of the {usable} that a plan may"
-            f" fill of {self.accelerator.name} ({memory})"
+            f" {plural(self.workers, 'worker')} needs {gib(candidate.memory.total)} on each, of the {usable} that a"
+            f" plan may fill of {self.accelerator.name} ({memory})"
         )
 
     def _proposal(self) -> str:
@@ -197,10 +198,6 @@ class _Search:
 
 def _with(spec: FineTuneJobSpec, part: str, **changes: object) -> FineTuneJobSpec:
     return spec.model_copy(update={part: getattr(spec, part).model_copy(update=changes)})
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def gib(size: int) -> str:

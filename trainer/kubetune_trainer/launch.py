@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubetune_api.run import Run
+from kubetune_api.text import plural
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
@@ -15,7 +16,6 @@ from kubetune_trainer.progress import ProgressTeller
 from kubetune_trainer.resolve import Hardware, resolve
 from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.text import plural
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.optimizer import refuse_endless_warmup
 

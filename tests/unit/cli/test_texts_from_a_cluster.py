@@ -2,7 +2,7 @@
 
 import pytest
 
-from kubetune_cli.text import age, elide, log_line, paragraphs, printable
+from kubetune_cli.text import age, log_line, paragraphs, printable
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,6 @@ def test_a_long_text_keeps_its_lines() -> None:
 )
 def test_a_line_of_a_log_is_shown_as_text(line: str, shown: str) -> None:
     assert log_line(line) == shown
-
-
-def test_an_elided_text_says_so() -> None:
-    assert elide("abcdef", 6) == "abcdef"
-    assert elide("abcdefg", 6) == "abcde…"
 
 
 @pytest.mark.parametrize(

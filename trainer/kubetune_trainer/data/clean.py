@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kubetune_api.job import Cleaning
+from kubetune_api.text import plural
 from kubetune_trainer.data.labels import are_integers, as_integer
 from kubetune_trainer.data.rows import Field, Row
 from kubetune_trainer.data.values import quoted
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import CleaningStep
-from kubetune_trainer.text import plural
 
 NORMALIZED, EMPTY, SHORT = "unicodeNormalization", "dropEmpty", "minCharacters"
 OTHER_LABEL, DUPLICATE, CONFLICT = "dropOtherLabels", "dropDuplicates", "conflictingDuplicates"

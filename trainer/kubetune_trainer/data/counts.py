@@ -3,8 +3,8 @@
 from collections import Counter
 
 from kubetune_api.data_counts import LONGEST_NAME, MOST_LABELS, DataCounts, LabelCounts, SplitCounts, StepCounts
+from kubetune_api.text import elide, printable
 from kubetune_trainer.records import DataReport
-from kubetune_trainer.text import elide, printable
 
 
 def counts_of(report: DataReport) -> DataCounts:

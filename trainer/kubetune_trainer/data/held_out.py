@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from kubetune_api.job import Dataset
+from kubetune_api.text import plural
 from kubetune_trainer.data.clean import LEAKED, LEAKED_VALIDATION, Counts
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.split import Key, split
 from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.errors import RunError, invalid_data
-from kubetune_trainer.text import plural
 
 FIELDS = {"train": "spec.dataset.uri", "validation": "spec.dataset.validation.uri", "test": "spec.dataset.test.uri"}
 """The field of the manifest that names the files of each source."""

@@ -8,10 +8,10 @@ from decimal import Decimal
 from math import isnan
 from numbers import Real
 
+from kubetune_api.text import plural
 from kubetune_trainer.data.rows import Column, Row
 from kubetune_trainer.data.values import bounded, kind_of, quoted
 from kubetune_trainer.errors import RunError, invalid_data
-from kubetune_trainer.text import plural
 
 MAX_LABELS = 1000
 """As many as `task.labels` may name."""

@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from kubetune_api.text import plural
 from kubetune_trainer.data.conversation import FIELD, texts_of
 from kubetune_trainer.data.endings import control_tokens_of
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.values import quoted
-from kubetune_trainer.text import plural
 
 _KNOWN = (
     *("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>"),

@@ -5,12 +5,12 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from kubetune_api.text import percent, plural
 from kubetune_trainer.data import clean
 from kubetune_trainer.data.labels import listed_labels
 from kubetune_trainer.data.rows import Field, Row
 from kubetune_trainer.data.values import quoted
 from kubetune_trainer.records import CleaningStep
-from kubetune_trainer.text import percent, plural
 
 MUCH = 0.05
 """The share of the rows that a step of the cleaning may drop without a note."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kubetune_api.text import ends_of
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.records import Piece, Sample
 
@@ -32,13 +33,7 @@ def _pieces(ids: NDArray[np.int32], counted: NDArray[np.bool_], tokenizer: Any) 
     pieces, before = [], ""
     for begin, end in pairwise(borders[: MOST_PIECES + 1]):
         text = tokenizer.decode(ids[:end].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        pieces.append(Piece(_shortened(text.removeprefix(before)), bool(counted[begin])))
+        pieces.append(Piece(ends_of(text.removeprefix(before), MOST_CHARACTERS), bool(counted[begin])))
         # A token may hold a part of a character, for which the next one puts the whole.
         before = text.rstrip("\ufffd")
     return tuple(pieces) if len(borders) <= MOST_PIECES + 1 else (*pieces, Piece("…", counted=False))
-
-
-def _shortened(text: str) -> str:
-    """Begin and end of the text."""
-    half = MOST_CHARACTERS // 2
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:half]} … {text[-half:]}"

@@ -4,10 +4,10 @@ import math
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from kubetune_api import text
 from kubetune_api.metrics import metric_row
 from kubetune_api.schemes import HUB, scheme_of
 from kubetune_api.tasks import TASKS
-from kubetune_trainer import text
 from kubetune_trainer.records import RunRecord
 from kubetune_trainer.report import findings
 from kubetune_trainer.report.details import details_section

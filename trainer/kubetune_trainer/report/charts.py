@@ -8,10 +8,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from kubetune_api import text
 from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.numbers import number
 from kubetune_api.tasks import TASKS
-from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
 from kubetune_trainer.report import svg
 from kubetune_trainer.report.series import Line, line, smoothing_window

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterator
 
+from kubetune_api import text
 from kubetune_api.metrics import LOSS
 from kubetune_api.numbers import number
-from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.tasks import task_of
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from kubetune_api import text
 from kubetune_api.metrics import metric_row, metric_text
 from kubetune_api.tasks import TASKS
-from kubetune_trainer import text
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import findings
 from kubetune_trainer.report.inputs import elapsed

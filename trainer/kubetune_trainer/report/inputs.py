@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import yaml
 
-from kubetune_trainer import text
+from kubetune_api import text
 from kubetune_trainer.records import DataReport, RunRecord
 
 MOST_FILES = 25

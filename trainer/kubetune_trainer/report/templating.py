@@ -5,9 +5,9 @@ import re
 import jinja2
 from markupsafe import Markup, escape
 
+from kubetune_api import text
 from kubetune_api.metrics import metric_text
 from kubetune_api.numbers import number
-from kubetune_trainer import text
 from kubetune_trainer.report.verdict import bounds, shown_value
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$#])")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kubetune_api import text
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.metrics import LOSS
-from kubetune_trainer import text
 from kubetune_trainer.data import labels
 from kubetune_trainer.data.encode import encode_texts
 from kubetune_trainer.data.prepared import EncodedSplit

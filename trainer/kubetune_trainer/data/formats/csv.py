@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Self
 
+from kubetune_api.text import plural
 from kubetune_trainer.data.rows import Column, place
 from kubetune_trainer.data.streams import MAX_CELL_CHARACTERS, lines
 from kubetune_trainer.data.values import missing_column, refuse_double_column
@@ -126,6 +127,6 @@ def _ragged(file: LocalFile, line: int, cells: Sequence[str], header: Sequence[s
             " of the header"
         )
     return invalid_data(
-        f"{place(file.uri, line)}: the row has {found} {'cell' if found == 1 else 'cells'}, the header has {expected};"
+        f"{place(file.uri, line)}: the row has {plural(found, 'cell')}, the header has {expected};"
         ' put a cell that holds a comma or a line end into quotes (")'
     )

@@ -10,22 +10,24 @@ MAX_SHOWN = 48
 MAX_TITLE = 1024
 """Characters of it that a tooltip holds; labels in a manifest have at most 256."""
 
-# What a reader cannot see, or what reorders the text around it: controls, lone surrogates, bidirectional overrides.
-_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\u202a-\\u202e\\u2066-\\u2069\\ufffe\\uffff]")
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
+"""What a reader cannot see, or what reorders the text around it: controls but tabs and line ends, lone surrogates,
+marks and overrides of direction."""
+WHITESPACE = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\u2028": " ", "\u2029": " "})
+"""A translation of all of it to spaces."""
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def printable(text: str) -> str:
     r"""`text` with whitespace as spaces, and with each unseen character as an escape (`\x00`)."""
-    return _UNSEEN.sub(_escape, text.replace("\r\n", " ").translate(_WHITESPACE))
+    return UNSEEN.sub(_escape, text.replace("\r\n", " ").translate(WHITESPACE))
 
 
 def visible(text: str) -> str:
     """`text` in its own lines, with each unseen character but tabs and line ends as an escape."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
-
-
-_WHITESPACE = str.maketrans({"\n": " ", "\r": " ", "\t": " ", "\u2028": " ", "\u2029": " "})
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -42,6 +44,12 @@ def elide(text: str, limit: int = MAX_SHOWN) -> str:
     while end > limit // 2 and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f"):
         end -= 1
     return text[:end].rstrip() + "…"
+
+
+def ends_of(text: str, limit: int) -> str:
+    """The beginning and the end of `text`, where it has more than `limit` characters."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]} … {text[-half:]}"
 
 
 def count(value: int) -> str:

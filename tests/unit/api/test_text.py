@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from kubetune_api import text
 from kubetune_api.metrics import metric_text
 from kubetune_api.numbers import number
-from kubetune_trainer import text
 
 
 @pytest.mark.parametrize(
