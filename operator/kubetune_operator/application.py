@@ -98,13 +98,19 @@ class Application:
             self._metrics.collect_synced(kind.plural, informer.is_current)
 
     async def _live(self, api: ApiClient, controller: Controller, stop: asyncio.Event) -> None:
-        """The informers first: what a job needs must be known before the job is looked at."""
+        """The informers first: what a job needs must be known before the job is looked at. Of them, those of large
+        objects last, which are read of known owners alone."""
         assert self._leader is not None
+        large = {one.kind for reconciler in self._reconcilers for one in reconciler.owns if one.large}
+        small, running = self._informers.keys() - large, list[asyncio.Task[None]]()
         async with asyncio.TaskGroup() as tasks:
             leading = tasks.create_task(self._leader.run())
-            running = [tasks.create_task(informer.run()) for informer in self._informers.values()]
             tasks.create_task(self._end(stop, running, leading))
-            await self._first_of(stop, self._learn(api, controller))
+            running += self._informing(tasks, small)
+            await self._first_of(stop, self._learn(api, controller, small))
+            if not stop.is_set():
+                running += self._informing(tasks, large)
+                await self._first_of(stop, self._told(large))
             if stop.is_set():
                 return
             for reconciler in self._reconcilers:
@@ -127,9 +133,15 @@ class Application:
         for task in ends:
             task.cancel()
 
-    async def _learn(self, api: ApiClient, controller: Controller) -> None:
-        for informer in self._informers.values():
-            await informer.synced.wait()
+    def _informing(self, tasks: asyncio.TaskGroup, kinds: Iterable[Kind]) -> list[asyncio.Task[None]]:
+        return [tasks.create_task(self._informers[kind].run()) for kind in kinds]
+
+    async def _told(self, kinds: Iterable[Kind]) -> None:
+        for kind in kinds:
+            await self._informers[kind].synced.wait()
+
+    async def _learn(self, api: ApiClient, controller: Controller, kinds: Iterable[Kind]) -> None:
+        await self._told(kinds)
         # All at once: kopf tells of each object in a task of its own, which takes four times as long.
         for reconciler in self._reconcilers:
             with suppress(ApiError):  # kopf waits for the CRD, and tells of every object anyway

@@ -16,7 +16,7 @@ from kubetune_operator.jobs.kinds import RAY_JOB, WORKLOADS
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.views import PodView, RayJobView, pod_view, ray_job_view
 from kubetune_operator.machinery.kinds import EVENT, POD, Object
-from kubetune_operator.machinery.questions import Question
+from kubetune_operator.machinery.questions import NO_ANSWER, Question
 
 PATIENCE = timedelta(seconds=3)
 """How long something may be missing before anybody is asked why."""
@@ -114,7 +114,8 @@ def _events(ray_job: RayJobView, holds: float = _LEAST_SECONDS) -> tuple[Questio
 
 def queue_says(seen: Observed, ray_job: RayJobView) -> str:
     """What Kueue says of a RayJob that waits, as the end of a sentence; empty where that is nothing."""
-    answers = [seen.answers[question] for question in _workloads(ray_job) if question in seen.answers]
+    told = (seen.answers.get(question, NO_ANSWER) for question in _workloads(ray_job))
+    answers = [answer for answer in told if answer is not NO_ANSWER]
     known = [answer for answer in answers if answer is not None]
     if len(answers) == len(WORKLOADS) and not known:
         return (

@@ -34,7 +34,7 @@ from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, in_state, ray_jobs, ref_of
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import JobState, finished, with_state
-from kubetune_operator.jobs.verdict import Verdict, before_giving_up, verdict_on, workers_of
+from kubetune_operator.jobs.verdict import Verdict, verdict_on, workers_of
 from kubetune_operator.jobs.views import RayJobView
 from kubetune_operator.jobs.waiting import AttemptState, attempt_state
 from kubetune_operator.machinery.differences import trimmed
@@ -138,9 +138,7 @@ def _during(
     ray_job = ray_job_of(seen, attempt)
     attempt = with_evidence(seen, attempt, ray_job, now)
     report = seen.report_of(attempt.number)
-    asked = seen.unread
-    if seen.kuberay:
-        asked = (*asked, *doubts(seen, attempt, ray_job), *before_giving_up(seen, attempt, settings, now))
+    asked = (*seen.unread, *(doubts(seen, attempt, ray_job) if seen.kuberay else ()))
     if asked:
         return Plan(seen.job.status, again_after=1, questions=asked)
     if ray_job is None and attempt.ray_job_uid is None and report is None:
@@ -149,6 +147,8 @@ def _during(
         # Where RayJobs are not served, that none is seen says nothing.
         return in_state(seen, _without_kuberay(), now, again_after=10)
     verdict = verdict_on(seen, attempt, ray_job, settings, now)
+    if verdict is not None and verdict.questions:
+        return Plan(seen.job.status, again_after=1, questions=verdict.questions)
     if verdict is not None:
         plan = _concluded(seen, attempt, verdict, now)
         return replace(plan, guards=(no_head_runs(seen.job, attempt.number),)) if verdict.headless else plan

@@ -10,6 +10,8 @@ from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
 from kubetune_operator.machinery.questions import Question
 
+_UNCHANGED_SECONDS = 600.0
+
 
 def own_report(config_map: Object) -> RunReport | None:
     """The report of a job; None where the ConfigMap has not the name that the job's heads report to."""
@@ -19,8 +21,8 @@ def own_report(config_map: Object) -> RunReport | None:
 
 
 def report_question(job: str, uid: str) -> Question:
-    """What asks for a job's report."""
-    return Question(CONFIG_MAP, own_report, name=names.reports(job, uid))
+    """What asks for a job's report. The watch tells of the next one, which is read."""
+    return Question(CONFIG_MAP, own_report, name=names.reports(job, uid), holds_seconds=_UNCHANGED_SECONDS)
 
 
 def report_in(config_map: Object) -> RunReport | None:

@@ -20,8 +20,9 @@ GRACE = timedelta(seconds=10)
 HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
 
-UNREACHED = timedelta(seconds=300)
-"""The least that a worker gets to reach a head that is ready: KubeRay looks for it with a fifth of a core."""
+UNREACHED = timedelta(seconds=420)
+"""The least that a worker gets to reach a head that is ready: KubeRay looks for it with a fifth of a core, and that a
+node died the cluster says only after some 350 seconds, in which its pods look as before."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Verdict:
     """What the trainer said at its end: the artifact, be it published or rejected, and its metrics."""
     headless: bool = False
     """Whether it ended because its head is gone. KubeRay would not end it, and the head may only be out of sight."""
+    questions: tuple[Question, ...] = ()
+    """What is asked before it counts. All else that may have ended the attempt was looked at before."""
 
     @property
     def reason(self) -> str:
@@ -113,12 +116,7 @@ def _by_stuck_pod(seen: Observed, attempt: Attempt, settings: Settings, now: dat
     if not _waited_enough(attempt, settings, now):
         return None
     failure = stuck_in(attempt, with_cause(seen, attempt)).get(attempt.stuck_pod or "")
-    return Verdict(failure) if failure else None
-
-
-def before_giving_up(seen: Observed, attempt: Attempt, settings: Settings, now: datetime) -> tuple[Question, ...]:
-    """What is asked before a pod that cannot start ends the attempt."""
-    return untold(seen, attempt) if _waited_enough(attempt, settings, now) else ()
+    return Verdict(failure, questions=untold(seen, attempt)) if failure else None
 
 
 def _waited_enough(attempt: Attempt, settings: Settings, now: datetime) -> bool:

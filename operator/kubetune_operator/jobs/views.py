@@ -4,9 +4,11 @@ The rest of an object is not kept: a cluster has many pods. Webhooks put contain
 after: each is told to be ours or not by its name.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from kubetune_api.object_names import SUBDOMAIN
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import Object
 from kubetune_operator.machinery.labels import controlled_by
@@ -16,6 +18,7 @@ _WAITS_FOR_THE_HEAD = "wait-gcs-ready"
 """The init container that KubeRay gives a worker, of the worker's own image."""
 
 
+_ACCOUNT = re.compile(SUBDOMAIN)
 _LONGEST_DIGEST, _LONGEST_NAME, _MOST_SECRETS = 64, 253, 32
 """What is kept of what anybody may write into an object with our labels: more than ours have."""
 
@@ -101,7 +104,7 @@ class RayJobView:
     profile_digest: str
     """What its profile said when it was made."""
     head_account: str
-    """The ServiceAccount that it gives its head."""
+    """The ServiceAccount that it gives its head; empty where that is no name of one."""
     deleting: bool
     suspended: bool
     """What `spec.suspend` says: Kueue holds it back."""
@@ -219,7 +222,9 @@ def _head_account(ray_job: Object) -> str:
     place = ray_job.get("spec") or {}
     for step in ("rayClusterSpec", "headGroupSpec", "template", "spec"):
         place = place.get(step) or {}
-    return str(place.get("serviceAccountName") or "")[:_LONGEST_NAME]
+    account = str(place.get("serviceAccountName") or "")
+    # No RoleBinding takes any other name, and with it nothing of the same plan would be done.
+    return account if len(account) <= _LONGEST_NAME and _ACCOUNT.fullmatch(account) else ""
 
 
 def _secrets_of(pod: Object) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kubetune_operator.machinery.api_server import ApiClient, ApiError
 from kubetune_operator.machinery.entries import ObjectKey
-from kubetune_operator.machinery.questions import MOST, MOST_AT_ONCE, Answer, Answers, Question
+from kubetune_operator.machinery.questions import MOST, MOST_AT_ONCE, NO_ANSWER, Answer, Answers, Question
 
 _log = logging.getLogger(__name__)
 
@@ -20,27 +20,22 @@ class Asking:
 
     async def ask(self, key: ObjectKey, questions: Iterable[Question]) -> bool:
         """Whether anything was learned, so that the plan is to be made again."""
-        known, learned = self._answers.good(key), False
-        for question in [question for question in questions if question not in known]:
-            try:
-                answer = await self._answer(key.namespace, question)
-            except ApiError as error:
-                if not question.optional:
-                    raise
-                _log.debug("not known, and not needed: %s", error)
-            else:
-                self._answers.put(key, question, answer)
-                learned = True
-        return learned
+        known = self._answers.good(key)
+        unknown = [question for question in questions if question not in known]
+        for question in unknown:
+            self._answers.put(key, question, await self._answer(key, question))
+        return bool(unknown)
 
-    async def _answer(self, namespace: str, question: Question) -> Answer:
+    async def _answer(self, key: ObjectKey, question: Question) -> Answer:
         try:
-            return tuple(await self._found(namespace, question))
+            return tuple(await self._found(key.namespace, question))
         except ApiError as error:
-            # An outage is no answer: it says nothing of what the server has.
-            if question.optional and error.status in (403, 404):
+            if not question.optional:
+                raise
+            if error.status in (403, 404):
                 return None
-            raise
+            _log.warning("%s %s/%s goes on without an answer: %s", key.kind, key.namespace, key.name, error)
+            return NO_ANSWER
 
     async def _found(self, namespace: str, question: Question) -> list[Any]:
         """The views of the objects. A page of them is let go before the next one is asked for."""

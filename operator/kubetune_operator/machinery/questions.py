@@ -4,6 +4,7 @@ An answer holds for some seconds, and is there when the plan is made again. So d
 not asked by each look.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -14,13 +15,21 @@ from kubetune_operator.machinery.kinds import Kind, Object
 
 Answer = tuple[Any, ...] | None
 """The objects, as the question views them; None where the server has no such kind, or does not let it be read."""
+
+
+class _NoAnswer(tuple[Any, ...]):
+    __slots__ = ()
+
+
+NO_ANSWER: Answer = _NoAnswer()
+"""The server failed at it, so that nothing is known. To be told by `is`: `()` says that there are no such objects."""
 Key = TypeVar("Key")
 MOST, MOST_AT_ONCE = 20, 5
 """Of more objects none is asked for, and of no more at once: a tenant may make many, and large ones."""
 
-_REFUSAL_SECONDS = 30.0
-"""How long it counts at most that the server has no such kind, or does not let it be read: a server that starts says so
-of every kind, and both are mended from one moment to the next."""
+_FAILURE_SECONDS = 30.0
+"""How long it counts at most that the server failed, has no such kind, or does not let it be read: a server that starts
+says so of every kind, and all of it is mended from one moment to the next."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,8 @@ class Answers(Generic[Key]):
     def put(self, key: Key, question: Question, answer: Answer) -> None:
         """Keeps an answer for its time, unless who asked is gone by now."""
         if self._asks(key):
-            holds = question.holds_seconds if answer is not None else min(question.holds_seconds, _REFUSAL_SECONDS)
-            self._kept[key][question] = self._clock() + holds, answer
+            most = _FAILURE_SECONDS if answer is None or answer is NO_ANSWER else math.inf
+            self._kept[key][question] = self._clock() + min(question.holds_seconds, most), answer
 
     def good(self, key: Key) -> Mapping[Question, Answer]:
         """All that hold now."""

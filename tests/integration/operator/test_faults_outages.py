@@ -63,6 +63,8 @@ def test_what_happens_while_the_operator_is_down_is_found_when_it_starts(
     same_name = JobScenario(recreated.job.apply())
     operator.start()
     run_scenarios([finished, robbed, anew, same_name])
+    read = operator.metric("kubetune_api_requests_total", verb="get", resource="configmaps")
+    assert read == 0, "all reports are read as they are listed"
     assert [len(scenario.status["attempts"]) for scenario in (finished, robbed, anew, same_name)] == [1, 2, 1, 1]
     assert robbed.status["attempts"][0]["reason"] == "AttemptDeleted"
     assert operator.metric("kubetune_jobs", namespace=alone) == 0

@@ -1,17 +1,19 @@
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from kubetune_operator.jobs.kinds import RAY_JOB
+from kubetune_operator.jobs.reports import report_question
 from kubetune_operator.machinery.api_server import ApiError
 from kubetune_operator.machinery.asking import Asking
 from kubetune_operator.machinery.kinds import EVENT, Object
 from kubetune_operator.machinery.pages import Page
-from kubetune_operator.machinery.questions import Answers, Question
+from kubetune_operator.machinery.questions import NO_ANSWER, Answers, Question
 from support.in_memory_api import InMemoryApi
-from support.observed_jobs import cache_of, event, job, job_key, name_of, ray_job
+from support.observed_jobs import JOB, UID, cache_of, event, job, job_key, name_of, ray_job, report
 
 
 def name_in(obj: Object) -> str:
@@ -61,13 +63,25 @@ def test_a_refusal_counts_for_a_moment_however_long_an_answer_holds() -> None:
     assert asks(api, patient, seconds=[0, 29, 30])[0] == [True, False, True]
 
 
-def test_an_outage_is_no_answer_and_the_work_goes_on_without_one() -> None:
+def test_an_outage_is_no_answer_and_the_work_goes_on_without_one(caplog: pytest.LogCaptureFixture) -> None:
+    """What goes on is planned anew; the server is left alone for a moment, however long an answer holds."""
+
     class Away(InMemoryApi):
         async def pages(self, *_: Any, **__: Any) -> AsyncGenerator[Page, None]:
             raise ApiError("LIST events", status=503, reason="ServiceUnavailable", message="away")
             yield
 
-    assert asks(Away(), WHY, seconds=[0]) == ([False], {})
+    patient = replace(WHY, holds_seconds=600)
+    needed, known = asks(Away(), patient, seconds=[0, 29, 30])
+    assert (needed, known[WHY] is NO_ANSWER) == ([True, False, True], True)
+    assert "goes on without an answer: LIST events: 503 ServiceUnavailable: away" in caplog.text
+    with pytest.raises(ApiError):
+        asks(Away(), replace(WHY, optional=False), seconds=[0])
+
+
+def test_a_report_that_is_not_heard_of_anew_is_asked_for_once() -> None:
+    """After each start, and each change of the leader, every look at an attempt asked for it."""
+    assert asks(InMemoryApi(report()), report_question(JOB, UID), seconds=[0, 10, 599])[0] == [True, False, False]
 
 
 def test_nothing_is_kept_of_who_is_gone() -> None:

@@ -6,20 +6,27 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.below import event_view, workload_view
+from kubetune_operator.jobs.reconcile import reconcile
+from kubetune_operator.machinery.questions import NO_ANSWER
 from support.observed_jobs import (
     JOB,
     NAMESPACE,
+    SETTINGS,
     UID,
     Object,
     after,
     at,
     attempt,
+    cache_of,
     condition,
     event,
     job,
+    job_key,
     name_of,
+    observed,
     plan,
     pod,
+    profile,
     ray_cluster,
     ray_job,
     started,
@@ -152,6 +159,15 @@ def test_why_a_queue_does_not_admit_a_job_is_told(kueue: tuple[Object, ...], wor
     told = plan(job(waited("WaitingForQuota"), queueName="gpus"), suspended, unwatched=kueue)
     assert (told.status.phase, told.status.reason, told.again_after) == ("Pending", Reason.WAITING_FOR_QUOTA, None)
     assert words in (told.status.message or "")
+
+
+def test_an_api_server_that_fails_says_nothing_of_kueue() -> None:
+    """O11: neither that the cluster has none, nor that it made no Workload."""
+    cache = cache_of(profile(), job(waited("WaitingForQuota"), queueName="gpus"), ray_job(suspended=True))
+    for question in reconcile(observed(cache), SETTINGS, after(0)).questions:
+        cache.answers.put(job_key(), question, NO_ANSWER)
+    message = reconcile(observed(cache), SETTINGS, after(0)).status.message or ""
+    assert message == "waits in queue gpus for quota; `kubectl describe workloads` says how much is free"
 
 
 def test_a_workload_that_is_admitted_says_nothing() -> None:

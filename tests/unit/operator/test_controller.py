@@ -1,6 +1,8 @@
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -9,6 +11,9 @@ from kubetune_api.status import FineTuneJobStatus
 from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
 from kubetune_operator.jobs.metrics import JobMetrics
 from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.machinery.api_server import ApiError
+from kubetune_operator.machinery.kinds import EVENT, Kind
+from kubetune_operator.machinery.pages import Page
 from kubetune_operator.machinery.plan import Plan
 from kubetune_operator.settings import Settings
 from support.in_memory_api import InMemoryApi, controller_of, works
@@ -32,6 +37,7 @@ from support.observed_jobs import (
     report,
     started,
     terminated,
+    waiting,
 )
 
 
@@ -86,6 +92,24 @@ def test_a_run_without_a_head_ends_only_if_the_api_server_knows_none(pods: list[
     assert set(api.deleted) == deleted
     (shown,) = api.objects["FineTuneJob", JOB]["status"]["attempts"]
     assert ("completionTime" in shown) == bool(deleted)
+
+
+def test_a_server_that_tells_no_events_keeps_no_attempt_from_its_end() -> None:
+    """One look a second did nothing as long as the server failed at the question why a pod is stuck."""
+
+    class WithoutEvents(InMemoryApi):
+        async def pages(self, kind: Kind, **how: Any) -> AsyncGenerator[Page, None]:
+            if kind == EVENT:
+                raise ApiError("LIST events", status=500, reason="InternalError", message="no store for events")
+            async for page in super().pages(kind, **how):
+                yield page
+
+    stuck = pod(container=waiting("ImagePullBackOff", 'Back-off pulling image "trainer:1"'))
+    since = attempt(stuckPod=stuck["metadata"]["name"], stuckTime=at(-300))
+    api = WithoutEvents(job(started(since)))
+    asyncio.run(look_after_the_job_of(api, ray_job(1), stuck))
+    (shown,) = api.objects["FineTuneJob", JOB]["status"]["attempts"]
+    assert (shown["reason"], set(api.deleted)) == ("RegistryUnavailable", {name_of(1)})
 
 
 def test_a_step_is_written_now_and_then_and_what_becomes_of_the_job_at_once() -> None:

@@ -378,6 +378,16 @@ def test_a_profile_that_names_another_account_takes_no_right_from_the_head_that_
     assert [subject["name"] for binding in cluster.of("RoleBinding") for subject in binding["subjects"]] == ["cloud"]
 
 
+@pytest.mark.parametrize("name", ["Of_a_webhook", "a..b", "-a", "a\n", "a" * 254])
+def test_an_account_of_no_possible_name_is_given_no_right_and_holds_nothing_up(name: str) -> None:
+    """The API server refuses a RoleBinding with it, and the deletions of the same plan came after that."""
+    odd = ray_job(deployment="Running")
+    odd["spec"]["rayClusterSpec"] = {"headGroupSpec": {"template": {"spec": {"serviceAccountName": name}}}}
+    goes_on = plan(job(started(attempt())), odd, pod("head", phase="Running"))
+    (binding,) = (obj for obj in goes_on.apply if obj["kind"] == "RoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == ["kubetune-head"]
+
+
 def test_another_ray_job_of_the_same_job_goes_whatever_its_name() -> None:
     stranger = ray_job(7, "Running")
     goes_on = plan(job(started(attempt())), ray_job(deployment="Running"), stranger)

@@ -7,18 +7,24 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
+from kubetune_operator.jobs.reconcile import reconcile
 from support.observed_jobs import (
     SETTINGS,
     Object,
+    after,
     at,
     attempt,
     condition,
     event,
+    failed,
     job,
     name_of,
     plan,
     pod,
+    profile,
     ray_job,
+    report,
+    see,
     started,
     terminated,
     waiting,
@@ -278,20 +284,54 @@ def test_a_worker_that_does_not_reach_a_ready_head_is_told_of_and_gives_its_hard
     first = plan(job(started(attempt())), *shown, now=10)
     assert (first.status.message, first.again_after) == ("0 of 1 workers are ready", 120)
     told = plan(job(first.status.to_dict()), *shown, now=130)
-    assert (told.status.reason, told.again_after) == (Reason.WAITING_FOR_PODS, 180)
+    assert (told.status.reason, told.again_after) == (Reason.WAITING_FOR_PODS, 300)
     message = told.status.message or ""
     assert message.startswith(
         f"0 of 1 workers are ready; the worker {WORKER} does not reach the head {name_of(1)}-head-0"
     )
     assert all(cause in message for cause in ("operator.dnsPods", "NetworkPolicy", "service mesh"))
     impatient = replace(SETTINGS, stuck_seconds=10)
-    early = plan(job(told.status.to_dict()), *shown, now=309, settings=impatient)
+    early = plan(job(told.status.to_dict()), *shown, now=429, settings=impatient)
     assert early.status.attempts[0].completion_time is None, "a worker looks for its head with a fifth of a core"
-    late = plan(job(told.status.to_dict()), *shown, now=310)
+    late = plan(job(told.status.to_dict()), *shown, now=430)
     (ended,) = late.status.attempts
     assert (ended.reason, ended.exempt, ended.stuck_reason) == (Reason.HEAD_UNREACHABLE, False, None)
     assert (late.status.phase, late.status.reason) == ("Pending", Reason.WAITING_TO_RETRY)
     assert [ref.name for ref in late.delete] == [name_of(1)], "its hardware is free"
+
+
+def test_a_worker_whose_node_dies_while_it_looks_for_its_head_has_lost_its_node() -> None:
+    """The node counts as gone after 50 seconds, and its pods as taken away after 300 more."""
+    looks = (ray_job(1, "Initializing"), READY_HEAD, pod(**LOOKS))
+    first = plan(job(started(attempt())), *looks, now=0).status
+    waits = plan(job(first.to_dict()), *looks, now=350).status
+    assert waits.attempts[0].completion_time is None
+    taken = condition("DisruptionTarget", reason="DeletionByTaintManager", message="taint manager: deleting")
+    lost = ray_job(1, "Failed", ended=355), READY_HEAD, pod(**LOOKS | {"deleting": True, "conditions": (taken,)})
+    (ended,) = plan(job(waits.to_dict()), *lost, now=370).status.attempts
+    assert (ended.reason, ended.exempt) == (Reason.NODE_LOST, True)
+
+
+CAUSELESS = pod(container=waiting("ImagePullBackOff", 'Back-off pulling image "trainer:1"'))
+
+
+@pytest.mark.parametrize(
+    ("thing", "of_attempt", "deadline", "reason"),
+    [
+        pytest.param(report(finished=failed("InvalidData")), {}, None, "InvalidData", id="its last report"),
+        pytest.param(ray_job(1, "ValidationFailed"), {}, None, "KubeRayRefused", id="a RayJob that is over"),
+        pytest.param(ray_job(1, deleting=True), {}, None, "AttemptDeleted", id="a RayJob that goes"),
+        pytest.param(pod("head"), {"runningTime": at(0)}, 60, "DeadlineExceeded", id="its deadline"),
+    ],
+)
+def test_what_else_has_ended_an_attempt_asks_nobody_why_a_pod_is_stuck(
+    thing: Object, of_attempt: dict[str, Any], deadline: int | None, reason: str
+) -> None:
+    stuck = attempt(stuckPod=WORKER, stuckTime=at(0), deadlineSeconds=deadline, **of_attempt)
+    ray_jobs = () if thing["kind"] == "RayJob" else (ray_job(1),)
+    seen = see(profile(), job(started(stuck)), CAUSELESS, thing, *ray_jobs)
+    found = reconcile(seen, SETTINGS, after(300))
+    assert (found.questions, found.status.attempts[0].reason) == ((), reason)
 
 
 @pytest.mark.parametrize(
