@@ -19,23 +19,27 @@ import images
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "dist"
 INVENTORY = """
-import json, platform, re, subprocess
+import json, platform, re, subprocess, sys
 from importlib.metadata import distributions
 from pathlib import Path
 
-# The environment, and that of the tools beside it, which the trainer's image still has.
-folders = [str(folder) for folder in Path("/opt").glob("*/lib/python3*/site-packages")]
+# The environment, that of the tools beside it, which the trainer's image still has, and those of the base's Python.
+places = ("opt/*/lib", "usr/local/lib", "usr/lib")
+packages = ("python3*/site-packages", "python3*/dist-packages")
+root = Path(sys.argv[1] if sys.argv[1:] else "/")
+folders = [str(found) for place in places for each in packages for found in root.glob(f"{place}/{each}")]
 found = {(re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(), each.version) for each in distributions(path=folders)}
 shown = "${Package} ${Version} ${Architecture} ${source:Package} ${source:Version}\\n"
-packages = subprocess.run(["dpkg-query", "--show", "--showformat", shown], capture_output=True, text=True, check=True)
+debian = subprocess.run(["dpkg-query", "--show", "--showformat", shown], capture_output=True, text=True, check=True)
 print(json.dumps({
     "system": platform.freedesktop_os_release(),
     "interpreter": platform.python_version(),
-    "debian": sorted(line.split() for line in packages.stdout.splitlines()),
+    "debian": sorted(line.split() for line in debian.stdout.splitlines()),
     "python": sorted(found),
 }))
 """
-"""Run in the image; a base that is not Debian's has no dpkg-query, and ends it with an error."""
+"""Run in the image, or on a folder that is named; a base that is not Debian's has no dpkg-query, and ends it with an
+error."""
 Object = dict[str, Any]
 
 

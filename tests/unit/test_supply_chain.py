@@ -1,6 +1,7 @@
 """S9: whatever is fetched to build, to test or to run is known by its hash before it comes, and listed afterwards."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -137,6 +138,30 @@ def test_a_bill_lists_what_is_in_the_image_and_where_it_came_from() -> None:
     assert digests == hashes(lock()["pyyaml"])
     assert "externalReferences" not in parts["kubetune"]
     assert len({component["bom-ref"] for component in made["components"]}) == len(parts)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "opt/kubetune/lib/python3.11/site-packages",
+        "usr/local/lib/python3.11/site-packages",
+        "usr/local/lib/python3.11/dist-packages",
+        "usr/lib/python3.12/site-packages",
+        "usr/lib/python3/dist-packages",
+    ],
+)
+def test_an_image_has_python_packages_of_its_base_too(tmp_path: Path, place: str) -> None:
+    installed = tmp_path / "root" / place / "Some_Package-1.2.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: Some_Package\nVersion: 1.2\n")
+    dpkg = tmp_path / "dpkg-query"  # not every machine is Debian's
+    dpkg.write_text("#!/bin/sh\necho libssl3 3.0 amd64 openssl 3.0\n")
+    dpkg.chmod(0o755)
+    command = [sys.executable, "-c", script("sbom").INVENTORY, tmp_path / "root"]
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    found = json.loads(subprocess.run(command, env=path, capture_output=True, check=True).stdout)
+    assert found["python"] == [["some-package", "1.2"]]
+    assert found["debian"] == [["libssl3", "3.0", "amd64", "openssl", "3.0"]]
 
 
 def test_the_same_image_has_the_same_bill() -> None:

@@ -25,6 +25,7 @@ from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.imports import uncollected
 from kubetune_trainer.places import usable_folders
 from kubetune_trainer.status_reporter import StatusReporter
+from kubetune_trainer.storage.credentials import StoreCredentials
 
 _PR_SET_PDEATHSIG = 1
 _INTERRUPTED = (
@@ -90,16 +91,16 @@ def _refuse_replaced(text: bytes, digest: str | None) -> None:
 def _run(
     run: Run, listener: LastProgress, cache: Path | None, reporters: list[StatusReporter], check: Callable[[], None]
 ) -> FineTuneJobStatus:
-    start_time = _now()
+    start_time, hidden = _now(), _hidden_for(run)
 
     def failed(reason: str, message: str) -> FineTuneJobStatus:
         if reason == Reason.UNKNOWN:
             # The others say in a sentence what to do; of this one the log has the whole.
-            traceback.print_exc()
+            print(hidden(traceback.format_exc()), end="", file=sys.stderr)
         ending = Ending(
             run.run_id, start_time=start_time, completion_time=_now(), data=listener.last_data, progress=listener.last
         )
-        return ending.failed(reason, RunError(reason, message).message)
+        return ending.failed(reason, RunError(reason, hidden(message)).message)
 
     def interrupted(*_: object) -> NoReturn:
         # At once: whoever ends us waits for some seconds only, and Ray may need them to end its own.
@@ -127,6 +128,11 @@ def _run(
         # All that is left is to tell the end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return published.status(listener.last, listener.last_data)
+
+
+def _hidden_for(run: Run) -> Callable[[str], str]:
+    """Takes the run's secrets out of the words of libraries and servers, which may repeat what they were sent."""
+    return partial(StoreCredentials.of(run).hidden, said=run.model_dump_json())
 
 
 def _explain(error: OSError) -> tuple[str, str]:

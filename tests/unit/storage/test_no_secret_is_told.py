@@ -16,12 +16,14 @@ from servers.scripted import ScriptedServer
 from support.canaries import KEYS, mounted, shows_a_secret
 
 ONCE = RetryPolicy(connect=10, response=30, retries=0, retry_window=0.1)
+SIGNATURE = KEYS["AZURE_STORAGE_SAS_TOKEN"].rpartition("=")[2]
 REPEATED = " ".join(["{request}", *KEYS.values()])
 BODIES = {
     "an error in XML": f"<Error><Code>{KEYS['AWS_ACCESS_KEY_ID']}</Code><Message>{REPEATED}</Message></Error>",
     "plain text": REPEATED,
     "half of a list": f"<ListBucketResult>{REPEATED}<Contents><Key>{KEYS['AWS_SESSION_TOKEN']}</ListBucketResult>",
     "half of Azure's list": f"<EnumerationResults>{REPEATED}<Blobs><Blob><Name>{KEYS['AWS_SESSION_TOKEN']}",
+    "a signature as the code": f"<Error><Code>{SIGNATURE}</Code><Message>{SIGNATURE}</Message></Error>",
     "JSON": f'{{"error": "{REPEATED}"}}'.replace('"type"', "type"),
 }
 STATUSES = (200, 400, 401, 403, 404, 409, 412, 500)
@@ -114,6 +116,25 @@ def test_nor_is_such_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", f"{KEYS['AWS_SESSION_TOKEN']}\nmore")
     with pytest.raises(RunError, match="The variable AWS_SESSION_TOKEN cannot be used; it must be one line"):
         Store.open("s3://models/team", ONCE)
+
+
+@pytest.mark.parametrize(
+    "said", ["CanarySig0123456789", "CanaryOfLetters", "Canary7f3e%2BSignature%3D", "Canary7f3e+Signature="]
+)
+def test_a_part_of_a_value_is_as_secret_as_the_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    """A server puts a signature alone into its answer or the code of its error, as it was sent or as it read it."""
+    sas = "sv=2024-01-01&sp=rl&sig=CanarySig0123456789&own=CanaryOfLetters&by=Canary7f3e%2BSignature%3D"
+    secret = Secret("az://models", mounted(tmp_path / "secret", AZURE_STORAGE_SAS_TOKEN=sas))
+    with ScriptedServer(403, f"<Error><Code>{said}</Code></Error>") as server:
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", server.endpoint)
+        answers = told(Store.open("az://models/team", ONCE, secret))
+    assert answers
+    assert [answer for answer in answers if said in answer] == []
+    assert hidden(f"sp=rl came with {said}.", secret) == "sp=rl came with ***."
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", sas)
+    assert hidden(f"sp=rl came with {said}.") == "sp=rl came with ***."
 
 
 def test_what_is_hidden_is_every_text_in_a_secret_and_nothing_short(tmp_path: Path) -> None:

@@ -149,6 +149,27 @@ def test_a_store_without_regions_is_told_by_its_status() -> None:
     )
 
 
+def test_a_redirect_to_nowhere_is_told_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(301) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        with pytest.raises(RunError) as caught:
+            Store.open("s3://models/team", QUICK).get("note")
+    assert str(caught.value) == (
+        f"s3://models/team/note could not be read: {server.endpoint} sends elsewhere without saying where;"
+        " check the endpoint, and the region of the bucket."
+    )
+
+
+def test_what_is_not_known_names_the_log_where_the_rest_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://minio.test")
+    words = "Generic S3 error: Error performing GET https://minio.test/models in 1ms - something new"
+    told = explain(Exception(words), FailedRequest("read", Location.parse("s3://models/note"), 1))
+    assert str(told) == (
+        "s3://models/note could not be read: Generic S3 error: Error performing GET; look into the log of"
+        " https://minio.test, or try again later."
+    )
+
+
 def test_a_password_in_the_endpoint_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://someone:password@127.0.0.1:{free_port()}")
     with pytest.raises(RunError) as caught:

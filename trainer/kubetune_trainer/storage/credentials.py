@@ -6,11 +6,12 @@ Where none fits, the standard environment variables count. A value leaves its fi
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
@@ -25,6 +26,8 @@ _GOOGLE_KEY = ("client_email", "private_key_id", "private_key")
 """What the JSON of a Google key must hold, and all of it that counts."""
 _SHORTEST = 8
 """Characters of a value that is told apart from other words; shorter ones open nothing."""
+_BETWEEN = (re.compile(r'[\s"]+|\\n'), re.compile("[&=]+"), re.compile("%"))
+"""What separates the lines of a key and the texts of a JSON, the fields of a signature, and the signs of a URL."""
 _SECRET_VARIABLES = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 ONE_LINE = "one line, without signs that cannot be printed"
 """What each value must be that goes into a request: obstore ends the whole process for another one."""
@@ -125,13 +128,12 @@ class Secret:
         return value
 
     def values(self) -> list[str]:
-        """What every key of it holds, and every line and text in that."""
+        """What every key of it holds."""
         try:
             keys = [path.name for path in self.folder.iterdir() if path.is_file()]
         except OSError:
             return []
-        whole = [value for key in keys if (value := self._value(key))]
-        return [*whole, *(part for value in whole for part in re.split(r'[\s"]+|\\n', value))]
+        return [value for key in keys if (value := self._value(key))]
 
     def _value(self, key: str) -> str | None:
         """Without the line's end that files often have and keys never."""
@@ -179,14 +181,40 @@ class StoreCredentials:
         longest = max(fitting, key=lambda secret: len(secret.prefix.rstrip("/")))
         return Secret(longest.prefix, Path(longest.folder), self.accounts)
 
+    def hidden(self, words: str, said: str) -> str:
+        """The words without anything of any Secret; what is `said` in the run itself, or names a server, is none."""
+        servers = [os.environ.get(name, "") for scheme in SCHEMES.values() for name in scheme.endpoint_variables]
+        secrets = [Secret(each.prefix, Path(each.folder)) for each in self.secrets]
+        return hidden(words, *secrets, said="\n".join([said, *servers]))
 
-def hidden(words: str, secret: Secret | None) -> str:
-    """The words of another without anything that opens a store: servers may repeat the whole request."""
-    by_name = (value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name))
-    values = [value for value in (*by_name, *(secret.values() if secret else ())) if len(value) >= _SHORTEST]
-    for value in sorted(values, key=len, reverse=True):
-        words = words.replace(value, "***")
+
+def hidden(words: str, *secrets: Secret | None, said: str = "") -> str:
+    """The words of another without anything that opens a store: servers may repeat the whole request, or a part."""
+    texts = {text for value in _values(secrets) for text in _texts(value)}
+    for text in sorted((text for text in texts if text not in said), key=len, reverse=True):
+        words = words.replace(text, "***")
     return words
+
+
+def is_part_of_a_value(word: str, secret: Secret | None) -> bool:
+    """Whether a server may have cut a word out of what opens a store."""
+    return any(word in value for value in _values([secret]))
+
+
+def _values(secrets: Iterable[Secret | None]) -> list[str]:
+    """What the environment and these Secrets hold."""
+    by_name = (value for name, value in os.environ.items() if _SECRET_VARIABLES.search(name))
+    return [*by_name, *(value for secret in secrets if secret for value in secret.values())]
+
+
+def _texts(value: str) -> Iterator[str]:
+    """The value and its parts, as they are and as they are written in a URL or read from one."""
+    parts = [value]
+    for between in _BETWEEN:
+        parts += [part for whole in parts for part in between.split(whole)]
+    for part in parts:
+        plain = unquote(part)
+        yield from (text for text in (part, plain, quote(plain, safe="")) if len(text) >= _SHORTEST)
 
 
 def wanted(uri: str, secret: Secret | None) -> str:

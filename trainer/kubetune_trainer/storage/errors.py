@@ -13,7 +13,7 @@ import obstore.exceptions
 from kubetune_api.reasons import Reason
 from kubetune_api.schemes import FILE, SCHEMES
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.credentials import Secret, hidden, wanted
+from kubetune_trainer.storage.credentials import Secret, hidden, is_part_of_a_value, wanted
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
@@ -35,6 +35,9 @@ _HINTS = {
     "AuthorizationHeaderMalformed": "it is in another region",
     "PermanentRedirect": "the bucket is in another region",
 }
+_BARE_REDIRECT = "inner: BareRedirect"
+"""That of S3 for another region, where nothing says which."""
+_CODE = re.compile("<Code>([A-Z][A-Za-z]{2,40})</Code>")
 _NO_STORE = ("Got invalid", "Invalid last modified")
 _LOCAL = {
     errno.ENOSPC: "no space is left on the device; free some, or choose another place",
@@ -90,7 +93,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def _explain_remote(error: Exception, words: str, request: FailedRequest) -> RunError:
-    place, host, code = request.place, server(request.place), _code(words)
+    place, host, code = request.place, server(request.place), _told_code(words, request)
     if any(mark in words for mark in _NO_BUCKET):
         return _misnamed(request, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
@@ -103,7 +106,7 @@ def _explain_remote(error: Exception, words: str, request: FailedRequest) -> Run
         return _misnamed(request, f"{host} takes no bucket of that name; correct the URI")
     if is_missing(error):
         return _failed(request, "it is not there; correct the URI")
-    return _failed(request, _hint(code, request) or _connection_error(words, request) or _own_words(words))
+    return _failed(request, _hint(code, request) or _connection_error(words, request) or _own_words(words, host))
 
 
 def _hint(code: str | None, request: FailedRequest) -> str | None:
@@ -126,12 +129,14 @@ def _connection_error(words: str, request: FailedRequest) -> str | None:
             " KUBETUNE_STORAGE_TIMEOUT_SECONDS"
         )
     if found := re.search(r"status: (\d{3})", words):
-        code = f" ({code})" if (code := _code(words)) else ""
+        code = f" ({code})" if (code := _told_code(words, request)) else ""
         return f"{host} answered with HTTP status {found[1]}{code}; look into its log, or try again later"
     if any(mark in words for mark in _NO_STORE):
         return (
             f"{host} does not answer as {SCHEMES[request.place.scheme].title} does; {_endpoint_remedy(request.place)}"
         )
+    if _BARE_REDIRECT in words:
+        return f"{host} sends elsewhere without saying where; check the endpoint, and the region of the bucket"
     if "kind: Request" in words or "kind: Interrupted" in words:
         return f"{host} broke the connection; check whether the server still runs"
     return None
@@ -168,8 +173,14 @@ def _errno(error: Exception, request: FailedRequest) -> int | None:
 
 def _code(words: str) -> str | None:
     """The store's own code for the error, from the body of its answer."""
-    found = re.search(r"<Code>(\w{1,64})</Code>", words)
+    found = _CODE.search(words)
     return found[1] if found else None
+
+
+def _told_code(words: str, request: FailedRequest) -> str | None:
+    """The code, if it may be told: a server can put there whatever it was sent."""
+    code = _code(words)
+    return None if code is None or is_part_of_a_value(code, request.secret) else code
 
 
 def _first_line(words: str) -> str:
@@ -177,7 +188,8 @@ def _first_line(words: str) -> str:
     return line[:300] or "of an unknown error"
 
 
-def _own_words(words: str) -> str:
+def _own_words(words: str, host: str) -> str:
     """What the client says itself. Behind its second colon or a quotation mark it repeats others."""
     own = ": ".join(_first_line(words).split(": ")[:2])
-    return re.split(r"['\"`?]|https?:", own)[0].strip(" :") or "of an unknown error"
+    own = re.split(r"['\"`?]|https?:", own)[0].strip(" :") or "of an unknown error"
+    return f"{own}; look into the log of {host}, or try again later"
