@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from kubetune_api.run import Run
 from kubetune_trainer.cores import cores
-from kubetune_trainer.errors import explained, unexplained
+from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import RecordQueue, WorkerResult
 from kubetune_trainer.journal import Journal, journaled
@@ -30,27 +30,43 @@ _RANK_ZERO_OF_ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_W
 
 
 def trains_alone(run: Run) -> bool:
-    """Whether it has one worker, and no Ray cluster waits for it."""
-    return not os.environ.get("RAY_ADDRESS") and worker_count(run.workers, torch.cuda.device_count())[0] == 1
+    """Whether it has one worker, and no Ray cluster waits for it.
+
+    With stage 3, DeepSpeed changes torch itself and keeps the engine for as long as its process lives: it gets another.
+    """
+    return (
+        run.job.spec.zero.stage != 3
+        and not os.environ.get("RAY_ADDRESS")
+        and worker_count(run.workers, _gpus(detect()))[0] == 1
+    )
 
 
 def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained:
     """Trains in this process."""
-    device, gpus = detect(), torch.cuda.device_count()
-    given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
+    device = detect()
+    given, tell = begun(prepared, _hardware(device), listener)
     records = RecordQueue()
 
     def work(journal: Journal) -> WorkerResult:
-        with RecordReader(records.take, tell, journal), _errors_explained(), _group_of_one(device):
+        with RecordReader(records.take, tell, journal), errors_explained(), _group_of_one(device):
             torch.set_num_threads(cores())
             result = train(given, prepared.data, records.put)
         assert result is not None, "rank 0 returned nothing"
         return result
 
     trained = Trained(given, journaled(store, prepared.run.folder, listener, work))
-    # The engine and its states are circles of objects, and the verification opens the model once more.
+    # What is left of the engine are circles of objects, and the verification opens the model once more.
     gc.collect()
     return trained
+
+
+def _gpus(device: Device) -> int:
+    """None where torch cannot use those that there are, as with a driver that is too old."""
+    return torch.cuda.device_count() if device.kind == "cuda" else 0
+
+
+def _hardware(device: Device) -> Hardware:
+    return Hardware(_gpus(device), describe_gpu()) if device.kind == "cuda" else Hardware()
 
 
 @contextmanager
@@ -64,8 +80,20 @@ def _group_of_one(device: Device) -> Iterator[None]:
 
 
 @contextmanager
-def _errors_explained() -> Iterator[None]:
+def errors_explained() -> Iterator[None]:
+    """Within it, every error is the `RunError` that its author reads, as that of a worker on another machine is."""
     try:
         yield
+    except RunError:
+        raise
     except Exception as error:
-        raise explained([error]) or unexplained(error) from error
+        causes = list(_causes(error))
+        raise explained(causes) or unexplained(causes[-1]) from error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from, the deepest last."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

@@ -48,6 +48,8 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
             pass
         return None
     expected, files = _upload(given, method, trainable, tensors, tokenizer)
+    # Where this process goes on, its memory is wanted again.
+    engine.destroy()
     return _result(given, trainable, device, records, counts, expected, files)
 
 
