@@ -31,6 +31,20 @@ default here. Labels and resources are the user's own maps: what he took out of 
 {{- end -}}
 {{- end -}}
 
+{{/* The operator ends at its start for both, with the same words. */}}
+{{- define "kubetune.knownNames" -}}
+{{- $settings := .Values.operator -}}
+{{- if not (or $settings.dnsPods $settings.dnsCidrs) -}}
+{{- fail "operator.dnsPods and operator.dnsCidrs are empty, so that no name is known; give one of them" -}}
+{{- end -}}
+{{- $servers := list "169.254.169.254/32" "fd00:ec2::254/128" "fd20:ce::254/128" "100.100.100.200/32" "168.63.129.16/32" -}}
+{{- range $settings.dnsCidrs -}}
+{{- if and (has . $servers) (ne (toJson $settings.dnsPorts) "[53]") -}}
+{{- fail (printf "operator.dnsCidrs has %s, which also gives the credentials of a machine, on other ports; give operator.dnsPorts as [53]" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "kubetune.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}

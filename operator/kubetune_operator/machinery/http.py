@@ -3,8 +3,10 @@
 Whoever reaches a port may ask as often as it likes, and the leader's Lease is renewed on the same event loop: so there
 are few connections at a time, and the page of metrics is made once for all that ask within a moment, in a thread.
 
-Nothing but a NetworkPolicy keeps others away, and not every cluster enforces one. So no number of connections keeps the
-kubelet out: a new one takes the place of the oldest that waits for a request, of the address that has most.
+Nothing but a NetworkPolicy keeps others away, and not every cluster enforces one. So connections that are held do not
+keep the kubelet out: a new one takes the place of the oldest that waits for a request, of the address that has most.
+Those that come wait in the kernel's queue for their turn. Who opens them faster than the loop takes them fills it, and
+the kernel then drops the kubelet's, too: against that, nothing helps but a NetworkPolicy.
 """
 
 import asyncio
@@ -25,6 +27,8 @@ Check = Callable[[], str | None]
 """None if all is well, or the sentence of what is wrong."""
 _SHUTDOWN_SECONDS = 2.0
 """How long an answer that is under way may take when the server ends, in seconds."""
+_QUEUE = 1024
+"""How many connections the kernel keeps until their turn comes."""
 _KEPT_SECONDS, _KEPT_TIMES = 0.5, 10
 """How long a page counts, at least, and as how many times what it took to make."""
 _OPENMETRICS = "application/openmetrics-text"
@@ -38,14 +42,14 @@ class Limits:
     """How many there may be at a time."""
     idle_seconds: float
     """How long a connection may be there without a whole request, the first one included."""
-    backlog: int
+    accepted: int
     """How many may come in one turn of the loop. A request is read some turns after its connection came: within these,
     fewer than `connections` must come, or even the kubelet's would be taken for an idle one."""
 
 
-SCRAPES = Limits(connections=16, idle_seconds=120, backlog=100)
+SCRAPES = Limits(connections=16, idle_seconds=120, accepted=100)
 """Longer than the pause of most scrapers, which keep their connection."""
-PROBES = Limits(connections=256, idle_seconds=5, backlog=32)
+PROBES = Limits(connections=256, idle_seconds=5, accepted=32)
 """The kubelet opens a connection for each probe."""
 
 
@@ -81,13 +85,21 @@ async def _listening(application: web.Application, host: str, port: int, limits:
     door = _Door(runner.server, limits.connections)
     try:
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(lambda: _Guest(door), host, port, backlog=limits.backlog)
+        listener = await loop.create_server(lambda: _Guest(door), host, port, backlog=limits.accepted)
+        _lengthen_queues(listener)
         try:
             yield listener.sockets[0].getsockname()[1]
         finally:
             listener.close()
     finally:
         await runner.cleanup()
+
+
+def _lengthen_queues(listener: asyncio.Server) -> None:
+    """To asyncio, how many come in a turn and how many wait in the kernel are one number."""
+    for each in listener.sockets:
+        with each.dup() as same:
+            same.listen(_QUEUE)
 
 
 class _Door:

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from kubetune_api.crd import FOLDER
+from kubetune_api.network import METADATA_SERVERS
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery import leader
-from kubetune_operator.settings import settings_from
+from kubetune_operator.settings import Settings, settings_from
 from servers.build import SERVERS
 from support.chart import CHART, FULL_VALUES, NAMESPACE, RELEASE, chart_rules, helm, only, rendered, template
 from support.observed_jobs import walk
@@ -78,6 +79,47 @@ def test_a_leader_must_renew_before_its_word_ends_with_time_for_a_write_that_has
     done = template({"operator": {"leaseSeconds": 5, "renewSeconds": renew}})
     assert done.returncode != 0
     assert f"operator.renewSeconds is {renew}; give less than operator.leaseSeconds (5) by more than 2" in done.stderr
+
+
+NO_NAMES: dict[str, Any] = {"dnsPods": [], "dnsCidrs": []}
+
+
+@pytest.mark.parametrize(
+    ("dns", "sentence"),
+    [
+        pytest.param(NO_NAMES, "operator.dnsPods and operator.dnsCidrs are empty, so that no name is known", id="none"),
+        *(
+            pytest.param(
+                {"dnsCidrs": ["10.0.0.10/32", server], "dnsPorts": [53, 80]},
+                f"operator.dnsCidrs has {server}, which also gives the credentials of a machine, on other ports; give"
+                " operator.dnsPorts as [53]",
+                id=server,
+            )
+            for server in METADATA_SERVERS
+        ),
+    ],
+)
+def test_dns_for_which_the_operator_would_end_at_its_start_is_refused(dns: dict[str, Any], sentence: str) -> None:
+    done = template({"operator": dns})
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    with pytest.raises(ValueError, match=r"no name is known|also gives the credentials"):
+        Settings(
+            dns_pods=() if dns is NO_NAMES else Settings().dns_pods,
+            dns_cidrs=tuple(dns["dnsCidrs"]),
+            dns_ports=tuple(dns.get("dnsPorts", [53])),
+        )
+
+
+@pytest.mark.parametrize(
+    "dns",
+    [
+        pytest.param({"dnsPods": [], "dnsCidrs": ["10.0.0.10/32"]}, id="addresses alone"),
+        pytest.param({"dnsCidrs": [METADATA_SERVERS[0]]}, id="a cloud's own DNS"),
+    ],
+)
+def test_dns_that_the_operator_takes_is_taken(dns: dict[str, Any]) -> None:
+    assert template({"operator": dns}).returncode == 0
 
 
 @pytest.mark.parametrize("sections", [True, False], ids=["values are missing", "sections are missing"])

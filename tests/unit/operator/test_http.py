@@ -1,8 +1,8 @@
 import asyncio
 import logging
 import socket
+import sys
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,6 +24,8 @@ from kubetune_operator.settings import Settings
 T = TypeVar("T")
 OPEN = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 PROBES = ("/healthz", "/readyz")
+CHART_SECONDS = 5
+"""How long the kubelet waits for an answer."""
 LOOPBACK = Settings(metrics_host="127.0.0.1", metrics_port=0, health_port=0)
 
 
@@ -197,9 +199,9 @@ def test_a_page_counts_for_a_moment_and_for_both_formats_whatever_the_header_say
     assert asyncio.run(asked()) == [1, 1, 1, 2, 3, 3]
 
 
-def probed(port: int) -> str:
+def probed(port: int, seconds: float = 30) -> str:
     """What the kubelet hears, over a connection of its own as it has one for each probe."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
@@ -239,27 +241,45 @@ def test_silent_connections_do_not_keep_the_probes_out() -> None:
     assert beside(besieged).endswith("ok\n")
 
 
-def test_the_probes_answer_while_connections_come_without_end() -> None:
-    """S2"""
-    done = threading.Event()
+def test_connections_that_come_at_once_wait_for_their_turn() -> None:
+    """S2: the kernel drops what its queue has no room for, and the kubelet's probe would begin anew a second later."""
 
-    def flood(port: int) -> None:
-        held = deque[socket.socket]()
-        while not done.is_set():
-            held.append(socket.create_connection(("127.0.0.1", port), timeout=30))
-            if len(held) > PROBED.connections + 50:
-                held.popleft().close()
+    async def besieged(ports: Ports) -> str:
+        # All on the loop, which cannot take any meanwhile.
+        held = [socket.create_connection(("127.0.0.1", ports.health), timeout=5) for _ in range(500)]
+        answer = await asyncio.to_thread(probed, ports.health)
         for connection in held:
             connection.close()
+        return answer
+
+    assert beside(besieged).endswith("ok\n")
+
+
+FLOOD = """
+import collections, socket, sys
+held = collections.deque()
+while True:
+    held.append(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
+    if len(held) == 1:
+        print("begun", flush=True)
+    if len(held) > int(sys.argv[2]):
+        held.popleft().close()
+"""
+
+
+def test_the_probes_answer_while_connections_come_without_end() -> None:
+    """S2: from one address, as fast as one process opens them; the limit is that of the chart."""
 
     async def besieged(ports: Ports) -> list[str]:
-        attack = threading.Thread(target=flood, args=(ports.health,))
-        attack.start()
+        command = [sys.executable, "-c", FLOOD, str(ports.health), str(PROBED.connections + 50)]
+        attack = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert attack.stdout is not None
+        await attack.stdout.readline()
         try:
-            return [await asyncio.to_thread(probed, ports.health) for _ in range(50)]
+            return [await asyncio.to_thread(probed, ports.health, CHART_SECONDS) for _ in range(50)]
         finally:
-            done.set()
-            await asyncio.to_thread(attack.join)
+            attack.kill()
+            await attack.wait()
 
     answers = beside(besieged)
     assert [answer for answer in answers if not answer.endswith("ok\n")] == []
@@ -274,7 +294,7 @@ def test_a_connection_without_a_whole_request_is_closed(said: bytes) -> None:
             connection.sendall(said)
             return left(connection)
 
-    few = Limits(connections=4, idle_seconds=0.1, backlog=4)
+    few = Limits(connections=4, idle_seconds=0.1, accepted=4)
     assert beside(lambda ports: asyncio.to_thread(waited, ports.health), few) == b""
 
 
