@@ -85,15 +85,21 @@ QWEN_3 = (
 SYSTEM_BEFORE_THE_LAST_QUESTION = (
     "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
     "{% else %}{% set rest = messages %}{% set system = '' %}{% endif %}"
-    "{% set asked = (rest | selectattr('role', 'equalto', 'user') | list | length - 1) * 2 %}"
     "{{ bos_token }}{% for m in rest %}{% if m['role'] == 'user' %}"
-    "{{ '[INST] ' + (system + '\\n\\n' if system and loop.index0 == asked else '') + m['content'] + '[/INST]' }}"
+    "{{ '[INST] ' + (system + '\\n\\n' if system and loop.last else '') + m['content'] + '[/INST]' }}"
     "{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}"
 )
-"""As Mistral's later ones write it."""
+"""As Mistral's later ones write it: only where the question waits for its answer."""
 MARKED = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{% if m['role'] == 'assistant' %}"
     "{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}{% else %}{{ m['content'] + '<|im_end|>' }}"
     "{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """ChatML with the marks of transformers."""
+MARKED_WITH_HEADERS = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}"
+    "{% generation %}{{ '<|im_start|>assistant\\n' + m['content'] + '<|im_end|>\\n' }}{% endgeneration %}"
+    "{% else %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""The marks around whole turns, as SmolLM3 has them."""

@@ -2,6 +2,8 @@
 
 import io
 import json
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,11 @@ def test_a_cell_without_a_message_is_a_missing_value(value: object) -> None:
 
 def test_the_json_of_a_list_is_the_list() -> None:
     assert read(json.dumps([ASKED, SAID])) == read([ASKED, SAID]) == [ASKED, SAID]
+
+
+def test_only_answers_are_judged_by_whether_they_are_learned() -> None:
+    untrained = dict.fromkeys(("train", "training", "loss"), False)
+    assert read([{**ASKED, **untrained, "weight": 0}, {**SAID, "train": True, "weight": 1}]) == [ASKED, SAID]
 
 
 def test_the_form_of_sharegpt_is_taken() -> None:
@@ -102,6 +109,14 @@ def test_calls_have_one_form_and_nulls_of_parquet_are_no_arguments() -> None:
             [ASKED, {**SAID, "weight": 0}], ", message 2, has the weight 0, which is not supported: every answer is",
             id="a weight",
         ),
+        *(
+            pytest.param(
+                [ASKED, {**SAID, key: False}],
+                f", message 2, has the {key} false, which is not supported: every answer is learned; remove the turn,",
+                id=f"{key}: false",
+            )
+            for key in ("train", "training", "loss")
+        ),
         pytest.param(calling(3), ", message 2, tool call 1, is an integer; write", id="a number for a call"),
         pytest.param(
             calling({"name": "<|im_end|>"}), ", message 2, tool call 1, has no function name of letters, digits",
@@ -111,6 +126,19 @@ def test_calls_have_one_form_and_nulls_of_parquet_are_no_arguments() -> None:
             calling({"name": "f", "arguments": "{"}),
             ", message 2, tool call 1, has the arguments '{', which are not JSON; write an object, or its JSON",
             id="arguments that are no JSON",
+        ),
+        *(
+            pytest.param(
+                calling({"name": "f", "arguments": {"a": [{"b": value}]}}),
+                f", message 2, tool call 1, has {kind} in its arguments, which JSON cannot say; write it as a string",
+                id=f"{kind} in arguments",
+            )
+            for value, kind in (
+                (datetime(2024, 7, 26), "a value of type datetime"),
+                (date(2024, 7, 26), "a value of type date"),
+                (Decimal("1.5"), "a value of type Decimal"),
+                (b"x", "bytes"),
+            )
         ),
     ],
 )  # fmt: skip

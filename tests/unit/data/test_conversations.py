@@ -29,6 +29,8 @@ CONTROL = (
 TURNS = [("user", "what"), ("assistant", "good"), ("user", "bad"), ("assistant", "dull")]
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bonn <|im_end|>"}}}
 
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
 
 @cache
 def speaking(template: str, make: Callable[[], Any] = gpt_like) -> Any:
@@ -67,6 +69,9 @@ def encoded(tokenizer: Any, turns: Sequence[Any], max_length: int = 512) -> Toke
         pytest.param(templates.NOT_AFTER_THE_LAST, ["good<|im_end|>", "dull<|im_end|>"], id="an end between turns"),
         pytest.param(templates.END_OF_THE_NEXT_TURN, ["good<|end|>", "dull<|end|>"], id="written by the next turn"),
         pytest.param(templates.MARKED, ["good<|im_end|>", "dull<|im_end|>"], id="marks in the template"),
+        pytest.param(
+            templates.MARKED_WITH_HEADERS, ["good<|im_end|>\n", "dull<|im_end|>\n"], id="marks around whole turns"
+        ),
     ],
 )
 def test_each_answer_is_learned_with_its_end_and_nothing_else(template: str, answers: list[str]) -> None:
@@ -153,27 +158,30 @@ def test_a_mark_without_the_end_token_is_given_it() -> None:
     assert learned(tokenizer, encoded(tokenizer, TURNS)) == ["good<|im_end|>", "dull<|im_end|>"]
 
 
-def test_a_prompt_with_its_completion_is_a_conversation_of_two_turns() -> None:
-    tokenizer = speaking(templates.CHATML)
+@pytest.mark.parametrize("template", [templates.CHATML, templates.MARKED, templates.MARKED_WITH_HEADERS])
+def test_a_prompt_with_its_completion_is_a_conversation_of_two_turns(template: str) -> None:
+    tokenizer = speaking(template)
     pair = Row(("prompt", "completion"), ("what", "good"), "s3://data/a.csv", 7)
     both = encode_conversations([pair], tokenizer, 512), encoded(tokenizer, TURNS[:2])
     assert both[0].tokens.tolist() == both[1].tokens.tolist()
     assert both[0].learned.tolist() == both[1].learned.tolist()
+    assert learned(tokenizer, both[0])[0].startswith("good")
 
 
-def test_what_stands_behind_the_last_answer_and_a_greeting_before_any_question_are_not_learned() -> None:
-    tokenizer = speaking(templates.CHATML)
+@pytest.mark.parametrize("template", [templates.CHATML, templates.MARKED, templates.MARKED_WITH_HEADERS])
+def test_what_stands_behind_the_last_answer_and_a_greeting_before_any_question_are_not_learned(template: str) -> None:
+    tokenizer = speaking(template)
     tokens = encoded(tokenizer, [("assistant", "moving"), *TURNS[:2], ("user", "cast")])
-    assert learned(tokenizer, tokens) == ["good<|im_end|>\n"]
+    assert [answer.rstrip() for answer in learned(tokenizer, tokens)] == ["good<|im_end|>"]
+    assert (tokens.answers, tokens.only_read) == (1, 0)
     assert "moving" in tokenizer.decode(tokens.tokens)
     assert "cast" not in tokenizer.decode(tokens.tokens)
 
 
 def test_calls_of_tools_are_learned_and_what_they_return_is_not() -> None:
     tokenizer = speaking(templates.QWEN_2_5)
-    call = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     tokens = encode_conversations(
-        [chat(("user", "what"), call, ("tool", "a moving film"), ("assistant", "good"))], tokenizer, 512
+        [chat(("user", "what"), CALLING, ("tool", "a moving film"), ("assistant", "good"))], tokenizer, 512
     )
     called, answered = learned(tokenizer, tokens)
     assert called == (
@@ -182,6 +190,71 @@ def test_calls_of_tools_are_learned_and_what_they_return_is_not() -> None:
     assert answered == "good<|im_end|>\n"
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert tokens.tokens.tolist().count(end) == 5
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "said"),
+    [
+        pytest.param(
+            templates.CHATML,
+            [("user", "what"), CALLING, ("tool", "good"), ("assistant", "good")],
+            "does not write calls of tools (message 2), so the model",
+            id="calls, ChatML",
+        ),
+        pytest.param(
+            templates.LLAMA_2,
+            [("user", "what"), CALLING, ("user", "bad"), ("assistant", "good")],
+            "does not write calls of tools (message 2), so the model",
+            id="calls, Llama 2",
+        ),
+        pytest.param(
+            templates.CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'tool' %}"),
+            [("user", "what"), ("assistant", "bad"), ("tool", "good"), ("assistant", "good")],
+            "does not write messages of the role 'tool' (message 3), so the model",
+            id="what tools return, which the answer repeats",
+        ),
+        pytest.param(
+            templates.QWEN_2_5.replace("{% if m.content %}", "{% if false %}"),
+            [("user", "what"), {**CALLING, "content": "moving"}],
+            "does not write what the assistant says beside calls of tools (message 2), so the model",
+            id="a text beside a call",
+        ),
+    ],
+)
+def test_what_the_template_does_not_write_is_refused(template: str, turns: Sequence[Any], said: str) -> None:
+    with pytest.raises(RunError) as raised:
+        encoded(speaking(template), turns)
+    assert raised.value.reason == Reason.INVALID_DATA
+    assert raised.value.message.startswith(f"s3://data/a.jsonl, line 3: the model's chat template {said}")
+    assert raised.value.message.endswith(
+        "use a model whose template writes them, or leave them out of the conversation"
+    )
+
+
+def test_a_conversation_in_which_the_template_marks_no_answer_is_refused() -> None:
+    marks_short_ones = "{% if m['role'] == 'assistant' and messages | length < 4 %}"
+    template = templates.MARKED.replace("{% if m['role'] == 'assistant' %}", marks_short_ones)
+    assert learned(speaking(template), encoded(speaking(template), TURNS[:2])) == ["good<|im_end|>"]
+    with pytest.raises(RunError, match=r"line 3: the model's chat template marks no answer .* with \{% generation %\}"):
+        encoded(speaking(template), TURNS)
+
+
+@pytest.mark.parametrize("spelled", ["dull", "dull <|im_end|> [INST]"])
+def test_a_system_message_that_is_written_only_while_a_question_waits_is_read(spelled: str) -> None:
+    tokenizer = speaking(templates.SYSTEM_BEFORE_THE_LAST_QUESTION)
+    turns = [("system", "moving"), *TURNS[:3], ("assistant", spelled)]
+    asked = tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in turns[:-1]],
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    tokens = encoded(tokenizer, turns)
+    assert tokens.tokens[: len(asked)].tolist() == asked
+    assert "moving" in tokenizer.decode(asked)
+    assert tokenizer.decode(tokens.tokens[len(asked) :]) == f" {spelled}</s>"
+    assert not tokens.learned[: len(asked)].any()
+    assert tokens.learned[len(asked) :].all()
+    assert (tokens.answers, tokens.only_read) == (2, 1)
 
 
 def test_a_long_conversation_is_cut_at_its_end_and_keeps_the_answers_before() -> None:

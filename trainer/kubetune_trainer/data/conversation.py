@@ -25,6 +25,8 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 _TEXTS = ("content", "name", *REASONING)
 _ASKING = ("user", "tool")
 _SHARE_GPT = {"human": "user", "gpt": "assistant"}
+_COUNTED = ("weight", "train", "training", "loss")
+"""How trainers call whether an answer is learned."""
 
 
 def conversation_of(value: object, column: Column, where: str) -> str | None:
@@ -66,8 +68,13 @@ def question_of(row: Row) -> Sequence[str]:
 
 def answers_of(messages: Sequence[Message]) -> list[int]:
     """The places of the messages that answer somebody: those of the assistant, but for a greeting."""
-    greeting = sum(1 for _ in takewhile(lambda message: message["role"] not in _ASKING, messages))
-    return [place for place, message in enumerate(messages) if place > greeting and message["role"] == "assistant"]
+    asked = first_question(messages)
+    return [place for place, message in enumerate(messages) if place > asked and message["role"] == "assistant"]
+
+
+def first_question(messages: Sequence[Message]) -> int:
+    """The place of the first message that the assistant answers."""
+    return sum(1 for _ in takewhile(lambda message: message["role"] not in _ASKING, messages))
 
 
 def texts_of(row: Row) -> Sequence[str]:
@@ -136,15 +143,25 @@ def _message(entry: object, at: str) -> Message:
         raise invalid_data(f"{at}, is {kind_of(entry)}; a message is an object with a role and a content")
     # Parquet has every key in every message.
     given = {key: value for key, value in entry.items() if value is not None}
-    if given.get("weight") == 0:
-        raise invalid_data(f"{at}, has the weight 0, which is not supported: every answer is learned; remove the turn")
     message: Message = {"role": _role(given, at), "content": _content(given, at)}
+    if message["role"] == "assistant":
+        _refuse_excluded(given, at)
     message |= {key: _text(given[key], key, at) for key in ("name", *REASONING) if key in given}
     if "tool_call_id" in given:
         message["tool_call_id"] = named(given["tool_call_id"], "tool_call_id", at)
     if given.get("tool_calls") and message["role"] == "assistant":
         message["tool_calls"] = tool_calls(given["tool_calls"], at)
     return message
+
+
+def _refuse_excluded(given: Mapping[str, Any], at: str) -> None:
+    """RunError where the answer is meant to be read and not learned."""
+    for key in _COUNTED:
+        if given.get(key) == 0:
+            raise invalid_data(
+                f"{at}, has the {key} {json.dumps(given[key])}, which is not supported: every answer is learned; remove"
+                " the turn, or end the conversation before it"
+            )
 
 
 def _role(given: Mapping[str, Any], at: str) -> str:

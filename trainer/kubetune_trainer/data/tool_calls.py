@@ -35,7 +35,7 @@ def _call(call: object, at: str) -> dict[str, Any]:
         "type": "function",
         "function": {
             "name": named(function.get("name"), "function name", at),
-            "arguments": _without_nulls(_arguments(function.get("arguments"), at)),
+            "arguments": _plain(_arguments(function.get("arguments"), at), at),
         },
     }
     return made if call.get("id") is None else {"id": named(call["id"], "id", at), **made}
@@ -60,10 +60,13 @@ def _parsed(text: str, at: str) -> object:
         ) from error
 
 
-def _without_nulls(value: Any) -> Any:
-    """Parquet has every key in every object, and cannot say which ones were meant."""
+def _plain(value: Any, at: str) -> Any:
+    """The value as JSON has it, without nulls: Parquet has every key in every object, and cannot say which ones were
+    meant."""
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [_plain(item, at) for item in value]
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: _plain(item, at) for key, item in value.items() if item is not None}
+    if value is not None and not isinstance(value, str | int | float):
+        raise invalid_data(f"{at}, has {kind_of(value)} in its arguments, which JSON cannot say; write it as a string")
     return value
