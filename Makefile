@@ -10,9 +10,9 @@ API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/t
 STEP_TESTS := $(addprefix tests/integration/,planner storage $(addprefix training/test_,a_new_task.py \
 	against_transformers.py answers_end.py benchmark.py lost_numbers.py same_losses.py))
 
-.PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-api test-cluster servers cluster-control-plane \
-	cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom bench bench-memory \
-	bench-control-plane image clean
+.PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-api test-cluster servers servers-go \
+	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom bench \
+	bench-memory bench-control-plane image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,13 @@ test-cluster: setup ## Those of them that ask a whole control plane
 	@pytest --numprocesses 2 --dist loadfile tests/integration \
 		$(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS) $(API_TESTS))
 
-servers: setup ## Builds the servers and tools of the integration tests: S3, Kubernetes, KubeRay, helm, promtool
+servers: servers-go servers-npm ## Builds the servers and tools of the integration tests: object storage, Kubernetes, KubeRay, helm, promtool
+
+servers-go: setup
 	@python tests/servers/build.py
+
+servers-npm: setup
+	@PYTHONPATH=tests python -m servers.node
 
 cluster-control-plane: setup ## Keeps a control plane with KubeRay and our CRDs, and a simulated node, until Ctrl-C
 	@PYTHONPATH=tests python tests/servers/control_plane.py

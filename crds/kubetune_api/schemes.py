@@ -33,6 +33,8 @@ class SchemeRow:
     """The variable that lets requests to such a server go unencrypted; None where nothing does."""
     region_variable: str | None = None
     """The variable for the region that requests are signed for."""
+    host_variable: str | None = None
+    """The variable, and the key of a Secret, after whose value the public server is called."""
 
 
 FILE, HUB = "file", "hf"
@@ -59,6 +61,9 @@ SCHEMES: dict[str, SchemeRow] = {
         first_part="bucket",
         variables="GOOGLE_APPLICATION_CREDENTIALS",
         keys="GOOGLE_SERVICE_ACCOUNT_KEY (the JSON of a service account's key)",
+        endpoint_variables=("GOOGLE_BASE_URL",),
+        usual_endpoint_variable="GOOGLE_BASE_URL",
+        allow_http_variable="GOOGLE_ALLOW_HTTP",
     ),
     "az": SchemeRow(
         "Azure Blob Storage",
@@ -68,6 +73,7 @@ SCHEMES: dict[str, SchemeRow] = {
         endpoint_variables=("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
         usual_endpoint_variable="AZURE_STORAGE_ENDPOINT",
         allow_http_variable="AZURE_ALLOW_HTTP",
+        host_variable="AZURE_STORAGE_ACCOUNT_NAME",
     ),
     HUB: SchemeRow(
         "the Hugging Face hub",

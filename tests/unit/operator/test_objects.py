@@ -385,6 +385,14 @@ def test_the_endpoints_of_a_profile_are_the_standard_variables() -> None:
         }
 
 
+def test_every_store_has_an_endpoint_by_its_own_variable() -> None:
+    """N11: Google's had none."""
+    by = profile(endpoints=[{"scheme": scheme, "url": f"http://{scheme}.test"} for scheme in ("gs", "az")])
+    variables = {one["name"]: one["value"] for one in templates(ray_job(by=by))["head"]["spec"]["containers"][0]["env"]}
+    assert (variables["GOOGLE_BASE_URL"], variables["GOOGLE_ALLOW_HTTP"]) == ("http://gs.test", "true")
+    assert (variables["AZURE_STORAGE_ENDPOINT"], variables["AZURE_ALLOW_HTTP"]) == ("http://az.test", "true")
+
+
 def test_unencrypted_storage_is_allowed_only_where_the_profile_says_http() -> None:
     by = profile(endpoints=[{"scheme": "s3", "url": "https://s3.test"}, {"scheme": "az", "url": "https://az.test"}])
     variables = {one["name"] for one in templates(ray_job(by=by))["head"]["spec"]["containers"][0]["env"]}

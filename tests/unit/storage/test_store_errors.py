@@ -1,5 +1,6 @@
 """What a user reads when a store does not do its part."""
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,106 @@ def test_a_region_is_corrected_in_the_profile_where_a_secret_opened_the_store(
     assert str(caught.value) == (
         f"s3://models/note could not be written: {server.endpoint} says that it is in another region;"
         " the platform team sets the region of the profile's endpoint to it."
+    )
+
+
+@pytest.mark.parametrize("code", ["AuthenticationFailed", "SomethingNew"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_listing_is_of_the_credentials_whatever_the_store(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    """N11: it was told as a failure of the store, with its log as the remedy, and tried again."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "tests")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    with ScriptedServer(status, error_body(code)) as server:
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", server.endpoint)
+        with pytest.raises(RunError) as caught:
+            Store.open("az://models", QUICK).children("team")
+    assert caught.value.reason == Reason.CREDENTIALS_REFUSED
+    assert f"{server.endpoint} refused the credentials (" in str(caught.value)
+    assert "check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "why"),
+    [
+        pytest.param(
+            "ContainerNotFound", Reason.INVALID_MANIFEST, "has no container models; create it, or correct the URI"
+        ),
+        pytest.param(
+            "InvalidResourceName", Reason.INVALID_MANIFEST, "takes no container of that name; correct the URI"
+        ),
+    ],
+)
+def test_what_azure_lacks_is_a_container(monkeypatch: pytest.MonkeyPatch, code: str, reason: str, why: str) -> None:
+    """N11: it was told as a bucket, or as HTTP status 400."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "tests")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    with ScriptedServer(404 if code == "ContainerNotFound" else 400, error_body(code)) as server:
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", server.endpoint)
+        with pytest.raises(RunError) as caught:
+            put(Store.open("az://models", QUICK), "note", b"words")
+    assert caught.value.reason == reason
+    assert str(caught.value) == f"az://models/note could not be written: {server.endpoint} {why}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(None, id="no file"),
+        pytest.param("no JSON", id="a file that is no JSON"),
+        pytest.param(
+            '{"type": "service_account", "client_email": "a", "private_key_id": "b", "private_key": "no PEM"}',
+            id="a key that is none",
+        ),
+    ],
+)
+def test_a_file_that_is_no_key_of_google_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+) -> None:
+    """N11: it was told as a failure of the store, in the words of its client."""
+    file = tmp_path / "key.json"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    with pytest.raises(RunError) as caught:
+        Store.open("gs://models", QUICK)
+    assert caught.value.reason == Reason.CREDENTIALS_REFUSED
+    assert str(caught.value) == (
+        "gs://models/ could not be reached: no key of a service account was found, as Google gives it; check"
+        " GOOGLE_APPLICATION_CREDENTIALS."
+    )
+
+
+def test_a_secret_whose_key_of_google_signs_nothing_is_told(tmp_path: Path) -> None:
+    """N11."""
+    key = {"type": "service_account", "client_email": "a", "private_key_id": "b", "private_key": "no PEM"}
+    (tmp_path / "GOOGLE_SERVICE_ACCOUNT_KEY").write_text(json.dumps(key))
+    with pytest.raises(RunError) as caught:
+        Store.open("gs://models", QUICK, Secret("gs://models", tmp_path))
+    assert caught.value.reason == Reason.CREDENTIALS_REFUSED
+    assert "in the Secret for gs://models." in str(caught.value)
+
+
+def test_an_account_that_azure_does_not_have_is_told_by_the_name_of_its_server() -> None:
+    """N11: its server is not found, and the network alone was blamed."""
+    words = 'HttpError { kind: Connect, source: ConnectError("dns error", "failed to lookup address information") }'
+    told = explain(Exception(words), FailedRequest("read", Location.parse("az://models/note"), 1))
+    assert str(told) == (
+        "az://models/note could not be read: Azure Blob Storage cannot be reached; check the network and"
+        " AZURE_STORAGE_ACCOUNT_NAME, after which its server is called, or name a server of your own in"
+        " AZURE_STORAGE_ENDPOINT, in a cluster in the profile's endpoints."
+    )
+
+
+def test_another_server_of_google_s_is_named_as_one_of_any_store_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N11: there was no way to name one, neither here nor in a profile."""
+    monkeypatch.setenv("GOOGLE_BASE_URL", "http://gcs.storage.svc:4443")
+    with pytest.raises(RunError) as caught:
+        Store.open("gs://models", QUICK)
+    assert str(caught.value) == (
+        "gs://models/ would be reached without encryption at gcs.storage.svc;"
+        " use an https:// endpoint, or set GOOGLE_ALLOW_HTTP=true if the network is trusted."
     )
 
 

@@ -17,9 +17,12 @@ from kubetune_trainer.storage.credentials import Secret, hidden, is_part_of_a_va
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
-_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing", "OpenCredentials")
+_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing")
 """Without any in the environment, obstore asks the metadata server of a cloud's machine."""
+_NO_SIGNING_KEY = ("service account file", "Error reading pem file", "Invalid RSA key")
+"""Google's client reads what signs its requests before it sends any."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
+_BAD_BUCKET_NAME = ("InvalidBucketName", "InvalidResourceName")
 _NO_OBJECT = ("NoSuchKey", "BlobNotFound")
 _UNKNOWN_KEY = "the access key is unknown there"
 _REFUSALS = {
@@ -30,7 +33,16 @@ _REFUSALS = {
     "InvalidToken": "the session token is not valid",
     "RequestTimeTooSkewed": "the clock of this machine is wrong by minutes",
     "AccessDenied": "they lack the permission",
+    "AuthenticationRequired": "the service account or its key is unknown there",  # Google's
+    # Azure's.
+    "AuthenticationFailed": "the key or token does not fit the account, or has expired",
+    "AuthorizationFailure": "they lack the permission, or the account's firewall keeps this machine out",
+    "AuthorizationPermissionMismatch": "they lack the permission",
+    "KeyBasedAuthenticationNotPermitted": "the account takes no keys; use a SAS token of a user delegation, or workload"
+    " identity",
 }
+_REFUSED = re.compile(r"\bstatus(?: code)?: 40[13]\b")
+"""In a listing, the client makes nothing of the status."""
 _HINTS = {
     "AuthorizationHeaderMalformed": "it is in another region",
     "PermanentRedirect": "the bucket is in another region",
@@ -94,16 +106,20 @@ def is_missing(error: Exception) -> bool:
 
 def _explain_remote(error: Exception, words: str, request: FailedRequest) -> RunError:
     place, host, code = request.place, server(request.place), _told_code(words, request)
+    bucket = SCHEMES[place.scheme].first_part
     if any(mark in words for mark in _NO_BUCKET):
-        return _misnamed(request, f"{host} has no bucket {place.bucket}; create it, or correct the URI")
+        return _misnamed(request, f"{host} has no {bucket} {place.bucket}; create it, or correct the URI")
     if any(mark in words for mark in _NO_CREDENTIALS):
         return _refused(request, f"no credentials were found; set {request.credentials}")
+    if any(mark in words for mark in _NO_SIGNING_KEY):
+        why = f"no key of a service account was found, as Google gives it; check {request.credentials}"
+        return _refused(request, why)
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
-    if isinstance(error, denied) or code in _REFUSALS or "InvalidAccessKey {" in words:
+    if isinstance(error, denied) or code in _REFUSALS or _REFUSED.search(words) or "InvalidAccessKey {" in words:
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
         return _refused(request, f"{host} refused the credentials{meaning}; check {request.credentials}")
-    if code == "InvalidBucketName":
-        return _misnamed(request, f"{host} takes no bucket of that name; correct the URI")
+    if code in _BAD_BUCKET_NAME:
+        return _misnamed(request, f"{host} takes no {bucket} of that name; correct the URI")
     if is_missing(error):
         return _failed(request, "it is not there; correct the URI")
     return _failed(request, _hint(code, request) or _connection_error(words, request) or _own_words(words, host))
@@ -122,7 +138,7 @@ def _hint(code: str | None, request: FailedRequest) -> str | None:
 def _connection_error(words: str, request: FailedRequest) -> str | None:
     host = server(request.place)
     if "kind: Connect" in words:
-        return f"{host} cannot be reached; {_endpoint_remedy(request.place)}"
+        return f"{host} cannot be reached; {_endpoint_remedy(request.place, named='dns error' not in words)}"
     if "kind: Timeout" in words or "timed out" in words:
         return (
             f"{host} did not answer within {request.seconds:g} seconds; check the server and the network, or raise"
@@ -142,12 +158,16 @@ def _connection_error(words: str, request: FailedRequest) -> str | None:
     return None
 
 
-def _endpoint_remedy(place: Location) -> str:
+def _endpoint_remedy(place: Location, *, named: bool = True) -> str:
     if endpoint_variable(place):
         return "check the endpoint, and whether the server runs"
     if (variable := usual_variable(place)) is None:
         return "check the network"
-    return f"check the network, or name a server of your own in {variable}, in a cluster in the profile's endpoints"
+    called_after = SCHEMES[place.scheme].host_variable
+    name = f" and {called_after}, after which its server is called" if called_after and not named else ""
+    return (
+        f"check the network{name}, or name a server of your own in {variable}, in a cluster in the profile's endpoints"
+    )
 
 
 def _failed(request: FailedRequest, why: str, reason: str = Reason.STORAGE_FAILED) -> RunError:
