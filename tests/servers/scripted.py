@@ -1,4 +1,4 @@
-"""A server that answers every request in the same way, for errors that no real server makes on demand."""
+"""A server that answers every request as it is told, for errors that no real server makes on demand."""
 
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -13,6 +13,8 @@ class ScriptedServer(ThreadedServer):
 
     status: int
     body: str = ""
+    first: list[tuple[int, str]] = field(default_factory=list)
+    """Status and body of the first answers, one for each request."""
     requests: list[str] = field(default_factory=list)
     """Method and path of each request."""
 
@@ -23,9 +25,11 @@ class ScriptedServer(ThreadedServer):
             def _answer(self) -> None:
                 script.requests.append(f"{self.command} {self.path}")
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, text = script.first.pop(0) if script.first else (script.status, script.body)
                 asked = f"{self.requestline} {' '.join(map(': '.join, self.headers.items()))}"
-                body = b"" if self.command == "HEAD" else script.body.replace("{request}", asked).encode()
-                self.send_response(script.status)
+                body = b"" if self.command == "HEAD" else text.replace("{request}", asked).encode()
+                self.send_response(status)
+                self.send_header("ETag", '"of the tests"')
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -241,6 +241,20 @@ def test_another_server_of_google_s_is_named_as_one_of_any_store_is(monkeypatch:
     )
 
 
+@pytest.mark.parametrize("then", [200, 409], ids=["which comes to nothing", "which takes its time"])
+def test_an_object_that_another_is_writing_is_created_or_left_to_it(monkeypatch: pytest.MonkeyPatch, then: int) -> None:
+    """N11: what refused the creation was not there yet, and the run ended with a URI to correct."""
+    monkeypatch.setattr("kubetune_trainer.storage.store._PAUSES", (0.01, 0.01))
+    conflict, missing = error_body("ConditionalRequestConflict"), error_body("NoSuchKey")
+    answers = [(409, conflict), (404, missing), (then, conflict), (404, missing)]
+    with ScriptedServer(500, first=answers) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        assert Store.open("s3://models", QUICK).create("claim", b"mine") is (then == 200)
+    assert [request.split()[0] for request in server.requests] == ["PUT", "GET", "PUT", "GET"][
+        : 3 if then == 200 else 4
+    ]
+
+
 def test_a_store_without_regions_is_told_by_its_status() -> None:
     words = f"status: 400 {error_body('AuthorizationHeaderMalformed')}"
     told = explain(Exception(words), FailedRequest("read", Location.parse("az://models/note"), 1))

@@ -17,7 +17,10 @@ from kubetune_trainer.storage.credentials import Secret, hidden, is_part_of_a_va
 from kubetune_trainer.storage.endpoints import endpoint_variable, server, usual_variable
 from kubetune_trainer.storage.locations import Location
 
-_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "source: Missing")
+_NO_CREDENTIALS = (
+    *("169.254.169.254", "metadata.google.internal"),
+    *("source: MissingAccessKeyId", "source: MissingSecretAccessKey", "source: MissingAccount"),
+)
 """Without any in the environment, obstore asks the metadata server of a cloud's machine."""
 _NO_SIGNING_KEY = ("service account file", "Error reading pem file", "Invalid RSA key")
 """Google's client reads what signs its requests before it sends any."""

@@ -5,6 +5,7 @@ the remedy.
 """
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _MOST_PARTS = 9_000
 """S3 takes 10,000."""
 _PARTS_AT_ONCE = 2
 """Few enough that a slow line gets its parts through in time."""
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds before an object is created again that another one is in the way of, and that is not there."""
 _STORE_ERRORS = (obstore.exceptions.BaseError, OSError, ValueError)
 
 
@@ -120,12 +123,18 @@ class Store:
         """Writes a small object if there is none of that name, as one atomic step; False if there is another one."""
         place = self._at(path)
         with self._errors("written", place):
-            try:
-                self._client.put(place.key, data, mode="create")
-            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
-                # A repeated request may meet what its first try wrote, when only the answer was lost.
-                return bytes(self._client.get(place.key).bytes()) == data
-        return True
+            for pause in _PAUSES:
+                try:
+                    self._client.put(place.key, data, mode="create")
+                except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError):
+                    # S3 also refuses while another one is being written, which may yet come to nothing.
+                    with suppress(FileNotFoundError):
+                        # A repeated request may meet what its first try wrote, when only the answer was lost.
+                        return bytes(self._client.get(place.key).bytes()) == data
+                    time.sleep(pause)
+                else:
+                    return True
+        return False
 
     def upload(self, file: Path, path: str) -> StoredFile:
         """Streams a file into the object `path`; the digest is of the bytes sent, the name in the result is `path`."""
