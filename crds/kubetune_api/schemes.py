@@ -43,6 +43,7 @@ HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 STORAGE_ACCOUNT = "[a-z0-9]{3,24}"
 """The name of an Azure storage account: it becomes a part of its server's name, so nothing else may stand in it."""
 _AWS_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones)"
+_AZURE_KEYS = "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"
 
 SCHEMES: dict[str, SchemeRow] = {
     FILE: SchemeRow("this machine", first_part=None),
@@ -68,8 +69,8 @@ SCHEMES: dict[str, SchemeRow] = {
     "az": SchemeRow(
         "Azure Blob Storage",
         first_part="container",
-        variables="AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-        keys="AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+        variables=_AZURE_KEYS,
+        keys=_AZURE_KEYS,
         endpoint_variables=("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
         usual_endpoint_variable="AZURE_STORAGE_ENDPOINT",
         allow_http_variable="AZURE_ALLOW_HTTP",

@@ -6,6 +6,7 @@ import hmac
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from servers.node import azurite
@@ -14,6 +15,10 @@ from servers.processes import Process, accepts_connections, free_port
 ACCOUNT = "kubetunetests"
 KEY = base64.b64encode(b"a secret of the tests alone").decode()
 _VERSION = "2023-11-03"
+
+
+def _signature(text: str) -> str:
+    return base64.b64encode(hmac.digest(base64.b64decode(KEY), text.encode(), hashlib.sha256)).decode()
 
 
 class AzureServer:
@@ -39,6 +44,12 @@ class AzureServer:
         """The keys of a Secret that open it."""
         return {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": KEY}
 
+    def sas_token(self, permissions: str) -> str:
+        """A token that opens the account's blobs as far as the permissions (`rl`: read and list) say."""
+        what = {"sp": permissions, "ss": "b", "srt": "sco", "se": "2100-01-01T00:00:00Z", "spr": "https,http"}
+        signed = [ACCOUNT, permissions, "b", "sco", "", what["se"], "", what["spr"], _VERSION, "", ""]
+        return urlencode({**what, "sv": _VERSION, "sig": _signature("\n".join(signed))})
+
     @property
     def unfinished(self) -> Path:
         """The folder of what is uploaded, be it whole or not."""
@@ -50,12 +61,11 @@ class AzureServer:
         empty = "\n" * 12
         headers = f"x-ms-date:{date}\nx-ms-version:{_VERSION}\n"
         resource = f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
-        signed = hmac.digest(base64.b64decode(KEY), f"PUT{empty}{headers}{resource}".encode(), hashlib.sha256)
         request = Request(f"{self.endpoint}/{name}?restype=container", method="PUT", data=b"")
         request.add_header("x-ms-date", date)
         request.add_header("x-ms-version", _VERSION)
         request.add_header("Content-Type", "")
-        request.add_header("Authorization", f"SharedKey {ACCOUNT}:{base64.b64encode(signed).decode()}")
+        request.add_header("Authorization", f"SharedKey {ACCOUNT}:{_signature(f'PUT{empty}{headers}{resource}')}")
         with urlopen(request):
             return f"az://{name}"
 

@@ -23,6 +23,7 @@ from kubetune_trainer.storage.models import fetch_model
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import MissingObjectError, Store
 from kubetune_trainer.storage.trees import StoreSource, fetch
+from servers.azure import AzureServer
 from servers.gcs import new_key, service_account_key
 from servers.object_storage import ObjectServer, shown
 from servers.s3 import S3Server
@@ -170,6 +171,26 @@ def test_a_secret_opens_the_store_by_the_endpoint_of_the_environment(
     store = Store.open(f"{bucket}/team", secret=Secret(bucket, tmp_path))
     preflight(store)
     assert store.children() == ([], [])
+
+
+@pytest.mark.parametrize("server", ["az"], indirect=True)
+def test_a_sas_token_opens_as_much_as_it_says(
+    server: AzureServer, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
+    (tmp_path / "AZURE_STORAGE_ACCOUNT_NAME").write_text(server.secret["AZURE_STORAGE_ACCOUNT_NAME"])
+    (tmp_path / "AZURE_STORAGE_SAS_TOKEN").write_text(server.sas_token("rwl"))
+    assert Store.open(bucket, secret=Secret(bucket, tmp_path)).create("manifest.json", b"first")
+    (tmp_path / "AZURE_STORAGE_SAS_TOKEN").write_text(server.sas_token("rl"))
+    store = Store.open(bucket, secret=Secret(bucket, tmp_path))
+    assert [info.path for info in store.children()[1]] == ["manifest.json"]
+    with pytest.raises(RunError) as caught:
+        store.create("other", b"second")
+    assert caught.value.reason == Reason.CREDENTIALS_REFUSED
+    assert str(caught.value) == (
+        f"{bucket}/other could not be written: {shown(server)} refused the credentials (they lack the permission);"
+        f" check {SCHEMES['az'].keys} in the Secret for {bucket}."
+    )
 
 
 WRONG = [

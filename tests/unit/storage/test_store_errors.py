@@ -155,7 +155,7 @@ def test_a_refused_listing_is_of_the_credentials_whatever_the_store(
             Store.open("az://models", QUICK).children("team")
     assert caught.value.reason == Reason.CREDENTIALS_REFUSED
     assert f"{server.endpoint} refused the credentials (" in str(caught.value)
-    assert "check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY." in str(caught.value)
+    assert "check AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +217,22 @@ def test_a_secret_whose_key_of_google_signs_nothing_is_told(tmp_path: Path) -> N
         Store.open("gs://models", QUICK, Secret("gs://models", tmp_path))
     assert caught.value.reason == Reason.CREDENTIALS_REFUSED
     assert "in the Secret for gs://models." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("AZURE_STORAGE_ACCOUNT_KEY", "no Base64"), ("AZURE_STORAGE_SAS_TOKEN", "no query")]
+)
+def test_credentials_of_azure_that_are_none_are_told(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
+    """N11: of a token, the run ended in the words of the client."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "tests")
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(RunError) as caught:
+        Store.open("az://models", QUICK)
+    assert caught.value.reason == Reason.CREDENTIALS_REFUSED
+    assert str(caught.value) == (
+        "az://models/ could not be reached: Azure Blob Storage refused the credentials; check"
+        " AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN."
+    )
 
 
 def test_an_account_that_azure_does_not_have_is_told_by_the_name_of_its_server() -> None:

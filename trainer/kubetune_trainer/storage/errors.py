@@ -24,6 +24,8 @@ _NO_CREDENTIALS = (
 """Without any in the environment, obstore asks the metadata server of a cloud's machine."""
 _NO_SIGNING_KEY = ("service account file", "Error reading pem file", "Invalid RSA key")
 """Google's client reads what signs its requests before it sends any."""
+_MALFORMED = ("InvalidAccessKey {", "SAS query")
+"""Nor does Azure's send any with a key that is not Base64, or a token that is no query."""
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "specified bucket does not exist")
 _BAD_BUCKET_NAME = ("InvalidBucketName", "InvalidResourceName")
 _NO_OBJECT = ("NoSuchKey", "BlobNotFound")
@@ -118,7 +120,12 @@ def _explain_remote(error: Exception, words: str, request: FailedRequest) -> Run
         why = f"no key of a service account was found, as Google gives it; check {request.credentials}"
         return _refused(request, why)
     denied = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
-    if isinstance(error, denied) or code in _REFUSALS or _REFUSED.search(words) or "InvalidAccessKey {" in words:
+    if (
+        isinstance(error, denied)
+        or code in _REFUSALS
+        or _REFUSED.search(words)
+        or any(mark in words for mark in _MALFORMED)
+    ):
         meaning = f" ({_REFUSALS.get(code, code)})" if code else ""
         return _refused(request, f"{host} refused the credentials{meaning}; check {request.credentials}")
     if code in _BAD_BUCKET_NAME:
