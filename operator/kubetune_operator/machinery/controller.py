@@ -91,21 +91,19 @@ class Controller:
         """When each status was last written, by the monotonic clock."""
         self._namespace_locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._telling: set[asyncio.Task[None]] = set()
+        self._between_looks = asyncio.Lock()
 
     def on_event(self, what: str, obj: Object) -> None:
         """Takes in a change (`put` or `gone`) and has looked at what it matters to."""
-        for key in self._cache.put(obj) if what == "put" else self._cache.gone(obj):
-            self._queue.add(key)
+        self._queue.add_all(self._cache.put(obj) if what == "put" else self._cache.gone(obj))
 
     def on_list(self, kind: str, uids: set[str], version: int) -> None:
         """Takes in what there is of a kind, and has looked at what had more."""
-        for key in self._cache.on_list(kind, uids, version):
-            self._queue.add(key)
+        self._queue.add_all(self._cache.on_list(kind, uids, version))
 
     def look_at_all(self) -> None:
         """Has everything looked at."""
-        for key in self._cache.all_keys():
-            self._queue.add(key)
+        self._queue.add_all(self._cache.all_keys())
 
     async def work(self) -> None:
         """Looks at objects for ever."""
@@ -115,8 +113,10 @@ class Controller:
                 await self._look_at(key)
             finally:
                 self._queue.done(key)
-            # Most looks ask nobody and so wait for nothing: thousands of them must not hold up the Lease.
-            await asyncio.sleep(0)
+            # Most looks ask nobody and so wait for nothing: thousands of them must hold up neither the Lease nor the
+            # watches. So all else has its turn between any two of them, whoever does them.
+            async with self._between_looks:
+                await asyncio.sleep(0)
 
     async def _look_at(self, key: ObjectKey) -> None:
         if not self._may_write():

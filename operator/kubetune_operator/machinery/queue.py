@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -58,6 +58,11 @@ class WorkQueue(Generic[Key]):
             self._again.setdefault(key, self._clock())
         elif key not in self._waiting.get(self._group(key), ()):
             self._wait(key, self._clock())
+
+    def add_all(self, keys: Iterable[Key]) -> None:
+        """Each of the keys is to be looked at."""
+        for key in keys:
+            self.add(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """The key is to be looked at in so many seconds, or earlier if that was said before."""

@@ -145,8 +145,10 @@ def test_a_ray_job_is_a_jobs_own_by_its_controller_alone(owner: Object) -> None:
     assert api.objects["FineTuneJob", JOB]["status"]["reason"] == "CreationRefused"
 
 
-def test_others_have_their_turn_between_two_looks_that_wait_for_nothing() -> None:
-    """S3: a thousand looks at suspended jobs must not hold up the renewal of the Lease."""
+@pytest.mark.parametrize("workers", [1, 16])
+def test_others_have_their_turn_between_two_looks_that_wait_for_nothing(workers: int) -> None:
+    """S3: a thousand looks at suspended jobs must hold up neither the renewal of the Lease nor the watches, which need
+    several turns to tell of one change."""
     suspended = [job(metadata={"name": f"job-{number}", "uid": f"uid-{number}"}, suspend=True) for number in range(50)]
     turns: list[int] = []
     looks = 0
@@ -163,11 +165,12 @@ def test_others_have_their_turn_between_two_looks_that_wait_for_nothing() -> Non
         controller = controller_of(InMemoryApi(), [kind], SETTINGS, lambda: START)
         for thing in suspended:
             controller.on_event("put", thing)
-        worker = asyncio.create_task(controller.work())
+        working = [asyncio.create_task(controller.work()) for _ in range(workers)]
         while looks < len(suspended):
             await asyncio.sleep(0)
             turns.append(looks)
-        worker.cancel()
+        for task in working:
+            task.cancel()
 
     asyncio.run(scenario())
     assert max(after - before for before, after in pairwise(turns)) == 1
