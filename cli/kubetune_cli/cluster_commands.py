@@ -113,9 +113,10 @@ def report(
     opened: Annotated[bool, typer.Option("--open", help="Opens it in a browser.")] = False,
     context: Context = None,
 ) -> None:
-    """Fetches the report of a job from object storage, and prints its path.
+    """Fetches the report of a job in a cluster from object storage, and prints its path.
 
-    The store is asked from here, with the credentials of the environment.
+    That of a local run is the file that the run's last lines name. The store is asked from here, with the credentials
+    of the environment.
 
     Exit code 0: fetched. 1: there is none, or the store refuses it. 2: the cluster cannot be reached, or there is no
     such job.

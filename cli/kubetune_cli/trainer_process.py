@@ -77,8 +77,10 @@ def trainer(run_file: Path, log: Path, scratch: Path) -> Iterator[Trainer]:
     kills = out_of_memory_kills(COUNTERS)
     reading, writing = os.pipe()
     environment = os.environ | {"TMPDIR": str(scratch)}
-    # RAY_ADDRESS would send a local run to somebody's cluster.
-    environment.pop("RAY_ADDRESS", None)
+    # The first would send a local run to somebody's cluster; with the second, which containers often set, each run
+    # would compile torch's thousands of modules anew: ten seconds.
+    for name in ("RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE"):
+        environment.pop(name, None)
     command = [sys.executable, "-m", "kubetune_trainer", str(run_file), "--events", str(writing)]
     try:
         with log.open("ab") as output:

@@ -53,7 +53,9 @@ _ROWS: dict[str, Alias] = {
     # batches, length of the run
     "gradient_accumulation_steps": Means("training.globalBatchSize", _STEPS),
     "grad_accum": Means("training.globalBatchSize", _STEPS),
-    "per_device_train_batch_size per_device_batch_size per_gpu_train_batch_size": Means("training.microBatchSize"),
+    "per_device_train_batch_size per_device_batch_size per_gpu_train_batch_size": Means(
+        "training.microBatchSize", f"a step takes the whole batch: {_STEPS}"
+    ),
     "batch_size train_batch_size": Means("training.globalBatchSize"),
     "num_train_epochs num_epochs n_epochs": Means("training.epochs"),
     "per_device_eval_batch_size eval_batch_size": Means("training.microBatchSize", "evaluation uses the same"),

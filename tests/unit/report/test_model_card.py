@@ -30,6 +30,9 @@ HOSTILE = (
 )
 
 
+QUOTED = "The labels 'billing' and \"Billing\" & #3 <b>"
+
+
 def front_matter(card: str) -> dict[str, Any]:
     start, matter, _ = card.split("---\n", 2)
     assert start == ""
@@ -232,3 +235,12 @@ def test_many_labels_are_cut_with_a_word_where_the_others_are() -> None:
     card = render_card(run(job(), evaluations=(judged,)), STORED)
     assert len(table_of(card, "Label", "Rows", "Precision", "Recall", "F1")) == 50
     assert "The other 10 labels are in `report.html`." in card
+
+
+def test_notes_with_quotes_and_signs_read_as_they_were_written() -> None:
+    record = classification(("a", "b"), [9, 9], total=18)
+    card = render_card(replace(record, data=replace(record.data, notes=(QUOTED,))), STORED)
+    assert any(
+        token.type == "inline" and QUOTED in "".join(part.content for part in token.children or ())
+        for token in tokens(card)
+    )

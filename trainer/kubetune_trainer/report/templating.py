@@ -1,9 +1,10 @@
 """The two template environments: one escapes for HTML, the other for Markdown, each whatever a template prints."""
 
+import html
 import re
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from kubetune_api import text
 from kubetune_api.metrics import metric_text
@@ -72,7 +73,8 @@ def _longest_run(value: str) -> int:
 def _markdown(value: object) -> object:
     if isinstance(value, Markup | jinja2.Undefined):
         return value
-    return _MARKDOWN.sub(r"\\\1", str(escape(text.printable(str(value)))))
+    # Markdown first: the other way about, the mark before a `#` would break what stands for a quote.
+    return html.escape(_MARKDOWN.sub(r"\\\1", text.printable(str(value))), quote=False)
 
 
 def _metric(value: float, name: str) -> str:
