@@ -74,11 +74,12 @@ cluster: setup ## Keeps a real cluster on this machine (root, Debian 12), with k
 cluster-down: setup ## Ends that cluster; only its images stay, in the cache
 	@PYTHONPATH=tests python -m cluster down
 
-# Two jobs at a time: while one starts its pods or waits for an end, the other has the cores.
+# Two jobs at a time: while one starts its pods or waits for an end, the other has the cores. The five of the second line
+# all start at once: beside others they kept KubeRay from its Lease.
 test-e2e: cluster ## Runs those tests on that cluster that fit into CI: a whole job, jobs that fail, a killed worker
-	@pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e/test_reviews.py \
-		"tests/e2e/test_interruptions.py::test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds[worker-Unknown]" \
-		tests/e2e/test_failures.py
+	@pytest --numprocesses 2 --dist loadfile tests/e2e/test_reviews.py \
+		"tests/e2e/test_interruptions.py::test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds[worker-Unknown]"
+	@pytest tests/e2e/test_failures.py
 
 test-e2e-all: cluster ## Runs all of them: three quarters of an hour, and twenty minutes more until Kueue is built
 	@pytest tests/e2e
