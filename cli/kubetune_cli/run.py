@@ -12,7 +12,7 @@ from types import FrameType
 from rich.console import Console
 
 from kubetune_api.job import CLUSTER_FIELDS, FineTuneJob, FineTuneJobSpec
-from kubetune_api.outcome import Ending
+from kubetune_api.outcome import INTERRUPTED, LESS_MEMORY, Ending
 from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus
@@ -23,20 +23,13 @@ from kubetune_cli.progress import view_for
 from kubetune_cli.results import failure_of, print_failure, print_results
 from kubetune_cli.trainer_process import trainer
 
-_INTERRUPTED = (
-    "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
-    " `rejected`"
-)
-_LESS_MEMORY = (
-    "lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same with a smaller micro-batch),"
-    " or use a machine with more memory"
-)
+_OR_ANOTHER_MACHINE = f"{LESS_MEMORY}, or use a machine with more memory"
 _UNHEARD = {
     "memory": (
         Reason.OUT_OF_MEMORY,
-        f"the machine ran out of memory, and the system ended the trainer; {_LESS_MEMORY}",
+        f"the machine ran out of memory, and the system ended the trainer; {_OR_ANOTHER_MACHINE}",
     ),
-    "kill": (Reason.UNKNOWN, f"the trainer was killed; if nobody did that, memory was short: {_LESS_MEMORY}"),
+    "kill": (Reason.UNKNOWN, f"the trainer was killed; if nobody did that, memory was short: {_OR_ANOTHER_MACHINE}"),
     None: (Reason.UNKNOWN, "the trainer ended without a message; see the end of the log"),
 }
 """The reason and the message for a trainer that could not say how it ended, by what ended it."""
@@ -119,7 +112,7 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTun
                 view.show(event)
             reason, message = _UNHEARD[started.ended_by()]
     except KeyboardInterrupt:
-        reason, message = Reason.INTERRUPTED, _INTERRUPTED
+        reason, message = Reason.INTERRUPTED, INTERRUPTED
     return _ended(run_id, reason, message, start_time)
 
 

@@ -8,6 +8,14 @@ from kubetune_api.data_counts import DataCounts
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, ResolvedSettings
 
+INTERRUPTED = (
+    "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
+    " `rejected`"
+)
+LESS_MEMORY = (
+    "lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same with a smaller micro-batch)"
+)
+"""What a run needs less memory with, on any machine."""
 _LONGEST_MESSAGE = 4000
 
 

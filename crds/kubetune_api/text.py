@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 MAX_SHOWN = 48
 """Characters of a tenant's text that a table or a heading shows."""
@@ -103,8 +103,3 @@ def duration(value: timedelta) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60:,} h {minutes % 60:02} min"
-
-
-def moment(timestamp: str) -> datetime:
-    """An RFC 3339 timestamp of a record."""
-    return datetime.fromisoformat(timestamp)

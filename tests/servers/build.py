@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,10 +161,18 @@ def _build(server: Server) -> None:
     package = server.program or "/".join(filter(None, (server.module, server.package)))
     flags = ("-trimpath", "-tags", server.tags, "-ldflags", server.linker_flags)
     command = [_go(), "build", *flags, "-o", str(unfinished), package]
+    environment = {**CALLERS_ENVIRONMENT, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+    run_quietly(command, server.folder, environment, failed=f"{server.name} {server.version} does not build")
+    unfinished.rename(server.binary)
+    print(f"built {server.name} {server.version} in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def run_quietly(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str], *, failed: str) -> None:
+    """Runs it; SystemExit says `failed`, with the end of its output, if it fails."""
     done = subprocess.run(
         command,
-        cwd=server.folder,
-        env={**CALLERS_ENVIRONMENT, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"},
+        cwd=folder,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -172,9 +180,7 @@ def _build(server: Server) -> None:
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{server.name} {server.version} does not build:\n{done.stdout[-4000:]}")
-    unfinished.rename(server.binary)
-    print(f"built {server.name} {server.version} in {time.monotonic() - started:.0f} s", flush=True)
+        raise SystemExit(f"{failed}:\n{done.stdout[-4000:]}")
 
 
 def _go() -> str:

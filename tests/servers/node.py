@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from servers.build import CALLERS_ENVIRONMENT, cache, fetch_from_pypi, only_one
+from servers.build import CALLERS_ENVIRONMENT, cache, fetch_from_pypi, only_one, run_quietly
 
 PACKAGES = Path(__file__).parent / "npm"
 OLDEST_NODE = 20
@@ -43,19 +43,10 @@ def _install(folder: Path, target: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(folder, unfinished)
     node = _node()
-    done = subprocess.run(
-        # Nothing of a package runs when it is installed.
-        [*_npm(node), "ci", "--ignore-scripts", "--omit=dev", "--omit=optional", "--no-audit", "--no-fund"],
-        cwd=unfinished,
-        env={**CALLERS_ENVIRONMENT, "PATH": f"{node.parent}:{os.environ['PATH']}"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{target.name} cannot be installed:\n{done.stdout[-4000:]}")
+    # Nothing of a package runs when it is installed.
+    command = [*_npm(node), "ci", "--ignore-scripts", "--omit=dev", "--omit=optional", "--no-audit", "--no-fund"]
+    environment = {**CALLERS_ENVIRONMENT, "PATH": f"{node.parent}:{os.environ['PATH']}"}
+    run_quietly(command, unfinished, environment, failed=f"{target.name} cannot be installed")
     unfinished.rename(target)
     print(f"installed {target.name} in {time.monotonic() - started:.0f} s", flush=True)
 

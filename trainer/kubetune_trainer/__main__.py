@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from kubetune_api.outcome import Ending
+from kubetune_api.outcome import INTERRUPTED, Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus
@@ -28,10 +28,6 @@ from kubetune_trainer.status_reporter import StatusReporter
 from kubetune_trainer.storage.credentials import StoreCredentials
 
 _PR_SET_PDEATHSIG = 1
-_INTERRUPTED = (
-    "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
-    " `rejected`"
-)
 _RAY_TRAIN = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # Seconds that a group of workers may take to start; Ray's own 60 are few where images and disks are slow.
@@ -105,7 +101,7 @@ def _run(
     def interrupted(*_: object) -> NoReturn:
         # At once: whoever ends us waits for some seconds only, and Ray may need them to end its own.
         for reporter in reporters:
-            reporter.finished(failed(Reason.INTERRUPTED, _INTERRUPTED))
+            reporter.finished(failed(Reason.INTERRUPTED, INTERRUPTED))
         sys.exit(1)
 
     signal.signal(signal.SIGTERM, interrupted)
@@ -121,7 +117,7 @@ def _run(
     except OSError as error:
         return failed(*_explain(error))
     except SystemExit:
-        return failed(Reason.INTERRUPTED, _INTERRUPTED)
+        return failed(Reason.INTERRUPTED, INTERRUPTED)
     except Exception as error:  # whatever it was, the user gets a status
         return failed(Reason.UNKNOWN, f"{type(error).__name__}: {error}")
     finally:

@@ -44,7 +44,8 @@ def trains_alone(run: Run) -> bool:
 def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained:
     """Trains in this process."""
     device = detect()
-    given, tell = begun(prepared, _hardware(device), listener)
+    gpus = _gpus(device)
+    given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
     records = RecordQueue()
 
     def work(journal: Journal) -> WorkerResult:
@@ -63,10 +64,6 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
 def _gpus(device: Device) -> int:
     """None where torch cannot use those that there are, as with a driver that is too old."""
     return torch.cuda.device_count() if device.kind == "cuda" else 0
-
-
-def _hardware(device: Device) -> Hardware:
-    return Hardware(_gpus(device), describe_gpu()) if device.kind == "cuda" else Hardware()
 
 
 @contextmanager

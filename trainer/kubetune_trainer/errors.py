@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Sequence
 
+from kubetune_api.outcome import LESS_MEMORY
 from kubetune_api.reasons import Reason
 
 
@@ -55,8 +56,7 @@ def explained(causes: Sequence[BaseException]) -> RunError | None:
     if any(map(is_out_of_memory, causes)):
         return RunError(
             Reason.OUT_OF_MEMORY,
-            "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result"
-            " stays the same with a smaller micro-batch), raise spec.zero.stage, or use more workers",
+            f"a worker ran out of memory; {LESS_MEMORY}, raise spec.zero.stage, or use more workers",
         )
     for cause in filter(storage_is_full, causes):
         where = getattr(cause, "filename", None) or "a temporary file"

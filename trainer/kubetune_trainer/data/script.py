@@ -98,7 +98,7 @@ class _ByTemplate:
 
     def cut(self, messages: Sequence[Message], where: str, cut: Cut) -> Script:
         script = self.of(messages, where)
-        mark = next(mark for mark in _MARKS if mark not in script.text)
+        mark = _mark_for(script.text)
         try:
             marked = self._text(with_texts(messages, lambda text: mark.join(cut(text))))
         except TemplateError:
@@ -187,7 +187,7 @@ class _ByTemplate:
         place = first_question(messages)
         if all(message["role"] != "assistant" for message in messages[:place]):
             return 0
-        mark = next(mark for mark in _MARKS if mark not in text)
+        mark = _mark_for(text)
         question = {**messages[place], "content": mark + messages[place]["content"]}
         other = rendered(self.tokenizer, [*messages[:place], question, *messages[place + 1 :]])
         return other.find(mark)
@@ -208,6 +208,11 @@ class _ByTemplate:
             if text[start:end].endswith(closing[:marked]) and text.startswith(closing[marked:], end):
                 return start, end + len(closing) - marked
         return start, end
+
+
+def _mark_for(text: str) -> str:
+    """One that the text does not have."""
+    return next(mark for mark in _MARKS if mark not in text)
 
 
 def _behind(header: str, text: str, start: int) -> int:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import yaml
 
-from kubetune_api import text
+from kubetune_api.times import moment
 from kubetune_trainer.records import DataReport, RunRecord
 
 MOST_FILES = 25
@@ -27,7 +27,7 @@ class CleaningBar:
 
 def elapsed(record: RunRecord) -> timedelta:
     """From the start of the run to its end."""
-    return text.moment(record.completion_time) - text.moment(record.start_time)
+    return moment(record.completion_time) - moment(record.start_time)
 
 
 def cleaning_bars(data: DataReport) -> list[CleaningBar]:
