@@ -51,8 +51,8 @@ class _Losing(CausalLanguageModel):
     def __init__(self, passes: int, *, in_loss: bool) -> None:
         self._left, self._in_loss = passes * (GOOD_STEPS + 1), in_loss
 
-    def losses(self, forward: Any, batch: Any) -> Losses:
-        found = super().losses(forward, batch)
+    def losses(self, forward: Any, batch: Any, space: Any) -> Losses:
+        found = super().losses(forward, batch, space)
         self._left -= 1
         if self._left or dist.get_rank() + 1 != dist.get_world_size():
             return found

@@ -69,7 +69,7 @@ class Regression:
     def configure(self, config: Any, space: Scale) -> None:
         config.num_labels = 1
 
-    def losses(self, forward: Any, batch: MicroBatch) -> Losses:
+    def losses(self, forward: Any, batch: MicroBatch, space: Any) -> Losses:
         answers, known = forward(**batch.inputs).logits[:, 0].float(), ~batch.targets.isnan()
         return Losses((answers - batch.targets.nan_to_num()) ** 2 * known, known)
 

@@ -42,7 +42,7 @@ def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
 
 def tally_of(task: TrainingTask, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
     batch = batch_of(split, rows)
-    losses: Losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch)
+    losses: Losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch, space)
     return {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
 
 
@@ -74,7 +74,7 @@ def test_a_share_without_rows_adds_nothing(task: TrainingTask, space: Any, split
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_the_losses_of_a_batch_are_one_number_a_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
-    losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch)
+    losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch, space)
     assert (losses.rows.shape, losses.rows.dtype) == ((3,), torch.float32)
 
 

@@ -79,7 +79,7 @@ class TrainingTask(DataTask, ModelTask, Protocol):
     def name(self) -> str:
         """The key of its row in the API's `TASKS`, and what `task.type` says."""
 
-    def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
+    def losses(self, forward: Forward, batch: MicroBatch, space: Any) -> Losses:
         """The losses of a batch. May call `forward` more than once, but as often on every rank."""
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Any) -> Tally:

@@ -145,7 +145,7 @@ class CausalLanguageModel:
         """The output layer is always trained further."""
         return True
 
-    def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
+    def losses(self, forward: Forward, batch: MicroBatch, space: Vocabulary) -> Losses:
         """The cross-entropy of the completions' tokens."""
         logits = forward(**batch.inputs).logits
         return Losses(next_token_losses(logits, batch.targets), logits)

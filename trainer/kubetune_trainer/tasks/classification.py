@@ -163,7 +163,7 @@ class Classification:
             and tuple(config.id2label.get(index) for index in range(config.num_labels)) == space.labels
         )
 
-    def losses(self, forward: Forward, batch: MicroBatch) -> Losses:
+    def losses(self, forward: Forward, batch: MicroBatch, space: Labels) -> Losses:
         """The cross-entropy of each row's label."""
         logits = forward(**batch.inputs).logits
         return Losses(class_losses(logits, batch.targets), logits)

@@ -25,7 +25,7 @@ def evaluate(
     for shares in split_for_evaluation(split.lengths, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
-        for name, counts in task.tally(task.losses(engine, batch), batch, space).items():
+        for name, counts in task.tally(task.losses(engine, batch, space), batch, space).items():
             tallies[name] = tallies[name] + counts if name in tallies else counts.double()
     engine.train()
     return task.measure(_sum_over_ranks(tallies), space)

@@ -98,7 +98,7 @@ class Loop:
         mean = 0.0
         for number, shares in enumerate(split_batch(batch, lengths[batch], self.plan.accumulation_steps, workers), 1):
             micro = collate(self.splits["train"], shares[rank], self.pad_token, self.engine.device)
-            loss = self.task.losses(self.engine, micro).rows.sum()
+            loss = self.task.losses(self.engine, micro, self.space).rows.sum()
             self.engine.backward(loss * scale)
             total += loss.detach()
             if number == self.plan.accumulation_steps:
