@@ -7,8 +7,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 RAY_TESTS := $(addprefix tests/integration/,test_run_command.py training/test_run.py trainer_in_cluster)
 API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/test_against_api_server.py)
-STEP_TESTS := $(addprefix tests/integration/,planner storage $(addprefix training/test_,a_new_task.py \
-	against_transformers.py answers_end.py benchmark.py lost_numbers.py same_losses.py))
+STEP_TESTS := $(addprefix tests/integration/,planner storage) \
+	$(filter-out %/test_run.py,$(wildcard tests/integration/training/test_*.py))
 
 .PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-api test-steps test-api test-cluster servers servers-go \
 	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom bench \
