@@ -74,7 +74,7 @@ def kubetune(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, 
     resolved = ResolvedTraining(0, "FP32", plan.micro_batch_size, 1, training.peak_learning_rate, job.spec.max_length)
     engine = build_engine(model, training, plan, resolved, detect())
     records: list[StepRecord | EvaluationRecord] = []
-    Loop(engine, task, data.splits, data.space, training, plan, tokenizer.pad_token_id, records.append).run()
+    Loop(engine, task, data.splits, data.space, job.spec, plan, tokenizer.pad_token_id, records.append).run()
     steps = [record for record in records if isinstance(record, StepRecord)]
     test = next(record for record in records if isinstance(record, EvaluationRecord) and record.split == "test")
     torch.distributed.destroy_process_group()

@@ -118,12 +118,13 @@ _ROWS: dict[str, Alias] = {
     "save_steps save_strategy save_total_limit saves_per_epoch resume_from_checkpoint": NotYet(
         "training.checkpoints", _CHECKPOINTS
     ),
-    "eval_steps evals_per_epoch": NotYet("evaluation.everySteps", "evaluation between the ends of epochs"),
-    "eval_strategy evaluation_strategy": NotYet("evaluation.everySteps", "a choice of when to evaluate"),
-    "load_best_model_at_end": NotYet("training.keep", "keeping the best checkpoint"),
+    "eval_steps evals_per_epoch": Means("evaluation.everySteps", "it counts optimizer steps"),
+    "eval_strategy evaluation_strategy": Means("evaluation.everySteps", "unset, each epoch is evaluated"),
+    "load_best_model_at_end": Means("training.keep", "set it to Best"),
     "metric_for_best_model": Means("evaluation.primaryMetric"),
     "greater_is_better": Never("the metric itself says whether higher or lower is better"),
-    "early_stopping_patience early_stopping": NotYet("training.earlyStopping", "early stopping"),
+    "early_stopping_patience": Means("training.earlyStopping.patience"),
+    "early_stopping_threshold": Means("training.earlyStopping.minDelta"),
     "output_dir": Means("output.uri"),
     "hf_token hub_token aws_access_key_id": Means("credentials[0].secretName", "a token is kept in a Secret"),
     # what will not come

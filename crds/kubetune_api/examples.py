@@ -17,6 +17,7 @@ JOB_EXAMPLES = {
     "spec.training": "{epochs: 3, globalBatchSize: 32, learningRate: 2.0e-5}",
     "spec.training.schedule": "{type: Cosine, warmupRatio: 0.06}",
     "spec.training.optimizer": "{type: AdamW, weightDecay: 0.01}",
+    "spec.training.earlyStopping": "{patience: 3, minDelta: 0.001}",
     "spec.profileRef": "{name: a100-80g}",
     "spec.resources": "{workers: 8}",
     "spec.zero": "{stage: 2}",

@@ -1,5 +1,6 @@
 """The status of a run that is over."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
@@ -41,7 +42,8 @@ class Ending:
 
     def succeeded(self) -> FineTuneJobStatus:
         """The model is verified and published."""
-        return self._status("Succeeded", Reason.PUBLISHED, "The model is verified and published.")
+        message = " ".join(["The model is verified and published.", *_chosen(self.progress)])
+        return self._status("Succeeded", Reason.PUBLISHED, message)
 
     def failed(self, reason: str, message: str) -> FineTuneJobStatus:
         """The run did not reach its end, or its model missed a requirement."""
@@ -66,3 +68,13 @@ class Ending:
             artifact=self.artifact,
             resolved=self.resolved,
         )
+
+
+def _chosen(progress: Progress | None) -> Iterator[str]:
+    """What early stopping and `keep: Best` have decided."""
+    if progress is None or progress.kept_step is None:
+        return
+    if progress.step < progress.total_steps:
+        yield f"The training stopped early, at step {progress.step:,} of {progress.total_steps:,}."
+    if progress.kept_step < progress.step:
+        yield f"Its weights are those of step {progress.kept_step:,}, the best on the validation split."

@@ -63,6 +63,8 @@ class Progress(ApiModel):
     """The estimated time to the last step, in seconds; evaluations are not in it."""
     evaluating: Word | None = None
     """The split that is being evaluated; meanwhile no step is done."""
+    kept_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The step whose weights are published; known once the training has ended."""
 
 
 def six_digits(value: float) -> float:

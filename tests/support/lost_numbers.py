@@ -77,7 +77,7 @@ def _lose(case: Case, where: Where) -> Lost:
         after.append(dict(Full(Freeze()).tensors(engine)))
 
     task = _Losing(plan.accumulation_steps, in_loss=where == "loss")
-    loop = Loop(engine, task, {"train": case.splits["train"]}, Vocabulary(), training, plan, PAD, weights)
+    loop = Loop(engine, task, {"train": case.splits["train"]}, Vocabulary(), case.spec, plan, PAD, weights)
     try:
         loop.run()
     except RunError as error:

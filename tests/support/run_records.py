@@ -20,6 +20,7 @@ from kubetune_trainer.records import (
     SplitReport,
     StepRecord,
     StoredFile,
+    TrainingEnd,
 )
 from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
 
@@ -223,6 +224,8 @@ def run(of_job: FineTuneJob, **changes: Any) -> RunRecord:
         data=DataReport((), 0, (), ()),
         steps=(),
         evaluations=(),
+        end=TrainingEnd(0, 0, 0),
         versions={"kubetune": "0.1.0", "torch": "2.15.0", "ray": "2.60.0", "python": "3.11.9"},
     )
-    return replace(record, **changes)
+    last = max((found.step for key in ("steps", "evaluations") for found in changes.get(key, ())), default=0)
+    return replace(record, **{"end": TrainingEnd(last, last, last), **changes})

@@ -149,7 +149,7 @@ def _train(case: Case) -> Trained:
     engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
     records: list[StepRecord | EvaluationRecord] = []
     space = Labels(LABELS) if case.classifies else Vocabulary()
-    Loop(engine, task_of(case.spec), splits, space, training, plan, PAD, records.append).run()
+    Loop(engine, task_of(case.spec), splits, space, case.spec, plan, PAD, records.append).run()
     state = dict(Full(Freeze()).tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state else frozenset()

@@ -68,6 +68,8 @@ def execute(
     listener.stage("Starting the workers")
     trained = _group_for(run)(Prepared(run, base, data, max_length, cache), store, listener)
     given, result = trained.given, trained.result
+    if chosen := result.end.sentence:
+        listener.note(chosen)
     notes = _verify(store, run, base, data, tokenizer, result, listener)
     record = _record(run, given, base, data, result, notes, start_time=start_time, completion_time=now())
     listener.stage("Publishing")
@@ -160,6 +162,7 @@ def _record(
         data=data.report,
         steps=trained.steps,
         evaluations=trained.evaluations,
+        end=trained.end,
         requirements=trained.requirements,
         versions={"python": python_version()} | {package: version(package) for package in _PACKAGES},
         notes=notes,

@@ -18,10 +18,11 @@ from kubetune_trainer.records import (
     ResolvedTraining,
     StepRecord,
     StoredFile,
+    TrainingEnd,
 )
 from kubetune_trainer.training.batches import BatchPlan
 
-Record = StepRecord | EvaluationStart | EvaluationRecord
+Record = StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class WorkerResult:
     trained_parameters: int
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
+    end: TrainingEnd
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
 

@@ -35,7 +35,7 @@ def journaled(store: Store, folder: str, listener: Listener, work: Callable[["Jo
     """
     with Journal(store, folder) as journal:
         result = work(journal)
-        journal(in_order(result.steps, result.evaluations))
+        journal(in_order(result.steps, result.evaluations, result.end))
     if gap := journal.gap:
         listener.note(gap)
     return result
@@ -86,7 +86,7 @@ class Journal:
             for record in records:
                 if isinstance(record, EvaluationStart):
                     continue
-                key = (record.split if isinstance(record, EvaluationRecord) else "", record.step)
+                key = (record.split if isinstance(record, EvaluationRecord) else type(record).__name__, record.step)
                 if key not in self._taken:
                     self._lines.append(f"{metric_line(record)}\n")
                     self._taken.add(key)

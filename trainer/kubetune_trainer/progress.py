@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from kubetune_api.status import Progress, six_digits
 from kubetune_trainer.events import Listener
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord, TrainingEnd
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -18,9 +18,10 @@ class ProgressTeller:
         self._total_steps, self._listener = total_steps, listener
         self._recent: deque[StepRecord] = deque(maxlen=_WINDOW)
         self._evaluating: str | None = None
+        self._end: TrainingEnd | None = None
         self._told: Progress | None = None
 
-    def __call__(self, records: Iterable[StepRecord | EvaluationStart | EvaluationRecord]) -> None:
+    def __call__(self, records: Iterable[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd]) -> None:
         """Takes the next records, in order; the listener hears of each evaluation, and of the last step only."""
         for record in records:
             self._evaluating = record.split if isinstance(record, EvaluationStart) else None
@@ -28,13 +29,17 @@ class ProgressTeller:
                 self._recent.append(record)
             elif isinstance(record, EvaluationRecord):
                 self._listener.evaluated(record)
-        progress = progress_of(self._recent, self._total_steps, self._evaluating)
+            elif isinstance(record, TrainingEnd):
+                self._end = record
+        progress = progress_of(self._recent, self._total_steps, self._evaluating, self._end)
         if progress != self._told and (self._recent or self._evaluating):
             self._told = progress
             self._listener.progress(progress)
 
 
-def progress_of(recent: Iterable[StepRecord], total_steps: int, evaluating: str | None = None) -> Progress:
+def progress_of(
+    recent: Iterable[StepRecord], total_steps: int, evaluating: str | None = None, end: TrainingEnd | None = None
+) -> Progress:
     """The progress after the last of the `recent` steps, over which the speed is averaged."""
     steps = list(recent)
     if not steps:
@@ -47,6 +52,7 @@ def progress_of(recent: Iterable[StepRecord], total_steps: int, evaluating: str 
         loss=six_digits(last.loss),
         learning_rate=six_digits(last.learning_rate),
         tokens_per_second=six_digits(sum(step.tokens for step in steps) / max(seconds, 1e-9)),
-        seconds_left=(total_steps - last.step) * seconds / len(steps),
+        seconds_left=0.0 if end else (total_steps - last.step) * seconds / len(steps),
         evaluating=evaluating,
+        kept_step=end.kept_step if end else None,
     )

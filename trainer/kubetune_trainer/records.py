@@ -146,6 +146,10 @@ class EvaluationRecord:
     """By the names of the API's table, those of the task."""
     details: Details | None = None
 
+    def judges(self, kept_step: int) -> bool:
+        """Whether it is of the published weights: the last of the test split always is."""
+        return self.split != "validation" or self.step == kept_step
+
 
 @dataclass(frozen=True)
 class EvaluationStart:
@@ -155,17 +159,47 @@ class EvaluationStart:
     step: int
 
 
+@dataclass(frozen=True)
+class TrainingEnd:
+    """No more step is done, and it is decided which weights are published."""
+
+    step: int
+    """The last that was done."""
+    total_steps: int
+    """Those that were planned."""
+    kept_step: int
+    """The one whose weights are published."""
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation split has ended it."""
+        return self.step < self.total_steps
+
+    @property
+    def sentence(self) -> str | None:
+        """What it has decided, for people; None where the run went to its last step and keeps that."""
+        stopped = f"the training stopped early, at step {self.step:,} of {self.total_steps:,}"
+        kept = f"published are the weights of step {self.kept_step:,}, the best on the validation split"
+        said = [*[stopped] * self.stopped_early, *[kept] * (self.kept_step < self.step)]
+        return "; ".join(said) or None
+
+
 def in_order(
-    steps: Iterable[StepRecord], evaluations: Iterable[EvaluationRecord]
-) -> list[StepRecord | EvaluationRecord]:
-    """Both in the order in which they happened: an evaluation stands behind the step that it followed."""
+    steps: Iterable[StepRecord], evaluations: Iterable[EvaluationRecord], end: TrainingEnd
+) -> list[StepRecord | EvaluationRecord | TrainingEnd]:
+    """All of them in the order of the steps: an evaluation stands behind the step whose weights it judges."""
     # Sorting is stable: at the same step the step itself stays first.
-    return sorted([*steps, *evaluations], key=lambda record: record.step)
+    return sorted([*steps, *evaluations, end], key=lambda record: record.step)
 
 
-def final_metrics(evaluations: Iterable[EvaluationRecord]) -> dict[str, float]:
-    """The metrics of the last evaluation of each split, by full name: `test/accuracy`."""
-    return {f"{record.split}/{name}": value for record in evaluations for name, value in record.metrics.items()}
+def final_metrics(evaluations: Iterable[EvaluationRecord], kept_step: int) -> dict[str, float]:
+    """The metrics of the weights of that step, by full name: `test/accuracy`."""
+    return {
+        f"{record.split}/{name}": value
+        for record in evaluations
+        if record.judges(kept_step)
+        for name, value in record.metrics.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -244,6 +278,7 @@ class RunRecord:
     data: DataReport
     steps: tuple[StepRecord, ...]
     evaluations: tuple[EvaluationRecord, ...]
+    end: TrainingEnd
     requirements: tuple[RequirementResult, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -255,5 +290,5 @@ class RunRecord:
         return not all(requirement.met for requirement in self.requirements)
 
     def final_metrics(self) -> dict[str, float]:
-        """The last evaluation of each split, by full name: `test/accuracy`."""
-        return final_metrics(self.evaluations)
+        """Those of the published weights, by full name: `test/accuracy`."""
+        return final_metrics(self.evaluations, self.end.kept_step)

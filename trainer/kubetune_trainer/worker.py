@@ -15,7 +15,14 @@ from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
-from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, StoredFile, final_metrics
+from kubetune_trainer.records import (
+    EvaluationRecord,
+    Expectation,
+    StepRecord,
+    StoredFile,
+    TrainingEnd,
+    final_metrics,
+)
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
@@ -40,7 +47,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
         records.append(record)
         tell(record)
 
-    Loop(engine, task, data.splits, data.space, spec.training, given.plan, tokenizer.pad_token_id, take).run()
+    end = Loop(engine, task, data.splits, data.space, spec, given.plan, tokenizer.pad_token_id, take).run()
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.
@@ -50,7 +57,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
     expected, files = _upload(given, method, trainable, tensors, tokenizer)
     # Where this process goes on, its memory is wanted again.
     engine.destroy()
-    return _result(given, trainable, device, records, counts, expected, files)
+    return _result(given, trainable, device, records, end, counts, expected, files)
 
 
 def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tuple[Trainable, Any]:
@@ -93,6 +100,7 @@ def _result(
     trainable: Trainable,
     device: Device,
     records: list[Record],
+    end: TrainingEnd,
     counts: tuple[int, int],
     expected: Expectation,
     files: tuple[StoredFile, ...],
@@ -106,6 +114,9 @@ def _result(
         trained_parameters=counts[1],
         steps=tuple(record for record in records if isinstance(record, StepRecord)),
         evaluations=evaluations,
-        requirements=check_requirements(given.run.job.spec.evaluation.require, final_metrics(evaluations)),
+        end=end,
+        requirements=check_requirements(
+            given.run.job.spec.evaluation.require, final_metrics(evaluations, end.kept_step)
+        ),
         files=files,
     )

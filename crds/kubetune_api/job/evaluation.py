@@ -67,9 +67,12 @@ class Requirement(ApiModel):
 class Evaluation(ApiModel):
     """How the model is judged."""
 
+    every_steps: Annotated[int, Field(ge=1, le=100000000)] | None = None
+    """Evaluates on the validation split after each this many optimizer steps, and after the last one. Unset: after each
+    epoch."""
     primary_metric: Annotated[_FullName | None, Field(json_schema_extra=filled(headlines=_headlines))] = None
     """The full name of the metric that stands for the model, in `kubectl get` too. Unset: by the task, {headlines}, of
-    the test split; without one, of the validation split."""
+    the test split; without one, or with `training.earlyStopping` or `training.keep: Best`, of the validation split."""
     require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
     """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
     manifest says `rejected`, and the run ends Failed."""

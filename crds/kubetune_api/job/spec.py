@@ -1,6 +1,7 @@
 """`spec` of a `FineTuneJob`, with the rules that span its parts."""
 
-from typing import Annotated, ClassVar, Self
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -50,6 +51,42 @@ def _split_of_primary_metric(split: str) -> Rule:
         ),
         field="evaluation.primaryMetric",
     )
+
+
+def _needs_validation(what: str, asked_for: str, holds: Callable[[Any], bool], field: str) -> Rule:
+    return Rule(
+        cel=f"!({asked_for}) || {_is_there('validation')}",
+        message=f"{what} needs the validation split, and there is none; raise dataset.validationFraction, set"
+        " dataset.validation, or remove it",
+        holds=lambda spec: not holds(spec) or "validation" in spec.dataset.splits,
+        field=field,
+    )
+
+
+_STOPS_EARLY = "has(self.training.earlyStopping)"
+_KEEPS_BEST = "has(self.training.keep) && self.training.keep == 'Best'"
+_validation_rules = (
+    _needs_validation(
+        "early stopping", _STOPS_EARLY, lambda spec: spec.training.early_stopping is not None, "training.earlyStopping"
+    ),
+    _needs_validation("keep: Best", _KEEPS_BEST, lambda spec: spec.training.keep == "Best", "training.keep"),
+    _needs_validation(
+        "everySteps",
+        "has(self.evaluation.everySteps)",
+        lambda spec: spec.evaluation.every_steps is not None,
+        "evaluation.everySteps",
+    ),
+    Rule(
+        cel=f"!({_STOPS_EARLY} || ({_KEEPS_BEST})) || !has(self.evaluation.primaryMetric) ||"
+        " !self.evaluation.primaryMetric.startsWith('test/')",
+        message="training.earlyStopping and training.keep: Best choose by this metric, and what is chosen by the test"
+        " split is not judged by it; name a metric of the validation split, or remove it",
+        holds=lambda spec: (
+            not spec.watches_validation or not (spec.evaluation.primary_metric or "").startswith("test/")
+        ),
+        field="evaluation.primaryMetric",
+    ),
+)
 
 
 class FineTuneJobSpec(ApiModel):
@@ -113,7 +150,13 @@ class FineTuneJobSpec(ApiModel):
         metric_rules,
         *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
+        *_validation_rules,
     )
+
+    @property
+    def watches_validation(self) -> bool:
+        """Whether the validation split decides when the run ends, or which weights are published."""
+        return self.training.early_stopping is not None or self.training.kept == "Best"
 
     @property
     def max_length(self) -> int:
@@ -123,7 +166,8 @@ class FineTuneJobSpec(ApiModel):
     @property
     def primary_metric(self) -> str | None:
         """The full name of the metric that stands for the model; None where no split is held out."""
-        split = next((split for split in reversed(SPLITS) if split in self.dataset.splits), None)
+        splits = ("validation",) if self.watches_validation else reversed(SPLITS)
+        split = next((split for split in splits if split in self.dataset.splits), None)
         default = f"{split}/{TASKS[self.task.type].headline[0]}" if split else None
         return self.evaluation.primary_metric or default
 
@@ -132,7 +176,7 @@ class FineTuneJobSpec(ApiModel):
         """The same with every default filled in that depends on a task, a method or another type."""
         rate = self.training.learning_rate or METHODS[self.method.type].learning_rate
         optimizer = self.training.optimizer.model_copy(update=self.training.optimizer.settings)
-        training = {"learning_rate": rate, "optimizer": optimizer}
+        training = {"learning_rate": rate, "optimizer": optimizer, "keep": self.training.kept}
         parts = {
             "evaluation": self.evaluation.model_copy(update={"primary_metric": self.primary_metric}),
             "task": self.task.model_copy(update={"max_length": self.max_length}),

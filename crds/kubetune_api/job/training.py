@@ -79,6 +79,15 @@ class Schedule(ApiModel):
     )
 
 
+class EarlyStopping(ApiModel):
+    """When a run ends before its last step, because it no longer gets better on the validation split."""
+
+    patience: Annotated[int, Field(ge=1, le=1000)]
+    """The run ends after this many evaluations in a row without an improvement of `evaluation.primaryMetric`."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """What counts as an improvement: more than this much better than the best so far, in the metric's value."""
+
+
 class Training(ApiModel):
     """How the weights are trained, on the mean loss of each global batch."""
 
@@ -99,6 +108,12 @@ class Training(ApiModel):
     """How the learning rate moves."""
     optimizer: Optimizer = Optimizer()
     """How gradients become steps."""
+    early_stopping: EarlyStopping | None = None
+    """Ends the run when it no longer gets better on the validation split. Unset: it goes on to its last step."""
+    keep: Literal["Best", "Last"] | None = None
+    """Which weights are published: `Best`, those of the evaluation with the best `evaluation.primaryMetric`, or `Last`,
+    those of the last step. `Best` needs main memory for a copy of the trained weights. Unset: `Best` with
+    `earlyStopping`, `Last` without."""
     max_gradient_norm: Annotated[float, Field(ge=0.0, le=1000000.0)] = 1.0
     """Scales the gradients of a step down to this Euclidean norm, in units of the gradient. 0 turns it off."""
     precision: Literal["Auto", "FP32", "BF16"] = "Auto"
@@ -106,6 +121,11 @@ class Training(ApiModel):
     GPU that has it and `FP32` elsewhere."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
+
+    @property
+    def kept(self) -> Literal["Best", "Last"]:
+        """Which weights are published."""
+        return self.keep or ("Best" if self.early_stopping else "Last")
 
     @property
     def peak_learning_rate(self) -> float:

@@ -48,7 +48,7 @@ def case(what: str, old: str, new: str, *errors: str) -> Case:
 
 TRAINING_FIELDS = (
     "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, optimizer,"
-    " maxGradientNorm, precision, seed"
+    " earlyStopping, keep, maxGradientNorm, precision, seed"
 )
 COLUMNS = "columns: {text: body, label: verdict}"
 TASK = "type: SequenceClassification"

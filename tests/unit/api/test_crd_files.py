@@ -45,6 +45,7 @@ UNITS = (
     "weights",
     "attempts",
     "executions",
+    "evaluations",
 )
 
 

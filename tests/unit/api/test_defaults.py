@@ -79,6 +79,10 @@ def test_what_the_manifest_says_stays() -> None:
         pytest.param({"spec.dataset.testFraction": 0}, "validation/accuracy", id="else of the validation split"),
         pytest.param(CAUSAL, "test/perplexity", id="by the task"),
         pytest.param({"spec.evaluation.primaryMetric": "validation/loss"}, "validation/loss", id="as it is said"),
+        pytest.param({"spec.training.keep": "Best"}, "validation/accuracy", id="of the split that chooses"),
+        pytest.param(
+            {"spec.training.earlyStopping": {"patience": 1}}, "validation/accuracy", id="of the split that stops"
+        ),
         pytest.param(
             {"spec.dataset.testFraction": 0, "spec.dataset.validationFraction": 0},
             None,
@@ -88,6 +92,20 @@ def test_what_the_manifest_says_stays() -> None:
 )
 def test_the_metric_that_stands_for_the_model(edits: dict[str, Any], metric: str | None) -> None:
     assert spec_of(edits).primary_metric == spec_of(edits).resolved.evaluation.primary_metric == metric
+
+
+@pytest.mark.parametrize(
+    ("training", "kept"),
+    [
+        pytest.param({}, "Last", id="the last"),
+        pytest.param({"earlyStopping": {"patience": 1}}, "Best", id="the best with early stopping"),
+        pytest.param({"earlyStopping": {"patience": 1}, "keep": "Last"}, "Last", id="as it is said"),
+    ],
+)
+def test_the_weights_that_are_published(training: dict[str, Any], kept: str) -> None:
+    filled = spec_of({f"spec.training.{name}": value for name, value in training.items()}).resolved
+    assert filled.training.keep == kept
+    FineTuneJobSpec.model_validate(filled.to_dict())  # the report shows it, to be used again
 
 
 def test_a_rate_is_not_read_before_the_defaults_are_filled_in() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kubetune_trainer.records import EvaluationRecord, RunRecord
+from kubetune_trainer.records import EvaluationRecord, RunRecord, TrainingEnd
 from kubetune_trainer.report import metric_lines, write_metrics
 from support.run_records import causal, classification, evaluation, job, run, steps
 
@@ -20,14 +20,19 @@ def read(record: RunRecord) -> list[dict[str, Any]]:
 
 def test_each_step_and_each_evaluation_has_its_line_in_order() -> None:
     events = [(event["type"], event["step"]) for event in read(causal())]
-    assert len(events) == 120 + 6
+    assert len(events) == 120 + 6 + 1
     assert events[:3] == [("evaluation", 0), ("evaluation", 0), ("step", 1)]
-    assert events[-3:] == [("step", 120), ("evaluation", 120), ("evaluation", 120)]
+    assert events[-4:] == [("step", 120), ("evaluation", 120), ("evaluation", 120), ("end", 120)]
+
+
+def test_the_end_says_which_weights_are_published() -> None:
+    record = replace(run(job(), steps=steps(8)), end=TrainingEnd(8, 20, kept_step=4))
+    assert read(record)[-1] == {"type": "end", "step": 8, "totalSteps": 20, "keptStep": 4}
 
 
 def test_a_step_has_the_fields_of_its_record_in_camel_case() -> None:
     (step,) = steps(1)
-    assert read(run(job(), steps=(step,))) == [
+    assert read(run(job(), steps=(step,)))[:-1] == [
         {
             "type": "step",
             "step": 1,
@@ -42,7 +47,7 @@ def test_a_step_has_the_fields_of_its_record_in_camel_case() -> None:
 
 
 def test_an_evaluation_has_its_metrics_its_labels_and_the_entries_of_its_matrix() -> None:
-    (event,) = read(run(job(), evaluations=(evaluation(("a", "b"), "test", 4, 1.0, 0.5, ((3, 0), (1, 4))),)))
+    event, _ = read(run(job(), evaluations=(evaluation(("a", "b"), "test", 4, 1.0, 0.5, ((3, 0), (1, 4))),)))
     assert event["split"] == "test"
     assert event["metrics"]["accuracy"] == 7 / 8
     assert event["perClass"][0] == {"label": "a", "precision": 0.75, "recall": 1.0, "f1": 6 / 7, "rows": 3}
@@ -75,7 +80,7 @@ class Spread:
 
 
 def test_what_is_not_a_number_is_null_in_tuples_too() -> None:
-    (event,) = read(run(job(), evaluations=(EvaluationRecord("test", 1, 1.0, {}, Spread()),)))
+    event, _ = read(run(job(), evaluations=(EvaluationRecord("test", 1, 1.0, {}, Spread()),)))
     assert event["spread"] == [0.5, None, [None]]
 
 
@@ -83,7 +88,7 @@ def test_a_label_of_any_kind_comes_back_as_it_was(tmp_path: Path) -> None:
     labels = ("line\nbreak \u2028", "日本語 👩‍👩‍👧 \ud800 \x00")
     path = tmp_path / "metrics.jsonl"
     write_metrics(run(job(), evaluations=(evaluation(labels, "test", 1, 1.0, 0.5, ((1, 0), (0, 1))),)), path)
-    (line,) = path.read_text(encoding="utf-8").splitlines()
+    line, _ = path.read_text(encoding="utf-8").splitlines()
     assert tuple(one["label"] for one in json.loads(line)["perClass"]) == labels
 
 
@@ -91,10 +96,8 @@ def test_every_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(classification(total=30), path)
     assert path.read_bytes().endswith(b"}\n")
-    assert path.read_bytes().count(b"\n") == 30 + 4
+    assert path.read_bytes().count(b"\n") == 30 + 4 + 1
 
 
-def test_a_run_in_which_nothing_happened_has_an_empty_file(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    write_metrics(run(job()), path)
-    assert path.read_bytes() == b""
+def test_a_run_in_which_nothing_happened_has_its_end_alone() -> None:
+    assert [event["type"] for event in read(run(job()))] == ["end"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kubetune_trainer.records import TrainingEnd
 from kubetune_trainer.report import svg
 from kubetune_trainer.report.charts import learning_rate_chart, loss_chart, metrics_chart
 from kubetune_trainer.report.series import Line, line, smoothing_window
@@ -74,6 +75,18 @@ def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
     assert chart is not None
     assert [key.name for key in chart.legend] == ["training", "mean of 35 steps", "validation", "test"]
     assert learning_rate_chart(without_evaluations) is not None
+
+
+def test_the_step_whose_weights_are_published_is_marked_unless_it_is_the_last() -> None:
+    record = classification()
+    best = replace(record, end=TrainingEnd(1044, 1044, kept_step=696))
+    for draw in (loss_chart, metrics_chart):
+        marked, plain = draw(best), draw(record)
+        assert marked is not None
+        assert plain is not None
+        assert [key.name for key in marked.legend][-1] == "published: step 696"
+        assert marked.picture.count("stroke-dasharray") > plain.picture.count("stroke-dasharray")
+        assert [key.kind for key in plain.legend].count("dashed") == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport
+from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport, TrainingEnd
 from kubetune_trainer.report.findings import findings, headline
 from kubetune_trainer.tasks.classification import baseline_accuracy
 from kubetune_trainer.tasks.intervals import wilson
@@ -54,6 +54,16 @@ def test_losses_that_are_no_numbers_are_counted() -> None:
 )
 def test_overfitting_is_told(losses: tuple[float, ...], told: bool) -> None:
     assert bool(said(validated(*losses), "overfit")) is told
+
+
+def test_a_run_that_stopped_early_says_so_and_is_judged_by_what_it_publishes() -> None:
+    record = replace(validated(0.5, 0.4, 0.6), end=TrainingEnd(30, 50, kept_step=20))
+    told = "The training stopped early, at step 30 of 50; published are the weights of step 20"
+    assert said(record, told)
+    assert not said(record, "overfit")
+    judged = headline(record)
+    assert judged is not None
+    assert (judged.step, record.final_metrics()) == (20, {"validation/loss": 0.4})
 
 
 def test_a_model_no_better_than_a_guess_is_told_with_the_guess() -> None:

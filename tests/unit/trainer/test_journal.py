@@ -20,18 +20,19 @@ from kubetune_trainer.handoff import Record, WorkerResult
 from kubetune_trainer.journal import Journal, journaled, seconds_to_next
 from kubetune_trainer.ray_runtime import RemoteRecords
 from kubetune_trainer.record_reader import RecordReader
-from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord
+from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, TrainingEnd, in_order
 from kubetune_trainer.report import metric_line, write_metrics
 from kubetune_trainer.storage.store import Store
 from support.run_records import classification
 
 RECORD = classification()
 FOLDER = "executions/1"
+TYPES: dict[type, str] = {StepRecord: "step", EvaluationRecord: "evaluation", TrainingEnd: "end"}
 
 
-def as_they_came() -> list[StepRecord | EvaluationRecord]:
+def as_they_came() -> list[StepRecord | EvaluationRecord | TrainingEnd]:
     """The records of a run, in the order in which rank 0 puts them."""
-    return sorted([*RECORD.steps, *RECORD.evaluations], key=lambda record: record.step)
+    return in_order(RECORD.steps, RECORD.evaluations, RECORD.end)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_what_was_written_is_read_back_in_order(store: Store) -> None:
     write_one_by_one(journal)
     lines = list(read_journal(store, FOLDER))
     assert [(line["type"], line["step"]) for line in lines] == [
-        ("step" if isinstance(record, StepRecord) else "evaluation", record.step) for record in as_they_came()
+        (TYPES[type(record)], record.step) for record in as_they_came()
     ]
     assert segments(store)[:2] == ["executions/1/journal/000001.jsonl", "executions/1/journal/000002.jsonl"]
     assert len(segments(store)) == len(as_they_came())
@@ -248,7 +249,7 @@ def _answers_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def result() -> WorkerResult:
     """What rank 0 returned at the end of the run of RECORD."""
     expected = Expectation(shapes={}, base_names={})
-    return WorkerResult("bert", "cpu", expected, 1, 1, RECORD.steps, RECORD.evaluations, (), ())
+    return WorkerResult("bert", "cpu", expected, 1, 1, RECORD.steps, RECORD.evaluations, RECORD.end, (), ())
 
 
 @pytest.mark.usefixtures("_answers_without_ray")
@@ -268,9 +269,7 @@ def test_records_that_got_lost_on_their_way_are_taken_from_the_result(store: Sto
 
     assert journaled(store, FOLDER, JsonLinesListener(events), work) == result()
     lines = [(line["type"], line["step"]) for line in read_journal(store, FOLDER)]
-    assert lines == [
-        ("step" if isinstance(record, StepRecord) else "evaluation", record.step) for record in as_they_came()
-    ]
+    assert lines == [(TYPES[type(record)], record.step) for record in as_they_came()]
     assert events.getvalue() == ""
 
 

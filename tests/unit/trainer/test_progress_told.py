@@ -7,7 +7,7 @@ import pytest
 
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord, TrainingEnd
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -30,7 +30,7 @@ def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
     assert progress_of([step(1, seconds=0.0)], total_steps=2).seconds_left == 0.0
 
 
-def told(*posted: list[StepRecord | EvaluationStart | EvaluationRecord]) -> list[dict[str, object]]:
+def told(*posted: list[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd]) -> list[dict[str, object]]:
     stream = io.StringIO()
     tell = ProgressTeller(20, JsonLinesListener(stream))
     for records in posted:
@@ -70,3 +70,9 @@ def test_the_last_progress_is_remembered() -> None:
     ProgressTeller(20, listener)([step(7)])
     assert listener.last is not None
     assert listener.last.step == 7
+
+
+def test_the_end_leaves_no_time_and_names_the_step_that_is_kept() -> None:
+    last = told([step(8)], [TrainingEnd(8, 20, kept_step=4)])[-1]["progress"]
+    assert isinstance(last, dict)
+    assert (last["step"], last["totalSteps"], last["keptStep"], last["secondsLeft"]) == (8, 20, 4, 0.0)

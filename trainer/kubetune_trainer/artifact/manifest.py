@@ -59,6 +59,7 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         "learningRate": record.resolved.learning_rate,
         "maxLength": record.resolved.max_length,
         "steps": len(record.steps),
+        "keptStep": record.end.kept_step,
         "versions": record.versions,
         "startTime": record.start_time,
         "completionTime": record.completion_time,

@@ -28,8 +28,8 @@ _MARKS = ("●", "■", "▲", "▼")
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a legend: `series` is the number of the colour, from 1; `kind` is `line`, `faint` or `point`,
-    `mark` the shape of the points on a line."""
+    """One entry of a legend: `series` is the number of the colour, from 1; `kind` is `line`, `faint`, `dashed` or
+    `point`, `mark` the shape of the points on a line."""
 
     name: str
     series: int
@@ -59,12 +59,14 @@ def loss_chart(record: RunRecord) -> Chart | None:
         _paint_steps(axes, raw, window)
         _paint_line(axes, splits["validation"], svg.SERIES[1], marker="o")
         _paint_points(axes, splits["test"], svg.SERIES[2])
+        _paint_kept(axes, record, float(record.end.kept_step))
         _label(axes, "step", "loss", [raw, *splits.values()])
 
     legend = [
         *_keys_of_steps(raw, window, "training"),
         *[Key("validation", 2, mark=_MARKS[0])] * bool(len(splits["validation"].drawn)),
         *[Key("test", 3, "point")] * bool(len(splits["test"].drawn)),
+        *_keys_of_kept(record),
     ]
     summary = _spoken("Training loss", raw) + "".join(
         f" {split.capitalize()} loss at the end: {number(float(curve.drawn[-1]))}."
@@ -89,6 +91,7 @@ def metrics_chart(record: RunRecord) -> Chart | None:
         for place, name in enumerate(names):
             _paint_line(axes, validation[name], svg.SERIES[place], marker=_MARKERS[place])
             _paint_points(axes, test[name], svg.SERIES[place])
+        _paint_kept(axes, record, _kept_epoch(record))
         _label(axes, "epoch", one or "metric", [*validation.values(), *test.values()])
 
     tested = any(len(curve.drawn) for curve in test.values())
@@ -100,7 +103,7 @@ def metrics_chart(record: RunRecord) -> Chart | None:
         if len(curve.drawn)
     ).strip()
     title = f"{(one or 'metrics').capitalize()} by epoch"
-    keys = (*legend, *[Key("on the test split", 0, "point")] * tested)
+    keys = (*legend, *[Key("on the test split", 0, "point")] * tested, *_keys_of_kept(record))
     return Chart(title, summary, svg.draw("metrics", summary, WIDE, paint), keys)
 
 
@@ -173,6 +176,21 @@ def _paint_points(axes: Axes, curve: Line, colour: str) -> None:
         markerfacecolor="none",
         markeredgewidth=1.6,
     )
+
+
+def _paint_kept(axes: Axes, record: RunRecord, place: float) -> None:
+    """A line where the published weights are from, unless that is the end."""
+    if _keys_of_kept(record):
+        axes.axvline(place, color=svg.MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+
+
+def _kept_epoch(record: RunRecord) -> float:
+    return next((step.epoch for step in record.steps if step.step == record.end.kept_step), 0.0)
+
+
+def _keys_of_kept(record: RunRecord) -> list[Key]:
+    chosen = record.end.kept_step < record.end.step
+    return [Key(f"published: step {record.end.kept_step:,}", 0, "dashed")] * chosen
 
 
 def _label(axes: Axes, x: str, y: str, curves: Iterable[Line], *, from_zero: bool = False) -> None:

@@ -15,10 +15,10 @@ MANY_TRUNCATED = 0.05
 
 
 def headline(record: RunRecord) -> EvaluationRecord | None:
-    """The evaluation that the run is judged by: the last one of the test split, or else of the validation split."""
+    """The evaluation of the published weights that the run is judged by: of the test split, or else of validation."""
     for split in ("test", "validation"):
         for evaluation in reversed(record.evaluations):
-            if evaluation.split == split:
+            if evaluation.split == split and evaluation.judges(record.end.kept_step):
                 return evaluation
     return None
 
@@ -32,6 +32,7 @@ def findings(record: RunRecord) -> list[str]:
     """What is worth knowing, the most serious first."""
     return [
         *_of_numbers(record),
+        *([f"{_capitalised(record.end.sentence)}."] if record.end.sentence else []),
         *_of_overfitting(record),
         *map(_capitalised, (*record.data.notes, *record.notes)),
         *task_of(record.job.spec).findings(headline(record), record.data),
@@ -59,13 +60,14 @@ def _of_overfitting(record: RunRecord) -> Iterator[str]:
         for found in record.evaluations
         if found.split == "validation" and math.isfinite(found.metrics.get(LOSS, math.nan))
     ]
-    if len(losses) < 2:
+    if len(losses) < 2 or record.end.kept_step < record.end.step:
         return
     (lowest, epoch), (last, end) = min(losses), losses[-1]
     if last > lowest * 1.02 and epoch < end:
         yield (
             f"The validation loss was lowest at epoch {epoch:.3g} ({number(lowest)}) and rose to"
-            f" {number(last)} by epoch {end:.3g}: the model began to overfit. Fewer epochs may do better."
+            f" {number(last)} by epoch {end:.3g}: the model began to overfit. Fewer epochs may do"
+            " better; training.keep: Best publishes the best weights."
         )
 
 

@@ -46,6 +46,7 @@ def _size_of_run(record: RunRecord) -> Figure:
     took = text.duration(elapsed(record))
     epochs = record.steps[-1].epoch if record.steps else 0.0
     workers = text.plural(record.resolved.workers, "worker")
-    steps = text.plural(len(record.steps), "step")
+    planned = f" of {record.end.total_steps:,}" if record.end.stopped_early else ""
+    steps = f"{text.plural(len(record.steps), 'step')}{planned}"
     passes = f"{epochs:.3g} epoch{'' if epochs == 1 else 's'}"
     return Figure("duration", took, (f"{steps}, {passes}", f"{workers} on {record.device}"))

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: every step and every evaluation of a run, one JSON object to the line.
+"""`metrics.jsonl`: every step, every evaluation and the end of a training, one JSON object to the line.
 
 Keys are camelCase, as in the manifest and the status; the names of metrics (`f1_macro`) are those of the manifest. JSON
 has no NaN and no infinity: both are null. What an evaluation tells beyond its metrics, its task puts in words.
@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord, in_order
+from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord, TrainingEnd, in_order
 
-_KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind)] for kind in (StepRecord, EvaluationRecord)}
+_TYPES = {StepRecord: "step", EvaluationRecord: "evaluation", TrainingEnd: "end"}
+_KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind)] for kind in _TYPES}
 
 
 def write_metrics(record: RunRecord, path: Path) -> None:
@@ -25,17 +26,16 @@ def write_metrics(record: RunRecord, path: Path) -> None:
 
 
 def metric_lines(record: RunRecord) -> Iterator[str]:
-    """The lines of the file, without their ends. An evaluation stands behind the step that it followed."""
-    return map(metric_line, in_order(record.steps, record.evaluations))
+    """The lines of the file, without their ends. An evaluation stands behind the step whose weights it judges."""
+    return map(metric_line, in_order(record.steps, record.evaluations, record.end))
 
 
-def metric_line(event: StepRecord | EvaluationRecord) -> str:
-    """The line of one step or evaluation, without its end."""
-    kind = "step" if isinstance(event, StepRecord) else "evaluation"
-    return json.dumps({"type": kind, **_fields(event)}, allow_nan=False, separators=(",", ":"))
+def metric_line(event: StepRecord | EvaluationRecord | TrainingEnd) -> str:
+    """The line of one step, one evaluation or the end of the training, without its own end."""
+    return json.dumps({"type": _TYPES[type(event)], **_fields(event)}, allow_nan=False, separators=(",", ":"))
 
 
-def _fields(event: StepRecord | EvaluationRecord) -> dict[str, Any]:
+def _fields(event: StepRecord | EvaluationRecord | TrainingEnd) -> dict[str, Any]:
     found = {key: getattr(event, name) for name, key in _KEYS[type(event)] if name != "details"}
     if isinstance(event, EvaluationRecord) and event.details is not None:
         found |= event.details.to_dict()

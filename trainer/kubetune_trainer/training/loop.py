@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from math import isfinite
 from time import monotonic
 from typing import Any
@@ -11,17 +13,19 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from kubetune_api.job import Training
+from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord
+from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord, TrainingEnd
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
+from kubetune_trainer.training.kept_weights import KeptWeights
+from kubetune_trainer.training.watch import Watch
 
-Recorder = Callable[[StepRecord | EvaluationStart | EvaluationRecord], None]
+Recorder = Callable[[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd], None]
 
 
 @dataclass(frozen=True)
@@ -32,58 +36,74 @@ class Loop:
     task: TrainingTask
     splits: dict[str, EncodedSplit]
     space: TargetSpace
-    training: Training
+    spec: FineTuneJobSpec
     plan: BatchPlan
     pad_token: int
     record: Recorder
     """Called on every rank with the same records, in order."""
 
-    def run(self) -> None:
-        """Trains to the last step, judging each epoch on the validation split and the end on the test split."""
-        step = 0
+    def run(self) -> TrainingEnd:
+        """Trains to the last step, or until the validation split ends it; then judges the weights that are kept, which
+        the engine holds afterwards, on the test split."""
         if not self.task.new_head:
             # A language model knows something before it is trained; a new head knows nothing, and need not be asked.
             self._evaluate_before_training()
-        while step < self.plan.total_steps:
-            step = self._epoch(step)
-            if "validation" in self.splits:
-                self.record(self._evaluate("validation", step))
+        watch = Watch(self.spec, KeptWeights(self.engine))
+        self.engine.train()
+        step = 0
+        for step, batch in enumerate(self._batches(), 1):
+            self._take_step(step, batch)
+            if "validation" in self.splits and self._is_judged_after(step):
+                watch.take(self._evaluate("validation", step))
+                if watch.ends:
+                    break
+        end = TrainingEnd(step, self.plan.total_steps, kept_step=watch.choose(step))
         if "test" in self.splits:
-            self.record(self._evaluate("test", step))
+            self._evaluate("test", end.kept_step)
+        self.record(end)
+        return end
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        return self.splits["train"].lengths
+
+    @cached_property
+    def _targets(self) -> NDArray[np.int64]:
+        split = self.splits["train"]
+        return split.targets.per_row(split)
 
     def _evaluate_before_training(self) -> None:
         for name in self.splits:
             if name != "train":
-                self.record(self._evaluate(name, step=0))
+                self._evaluate(name, step=0)
 
-    def _epoch(self, step: int) -> int:
-        epoch = step // self.plan.steps_per_epoch
-        split = self.splits["train"]
-        lengths, targets = split.lengths, split.targets.per_row(split)
-        self.engine.train()
-        for batch in self._batches_until_the_end(epoch, step):
-            started = monotonic()
-            learning_rate = self.engine.optimizer.param_groups[0]["lr"]
-            step += 1
-            loss = self._step(batch, lengths, int(targets[batch].sum()), step)
-            self.record(
-                StepRecord(
-                    step=step,
-                    epoch=step / self.plan.steps_per_epoch,
-                    loss=loss,
-                    learning_rate=learning_rate,
-                    gradient_norm=self._gradient_norm(),
-                    tokens=int(lengths[batch].sum()),
-                    seconds=monotonic() - started,
-                )
+    def _batches(self) -> Iterator[NDArray[np.int64]]:
+        """The rows of each step."""
+        for step in range(0, self.plan.total_steps, self.plan.steps_per_epoch):
+            epoch = step // self.plan.steps_per_epoch
+            batches = self.plan.global_batches(epoch, self.spec.training.seed)
+            yield from islice(batches, self.plan.total_steps - step)
+
+    def _is_judged_after(self, step: int) -> bool:
+        every = self.spec.evaluation.every_steps or self.plan.steps_per_epoch
+        return step % every == 0 or step == self.plan.total_steps
+
+    def _take_step(self, step: int, batch: NDArray[np.int64]) -> None:
+        started = monotonic()
+        lengths, targets = self._lengths, self._targets
+        learning_rate = self.engine.optimizer.param_groups[0]["lr"]
+        loss = self._step(batch, lengths, int(targets[batch].sum()), step)
+        self.record(
+            StepRecord(
+                step=step,
+                epoch=step / self.plan.steps_per_epoch,
+                loss=loss,
+                learning_rate=learning_rate,
+                gradient_norm=self._gradient_norm(),
+                tokens=int(lengths[batch].sum()),
+                seconds=monotonic() - started,
             )
-        return step
-
-    def _batches_until_the_end(self, epoch: int, step: int) -> Iterator[NDArray[np.int64]]:
-        for i, batch in enumerate(self.plan.global_batches(epoch, self.training.seed)):
-            if step + i >= self.plan.total_steps:
-                return
-            yield batch
+        )
 
     def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int, step: int) -> float:
         """The optimizer step of that number, over a global batch; returns its mean loss per target.
@@ -130,6 +150,8 @@ class Loop:
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
         )
-        return EvaluationRecord(
+        found = EvaluationRecord(
             name, step, step / self.plan.steps_per_epoch, metrics=measured.metrics, details=measured.details
         )
+        self.record(found)
+        return found

@@ -1,0 +1,39 @@
+"""What the status of a run that is over says of it."""
+
+import pytest
+
+from kubetune_api.outcome import Ending
+from kubetune_api.status import Progress
+
+PUBLISHED = "The model is verified and published."
+
+
+@pytest.mark.parametrize(
+    ("step", "kept", "said"),
+    [
+        pytest.param(120, None, PUBLISHED, id="nothing is known"),
+        pytest.param(120, 120, PUBLISHED, id="the last step"),
+        pytest.param(
+            120,
+            90,
+            f"{PUBLISHED} Its weights are those of step 90, the best on the validation split.",
+            id="the best step",
+        ),
+        pytest.param(
+            80, 80, f"{PUBLISHED} The training stopped early, at step 80 of 120.", id="stopped early, the last kept"
+        ),
+        pytest.param(
+            80,
+            60,
+            f"{PUBLISHED} The training stopped early, at step 80 of 120. Its weights are those of step 60, the best on"
+            " the validation split.",
+            id="stopped early, the best kept",
+        ),
+    ],
+)
+def test_the_message_says_when_the_training_stopped_and_which_step_is_published(
+    step: int, kept: int | None, said: str
+) -> None:
+    progress = Progress(step=step, total_steps=120, epoch=1.0, kept_step=kept)
+    ending = Ending("run-1", start_time="t", completion_time="t", progress=progress)
+    assert ending.succeeded().conditions[0].message == said
