@@ -4,7 +4,7 @@ The planner reads how a family writes its sizes into config.json and what its pa
 keeps its embeddings and layers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -22,6 +22,30 @@ class Family:
     """Whether it predicts the next token."""
     gated: bool = False
     """Llama's design: norms without bias, rotary positions, three matrices in the feed-forward part."""
+    rotary: bool = False
+    """Whether positions are rotations of queries and keys, beside Llama's design, which has them anyway."""
+    activation: str = "gelu"
+    """The function inside the feed-forward part, where config.json does not say."""
+    norms: int = 2
+    """Norms of one layer."""
+    wide_norms: bool = False
+    """Whether a norm without bias applies its weight in 32 bits."""
+    query_norms: Literal["None", "Head", "Width"] = "None"
+    """Whether queries and keys have norms: one for a head's width, or one for the width of all heads."""
+    fused_queries: bool = False
+    """Whether queries, keys and values are one matrix, whose output stays as long as the values do."""
+    experts: tuple[str, str] | None = None
+    """What config.json calls the number of experts of a layer, and how many of them a token passes through."""
+    parallel: bool = False
+    """Whether attention and feed-forward part read the same numbers, where config.json does not say."""
+    eager: bool = False
+    """Whether no fused attention computes what it does, so that its matrix of scores is kept."""
+    bounds: tuple[str, str] | None = None
+    """What config.json calls the bounds of the attention's scores and of the output's; either may be unset there."""
+    published_names: dict[str, str] = field(default_factory=dict)
+    """Parts of a tensor's name, and what its authors' files call them where transformers has another name."""
+    joined: tuple[str, ...] = ()
+    """How the names of tensors end that transformers joins from several of the files."""
     position_offset: int = 0
     """Positions that the model keeps for itself."""
     token_types: int = 0
@@ -67,6 +91,9 @@ _GPT2_NAMES = _BERT_NAMES | {
     "activation": "activation_function",
     "dropout": "resid_pdrop",
 }
+_GPT_NEOX_NAMES = _BERT_NAMES | {"dropout": "hidden_dropout"}
+_GEMMA_NAMES = _BERT_NAMES | {"activation": "hidden_activation"}
+_PHI3_NAMES = _BERT_NAMES | {"dropout": "resid_pdrop"}
 _ELECTRA_NAMES = _BERT_NAMES | {"embedding": "embedding_size"}
 # RoBERTa counts positions from the padding token's index plus one.
 _ROBERTA = Family(_BERT_NAMES, ("embeddings",), "encoder.layer", position_offset=2, token_types=2, pooler=True)
@@ -76,10 +103,22 @@ _LLAMA = Family(
     "layers",
     decoder=True,
     gated=True,
+    activation="silu",
     tied=False,
     query_bias=False,
     head="linear",
     dropouts=0,
+)
+_BOUNDS = ("attn_logit_softcapping", "final_logit_softcapping")
+_GEMMA2 = replace(
+    _LLAMA,
+    names=_GEMMA_NAMES,
+    activation="gelu_pytorch_tanh",
+    tied=True,
+    norms=4,
+    wide_norms=True,
+    eager=True,
+    bounds=_BOUNDS,
 )
 
 FAMILIES = {
@@ -89,13 +128,50 @@ FAMILIES = {
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "distilbert": Family(_DISTILBERT_NAMES, ("embeddings",), "transformer.layer", dropouts=1),
-    "gpt2": Family(_GPT2_NAMES, ("wte", "wpe"), "h", decoder=True, head="linear", widening=4),
+    "gpt2": Family(_GPT2_NAMES, ("wte", "wpe"), "h", decoder=True, head="linear", widening=4, activation="gelu_new"),
+    "gpt_neox": Family(
+        _GPT_NEOX_NAMES,
+        ("embed_in",),
+        "layers",
+        decoder=True,
+        rotary=True,
+        tied=False,
+        head="linear",
+        fused_queries=True,
+        parallel=True,
+        published_names={"lm_head.": "embed_out."},
+    ),
     "llama": _LLAMA,
     "mistral": _LLAMA,
-    "qwen2": Family(
-        _BERT_NAMES, ("embed_tokens",), "layers", decoder=True, gated=True, tied=False, head="linear", dropouts=0
+    "mixtral": replace(
+        _LLAMA,
+        experts=("num_local_experts", "num_experts_per_tok"),
+        published_names={".mlp.": ".block_sparse_moe."},
+        joined=(".experts.gate_up_proj", ".experts.down_proj"),
     ),
+    "qwen2": replace(_LLAMA, query_bias=True),
+    "qwen3": replace(_LLAMA, query_norms="Head"),
+    "gemma2": _GEMMA2,
+    # The text model alone; `gemma3` sees pictures too.
+    "gemma3_text": replace(_GEMMA2, query_norms="Head", eager=False),
+    "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, dropouts=2),
+    "smollm3": replace(_LLAMA, tied=True),
+    "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width"),
 }
+
+_NO_TEXT_MODELS = {
+    "gemma3": "reads images too, of which kubetune trains nothing; its text models, such as google/gemma-3-1b-it, are"
+    " of type 'gemma3_text'",
+}
+"""Types that people mistake for one of a family's, and what to take instead."""
+
+
+def not_supported(model_type: str) -> str:
+    """Why a model of this type, which is none of the families', cannot be trained; a sentence without a full stop."""
+    if known := _NO_TEXT_MODELS.get(model_type):
+        return f"a model of type '{model_type}' {known}"
+    return f"a model of type '{model_type}' is not supported; supported types are {', '.join(sorted(FAMILIES))}"
+
 
 HEADS = frozenset(
     {
@@ -103,6 +179,8 @@ HEADS = frozenset(
         "cls",
         "crf",
         "discriminator_predictions",
+        # What GPT-NeoX's files call the output layer.
+        "embed_out",
         "generator_lm_head",
         "generator_predictions",
         # The projection of ColBERT.

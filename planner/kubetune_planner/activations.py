@@ -12,6 +12,8 @@ from kubetune_api.families import FAMILIES
 from kubetune_planner.shape import ModelShape
 
 _FLOAT32 = 4
+_INDICES = 40
+"""Of a token and its expert: five of 64 bits."""
 _DEFAULT_COPIES = 2
 _COPIES = {"gelu_new": 5, "relu": 1}
 """Tensors as wide as the feed-forward part that its function leaves behind, the next matrix's input among them.
@@ -31,7 +33,7 @@ class Passes:
         """Bytes at the turn from forward to backward: all that was kept, and then either the logits and their loss or,
         where there are none to speak of, the gradients inside the topmost layer."""
         turn = _logits(self.shape, self.number) if language_model else 0
-        at_the_turn = max(turn, _working_set(self.shape, self.number))
+        at_the_turn = max(turn, _working_set(self.shape, self.length, self.number))
         return self.kept_bytes(kept_layers) + self.rows * self.length * at_the_turn
 
     def kept_bytes(self, layers: int) -> int:
@@ -42,23 +44,56 @@ class Passes:
 
 def _layer(shape: ModelShape, length: int, number: int) -> int:
     """Bytes that one layer keeps for one token."""
-    # Queries, keys and values (keys and values repeated for each head), the output; a number per head; the mask, of
-    # which every layer makes its own.
-    attention = 4 * shape.heads * shape.head_size * number + shape.heads * _FLOAT32 + length * number
-    masks_of_dropout = FAMILIES[shape.family].dropouts * shape.hidden if shape.dropout else 0
-    return attention + 2 * _norm(shape, number) + _copies(shape) * shape.intermediate * number + masks_of_dropout
+    family = FAMILIES[shape.family]
+    norms = family.norms * _norm(shape, shape.hidden, number)
+    if family.query_norms != "None":
+        norms += _norm(shape, shape.query_width + shape.key_width, number)
+    masks_of_dropout = family.dropouts * shape.hidden if shape.dropout else 0
+    # What the norms make is the input of attention and of the feed-forward part; both norms may have the same input.
+    inputs = (1 if shape.parallel else 2) * shape.hidden * number
+    scores = _scores(shape, length, number)
+    return _attention(shape, number) + scores + norms + inputs + _feed_forward(shape, number) + masks_of_dropout
 
 
-def _norm(shape: ModelShape, number: int) -> int:
-    """A norm's input and output. Llama's computes in 32 bits and keeps its result before and after the weight."""
-    if FAMILIES[shape.family].gated:
-        return shape.hidden * (_FLOAT32 + 2 * number)
-    return shape.hidden * 2 * number
+def _attention(shape: ModelShape, number: int) -> int:
+    """Queries, keys and values (keys and values repeated for each head), and the output."""
+    kept = 4
+    if FAMILIES[shape.family].fused_queries:
+        # The output twice, in two orders; values alone keep the whole matrix of queries and keys, if not repeated.
+        kept += 3 if shape.heads == shape.kv_heads else 1
+    return kept * shape.query_width * number
+
+
+def _scores(shape: ModelShape, length: int, number: int) -> int:
+    if FAMILIES[shape.family].eager:
+        # The softmax in 32 bits and in the model's, and before it the tangent that bounds it.
+        per_score = _FLOAT32 + (number if number != _FLOAT32 else 0) + (number if shape.bounded_scores else 0)
+        return shape.heads * length * per_score
+    # Fused: a number per head; the mask, of which every layer makes its own.
+    return shape.heads * _FLOAT32 + length * number
+
+
+def _norm(shape: ModelShape, width: int, number: int) -> int:
+    """What a norm keeps, its output aside: its input. Llama's computes in 32 bits and keeps its result before the
+    weight too, which some apply in 32 bits as well."""
+    family = FAMILIES[shape.family]
+    if family.wide_norms:
+        return width * 2 * _FLOAT32
+    return width * (_FLOAT32 + number if family.gated else number)
+
+
+def _feed_forward(shape: ModelShape, number: int) -> int:
+    """What the function and its gate keep; for each expert also what it reads and writes, and where."""
+    per_expert = _copies(shape) * shape.intermediate * number
+    if FAMILIES[shape.family].experts is None:
+        return per_expert
+    router = shape.experts * _FLOAT32 + shape.active_experts * _INDICES
+    return shape.active_experts * (per_expert + 2 * shape.hidden * number) + router
 
 
 def _ends(shape: ModelShape, number: int) -> int:
     """The last norm; for encoders, the norm of the embeddings and the last layer's output are as much."""
-    return _norm(shape, number)
+    return _norm(shape, shape.hidden, number) + shape.hidden * number
 
 
 def _copies(shape: ModelShape) -> int:
@@ -67,15 +102,21 @@ def _copies(shape: ModelShape) -> int:
     return copies + 2 if FAMILIES[shape.family].gated else copies
 
 
-def _working_set(shape: ModelShape, number: int) -> int:
-    """Gradients inside a layer: one as wide as the model and one or two as wide as the feed-forward part."""
-    return number * (shape.hidden + (2 if FAMILIES[shape.family].gated else 1) * shape.intermediate)
+def _working_set(shape: ModelShape, length: int, number: int) -> int:
+    """Gradients inside a layer: one as wide as the model and one or two as wide as the feed-forward part; or two of
+    the scores."""
+    family = FAMILIES[shape.family]
+    feed_forward = shape.active_experts * number * (2 if family.gated else 1) * shape.intermediate
+    scores = 2 * _FLOAT32 * shape.heads * length if family.eager else 0
+    return number * shape.hidden + max(feed_forward, scores)
 
 
 def _logits(shape: ModelShape, number: int) -> int:
-    """For each word of the vocabulary: the logits, the same in 32 bits, put in order, and their log-softmax.
+    """For each word of the vocabulary: the logits, the same in 32 bits, put in order, and their log-softmax; where
+    they are bounded, the tangent too.
 
     Its backward pass needs no more: the log-softmax, the gradient, and that of the logits.
     """
     in_32_bits = 2 if number == _FLOAT32 else 3
-    return shape.vocabulary * (number + in_32_bits * _FLOAT32)
+    logits = (2 if shape.bounded_logits else 1) * number
+    return shape.vocabulary * (logits + in_32_bits * _FLOAT32)

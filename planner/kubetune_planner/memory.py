@@ -79,7 +79,7 @@ def estimate(
         accumulates=job_spec.training.global_batch_size > workers * micro_batch_size,
         on_gpu=device == "cuda",
     ).buffers(stage)
-    whole = number * gathered(parameters, shape.embedding_matrix) if stage == 3 else 0
+    whole = number * gathered(parameters, max(shape.layer_matrix, shape.embedding_matrix)) if stage == 3 else 0
     return MemoryEstimate(
         weights=states.weights + whole,
         gradients=states.gradients,

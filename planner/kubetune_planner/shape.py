@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from kubetune_api.families import FAMILIES, Family
+from kubetune_api.families import FAMILIES, Family, not_supported
 
 _TIED = "tie_word_embeddings"
 
@@ -43,16 +43,23 @@ class ModelShape:
     activation: str
     """The function inside the feed-forward part."""
     dropout: float
+    experts: int = 1
+    """Feed-forward parts of a layer, side by side."""
+    active_experts: int = 1
+    """Those of them that a token passes through."""
+    bounded_scores: bool = False
+    """Whether the attention's scores are bounded."""
+    bounded_logits: bool = False
+    """Whether the output's are."""
+    parallel: bool = False
+    """Whether attention and feed-forward part read the same numbers."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The shape that a config.json describes; ValueError with a sentence where kubetune trains no such model."""
         family = FAMILIES.get(str(config.get("model_type")))
         if family is None:
-            raise ValueError(
-                f"a model of type '{config.get('model_type')}' is not supported; supported types are"
-                f" {', '.join(sorted(FAMILIES))}"
-            )
+            raise ValueError(not_supported(str(config.get("model_type"))))
         size = _Sizes(config, family)
         hidden, heads = size("hidden"), size("heads")
         gated = family.gated
@@ -72,8 +79,13 @@ class ModelShape:
             query_bias=bool(config.get("attention_bias", family.query_bias)) if gated else True,
             output_bias=bool(config.get("attention_bias", False)) if gated else True,
             feed_forward_bias=bool(config.get("mlp_bias", False)) if gated else True,
-            activation=str(config.get(family.names["activation"], "gelu_new" if family.decoder else "gelu")),
+            activation=str(config.get(family.names["activation"], family.activation)),
             dropout=float(config.get(family.names["dropout"], 0.1)) if family.dropouts else 0.0,
+            experts=size.plain(family.experts[0]) if family.experts else 1,
+            active_experts=size.plain(family.experts[1]) if family.experts else 1,
+            bounded_scores=bool(family.bounds and config.get(family.bounds[0])),
+            bounded_logits=bool(family.bounds and config.get(family.bounds[1])),
+            parallel=bool(family.parallel and config.get("use_parallel_residual", True)),
         )
 
     @property
@@ -86,7 +98,7 @@ class ModelShape:
         """Parameters of the embeddings, with their norm: what `method.freeze.embeddings` freezes."""
         tokens = self.vocabulary * self.embedding
         family = FAMILIES[self.family]
-        if family.gated:
+        if family.gated or family.rotary:
             return tokens
         positions = (self.positions + family.position_offset) * self.embedding
         if family.decoder:
@@ -97,13 +109,35 @@ class ModelShape:
     @property
     def layer_parameters(self) -> int:
         """Parameters of one layer: attention, feed-forward part, norms."""
-        gated = FAMILIES[self.family].gated
-        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
-        weights = 2 * self.hidden * (queries + keys) + (3 if gated else 2) * self.hidden * self.intermediate
+        family = FAMILIES[self.family]
+        queries, keys = self.query_width, self.key_width
+        attention = 2 * self.hidden * (queries + keys)
         biases = self.query_bias * (queries + 2 * keys) + self.output_bias * self.hidden
-        biases += self.feed_forward_bias * ((2 if gated else 1) * self.intermediate + self.hidden)
-        norms = (2 if gated else 4) * self.hidden
-        return weights + biases + norms
+        norms = family.norms * (1 if family.gated else 2) * self.hidden
+        match family.query_norms:
+            case "Head":
+                norms += 2 * self.head_size
+            case "Width":
+                norms += queries + keys
+        return attention + biases + norms + self._feed_forward_parameters
+
+    @property
+    def query_width(self) -> int:
+        """The width of all queries together."""
+        return self.heads * self.head_size
+
+    @property
+    def key_width(self) -> int:
+        """The width of all keys together, and that of the values."""
+        return self.kv_heads * self.head_size
+
+    @property
+    def _feed_forward_parameters(self) -> int:
+        gated = FAMILIES[self.family].gated
+        weights = (3 if gated else 2) * self.hidden * self.intermediate
+        biases = self.feed_forward_bias * ((2 if gated else 1) * self.intermediate + self.hidden)
+        router = self.experts * self.hidden if self.experts > 1 else 0
+        return self.experts * (weights + biases) + router
 
     @property
     def norm_parameters(self) -> int:
@@ -143,7 +177,11 @@ class ModelShape:
     @property
     def layer_matrix(self) -> int:
         """Parameters of the largest matrix inside a layer."""
-        return self.hidden * max(self.intermediate, self.heads * self.head_size)
+        family = FAMILIES[self.family]
+        # Some families keep a gate and what it is multiplied with in one matrix, and so all experts.
+        together = 2 * self.experts if family.experts or (family.gated and family.fused_queries) else 1
+        attention = self.query_width + (2 * self.key_width if family.fused_queries else 0)
+        return self.hidden * max(together * self.intermediate, attention)
 
     @property
     def _without_head(self) -> int:

@@ -14,13 +14,21 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
+    Olmo2Config,
+    Phi3Config,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
     RobertaConfig,
+    SmolLM3Config,
     XLMRobertaConfig,
 )
 
@@ -34,6 +42,8 @@ PAD = 0
 _SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _DECODER = {**_SMALL, "intermediate_size": 32, "num_key_value_heads": 1, "max_position_embeddings": 64}
+
+_ENDS = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": PAD}
 
 CONFIGS: dict[str, PretrainedConfig] = {
     "bert": BertConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=64),
@@ -50,7 +60,18 @@ CONFIGS: dict[str, PretrainedConfig] = {
     ),
     "llama": LlamaConfig(**_DECODER),
     "mistral": MistralConfig(**_DECODER),
+    "mixtral": MixtralConfig(**_DECODER, num_local_experts=4),
     "qwen2": Qwen2Config(**_DECODER),
+    "qwen3": Qwen3Config(**_DECODER, head_dim=8),
+    # A window shorter than the tests' texts, and a head as wide as the scale of the scores.
+    "gemma2": Gemma2Config(**_DECODER, head_dim=16, query_pre_attn_scalar=16, sliding_window=8, **_ENDS),
+    "gemma3_text": Gemma3TextConfig(
+        **_DECODER, head_dim=16, query_pre_attn_scalar=16, sliding_window=8, sliding_window_pattern=2, **_ENDS
+    ),
+    "phi3": Phi3Config(**_DECODER, **_ENDS, original_max_position_embeddings=64),
+    "smollm3": SmolLM3Config(**_DECODER, **_ENDS, no_rope_layer_interval=2),
+    "olmo2": Olmo2Config(**_DECODER, **_ENDS),
+    "gpt_neox": GPTNeoXConfig(**_SMALL, intermediate_size=32, max_position_embeddings=64, classifier_dropout=0.0),
     "gpt2": GPT2Config(
         vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
         attn_pdrop=0.0, bos_token_id=2, eos_token_id=2,
@@ -72,7 +93,7 @@ def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
 
 def saved(model: Any, folder: Path) -> Path:
     """The model as a folder in Hugging Face format, with a tokenizer of no more words than the model knows."""
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_original_format=False)
     special = {"[PAD]": PAD, "[UNK]": 1, "[END]": 2, "a": 3}
     vocabulary = {**special, **{f"w{number}": number for number in range(len(special), VOCABULARY)}}
     backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))

@@ -11,12 +11,20 @@ from transformers import (
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
+    Olmo2Config,
+    Phi3Config,
     PretrainedConfig,
     Qwen2Config,
+    Qwen3Config,
     RobertaConfig,
+    SmolLM3Config,
     XLMRobertaConfig,
 )
 
@@ -50,7 +58,17 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "llama": LlamaConfig(**_DECODER),
     "llama with wide heads": LlamaConfig(**_DECODER, head_dim=32),
     "mistral": MistralConfig(**_DECODER),
+    "mixtral": MixtralConfig(**_DECODER, num_local_experts=4),
     "qwen2": Qwen2Config(**_DECODER),
+    "qwen3": Qwen3Config(**_DECODER, head_dim=32),
+    "gemma2": Gemma2Config(**_DECODER, head_dim=32),
+    "gemma2 without bounds of the scores": Gemma2Config(**_DECODER, head_dim=32, attn_logit_softcapping=None),
+    "gemma3_text": Gemma3TextConfig(**_DECODER, head_dim=32),
+    "phi3": Phi3Config(**_DECODER),
+    "phi3 with a head of keys for each of queries": Phi3Config(**_DECODER | {"num_key_value_heads": 4}),
+    "smollm3": SmolLM3Config(**_DECODER),
+    "olmo2": Olmo2Config(**_DECODER),
+    "gpt_neox": GPTNeoXConfig(**_SIZES, intermediate_size=160, pad_token_id=0, use_cache=False),
 }  # fmt: skip
 DTYPES = {4: torch.float32, 2: torch.bfloat16}
 

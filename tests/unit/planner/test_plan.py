@@ -199,7 +199,7 @@ def test_where_workers_do_not_help_shorter_sequences_may() -> None:
 
 
 def test_a_refusal_may_offer_both_more_workers_and_shorter_sequences() -> None:
-    spec = language(max_length=2048)
+    spec = language(max_length=3072)
     found = refused(spec, LLAMA_8B, LARGE, workers=3)
     workers, length = found.proposal.removeprefix("Set resources.workers to ").split(
         ", the fewest that fit, or task.maxLength to "

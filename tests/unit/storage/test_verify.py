@@ -101,6 +101,24 @@ def test_a_base_in_lower_precision_is_compared_in_the_type_of_the_trained_model(
     assert upload(tmp_path, base=half).verify().changed == CHANGED
 
 
+JOINED = "bert.embeddings.LayerNorm.bias"
+
+
+@pytest.mark.parametrize("first", [PRETRAINED[JOINED], PRETRAINED[JOINED] + 1], ids=["as it was", "changed"])
+def test_a_frozen_tensor_without_a_name_in_the_base_is_known_by_its_first_values(
+    first: torch.Tensor, tmp_path: Path
+) -> None:
+    uploaded = upload(tmp_path)
+    expected = uploaded.expected
+    names = {name: origin for name, origin in expected.base_names.items() if name != JOINED}
+    digests = {**expected.first_values, JOINED: tensor_digest(first)}
+    uploaded = replace(uploaded, expected=replace(expected, base_names=names, first_values=digests))
+    if torch.equal(first, PRETRAINED[JOINED]):
+        assert uploaded.verify().frozen == len(FROZEN)
+    else:
+        assert errors(uploaded) == f"the frozen tensor {JOINED} differs from the base model's."
+
+
 def test_a_trained_model_in_several_files_is_seen_whole(tmp_path: Path) -> None:
     def split(folder: Path) -> None:
         (folder / "model.safetensors").unlink()

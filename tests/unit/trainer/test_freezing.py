@@ -12,6 +12,10 @@ from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
 from kubetune_trainer.model.families import family_of
 from support.tiny_models import CONFIGS, tiny_model
 
+DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
+LIKE_LLAMA = (
+    "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2"
+)  # fmt: skip
 # The names of the parameters below the first layer, in each family's own words.
 EMBEDDINGS = {
     "bert": ("bert.embeddings.",),
@@ -19,9 +23,8 @@ EMBEDDINGS = {
     "roberta": ("roberta.embeddings.",),
     "xlm-roberta": ("roberta.embeddings.",),
     "distilbert": ("distilbert.embeddings.",),
-    "llama": ("model.embed_tokens.",),
-    "mistral": ("model.embed_tokens.",),
-    "qwen2": ("model.embed_tokens.",),
+    **dict.fromkeys(LIKE_LLAMA, ("model.embed_tokens.",)),
+    "gpt_neox": ("gpt_neox.embed_in.",),
     "gpt2": ("transformer.wte.", "transformer.wpe."),
 }
 LAYER = {
@@ -30,9 +33,8 @@ LAYER = {
     "roberta": "roberta.encoder.layer.{}.",
     "xlm-roberta": "roberta.encoder.layer.{}.",
     "distilbert": "distilbert.transformer.layer.{}.",
-    "llama": "model.layers.{}.",
-    "mistral": "model.layers.{}.",
-    "qwen2": "model.layers.{}.",
+    **dict.fromkeys(LIKE_LLAMA, "model.layers.{}."),
+    "gpt_neox": "gpt_neox.layers.{}.",
     "gpt2": "transformer.h.{}.",
 }
 
@@ -92,15 +94,14 @@ def test_nothing_left_to_train_is_refused() -> None:
         pytest.param(
             "t5",
             "SequenceClassification",
-            "spec.model.uri: a model of type 't5' is not supported; supported types are bert, distilbert, electra,"
-            " gpt2, llama, mistral, qwen2, roberta, xlm-roberta",
+            f"spec.model.uri: a model of type 't5' is not supported; supported types are {', '.join(sorted(FAMILIES))}",
             id="a family that is not known",
         ),
         pytest.param(
             "bert",
             "CausalLM",
-            "spec.task.type: CausalLM needs a decoder, and 'bert' is an encoder; choose a model of type gpt2, llama,"
-            " mistral, qwen2, or train it for SequenceClassification",
+            "spec.task.type: CausalLM needs a decoder, and 'bert' is an encoder; choose a model of type"
+            f" {', '.join(DECODERS)}, or train it for SequenceClassification",
             id="an encoder for a decoder's task",
         ),
     ],

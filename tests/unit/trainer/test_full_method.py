@@ -64,6 +64,17 @@ def test_the_first_values_of_a_new_head_are_known_as_they_would_be_stored(
     }
 
 
+def test_frozen_experts_that_the_files_hold_one_by_one_are_known_by_their_first_values(tmp_path: Path) -> None:
+    saved(tiny_model("mixtral", labels=None), tmp_path)
+    tiny_model("mixtral", labels=None).save_pretrained(tmp_path, save_original_format=True)
+    spec = spec_for("CausalLM", tmp_path)
+    loaded = load_model(tmp_path, spec, task_of(spec), None, load_tokenizer(tmp_path))
+    trainable = Full(Freeze(bottom_layers=1)).attach(loaded, precision="FP32", reach=lambda: 1.0)
+    experts = "model.layers.0.mlp.experts.down_proj"
+    assert experts in trainable.frozen
+    assert trainable.first_values[experts] == tensor_digest(loaded.model.get_parameter(experts).detach())
+
+
 @pytest.mark.parametrize(("rank", "known"), [(0, HEAD), (1, set())])
 def test_first_values_are_worked_out_on_rank_0_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, known: set[str]

@@ -429,6 +429,31 @@ def test_weights_that_come_from_an_unknown_name_are_refused(tmp_path: Path) -> N
     )
 
 
+def test_the_names_that_gpt_neox_was_published_with_are_known(tmp_path: Path) -> None:
+    pretrained = tiny_model("gpt_neox", labels=None)
+    folder = renamed(saved(pretrained, tmp_path), {"lm_head.": "embed_out."})
+    loaded = load(folder, "CausalLM", ())
+    assert loaded.base_names["lm_head.weight"] == "embed_out.weight"
+    assert torch.equal(loaded.model.lm_head.weight, pretrained.lm_head.weight)
+    assert "score.weight" not in load(folder).base_names
+
+
+def test_experts_that_stand_in_the_files_one_by_one_are_joined(tmp_path: Path) -> None:
+    pretrained = tiny_model("mixtral", labels=None)
+    saved(pretrained, tmp_path)
+    pretrained.save_pretrained(tmp_path, save_original_format=True)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert "model.layers.0.block_sparse_moe.experts.3.w1.weight" in stored
+    loaded = load(tmp_path, "CausalLM", ())
+    for name, tensor in loaded.model.state_dict().items():
+        assert torch.equal(tensor, pretrained.state_dict()[name]), name
+    nameless = loaded.model.state_dict().keys() - loaded.base_names.keys()
+    assert nameless == {
+        f"model.layers.{layer}.mlp.experts.{part}" for layer in range(3) for part in ("gate_up_proj", "down_proj")
+    }
+    assert loaded.base_names["model.layers.0.mlp.gate.weight"] == "model.layers.0.block_sparse_moe.gate.weight"
+
+
 def test_tied_weights_share_the_name_that_the_files_have(tmp_path: Path) -> None:
     saved(tiny_model("gpt2", labels=None), tmp_path)
     names = load(tmp_path, "CausalLM", ()).base_names

@@ -81,10 +81,7 @@ class TensorCheck:
     def _compare(self, name: str, values: torch.Tensor) -> Iterator[str]:
         origin = self.expected.base_names.get(name)
         if origin is None:
-            if name in self.expected.frozen:
-                yield f"the frozen tensor {name} has no counterpart in the base model"
-            elif self._has_first_values(name, values) and name not in self.expected.may_be_unchanged:
-                self.untrained.append(name)
+            yield from self._compare_with_first_values(name, values)
             return
         if origin not in self._base:
             yield f"the base model has no tensor {origin} for {name}"
@@ -97,6 +94,17 @@ class TensorCheck:
             self.changed += 1
         elif name not in self.expected.may_be_unchanged:
             self.unchanged.append(name)
+
+    def _compare_with_first_values(self, name: str, values: torch.Tensor) -> Iterator[str]:
+        """Of a new tensor, or one that was joined from several of the base model's."""
+        same = self._has_first_values(name, values)
+        if name in self.expected.frozen:
+            if name not in self.expected.first_values:
+                yield f"the frozen tensor {name} has no counterpart in the base model"
+            elif not same:
+                yield f"the frozen tensor {name} differs from the base model's"
+        elif same and name not in self.expected.may_be_unchanged:
+            self.untrained.append(name)
 
     def _has_first_values(self, name: str, values: torch.Tensor) -> bool:
         first = self.expected.first_values.get(name)

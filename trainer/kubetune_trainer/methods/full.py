@@ -41,7 +41,7 @@ class Full:
             {
                 name: tensor_digest(parameter.detach().to(stored_as))
                 for name, parameter in model.named_parameters()
-                if first and parameter.requires_grad and name not in loaded.base_names
+                if first and name not in loaded.base_names
             },
         )
 

@@ -1,6 +1,6 @@
 """Whether a model of some family can learn a task."""
 
-from kubetune_api.families import FAMILIES, Family
+from kubetune_api.families import FAMILIES, Family, not_supported
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.errors import invalid_model
 
@@ -9,10 +9,7 @@ def family_of(model_type: str, task_type: str) -> Family:
     """The family of a model that is to learn a task, or the reason why it cannot."""
     family = FAMILIES.get(model_type)
     if family is None:
-        raise invalid_model(
-            f"spec.model.uri: a model of type '{model_type}' is not supported; supported types are"
-            f" {', '.join(sorted(FAMILIES))}"
-        )
+        raise invalid_model(f"spec.model.uri: {not_supported(model_type)}")
     if TASKS[task_type].model == "Decoder" and not family.decoder:
         decoders = ", ".join(sorted(name for name, known in FAMILIES.items() if known.decoder))
         others = " or ".join(name for name, row in TASKS.items() if row.model == "Any")

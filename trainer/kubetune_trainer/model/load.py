@@ -38,7 +38,7 @@ class LoadedModel:
     model: PreTrainedModel
     family: Family
     base_names: dict[str, str]
-    """For each tensor that came from the pretrained model: its name in the pretrained files."""
+    """For each tensor that came from the pretrained model: its name in the pretrained files, where it has one there."""
     use_cache: bool | None
     """The pretrained configuration's wish to keep keys and values, off while training; None for an encoder."""
     notes: tuple[str, ...]
@@ -143,7 +143,7 @@ def load_model(
     family = FAMILIES[config.model_type]
     use_cache = _prepare_config(model, tokenizer, family, task)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
-    return LoadedModel(model, family, base_names(model, folder, new), use_cache, notes)
+    return LoadedModel(model, family, base_names(model, family, folder, new), use_cache, notes)
 
 
 def _prepare_config(
