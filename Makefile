@@ -7,10 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 RAY_TESTS := $(addprefix tests/integration/,test_run_command.py training/test_run.py trainer_in_cluster)
 API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/test_against_api_server.py)
-STEP_TESTS := $(addprefix tests/integration/,planner storage $(addprefix training/test_,a_new_task.py \
-	against_transformers.py answers_end.py benchmark.py lost_numbers.py same_losses.py))
+STEP_TESTS := $(addprefix tests/integration/,planner storage) \
+	$(filter-out %/test_run.py,$(wildcard tests/integration/training/test_*.py))
 
-.PHONY: help setup demo assets test test-unit test-integration test-runs test-steps test-api test-cluster servers servers-go \
+.PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-api test-steps test-api test-cluster servers servers-go \
 	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom bench \
 	bench-memory bench-control-plane image clean
 
@@ -36,8 +36,12 @@ test-unit: setup ## Runs the tests that need no server
 
 test-integration: setup ## Runs the tests against real servers, built at the first time
 	@echo "what starts Ray and what does not run beside each other; each part shows its output at its end, in minutes"
-	@$(MAKE) -j2 --output-sync=target test-runs test-steps test-api
+	@$(MAKE) -j2 --output-sync=target test-runs-then-api test-steps
 	@$(MAKE) test-cluster
+
+test-runs-then-api:
+	@$(MAKE) test-runs
+	@$(MAKE) test-api
 
 # One Ray at a time: it gives up on a node that takes 30 seconds to start. What runs beside it gives way.
 test-runs: setup ## Those of them that start Ray: whole runs

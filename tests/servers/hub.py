@@ -26,6 +26,8 @@ class Repository:
     """Whether only TOKEN opens it; without, it looks as if it were not there."""
     gated: bool = False
     """Whether even TOKEN does not open its files."""
+    commit: str = COMMIT
+    """The only one."""
 
 
 @dataclass
@@ -96,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404 if token == TOKEN else 401, b"", {"X-Error-Code": "RepoNotFound"})
         elif repository.gated:
             self._send(403, b"", {"X-Error-Code": "GatedRepo"})
-        elif commit != COMMIT:
+        elif commit != repository.commit:
             self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
         else:
             return repository
@@ -106,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._opened(name, commit)
         if repository is not None:
             siblings = [_entry(path, content) for path, content in repository.files.items()]
-            listing = {"id": name.removeprefix("datasets/"), "sha": COMMIT, "siblings": siblings}
+            listing = {"id": name.removeprefix("datasets/"), "sha": commit, "siblings": siblings}
             self._send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
 
     def _file(self, name: str, commit: str, path: str, *, send_body: bool) -> None:
@@ -115,9 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = repository.files.get(path)
         if content is None:
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, send_body=send_body)
+            self._send(
+                404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.commit}, send_body=send_body
+            )
             return
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_oid(path, content)}"'}
+        headers = {"X-Repo-Commit": repository.commit, "ETag": f'"{_oid(path, content)}"'}
         if _is_large(path):
             location = f"{self.state.storage}/lfs/{name}/{path}"
             linked = {"X-Linked-ETag": headers["ETag"], "X-Linked-Size": str(len(content)), "Location": location}

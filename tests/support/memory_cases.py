@@ -119,19 +119,19 @@ STATES = (
     MemoryCase(layers=6, stage=3, bf16=True, passes=2),
 )
 """One of each stage."""
-MORE_STATES = (
+MORE = (
     MemoryCase(layers=6, stage=1, passes=2),
     MemoryCase(layers=6, stage=2),
     MemoryCase(layers=6, stage=2, bf16=True, passes=2),
     MemoryCase(layers=6, stage=3),
+    MemoryCase(rows=16, length=128, passes=2),
+    MemoryCase("llama", rows=16, length=128, passes=2),
 )
-"""The other precision of each, or another number of passes: `make bench-memory` measures them too."""
+"""The other precision of each, other passes, layers that all train: `make bench-memory` measures them too."""
 # In the second pass of a step, gradients, states and activations are there at once. Only at stage 0: on a CPU, the
 # buckets of higher stages fill while the activations go, and the planner adds the two up.
 ACTIVATIONS = (
-    MemoryCase(rows=16, length=128, passes=2),
     MemoryCase(rows=16, length=128, passes=2, layers=6, frozen=True),
-    MemoryCase("llama", rows=16, length=128, passes=2),
     MemoryCase("llama", rows=8, length=128, passes=2, vocabulary=16000),
 )
 

@@ -2,6 +2,7 @@
 
 import html
 import re
+from functools import cache
 
 import jinja2
 from markupsafe import Markup
@@ -14,6 +15,7 @@ from kubetune_trainer.report.verdict import bounds, shown_value
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$#])")
 
 
+@cache
 def html_environment() -> jinja2.Environment:
     """Templates of HTML."""
     environment = jinja2.Environment(
@@ -27,6 +29,7 @@ def html_environment() -> jinja2.Environment:
     return environment
 
 
+@cache
 def markdown_environment() -> jinja2.Environment:
     """Templates of Markdown; Jinja's own escaping knows HTML only, so `finalize` sees to each printed value."""
     environment = jinja2.Environment(  # noqa: S701 - see above
