@@ -123,6 +123,8 @@ class Trained:
     learning_rates: list[float]
     gradient_norms: list[float]
     evaluations: list[dict[str, float]]
+    intervals: dict[str, tuple[float, float]]
+    """Of the last evaluation."""
     weights: dict[str, np.ndarray]
     """Rank 0 only."""
     written: frozenset[str]
@@ -155,11 +157,13 @@ def _train(case: Case) -> Trained:
     written = _written(model, state) if state else frozenset()
     engine.destroy()
     steps = [record for record in records if isinstance(record, StepRecord)]
+    evaluations = [record for record in records if isinstance(record, EvaluationRecord)]
     return Trained(
         losses=[step.loss for step in steps],
         learning_rates=[step.learning_rate for step in steps],
         gradient_norms=[step.gradient_norm for step in steps],
-        evaluations=[record.metrics for record in records if isinstance(record, EvaluationRecord)],
+        evaluations=[record.metrics for record in evaluations],
+        intervals=dict(evaluations[-1].intervals),
         weights=weights,
         written=written,
     )

@@ -13,6 +13,7 @@ from kubetune_trainer.tasks import TASK_OBJECTS
 from kubetune_trainer.tasks.base import Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.training.bootstrap import row_tallies
 from kubetune_trainer.training.collate import collate
 from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows
 
@@ -64,6 +65,15 @@ def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: TrainingTask, s
     for name, counts in whole.items():
         assert all(share[name].shape == counts.shape for share in shares)
         assert sum(share[name] for share in shares) == pytest.approx(counts, abs=1e-4)
+
+
+@pytest.mark.parametrize(("task", "space", "split"), EACH)
+def test_a_batch_is_tallied_by_rows_as_it_is_whole(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
+    batch = batch_of(split, [3, 0, 11])
+    losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch, space)
+    alone = row_tallies(task, space, losses, batch)
+    for name, counts in task.tally(losses, batch, space).items():
+        assert alone[name].sum(axis=0) == pytest.approx(counts.double().numpy(), abs=1e-4)
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kubetune_api.text import ends_of
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
-from kubetune_trainer.records import Piece, Sample
+from kubetune_trainer.shown_rows import Piece, Sample
 
 MOST_SAMPLES, MOST_PIECES, MOST_CHARACTERS = 3, 12, 800
 """Rows, pieces of a row, characters of a piece."""

@@ -47,7 +47,8 @@ class Losses:
     rows: "torch.Tensor"
     """[rows]: the summed loss of each row over its targets, in 32-bit numbers; 0 for a row without targets."""
     outputs: "torch.Tensor"
-    """What the model answered, for the tally."""
+    """[rows, …]: what the tally needs of the model's answer to each row, and no more (no logits over a vocabulary): it
+    is taken apart by rows, and tallied again for the intervals."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class TrainingTask(DataTask, ModelTask, Protocol):
         """The losses of a batch. May call `forward` more than once, but as often on every rank."""
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Any) -> Tally:
-        """What the batch adds to an evaluation; zeros where its targets are ignored."""
+        """What the batch adds to an evaluation: the sum over its rows of what each adds by itself; zeros where targets
+        are ignored."""
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Any) -> Measured:
         """The metrics of a split from the sum of its tallies."""

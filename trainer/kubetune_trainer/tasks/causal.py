@@ -148,7 +148,7 @@ class CausalLanguageModel:
     def losses(self, forward: Forward, batch: MicroBatch, space: Vocabulary) -> Losses:
         """The cross-entropy of the completions' tokens."""
         logits = forward(**batch.inputs).logits
-        return Losses(next_token_losses(logits, batch.targets), logits)
+        return Losses(next_token_losses(logits, batch.targets), logits.new_empty(len(logits), 0))
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Vocabulary) -> Tally:
         """The loss and the number of tokens that it is of."""

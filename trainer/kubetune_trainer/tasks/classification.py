@@ -21,7 +21,6 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
-from kubetune_trainer.tasks.intervals import wilson
 
 if TYPE_CHECKING:
     import torch
@@ -185,19 +184,12 @@ class Classification:
         return Measured({LOSS: float(tally["loss"] / confusion.sum()), **metrics}, details)
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
-        """How sure the accuracy is, and what always giving one answer would reach."""
-        if metric != ACCURACY:
+        """What always giving one answer would reach."""
+        baseline = baseline_accuracy(data, evaluation.split) if metric == ACCURACY else None
+        if baseline is None:
             return []
-        notes = []
-        split = data.split(evaluation.split)
-        accuracy = evaluation.metrics[ACCURACY]
-        if split is not None and (interval := wilson(accuracy * split.rows, split.rows)) is not None:
-            rows = text.plural(split.rows, "row")
-            notes.append(f"{interval.low:.3f} to {interval.high:.3f} with 95 % confidence, on {rows}")
-        if (baseline := baseline_accuracy(data, evaluation.split)) is not None:
-            label = text.elide(text.printable(baseline[0]), 20)
-            notes.append(f"{baseline[1]:.3f} by always predicting “{label}”")
-        return notes
+        label, accuracy = baseline
+        return [f"{accuracy:.3f} by always predicting “{text.elide(text.printable(label), 20)}”"]
 
     def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
         """A model no better than a guess, labels too rare to learn, labels never answered."""

@@ -130,6 +130,11 @@ class Loop:
         self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
         return mean
 
+    def _may_be_final(self, name: str, step: int) -> bool:
+        """Whether an evaluation may be of the weights that are published."""
+        chosen = self.spec.watches_validation or step == self.plan.total_steps
+        return step > 0 and (name == "test" or chosen)
+
     def _gradient_norm(self) -> float:
         norm = self.engine.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
@@ -142,16 +147,15 @@ class Loop:
 
     def _evaluate(self, name: str, step: int) -> EvaluationRecord:
         self.record(EvaluationStart(name, step))
-        measured = evaluate(
+        judged = evaluate(
             self.engine,
             self.task,
             self.splits[name],
             self.space,
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
+            final=self._may_be_final(name, step),
         )
-        found = EvaluationRecord(
-            name, step, step / self.plan.steps_per_epoch, metrics=measured.metrics, details=measured.details
-        )
+        found = judged.record(name, step, step / self.plan.steps_per_epoch)
         self.record(found)
         return found
