@@ -39,6 +39,8 @@ class TaskRow:
     """Those that a row may have in the place of `columns`: the other shape of its data."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
+    per_token: bool = False
+    """Whether its head answers each token, and not the text as a whole."""
     output: Literal["Labels", "Vocabulary"] = "Labels"
     """What the model's last layer has an output for: each label, or each token that the model knows."""
 
@@ -56,6 +58,21 @@ TASKS: dict[str, TaskRow] = {
         max_length=512,
         pipeline=("text-classification", "Text Classification"),
         has_labels=True,
+    ),
+    "TokenClassification": TaskRow(
+        does="puts a new linear layer on the model, which gives each word its tag, and trains it with cross-entropy on"
+        " the first token of each word",
+        noun="a tagger of words",
+        columns=("tokens", "tags"),
+        other_columns=("text", "spans"),
+        also=("TOKEN_CLS", "token-classification", "ner", "named-entity-recognition"),
+        metrics=(LOSS, "accuracy", "entity_precision", "entity_recall", "entity_f1"),
+        headline=("entity_f1", "entity_precision", "entity_recall", "accuracy", LOSS),
+        model="Any",
+        max_length=512,
+        pipeline=("token-classification", "Token Classification"),
+        has_labels=True,
+        per_token=True,
     ),
     "CausalLM": TaskRow(
         does="answers a prompt with its completion, or learns each answer of a conversation; the loss counts what the"

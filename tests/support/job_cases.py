@@ -28,6 +28,8 @@ PROFILE: Object = {
 }
 CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "question", "completion": "answer"}}
 """The edits that make a right CausalLM job of `JOB`."""
+WORDS = {"spec.task.type": "TokenClassification", "spec.dataset.columns": {"tokens": "words", "tags": "ner"}}
+"""The edits that make a tagger of words."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
 
@@ -79,6 +81,17 @@ RIGHT = (
     Case("the fewest fields", {}),
     Case("the fewest fields of CausalLM", CAUSAL),
     Case("the fewest fields of conversations", CONVERSATIONS),
+    Case("the fewest fields of tagged words", WORDS),
+    Case(
+        "texts with spans",
+        {
+            **WORDS,
+            "spec.dataset.columns": {"text": "body", "spans": "entities"},
+            "spec.task.labels": ["PER", "LOC"],
+            "spec.dataset.cleaning.dropOtherLabels": True,
+            "spec.evaluation.require": [{"metric": "test/entity_f1", "min": 0.9}],
+        },
+    ),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
     Case(
         "every field",
@@ -359,6 +372,17 @@ RULES_BROKEN = (
         "messages beside a completion",
         {**CAUSAL, "spec.dataset.columns": {"completion": "answer", "messages": "turns"}},
         "spec.dataset.columns",
+    ),
+    Case("words without tags", {**WORDS, "spec.dataset.columns": {"tokens": "words"}}, "spec.dataset.columns"),
+    Case(
+        "tags beside spans",
+        {**WORDS, "spec.dataset.columns": {"tokens": "words", "tags": "ner", "spans": "entities"}},
+        "spec.dataset.columns",
+    ),
+    Case(
+        "macro F1 required of tagged words",
+        {**WORDS, "spec.evaluation.require": [{"metric": "test/f1_macro", "min": 0.5}]},
+        "spec.evaluation.require",
     ),
     Case("a classification of messages", {"spec.dataset.columns.messages": "turns"}, "spec.dataset.columns"),
     Case(

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic.alias_generators import to_camel
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
@@ -33,9 +35,12 @@ from transformers import (
 )
 
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
+from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.tagging import TagTargets
 
 VOCABULARY = 64
 PAD = 0
@@ -91,6 +96,14 @@ def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
     return AutoModelForSequenceClassification.from_config(config)
 
 
+def tiny_tagger(family: str, *, labels: int, seed: int = 0) -> Any:
+    """A model that gives each token one of so many tags."""
+    config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    config.pad_token_id, config.use_cache, config.num_labels = PAD, False, labels
+    torch.manual_seed(seed)
+    return AutoModelForTokenClassification.from_config(config)
+
+
 def saved(model: Any, folder: Path) -> Path:
     """The model as a folder in Hugging Face format, with a tokenizer of no more words than the model knows."""
     model.save_pretrained(folder, save_original_format=False)
@@ -124,6 +137,14 @@ def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
     return EncodedSplit(_flat(texts), None, _offsets(texts), TokenTargets(np.concatenate(marks)))
 
 
+def tag_rows(rows: int, *, tags: int = 5, seed: int = 0) -> EncodedSplit:
+    """Rows whose tokens tell their tags; every third token is none that begins a word."""
+    random = np.random.default_rng(seed)
+    texts = [random.integers(4, 60, random.integers(3, 16)) for _ in range(rows)]
+    targets = [np.where(np.arange(len(text)) % 3 < 2, text % tags, IGNORED) for text in texts]
+    return EncodedSplit(_flat(texts), None, _offsets(texts), TagTargets(_flat(targets)))
+
+
 def _flat(texts: list[Any]) -> Any:
     return np.concatenate(texts).astype(np.int32)
 
@@ -134,8 +155,7 @@ def _offsets(texts: list[Any]) -> Any:
 
 def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJobSpec:
     """A small valid spec; `parts` replace or add top-level fields, in the manifest's own form."""
-    classifies = task == "SequenceClassification"
-    columns = {"text": "text", "label": "label"} if classifies else {"prompt": "prompt", "completion": "completion"}
+    columns = {to_camel(column): to_camel(column) for column in TASKS[task].columns}
     return FineTuneJobSpec.model_validate(
         {
             "model": {"uri": f"file://{folder}"},

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from kubetune_api.manifest import MAX_BYTES, read_manifest
+from kubetune_api.metrics import METRICS
+from kubetune_api.tables import listed
+from kubetune_api.tasks import TASKS
 
 GOOD = """\
 apiVersion: kubetune.dev/v1alpha1
@@ -104,7 +107,8 @@ FIELDS = [
         f"    {COLUMNS}\n",
         "",
         "10: spec.dataset.columns: missing; add `columns`: which column holds what: `text` and `label` (and `textPair`)"
-        " for SequenceClassification, `prompt` and `completion` (or `messages`) for CausalLM",
+        " for SequenceClassification, `tokens` and `tags` (or `text` and `spans`) for TokenClassification, `prompt` and"
+        " `completion` (or `messages`) for CausalLM",
     ),
     case(
         "a manifest without a name is refused",
@@ -318,8 +322,8 @@ VALUES = [
         "a metric without its split is refused with all that there are",
         REQUIRE,
         "- {metric: accuracy, min: 0.8}",
-        '18: spec.evaluation.require[0].metric: "accuracy" does not fit; give `validation/` or `test/`, then loss,'
-        " accuracy, precision_macro, recall_macro, f1_macro or perplexity",
+        '18: spec.evaluation.require[0].metric: "accuracy" does not fit; give `validation/` or `test/`, then'
+        f" {listed(METRICS, 'or')}",
     ),
     case(
         "a single label is no classification",
@@ -337,7 +341,7 @@ VALUES = [
         "a long value is cut, and control characters cannot reach the terminal",
         TASK,
         'type: "\\e[31m' + "x" * 100 + '"',
-        f'9: spec.task.type: "\\u001b[31m{"x" * 48}… is not known; give one of SequenceClassification, CausalLM',
+        f'9: spec.task.type: "\\u001b[31m{"x" * 48}… is not known; give one of {", ".join(TASKS)}',
     ),
 ]
 

@@ -11,6 +11,7 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
 from kubetune_api.overrides import parse_path
 from kubetune_api.schema import at, structural_schema
+from kubetune_api.tasks import TASKS
 from support.job_cases import CAUSAL, CONVERSATIONS, Object, edited
 
 SCHEMA = structural_schema(FineTuneJob)
@@ -83,16 +84,17 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
     ("field", "value", "said"),
     [
         ("task.type", "SEQ_CLS", '"SEQ_CLS" is not known; did you mean `SequenceClassification`?'),
+        ("task.type", "ner", '"ner" is not known; did you mean `TokenClassification`?'),
         ("task.type", "sft", '"sft" is not known; did you mean `CausalLM`?'),
         (
             "task.type",
             "SequenceRegression",
-            '"SequenceRegression": regression is not supported yet; give one of SequenceClassification, CausalLM',
+            '"SequenceRegression": regression is not supported yet; give one of ' + ", ".join(TASKS),
         ),
         (
             "task.type",
             "dpo",
-            '"dpo": training on preferences is not supported yet; give one of SequenceClassification, CausalLM',
+            '"dpo": training on preferences is not supported yet; give one of ' + ", ".join(TASKS),
         ),
         ("method.type", "lora", '"lora": LoRA is not supported yet; give Full'),
         ("training.precision", "bf16", '"bf16" is not known; did you mean `BF16`?'),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kubetune_api.tasks import TASKS
 from kubetune_cli.validate import validate
 
 GOOD = """\
@@ -43,7 +44,7 @@ def test_the_errors_of_all_files_are_printed_and_the_right_objects_too(
     printed = capsys.readouterr()
     assert printed.out.count(": ok\n") == 2
     assert printed.err.splitlines() == [
-        f'{bad}:6: spec.task.type: "[red]" is not known; give one of SequenceClassification, CausalLM',
+        f'{bad}:6: spec.task.type: "[red]" is not known; give one of {", ".join(TASKS)}',
         f"{bad}:12: metadata.name: missing; add `name`: the name of the object: at most 37 lowercase letters, digits"
         " and `-`",
         f"{missing}: the file cannot be read: No such file or directory; name a manifest, or - for standard input",

@@ -25,10 +25,14 @@ class EncodedRow:
     """How many answers the row has."""
     only_read: int = 0
     """How many of them are not learned."""
+    begins: Sequence[int] | None = None
+    """For each token, the number of the word that it begins, or -1; None: the words do not matter."""
 
     @property
     def teaches(self) -> bool:
         """Whether any token is left to learn from."""
+        if self.begins is not None:
+            return any(word >= 0 for word in self.begins)
         return bool(self.ids) if self.learned is None else any(start < len(self.ids) for start, _ in self.learned)
 
     @property
@@ -60,6 +64,8 @@ class Tokens:
     """How many answers the kept rows have."""
     only_read: int
     """How many of them are not learned."""
+    begins: NDArray[np.int32]
+    """[tokens]: the number of the word, in its row, that a token begins, or -1; empty where words do not matter."""
 
     def with_targets(
         self, targets: Targets, label_rows: tuple[tuple[str, int], ...] = (), notes: tuple[str, ...] = ()
@@ -86,7 +92,7 @@ class Encoded:
 
 def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> Tokens:
     """Chunk by chunk, so that the tokens of all rows never exist as Python objects."""
-    ids, types, lengths, learned, kept = [], [], [], [], []
+    ids, types, lengths, learned, kept, begins = [], [], [], [], [], []
     counts = Counter[str]()
     for chunk in chunks:
         teaching = [row for row in chunk if row.teaches]
@@ -94,6 +100,7 @@ def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> 
         if typed:
             types.append(_flat((row.types or () for row in teaching), np.uint8))
         lengths.append(np.array([len(row.ids) for row in teaching], dtype=np.int64))
+        begins.append(_flat((row.begins or () for row in teaching), np.int32))
         learned.append(_joined([row.marks for row in teaching], np.bool_))
         kept.append(np.array([row.teaches for row in chunk], dtype=np.bool_))
         for row in teaching:
@@ -107,6 +114,7 @@ def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> 
         kept=_joined(kept, np.bool_),
         answers=counts["answers"],
         only_read=counts["only_read"],
+        begins=_joined(begins, np.int32),
     )
 
 

@@ -7,6 +7,10 @@ from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
 from kubetune_trainer.tasks.classification import ClassificationDetails
+from kubetune_trainer.tasks.entities import EntityDetails
+
+MOST_TYPES = 100
+"""Types of entities that are shown; `metrics.jsonl` has all."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,14 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                     "table": class_table(details),
                     "classes": details.per_class[:MOST_ROWS],
                 },
+            )
+        case EntityDetails() as details:
+            return DetailsSection(
+                "Entities",
+                page="sections/entities.html.j2",
+                card="sections/entities.md.j2",
+                shows="the entities of each type",
+                values={"types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES]},
             )
         case _:
             return None

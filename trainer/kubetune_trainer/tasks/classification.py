@@ -231,7 +231,7 @@ def class_metrics(
     A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
     """
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = _share(right, predicted), _share(right, true), _share(2 * right, true + predicted)
+    precision, recall, f1 = shares(right, predicted), shares(right, true), shares(2 * right, true + predicted)
     per_class = tuple(
         ClassMetrics(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
         for i, name in enumerate(names)
@@ -246,7 +246,8 @@ def class_metrics(
     return metrics, ClassificationDetails(per_class, matrix)
 
 
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each part of its whole; 0 of nothing, as scikit-learn and seqeval have it."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
