@@ -65,7 +65,6 @@ def execute(
         listener.note(note)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
-    listener.stage("Starting the workers")
     trained = _group_for(run)(Prepared(run, base, data, max_length, cache), store, listener)
     given, result = trained.given, trained.result
     if chosen := result.end.sentence:
