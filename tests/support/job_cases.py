@@ -272,21 +272,6 @@ RULES_BROKEN = (
         {"spec.dataset.validationFraction": 0, "spec.evaluation.everySteps": 10},
         "spec.evaluation.everySteps",
     ),
-    Case(
-        "a patience of no evaluation",
-        {"spec.training.earlyStopping": {"patience": 0}},
-        "spec.training.earlyStopping.patience",
-    ),
-    Case(
-        "early stopping without its patience",
-        {"spec.training.earlyStopping": {"minDelta": 0.1}},
-        "spec.training.earlyStopping.patience",
-    ),
-    Case(
-        "an improvement of less than none",
-        {"spec.training.earlyStopping": {"patience": 1, "minDelta": -1}},
-        "spec.training.earlyStopping.minDelta",
-    ),
     *(Case(f"{error} in {field}", {field: uri}, field) for field in _URIS for error, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
@@ -413,6 +398,21 @@ RULES_BROKEN = (
 )
 
 WRONG = (
+    Case(
+        "a patience of no evaluation",
+        {"spec.training.earlyStopping": {"patience": 0}},
+        "spec.training.earlyStopping.patience",
+    ),
+    Case(
+        "early stopping without its patience",
+        {"spec.training.earlyStopping": {"minDelta": 0.1}},
+        "spec.training.earlyStopping.patience",
+    ),
+    Case(
+        "an improvement of less than none",
+        {"spec.training.earlyStopping": {"patience": 1, "minDelta": -1}},
+        "spec.training.earlyStopping.minDelta",
+    ),
     Case("a misspelt field", {"spec.training.epoch": 3}, "spec.training.epoch"),
     Case("a field of the wrong spelling of words", {"spec.training.learning_rate": 0.1}, "spec.training.learning_rate"),
     Case("a field in the wrong group", {"spec.epochs": 3}, "spec.epochs"),
