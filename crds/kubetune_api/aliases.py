@@ -107,6 +107,9 @@ _ROWS: dict[str, Alias] = {
     "test_size test_split_ratio": Means("dataset.testFraction"),
     "dataset_text_field text_column": Means("dataset.columns.text"),
     "label_column": Means("dataset.columns.label"),
+    "text_column_name tokens_column words_column": Means("dataset.columns.tokens"),
+    "label_column_name tags_column ner_tags": Means("dataset.columns.tags"),
+    "entities entities_column": Means("dataset.columns.spans", "a list of {start, end, label}, beside `text`"),
     "prompt_column": Means("dataset.columns.prompt"),
     "response_column completion_column": Means("dataset.columns.completion"),
     "conversations conversation messages_column field_messages chat_column": Means("dataset.columns.messages"),
@@ -144,7 +147,6 @@ _TASK = "task.type"
 _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
         "dpo kto orpo rm preference reward": NotYet("Preference", "training on preferences"),
-        "token_cls token_classification ner": NotYet("TokenClassification", "token classification"),
         "seq_2_seq_lm seq2seq": NotYet("Seq2Seq", "training encoder-decoder models"),
         "regression sequence_regression": NotYet("SequenceRegression", "regression"),
     },

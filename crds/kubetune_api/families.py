@@ -60,6 +60,8 @@ class Family:
     """The head of a classifier: one matrix without a bias, or a dense layer and then one with a bias."""
     dropouts: int = 2
     """Dropouts of one layer that keep a mask."""
+    tagger: bool = True
+    """Whether transformers has a class of it with an output for each token."""
     widening: int | None = None
     """How many times wider the feed-forward part is than the layers, where config.json does not say."""
 
@@ -153,10 +155,10 @@ FAMILIES = {
     "qwen3": replace(_LLAMA, query_norms="Head"),
     "gemma2": _GEMMA2,
     # The text model alone; `gemma3` sees pictures too.
-    "gemma3_text": replace(_GEMMA2, query_norms="Head", eager=False),
+    "gemma3_text": replace(_GEMMA2, query_norms="Head", eager=False, tagger=False),
     "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, dropouts=2),
     "smollm3": replace(_LLAMA, tied=True),
-    "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width"),
+    "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width", tagger=False),
 }
 
 _NO_TEXT_MODELS = {

@@ -37,9 +37,9 @@ METRICS: dict[str, MetricRow] = {
     "precision_macro": MetricRow("precision (macro)", "Max", hub=("precision", "macro")),
     "recall_macro": MetricRow("recall (macro)", "Max", hub=("recall", "macro")),
     "f1_macro": MetricRow("F1 (macro)", "Max", hub=("f1", "macro"), also=("f1",)),
-    "recall_at_1": MetricRow("recall at 1", "Max"),
-    "recall_at_10": MetricRow("recall at 10", "Max"),
-    "mrr": MetricRow("mean reciprocal rank", "Max", also=("mrr_at_10",)),
+    "entity_precision": MetricRow("entity precision", "Max", hub=("precision", None), also=("overall_precision",)),
+    "entity_recall": MetricRow("entity recall", "Max", hub=("recall", None), also=("overall_recall",)),
+    "entity_f1": MetricRow("entity F1", "Max", hub=("f1", None), also=("overall_f1", "seqeval_f1")),
     "perplexity": MetricRow("perplexity", "Min", bounded=False),
 }
 """By name, in the order in which they are listed everywhere."""

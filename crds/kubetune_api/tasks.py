@@ -25,7 +25,7 @@ class TaskRow:
     """What it is judged by, the loss among them; each may be required."""
     headline: tuple[str, ...]
     """The metrics at the top of a report and in `kubectl get`; the first is what the model is judged by."""
-    model: Literal["Any", "Decoder", "Encoder"]
+    model: Literal["Any", "Decoder"]
     """Which architectures can learn it."""
     max_length: int
     """The longest sequence in tokens, where the manifest does not say."""
@@ -39,15 +39,10 @@ class TaskRow:
     """Those that a row may have in the place of `columns`: the other shape of its data."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
-    settings: str | None = None
-    """The attribute of `task` that holds what can be set for it alone: `sequence_regression`."""
-    parts: tuple[str, ...] = ()
-    """The columns that are a sequence of their own each, where a row goes through the model as several."""
-    compares_rows: bool = False
-    """Whether the loss compares the rows of a micro-batch with each other."""
-    output: Literal["Labels", "Vocabulary", "Vector"] = "Labels"
-    """What the model's last layer has an output for: each label, each token that the model knows, or the numbers of a
-    vector, without a head."""
+    per_token: bool = False
+    """Whether its head answers each token, and not the text as a whole."""
+    output: Literal["Labels", "Vocabulary"] = "Labels"
+    """What the model's last layer has an output for: each label, or each token that the model knows."""
 
 
 TASKS: dict[str, TaskRow] = {
@@ -64,6 +59,21 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("text-classification", "Text Classification"),
         has_labels=True,
     ),
+    "TokenClassification": TaskRow(
+        does="puts a new linear layer on the model, which gives each word its tag, and trains it with cross-entropy on"
+        " the first token of each word",
+        noun="a tagger of words",
+        columns=("tokens", "tags"),
+        other_columns=("text", "spans"),
+        also=("TOKEN_CLS", "token-classification", "ner", "named-entity-recognition"),
+        metrics=(LOSS, "accuracy", "entity_precision", "entity_recall", "entity_f1"),
+        headline=("entity_f1", "entity_precision", "entity_recall", "accuracy", LOSS),
+        model="Any",
+        max_length=512,
+        pipeline=("token-classification", "Token Classification"),
+        has_labels=True,
+        per_token=True,
+    ),
     "CausalLM": TaskRow(
         does="answers a prompt with its completion, or learns each answer of a conversation; the loss counts what the"
         " model is to say only",
@@ -77,23 +87,6 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("text-generation", "Text Generation"),
         output="Vocabulary",
         also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning"),
-    ),
-    "Embedding": TaskRow(
-        does="gives each text a vector, near those of the texts that belong to it and far from the others of its"
-        " micro-batch",
-        noun="a model that gives texts vectors to search by",
-        columns=("anchor", "positive"),
-        optional_columns=("negative",),
-        metrics=(LOSS, "recall_at_1", "recall_at_10", "mrr"),
-        headline=("recall_at_10", "mrr", LOSS),
-        model="Encoder",
-        max_length=256,
-        pipeline=("sentence-similarity", "Sentence Similarity"),
-        also=("embeddings", "sentence-transformers", "sentence-similarity", "FEATURE_EXTRACTION", "retrieval", "MNRL"),
-        settings="embedding",
-        parts=("anchor", "positive", "negative"),
-        compares_rows=True,
-        output="Vector",
     ),
 }
 """By the name that `task.type` has."""

@@ -57,9 +57,9 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def plural(value: int, noun: str) -> str:
-    """`1 row`, `13,905 rows`."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+def plural(value: int, noun: str, nouns: str = "") -> str:
+    """`1 row`, `13,905 rows`; `nouns` where it is no more than an s."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {nouns or f'{noun}s'}"
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -12,8 +12,12 @@ from support.tiny_tokenizers import CHATML, bert_like, gpt_like
 
 def families_of(task: str) -> list[str]:
     """The families that can learn a task."""
-    wanted = {"Any": (False, True), "Encoder": (False,), "Decoder": (True,)}[TASKS[task].model]
-    return [name for name, family in FAMILIES.items() if family.decoder in wanted]
+    row = TASKS[task]
+    return [
+        name
+        for name, family in FAMILIES.items()
+        if (row.model == "Any" or family.decoder) and (family.tagger or not row.per_token)
+    ]
 
 
 def base_of(task: str, folder: Path) -> Path:

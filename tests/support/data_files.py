@@ -72,6 +72,11 @@ def conversations(**dataset: Any) -> FineTuneJobSpec:
     return _spec({"type": "CausalLM"}, {"columns": {"messages": "turns"}, **dataset})
 
 
+def tagging(columns: Mapping[str, str], *, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
+    """A job over words and their tags, or texts and their spans."""
+    return _spec({"type": "TokenClassification", **(task or {})}, {"columns": columns, **dataset})
+
+
 def _spec(task: Mapping[str, Any], dataset: Mapping[str, Any]) -> FineTuneJobSpec:
     return FineTuneJobSpec.model_validate(
         {

@@ -28,8 +28,8 @@ PROFILE: Object = {
 }
 CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "question", "completion": "answer"}}
 """The edits that make a right CausalLM job of `JOB`."""
-PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "question", "positive": "answer"}}
-"""The edits that make one of pairs of texts."""
+WORDS = {"spec.task.type": "TokenClassification", "spec.dataset.columns": {"tokens": "words", "tags": "ner"}}
+"""The edits that make a tagger of words."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
 
@@ -81,6 +81,17 @@ RIGHT = (
     Case("the fewest fields", {}),
     Case("the fewest fields of CausalLM", CAUSAL),
     Case("the fewest fields of conversations", CONVERSATIONS),
+    Case("the fewest fields of tagged words", WORDS),
+    Case(
+        "texts with spans",
+        {
+            **WORDS,
+            "spec.dataset.columns": {"text": "body", "spans": "entities"},
+            "spec.task.labels": ["PER", "LOC"],
+            "spec.dataset.cleaning.dropOtherLabels": True,
+            "spec.evaluation.require": [{"metric": "test/entity_f1", "min": 0.9}],
+        },
+    ),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
     Case(
         "every field",
@@ -168,16 +179,6 @@ RIGHT = (
     Case(
         "perplexity required of CausalLM",
         {**CAUSAL, "spec.evaluation.require": [{"metric": "test/perplexity", "max": 9}]},
-    ),
-    Case(
-        "vectors of triplets",
-        {
-            **PAIRS,
-            "spec.dataset.columns.negative": "other",
-            "spec.task.embedding": {"pooling": "CLS", "temperature": 0.1},
-            "spec.training.microBatchSize": 2,
-            "spec.evaluation.require": [{"metric": "test/recall_at_10", "min": 0.5}],
-        },
     ),
     Case("a loss required of a classification", {"spec.evaluation.require": [{"metric": "validation/loss", "max": 1}]}),
     Case("nearly all rows held out", {"spec.dataset.validationFraction": 0.9, "spec.dataset.testFraction": 0.04}),
@@ -275,22 +276,6 @@ RULES_BROKEN = (
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
     Case("a priority outside of a queue", {"spec.priorityClassName": "high"}, "spec.priorityClassName"),
-    Case(
-        "rows that are compared, one at a time",
-        {**PAIRS, "spec.training.microBatchSize": 1},
-        "spec.training.microBatchSize",
-    ),
-    Case(
-        "rows that are compared, in steps of one",
-        {**PAIRS, "spec.training.globalBatchSize": 1},
-        "spec.training.globalBatchSize",
-    ),
-    Case("settings of vectors beside labels", {"spec.task.embedding": {"pooling": "CLS"}}, "spec.task.embedding"),
-    Case(
-        "a temperature of nothing",
-        {**PAIRS, "spec.task.embedding": {"temperature": 0}},
-        "spec.task.embedding.temperature",
-    ),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
     Case("folders within a name", {"spec.dataset.uri": "s3://data/reviews/**.csv"}, "spec.dataset.uri"),
@@ -372,6 +357,17 @@ RULES_BROKEN = (
         "messages beside a completion",
         {**CAUSAL, "spec.dataset.columns": {"completion": "answer", "messages": "turns"}},
         "spec.dataset.columns",
+    ),
+    Case("words without tags", {**WORDS, "spec.dataset.columns": {"tokens": "words"}}, "spec.dataset.columns"),
+    Case(
+        "tags beside spans",
+        {**WORDS, "spec.dataset.columns": {"tokens": "words", "tags": "ner", "spans": "entities"}},
+        "spec.dataset.columns",
+    ),
+    Case(
+        "macro F1 required of tagged words",
+        {**WORDS, "spec.evaluation.require": [{"metric": "test/f1_macro", "min": 0.5}]},
+        "spec.evaluation.require",
     ),
     Case("a classification of messages", {"spec.dataset.columns.messages": "turns"}, "spec.dataset.columns"),
     Case(

@@ -11,17 +11,17 @@ from kubetune_trainer.records import (
     CleaningStep,
     DataReport,
     EvaluationRecord,
-    Piece,
+    Interval,
     PretrainedRecord,
     RequirementResult,
     ResolvedTraining,
     RunRecord,
-    Sample,
     SplitReport,
     StepRecord,
     StoredFile,
     TrainingEnd,
 )
+from kubetune_trainer.shown_rows import Piece, Sample
 from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
 
 
@@ -102,7 +102,8 @@ def evaluation(
         "recall_macro": sum(one.recall for one in found) / len(found),
         "f1_macro": sum(one.f1 for one in found) / len(found),
     }
-    return EvaluationRecord(split, step, epoch, metrics, ClassificationDetails(tuple(found), confusion))
+    intervals = {name: Interval(value * 0.97, value * 1.02) for name, value in metrics.items() if split == "test"}
+    return EvaluationRecord(split, step, epoch, metrics, ClassificationDetails(tuple(found), confusion), intervals)
 
 
 def data(labels: tuple[str, ...], rows_per_label: list[int], **changes: Any) -> DataReport:

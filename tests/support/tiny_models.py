@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
-    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
@@ -37,9 +37,10 @@ from transformers import (
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
-from kubetune_trainer.tasks.embedding import TextNumbers
+from kubetune_trainer.tasks.tagging import TagTargets
 
 VOCABULARY = 64
 PAD = 0
@@ -84,17 +85,23 @@ CONFIGS: dict[str, PretrainedConfig] = {
 
 
 def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
-    """A classifier with that many labels, a language model where there are none, or no head at all for 0."""
+    """A classifier with that many labels, or a language model where there are none."""
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
     config.pad_token_id = PAD
     config.use_cache = False
     torch.manual_seed(seed)
     if labels is None:
         return AutoModelForCausalLM.from_config(config)
-    if not labels:
-        return AutoModel.from_config(config)
     config.num_labels = labels
     return AutoModelForSequenceClassification.from_config(config)
+
+
+def tiny_tagger(family: str, *, labels: int, seed: int = 0) -> Any:
+    """A model that gives each token one of so many tags."""
+    config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    config.pad_token_id, config.use_cache, config.num_labels = PAD, False, labels
+    torch.manual_seed(seed)
+    return AutoModelForTokenClassification.from_config(config)
 
 
 def saved(model: Any, folder: Path) -> Path:
@@ -130,17 +137,12 @@ def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
     return EncodedSplit(_flat(texts), None, _offsets(texts), TokenTargets(np.concatenate(marks)))
 
 
-def pair_rows(rows: int, *, seed: int = 0, parts: tuple[str, ...] = ("anchor", "positive")) -> EncodedSplit:
-    """Anchors whose own texts begin with the same token; a row has no text of another one."""
+def tag_rows(rows: int, *, tags: int = 5, seed: int = 0) -> EncodedSplit:
+    """Rows whose tokens tell their tags; every third token is none that begins a word."""
     random = np.random.default_rng(seed)
-    topics = random.integers(4, VOCABULARY, rows)
-    texts = [
-        np.concatenate([[3 + part, topic], random.integers(4, VOCABULARY, random.integers(2, 12))])
-        for topic in topics
-        for part in range(len(parts))
-    ]
-    numbers = np.arange(rows * len(parts)).reshape(rows, len(parts))
-    return EncodedSplit(_flat(texts), None, _offsets(texts), TextNumbers(numbers), parts, compares_rows=True)
+    texts = [random.integers(4, 60, random.integers(3, 16)) for _ in range(rows)]
+    targets = [np.where(np.arange(len(text)) % 3 < 2, text % tags, IGNORED) for text in texts]
+    return EncodedSplit(_flat(texts), None, _offsets(texts), TagTargets(_flat(targets)))
 
 
 def _flat(texts: list[Any]) -> Any:
@@ -153,7 +155,7 @@ def _offsets(texts: list[Any]) -> Any:
 
 def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJobSpec:
     """A small valid spec; `parts` replace or add top-level fields, in the manifest's own form."""
-    columns = {to_camel(column): to_camel(column) for column in TASKS[task].columns} if task in TASKS else {}
+    columns = {to_camel(column): to_camel(column) for column in TASKS[task].columns}
     return FineTuneJobSpec.model_validate(
         {
             "model": {"uri": f"file://{folder}"},

@@ -1,5 +1,6 @@
 """Trainings of tiny models, run rank by rank without Ray: what they are asked, and what they came to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,17 +17,50 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods.freeze import freeze
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
-from kubetune_trainer.tasks import task_of
-from kubetune_trainer.tasks.causal import Vocabulary
-from kubetune_trainer.tasks.classification import Labels
+from kubetune_trainer.tasks.base import TrainingTask
+from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
+from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
-from support.tiny_models import PAD, classification_rows, completion_rows, spec_for, tiny_model
+from support.tiny_models import (
+    PAD,
+    classification_rows,
+    completion_rows,
+    spec_for,
+    tag_rows,
+    tiny_model,
+    tiny_tagger,
+)
 
 LABELS = ("a", "b", "c")
+TAGS = ("O", "B-A", "I-A", "B-B", "I-B")
 BATCH = 10
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A task, what its rows and its model are made by, and the outputs of its head."""
+
+    task: TrainingTask
+    rows: Callable[..., EncodedSplit]
+    space: Any
+    outputs: int | None
+    """None: the vocabulary."""
+    model: Callable[..., Any] = tiny_model
+
+
+LEARNED = {
+    learned.task.name: learned
+    for learned in (
+        Learned(Classification(), classification_rows, Labels(LABELS), len(LABELS)),
+        Learned(Tagging(), tag_rows, Tags(TAGS), len(TAGS), tiny_tagger),
+        Learned(CausalLanguageModel(), completion_rows, Vocabulary(), None),
+    )
+}
+"""By name."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +68,8 @@ class Case:
     """A training, and how it is spread."""
 
     family: str
+    task: str = ""
+    """What it learns; encoders classify and decoders complete where nothing is said."""
     rows: int = 53
     """Not divisible by the batch: the last step of an epoch takes in fewer rows."""
     steps: int = 16
@@ -43,15 +79,15 @@ class Case:
     freeze_embeddings: bool = False
 
     @property
-    def classifies(self) -> bool:
-        """Encoders learn to classify, decoders to complete."""
-        return not FAMILIES[self.family].decoder
+    def learned(self) -> Learned:
+        """The task, and its rows."""
+        return LEARNED[self.task or ("CausalLM" if FAMILIES[self.family].decoder else "SequenceClassification")]
 
     @property
     def spec(self) -> FineTuneJobSpec:
         """The settings, without any that would hide a difference."""
         return spec_for(
-            "SequenceClassification" if self.classifies else "CausalLM",
+            self.learned.task.name,
             training={
                 "globalBatchSize": BATCH,
                 "microBatchSize": self.micro,
@@ -73,13 +109,16 @@ class Case:
     @property
     def splits(self) -> dict[str, EncodedSplit]:
         """The rows."""
-        make = classification_rows if self.classifies else completion_rows
+        make = self.learned.rows
         return {"train": make(self.rows), "validation": make(17, seed=1), "test": make(19, seed=2)}
 
     @property
     def model(self) -> Any:
         """The pretrained model, the same weights each time."""
-        return tiny_model(self.family, labels=len(LABELS) if self.classifies else None)
+        learned = self.learned
+        model = learned.model(self.family, labels=learned.outputs)
+        learned.task.configure(model.config, learned.space)
+        return model
 
     def resolved(self, workers: int) -> ResolvedTraining:
         """How it runs on so many workers."""
@@ -110,7 +149,8 @@ SPREAD = {
 """Trainings that must come to the same as on one worker, by the number of workers."""
 BF16 = {1: [Case(family, bf16=True) for family in BOTH], 2: [Case("llama", micro=4, stage=3, bf16=True)]}
 """The same in bfloat16."""
-LONG = [Case(family, rows=50, steps=50, micro=4) for family in BOTH]
+WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
+LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS]
 """Fifty steps of whole batches, for the comparison with transformers.Trainer."""
 
 
@@ -123,6 +163,8 @@ class Trained:
     learning_rates: list[float]
     gradient_norms: list[float]
     evaluations: list[dict[str, float]]
+    intervals: dict[str, tuple[float, float]]
+    """Of the last evaluation."""
     weights: dict[str, np.ndarray]
     """Rank 0 only."""
     written: frozenset[str]
@@ -148,18 +190,20 @@ def _train(case: Case) -> Trained:
     freeze(model, base, FAMILIES[case.family], Freeze(embeddings=case.freeze_embeddings))
     engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
     records: list[StepRecord | EvaluationRecord] = []
-    space = Labels(LABELS) if case.classifies else Vocabulary()
-    Loop(engine, task_of(case.spec), splits, space, case.spec, plan, PAD, records.append).run()
+    learned = case.learned
+    Loop(engine, learned.task, splits, learned.space, case.spec, plan, PAD, records.append).run()
     state = dict(Full(Freeze()).tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state else frozenset()
     engine.destroy()
     steps = [record for record in records if isinstance(record, StepRecord)]
+    evaluations = [record for record in records if isinstance(record, EvaluationRecord)]
     return Trained(
         losses=[step.loss for step in steps],
         learning_rates=[step.learning_rate for step in steps],
         gradient_norms=[step.gradient_norm for step in steps],
-        evaluations=[record.metrics for record in records if isinstance(record, EvaluationRecord)],
+        evaluations=[record.metrics for record in evaluations],
+        intervals=dict(evaluations[-1].intervals),
         weights=weights,
         written=written,
     )

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from kubetune_api.job import FineTuneJob
+from kubetune_trainer.shown_rows import Sample
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,6 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Consecutive tokens of a row, as text."""
-
-    text: str
-    counted: bool
-    """Whether the loss counts them."""
-    begins: str = ""
-    """The name of the sequence that begins with them, where a row is several."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A row as the model sees it, with its special tokens; long pieces without their middle."""
-
-    pieces: tuple[Piece, ...]
-    tokens: int
-    """Of the whole row."""
-    answer: str | None = None
-    """What the loss counts where that is none of the tokens: the label."""
-
-
-@dataclass(frozen=True)
 class DataReport:
     """Where the data came from and what became of it."""
 
@@ -137,6 +116,13 @@ class Details(Protocol):
         """What `metrics.jsonl` says of it, in values that JSON has."""
 
 
+class Interval(NamedTuple):
+    """Where a metric lies with 95 % confidence."""
+
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class EvaluationRecord:
     """One evaluation of one split."""
@@ -147,6 +133,8 @@ class EvaluationRecord:
     metrics: dict[str, float]
     """By the names of the API's table, those of the task."""
     details: Details | None = None
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """By the same names. Only of weights that may be published, and not where the tally is too large."""
 
     def judges(self, kept_step: int) -> bool:
         """Whether it is of the published weights: the last of the test split always is."""
@@ -235,8 +223,6 @@ class Expectation:
     """Trained tensors that no gradient may have reached, so that they may be as they were."""
     first_values: Mapping[str, str] = field(default_factory=dict)
     """The digests of new tensors before the first step, in the type that they are stored in."""
-    beside: frozenset[str] = frozenset()
-    """Files that other libraries look for, by their names in the model's folder."""
 
 
 @dataclass(frozen=True)
@@ -296,3 +282,8 @@ class RunRecord:
     def final_metrics(self) -> dict[str, float]:
         """Those of the published weights, by full name: `test/accuracy`."""
         return final_metrics(self.evaluations, self.end.kept_step)
+
+    def final_intervals(self) -> dict[str, Interval]:
+        """Where these lie with 95 % confidence, by the same names."""
+        judging = {record.split: record.intervals for record in self.evaluations if record.judges(self.end.kept_step)}
+        return {f"{split}/{name}": found for split, of_split in judging.items() for name, found in of_split.items()}

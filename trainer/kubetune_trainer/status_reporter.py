@@ -15,7 +15,8 @@ from kubetune_api.data_counts import DataCounts
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
-from kubetune_trainer.records import EvaluationRecord, Sample
+from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.shown_rows import Sample
 
 PROGRESS_SECONDS = 5.0
 """The shortest time between two reports of mere progress."""

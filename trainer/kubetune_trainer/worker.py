@@ -1,7 +1,6 @@
 """What each worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from kubetune_trainer.artifact.publish import upload_folder, write_beside
+from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
@@ -55,8 +54,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
         for _ in tensors:
             pass
         return None
-    beside = task.files_beside(trainable.loaded.model.config, data.space, given.resolved.max_length)
-    expected, files = _upload(given, method, trainable, tensors, tokenizer, beside)
+    expected, files = _upload(given, method, trainable, tensors, tokenizer)
     # Where this process goes on, its memory is wanted again.
     engine.destroy()
     return _result(given, trainable, device, records, end, counts, expected, files)
@@ -85,22 +83,16 @@ def _parameters(trainable: Trainable) -> tuple[int, int]:
 
 
 def _upload(
-    given: WorkerInput,
-    method: TrainingMethod,
-    trainable: Trainable,
-    tensors: Any,
-    tokenizer: Any,
-    beside: Mapping[str, str],
+    given: WorkerInput, method: TrainingMethod, trainable: Trainable, tensors: Any, tokenizer: Any
 ) -> tuple[Expectation, tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; what must be found there, and its files."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         shapes = method.write(trainable, tensors, Path(scratch))
         tokenizer.save_pretrained(scratch)
-        write_beside(Path(scratch), beside)
         root = given.run.root
         store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))
         files = upload_folder(Path(scratch), store, f"{given.run.folder}/model")
-    return replace(method.expectation(trainable, shapes), beside=frozenset(beside)), tuple(files)
+    return method.expectation(trainable, shapes), tuple(files)
 
 
 def _result(

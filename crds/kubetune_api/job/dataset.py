@@ -34,11 +34,18 @@ class Columns(ApiModel):
     """Which column of the data holds what."""
 
     text: ColumnName | None = None
-    """The text to classify."""
+    """The text to classify; beside `spans`, the text that they are of."""
     text_pair: ColumnName | None = None
     """A second text for tasks over pairs (premise and hypothesis, question and passage)."""
     label: ColumnName | None = None
     """The label of the text: a string, an integer or a boolean."""
+    tokens: ColumnName | None = None
+    """The words of a text: a list of strings, or a string with spaces between them."""
+    tags: ColumnName | None = None
+    """The tag of each word, as many as there are words: `B-PER I-PER O`, strings or the numbers of named classes."""
+    spans: ColumnName | None = None
+    """The entities of `text`, in the place of `tokens` and `tags`: a list of `{start, end, label}`, in characters from
+    0; `end` is that of the character behind. An empty list where there are none."""
     prompt: ColumnName | None = None
     """What the model is given."""
     completion: ColumnName | None = None
@@ -46,12 +53,6 @@ class Columns(ApiModel):
     messages: ColumnName | None = None
     """A conversation, in the place of `prompt` and `completion`: a list of `{role, content}`. Roles are `system`,
     `user`, `assistant` and `tool`; the model learns what the assistant says, each time."""
-    anchor: ColumnName | None = None
-    """What is searched for: a question, a title."""
-    positive: ColumnName | None = None
-    """The text that belongs to the anchor."""
-    negative: ColumnName | None = None
-    """A text that looks as if it belonged to the anchor and does not."""
 
 
 class Cleaning(ApiModel):

@@ -6,10 +6,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Label, Rule
-from kubetune_api.job.task_settings import EmbeddingSettings
 from kubetune_api.tables import OneOf, filled, listed
 from kubetune_api.tasks import TASKS, tasks_with_labels
-from kubetune_api.unions import members_of_type
 
 
 def _what_they_do() -> str:
@@ -28,10 +26,6 @@ def _labels_rule() -> Iterator[Rule]:
         holds=lambda task: task.type in names or task.labels is None,
         field="labels",
     )
-
-
-def _settings() -> dict[str, tuple[str, ...]]:
-    return {name: (task.settings,) if task.settings else () for name, task in TASKS.items()}
 
 
 MOST_LABEL_BYTES = 65536
@@ -59,12 +53,9 @@ class Task(ApiModel):
     max_length: Annotated[int | None, Field(ge=8, le=131072, json_schema_extra=filled(lengths=_lengths))] = None
     """The longest sequence, in tokens; what is longer is cut, and the report counts how many were. The model's own
     limit applies as well. Unset: by the task, {lengths}."""
-    embedding: EmbeddingSettings | None = None
-    """How texts become vectors. Unset: the mean of their tokens, at a temperature of 0.05."""
 
     rules: ClassVar = (
         _labels_rule,
-        members_of_type(_settings),
         Rule(
             # A list of type `set` is judged by the API server without CEL, whose price grows with the square of 1000.
             cel=None,

@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.tagging import TagTargets
 from support.training_cases import BATCH, LONG, Case, Trained
 
 TOLERANCE = 1e-3
@@ -44,6 +45,11 @@ def row(split: EncodedSplit, number: int) -> dict[str, Any]:
     tokens = split.tokens[split.offsets[number] : split.offsets[number + 1]].tolist()
     if isinstance(split.targets, ClassTargets):
         return {"tokens": tokens, "labels": int(split.targets.classes[number])}
+    if isinstance(split.targets, TagTargets):
+        return {
+            "tokens": tokens,
+            "labels": split.targets.tags[split.offsets[number] : split.offsets[number + 1]].tolist(),
+        }
     assert isinstance(split.targets, TokenTargets)
     learned = split.targets.learned(split, number, ())
     return {"tokens": tokens, "labels": [token if told else -100 for token, told in zip(tokens, learned, strict=True)]}
@@ -95,7 +101,7 @@ def theirs(case: Case, folder: Path) -> InOrder:
 
 
 @pytest.mark.filterwarnings("ignore")  # transformers' own
-@pytest.mark.parametrize("case", LONG, ids=lambda case: case.family)
+@pytest.mark.parametrize("case", LONG, ids=lambda case: case.task or case.family)
 def test_every_loss_and_the_weights_are_those_of_transformers_trainer(
     case: Case, one_worker: list[dict[Case, Trained]], tmp_path: Path
 ) -> None:

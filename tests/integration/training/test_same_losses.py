@@ -31,6 +31,7 @@ def assert_same(trained: Trained, alone: Trained, tolerance: float) -> None:
     assert trained.learning_rates == alone.learning_rates
     for mine, theirs in zip(trained.evaluations, alone.evaluations, strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], abs=tolerance)
+    assert trained.intervals["loss"] == pytest.approx(alone.intervals["loss"], abs=tolerance)
 
 
 @pytest.mark.parametrize(("group", "case"), each(SPREAD))

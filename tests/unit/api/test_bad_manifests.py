@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from kubetune_api.job.dataset import _columns_of
 from kubetune_api.manifest import MAX_BYTES, read_manifest
 from kubetune_api.metrics import METRICS
 from kubetune_api.tables import listed
@@ -107,8 +106,9 @@ FIELDS = [
         "a required field that is missing is reported at the group",
         f"    {COLUMNS}\n",
         "",
-        "10: spec.dataset.columns: missing; add `columns`: which column holds what:"
-        f" {', '.join(f'{_columns_of(task)} for {name}' for name, task in TASKS.items())}",
+        "10: spec.dataset.columns: missing; add `columns`: which column holds what: `text` and `label` (and `textPair`)"
+        " for SequenceClassification, `tokens` and `tags` (or `text` and `spans`) for TokenClassification, `prompt` and"
+        " `completion` (or `messages`) for CausalLM",
     ),
     case(
         "a manifest without a name is refused",

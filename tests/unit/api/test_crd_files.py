@@ -46,7 +46,6 @@ UNITS = (
     "attempts",
     "executions",
     "evaluations",
-    "cosine",
 )
 
 

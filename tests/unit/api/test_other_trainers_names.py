@@ -84,16 +84,17 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
     ("field", "value", "said"),
     [
         ("task.type", "SEQ_CLS", '"SEQ_CLS" is not known; did you mean `SequenceClassification`?'),
+        ("task.type", "ner", '"ner" is not known; did you mean `TokenClassification`?'),
         ("task.type", "sft", '"sft" is not known; did you mean `CausalLM`?'),
         (
             "task.type",
             "SequenceRegression",
-            f'"SequenceRegression": regression is not supported yet; give one of {", ".join(TASKS)}',
+            '"SequenceRegression": regression is not supported yet; give one of ' + ", ".join(TASKS),
         ),
         (
             "task.type",
             "dpo",
-            f'"dpo": training on preferences is not supported yet; give one of {", ".join(TASKS)}',
+            '"dpo": training on preferences is not supported yet; give one of ' + ", ".join(TASKS),
         ),
         ("method.type", "lora", '"lora": LoRA is not supported yet; give Full'),
         ("training.precision", "bf16", '"bf16" is not known; did you mean `BF16`?'),

@@ -1,18 +1,15 @@
 """The page on the API has an example for each group of fields, and says a rule once."""
 
 import re
-from typing import Any
 
 import pytest
 import yaml
-from pydantic.alias_generators import to_camel
 
 from kubetune_api.examples import EXAMPLES
 from kubetune_api.kinds import KINDS
 from kubetune_api.manifest import read_manifest
 from kubetune_api.reference import page
 from kubetune_api.schema import fields, structural_schema
-from kubetune_api.tasks import TASKS
 from support.job_cases import JOB, PROFILE, edited
 
 OBJECTS = {"FineTuneJob": JOB, "FineTuneProfile": PROFILE}
@@ -29,14 +26,6 @@ def groups(kind: str) -> set[str]:
     return found
 
 
-def of_its_task(path: str) -> dict[str, Any]:
-    """The edits that make a right job of the task whose own settings these are."""
-    for name, task in TASKS.items():
-        if task.settings and path == f"spec.task.{to_camel(task.settings)}":
-            return {"spec.task.type": name, "spec.dataset.columns": {to_camel(key): key for key in task.columns}}
-    return {}
-
-
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_every_group_has_an_example(kind: str) -> None:
     assert groups(kind) == set(EXAMPLES[kind]), "add it to kubetune_api/examples.py"
@@ -45,7 +34,7 @@ def test_every_group_has_an_example(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "path"), GROUPED, ids=lambda value: str(value))
 def test_an_example_is_right_in_its_place(kind: str, path: str) -> None:
     value = yaml.safe_load(EXAMPLES[kind][path])
-    text = yaml.safe_dump(edited({**of_its_task(path), path: value}, OBJECTS[kind]))
+    text = yaml.safe_dump(edited({path: value}, OBJECTS[kind]))
     assert [str(error) for error in read_manifest(text, "job.yaml").errors] == []
 
 

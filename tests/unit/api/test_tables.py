@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_camel
 
 from kubetune_api import reference
 from kubetune_api.base import RULES_KEY
@@ -20,7 +21,8 @@ from kubetune_api.manifest import read_manifest
 from kubetune_api.metrics import LOSS, METRICS, MetricRow
 from kubetune_api.schema import Schema
 from kubetune_api.schemes import SCHEMES
-from kubetune_api.tasks import TASKS, TaskRow
+from kubetune_api.tables import listed
+from kubetune_api.tasks import TASKS, TaskRow, tasks_with_labels
 from support.job_cases import CAUSAL, edited
 from support.more_rows import more_rows
 
@@ -95,7 +97,7 @@ def test_a_job_may_name_a_new_task_and_require_its_metric() -> None:
         ),
         pytest.param(
             {**GRADED, "spec.task.labels": ["a", "b"]},
-            "spec.task.labels: labels belong to SequenceClassification; remove them, or change task.type",
+            f"spec.task.labels: labels belong to {listed(tasks_with_labels())}; remove them, or change task.type",
             id="labels that it has not",
         ),
         pytest.param(
@@ -121,12 +123,15 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
     assert "Grading" in spec["properties"]["task"]["properties"]["type"]["enum"]
     required = spec["properties"]["evaluation"]["properties"]["require"]["items"]["properties"]
     assert "|spread)$" in required["metric"]["pattern"]
+    others = [
+        f"!has(self.dataset.columns.{to_camel(name)})"
+        for name in Columns.model_fields
+        if name not in ("text", "text_pair")
+    ]
     rules = [rule["rule"] for rule in spec[RULES_KEY] if "'Grading'" in rule["rule"]]
-    columns = spec["properties"]["dataset"]["properties"]["columns"]["properties"]
-    unread = [f"!has(self.dataset.columns.{name})" for name in columns if name not in ("text", "textPair")]
     assert rules == [
         "self.task.type != 'Grading' || (has(self.dataset.columns.text))",
-        f"self.task.type != 'Grading' || ({' && '.join(unread)})",
+        f"self.task.type != 'Grading' || ({' && '.join(others)})",
         "self.task.type != 'Grading' || (self.evaluation.require.all(r, r.metric.matches('/(loss|spread)$')))",
         "self.task.type != 'Grading' || (!has(self.evaluation.primaryMetric) ||"
         " self.evaluation.primaryMetric.matches('/(loss|spread)$'))",

@@ -14,7 +14,7 @@ from kubetune_trainer.data import PreparedData, prepare
 from kubetune_trainer.data.counts import counts_of
 from kubetune_trainer.data.samples import MOST_CHARACTERS
 from kubetune_trainer.events import JsonLinesListener, LastProgress
-from kubetune_trainer.records import Piece
+from kubetune_trainer.shown_rows import Piece
 from kubetune_trainer.tasks import task_of
 from support.data_files import causal, classification, csv_text, local_file
 from support.tiny_tokenizers import CHATML, bert_like, gpt_like

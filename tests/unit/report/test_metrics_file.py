@@ -58,6 +58,12 @@ def test_an_evaluation_has_its_metrics_its_labels_and_the_entries_of_its_matrix(
     ]
 
 
+def test_only_an_evaluation_with_intervals_tells_them() -> None:
+    events = [event for event in read(classification(total=9)) if event["type"] == "evaluation"]
+    assert ["intervals" in event for event in events] == [False, False, False, True]
+    assert events[-1]["intervals"]["accuracy"] == [*classification(total=9).evaluations[-1].intervals["accuracy"]]
+
+
 def test_what_is_not_a_number_is_null() -> None:
     (step,) = steps(1)
     record = run(

@@ -130,6 +130,16 @@ def test_the_index_has_the_final_metric_of_each_split() -> None:
     assert results["test", "f1_macro"].metric_args == {"average": "macro"}
 
 
+def test_the_results_have_their_intervals() -> None:
+    record = classification(total=30)
+    table = {
+        row[0]: row[1:] for row in table_of(render_card(record, STORED), "Metric", "Value", "With 95 % confidence")
+    }
+    low, high = record.evaluations[-1].intervals["f1_macro"]
+    assert table["test/f1_macro"][1] == f"{low:.4f} to {high:.4f}"
+    assert table["validation/f1_macro"][1] == ""
+
+
 def test_a_metric_that_is_no_number_is_left_out_of_the_index() -> None:
     record = causal()
     last = replace(record.evaluations[-1], metrics={"loss": 9.5, "perplexity": math.inf})

@@ -8,7 +8,6 @@ import pytest
 from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport, TrainingEnd
 from kubetune_trainer.report.findings import findings, headline
 from kubetune_trainer.tasks.classification import baseline_accuracy
-from kubetune_trainer.tasks.intervals import wilson
 from support.run_records import causal, classification, data, evaluation, job, run, steps
 
 LABELS = ("fresh", "rotten")
@@ -107,23 +106,3 @@ def test_the_baseline_is_the_label_most_frequent_in_training() -> None:
     record = run(job(), data=DataReport((), 20, (), splits, LABELS))
     assert baseline_accuracy(record.data, "test") == ("fresh", 0.3)
     assert baseline_accuracy(record.data, "validation") is None
-
-
-@pytest.mark.parametrize(
-    ("successes", "rows", "low", "high"),
-    [
-        pytest.param(81, 263, 0.2553, 0.3662, id="Newcombe's (1998) first example"),
-        pytest.param(15, 148, 0.0624, 0.1605, id="his second"),
-        pytest.param(0, 20, 0.0, 0.1611, id="his third, without a success"),
-        pytest.param(1, 29, 0.0061, 0.1718, id="his fourth"),
-    ],
-)
-def test_the_interval_is_wilsons(successes: int, rows: int, low: float, high: float) -> None:
-    interval = wilson(successes, rows)
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_no_rows_have_no_interval() -> None:
-    assert wilson(0, 0) is None
-    assert wilson(math.nan, 10) is None

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kubetune_trainer.records import Piece, PretrainedRecord, RequirementResult, RunRecord, Sample
+from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
+from kubetune_trainer.shown_rows import Piece, Sample
 from support.run_records import causal, classification, confusion_of, data, evaluation, job, run, steps, stored
 
 HOSTILE = (
@@ -283,3 +284,14 @@ def test_what_is_noted_of_the_data_is_worth_knowing() -> None:
     note = "50.0 % of the rows (406 of 812) were dropped"
     page = quiet(render_report(replace(record, data=replace(record.data, notes=(note,))))).text
     assert page.index("Worth knowing") < page.index(note) < page.index("Requirements", page.index("Worth knowing"))
+
+
+def test_each_headline_tells_how_sure_it_is() -> None:
+    page = quiet(render_report(without_curves(classification()))).text
+    low, high = classification().evaluations[-1].intervals["accuracy"]
+    assert f"{low:.4f} to {high:.4f} with 95 % confidence, on 1,281 rows" in page
+    assert "without intervals" not in page
+
+
+def test_an_evaluation_without_intervals_says_so() -> None:
+    assert "without intervals: what the last one counts is too large" in quiet(render_report(causal())).text

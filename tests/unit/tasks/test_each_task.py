@@ -13,28 +13,29 @@ from kubetune_trainer.tasks import TASK_OBJECTS
 from kubetune_trainer.tasks.base import Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
-from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
+from kubetune_trainer.tasks.tagging import Tagging, Tags
+from kubetune_trainer.training.bootstrap import row_tallies
 from kubetune_trainer.training.collate import collate
-from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows, pair_rows
+from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows, tag_rows
 
 CPU = torch.device("cpu")
 EACH = [
     pytest.param(Classification(), Labels(("a", "b", "c")), classification_rows(23), id="classification"),
+    pytest.param(Tagging(), Tags(("O", "B-A", "I-A", "B-B", "I-B")), tag_rows(23), id="tags of words"),
     pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
-    pytest.param(Embedding(), VectorSpace(("anchor", "positive"), "Mean", 0.05, 8), pair_rows(23), id="embedding"),
 ]
 
 
 class Model:
     """Answers from the tokens alone, so that a row has the same answer in every batch."""
 
-    def __init__(self, *, per_token: bool) -> None:
-        self.table = torch.randn(VOCABULARY, VOCABULARY if per_token else 3, generator=torch.Generator().manual_seed(0))
+    def __init__(self, space: Any, *, per_token: bool) -> None:
+        outputs = len(space.labels) or VOCABULARY
+        self.table = torch.randn(VOCABULARY, outputs, generator=torch.Generator().manual_seed(0))
         self.per_token = per_token
 
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         answers = self.table[input_ids] * attention_mask[..., None]
-        self.last_hidden_state = answers
         self.logits = answers if self.per_token else answers.sum(dim=1)
         return self
 
@@ -45,7 +46,7 @@ def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
 
 def tally_of(task: TrainingTask, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
     batch = batch_of(split, rows)
-    losses: Losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch, space)
+    losses: Losses = task.losses(Model(space, per_token=batch.targets.ndim == 2), batch, space)
     return {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
 
 
@@ -70,6 +71,15 @@ def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: TrainingTask, s
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
+def test_a_batch_is_tallied_by_rows_as_it_is_whole(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
+    batch = batch_of(split, [3, 0, 11])
+    losses = task.losses(Model(space, per_token=batch.targets.ndim == 2), batch, space)
+    alone = row_tallies(task, space, losses, batch)
+    for name, counts in task.tally(losses, batch, space).items():
+        assert alone[name].sum(axis=0) == pytest.approx(counts.double().numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_a_share_without_rows_adds_nothing(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     assert not any(counts.any() for counts in tally_of(task, space, split, []).values())
 
@@ -77,7 +87,7 @@ def test_a_share_without_rows_adds_nothing(task: TrainingTask, space: Any, split
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_the_losses_of_a_batch_are_one_number_a_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
-    losses = task.losses(Model(per_token=batch.targets.ndim == 2), batch, space)
+    losses = task.losses(Model(space, per_token=batch.targets.ndim == 2), batch, space)
     assert (losses.rows.shape, losses.rows.dtype) == ((3,), torch.float32)
 
 

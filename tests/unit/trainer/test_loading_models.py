@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from kubetune_api.families import FAMILIES, HEADS
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.load import (
     LoadedModel,
     check_vocabulary,
@@ -27,7 +28,6 @@ from support.tiny_models import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_
 
 ABC = ("a", "b", "c")
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
-ENCODERS = sorted(FAMILIES.keys() - set(DECODERS))
 
 
 def load(
@@ -163,27 +163,6 @@ def test_missing_weights_of_the_base_are_refused(missing: tuple[str, ...], shown
     with pytest.raises(RunError) as caught:
         load(tmp_path)
     assert str(caught.value) == f"{GAPS} {shown}{REMEDY}"
-
-
-@pytest.mark.parametrize("family", ENCODERS)
-def test_a_model_without_a_head_keeps_every_weight_and_trains_no_pooler(family: str, tmp_path: Path) -> None:
-    pretrained = tiny_model(family, labels=0)
-    loaded = load(saved(pretrained, tmp_path), "Embedding", ())
-    for name, parameter in loaded.model.named_parameters():
-        assert torch.equal(parameter, pretrained.state_dict()[name]), name
-        assert name in loaded.base_names
-        assert parameter.requires_grad is ("pooler" not in name), name
-
-
-def test_a_model_without_a_head_leaves_out_a_pooler_that_would_be_new(tmp_path: Path) -> None:
-    without(saved(tiny_model("bert", labels=0), tmp_path), "pooler")
-    assert not any("pooler" in name for name in load(tmp_path, "Embedding", ()).model.state_dict())
-
-
-def test_vectors_are_not_learned_by_decoders(tmp_path: Path) -> None:
-    folder = saved(tiny_model("llama", labels=None), tmp_path)
-    with pytest.raises(RunError, match="Embedding needs an encoder, and 'llama' is a decoder; choose a model of type"):
-        load_config(folder, spec_for("Embedding"))
 
 
 def test_a_missing_pooler_is_drawn_anew(tmp_path: Path) -> None:
@@ -517,3 +496,24 @@ def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(tmp_path: Path) ->
         "spec.model.uri: the tokenizer numbers its tokens up to 63, but config.json gives the model a vocab_size of 63;"
         " check that the tokenizer belongs to these weights"
     )
+
+
+def test_families_say_whether_transformers_has_a_tagger_of_them() -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES as TAGGERS
+
+    assert {name for name, family in FAMILIES.items() if family.tagger} == FAMILIES.keys() & TAGGERS.keys()
+
+
+def test_a_tagger_of_a_family_without_one_is_refused() -> None:
+    with pytest.raises(RunError, match="transformers has no model of type 'olmo2' with an output for each token"):
+        family_of("olmo2", "TokenClassification")
+    assert family_of("olmo2", "SequenceClassification")
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.tagger])
+def test_a_tagger_of_every_family_has_a_new_head_alone(family: str, tmp_path: Path) -> None:
+    loaded = load(saved(tiny_model(family, labels=2), tmp_path), "TokenClassification", ("O", "B-A", "I-A"))
+    new = loaded.model.state_dict().keys() - loaded.base_names.keys()
+    assert new
+    assert not any(in_base(loaded.model, name) for name in new)
+    assert all(loaded.model.state_dict()[name].shape[0] == 3 for name in new)

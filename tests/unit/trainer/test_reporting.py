@@ -15,7 +15,7 @@ from kubetune_api.run_report import MAX_BYTES, RunReport
 from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
-from kubetune_trainer.records import Piece, Sample
+from kubetune_trainer.shown_rows import Piece, Sample
 from kubetune_trainer.status_reporter import ReportSchedule, StatusReporter
 
 COUNTS = DataCounts(rows_read=10, label_count=1, labels=[LabelCounts(name="a", rows=10)])

@@ -5,6 +5,7 @@ The datasets library writes a `ClassLabel` so: 0 is the first name, and -1 a mis
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kubetune_trainer.data.labels import are_integers
 from kubetune_trainer.data.rows import Column, Field
@@ -19,15 +20,23 @@ def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     """The names by column, none where the metadata is somebody else's."""
     try:
         features = json.loads((metadata or {}).get(_DATASETS, b"{}"))["info"]["features"]
-        # Older files have lists where a column holds lists.
         named = {
             column: feature["names"]
-            for column, feature in features.items()
+            for column, feature in ((column, _of_one(feature)) for column, feature in features.items())
             if isinstance(feature, dict) and feature.get("_type") == _CLASSES
         }
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
     return {column: names for column, names in named.items() if _are_names(names)}
+
+
+def _of_one(feature: Any) -> Any:
+    """What a cell holds, or each item of a cell that is a list."""
+    if isinstance(feature, list):  # as older files write it
+        return feature[0] if feature else None
+    if isinstance(feature, dict) and "feature" in feature:
+        return feature["feature"]
+    return feature
 
 
 def _are_names(names: object) -> bool:
@@ -42,7 +51,9 @@ def names_for(field: Field, names: Sequence[str]) -> Sequence[str]:
 
 
 def named(cell: object, names: Sequence[str], column: Column, where: str) -> object:
-    """The name of a class in the place of its number; None for a missing value."""
+    """The name of a class in the place of its number, in a list of each; None for a missing value."""
+    if isinstance(cell, list):
+        return [named(item, names, column, where) for item in cell]
     if not isinstance(cell, int) or isinstance(cell, bool):
         return cell
     if not -1 <= cell < len(names):

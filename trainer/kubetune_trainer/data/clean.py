@@ -129,9 +129,11 @@ class Cleaner:
         ]
 
     def _drop_other_labels(self, rows: list[Row]) -> list[Row]:
-        limited = [(field.name, set(field.choices)) for field in self.fields if field.choices is not None]
+        limited = [(field, set(field.choices)) for field in self.fields if field.choices is not None]
         assert limited, "the API's rules require task.labels beside dropOtherLabels"
-        return [row for row in rows if all(row[name] in choices for name, choices in limited)]
+        return [
+            row for row in rows if all(choices.issuperset(field.labels(row[field.name])) for field, choices in limited)
+        ]
 
     def _drop_conflicting(self, rows: list[Row]) -> list[Row]:
         first: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}

@@ -69,7 +69,7 @@ def label_set(
     _refuse_fractions(rows, [label for label in counts if given is None or label not in given], column)
     if given is not None:
         return tuple(given)
-    _refuse_wrong_column(counts, column)
+    refuse_wrong_column(counts, column)
     if len(counts) == 1:
         raise invalid_data(
             f"{column.field}: every row has the label {listed_labels(counts)}; a classification needs at least two"
@@ -157,7 +157,8 @@ def _numbers_on_a_scale(column: Column, where: str, shown: str) -> RunError:
     )
 
 
-def _refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
+def refuse_wrong_column(counts: Mapping[str, int], column: Column) -> None:
+    """Raises if there are too many labels, or too long ones, to be labels."""
     longest = max(map(len, counts))
     if len(counts) > MAX_LABELS:
         error = f"{len(counts):,} different values in {sum(counts.values()):,} rows; at most {MAX_LABELS:,} labels"

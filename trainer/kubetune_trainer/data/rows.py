@@ -98,5 +98,7 @@ class Field:
     """Whether `cleaning.minCharacters` judges it."""
     choices: tuple[str, ...] | None = None
     """The values that a label may have; None: any."""
+    labels: Callable[[str], Sequence[str]] = lambda value: (value,)
+    """The labels in a value that has `choices`."""
     texts: Texts = Texts()
     """Of a value that is no text itself but holds some."""

@@ -17,10 +17,10 @@ def family_of(model_type: str, task_type: str) -> Family:
             f"spec.task.type: {task_type} needs a decoder, and '{model_type}' is an encoder; choose a model of type"
             f" {decoders}, or train it for {others}"
         )
-    if TASKS[task_type].model == "Encoder" and family.decoder:
-        encoders = ", ".join(sorted(name for name, known in FAMILIES.items() if not known.decoder))
+    taggers = [name for name, known in FAMILIES.items() if known.tagger]
+    if TASKS[task_type].per_token and not family.tagger:
         raise invalid_model(
-            f"spec.task.type: {task_type} needs an encoder, and '{model_type}' is a decoder; choose a model of type"
-            f" {encoders}"
+            f"spec.task.type: transformers has no model of type '{model_type}' with an output for each token; for"
+            f" {task_type} choose another, such as {', '.join(taggers[:3])}"
         )
     return family

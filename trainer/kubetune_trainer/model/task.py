@@ -1,6 +1,6 @@
 """What the loading of a model asks of a task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from kubetune_trainer.records import Answer
@@ -24,12 +24,6 @@ class ModelTask(Protocol):
 
     def fits_head(self, config: Any, space: Any) -> bool:
         """Whether the pretrained head answers in this very space, and is trained further; read before `configure`."""
-
-    def files_beside(self, config: Any, space: Any, max_length: int) -> Mapping[str, str]:
-        """By its name, the text of each file that other libraries look for beside those of transformers.
-
-        `config` is that of the trained model, `max_length` the longest sequence in tokens.
-        """
 
     @property
     def generation(self) -> "Generation | None":

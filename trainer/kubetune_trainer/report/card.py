@@ -38,6 +38,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "snippet": _snippet(record, model),
         "cleaning": cleaning_bars(record.data),
         "metrics": sorted(record.final_metrics().items()),
+        "intervals": record.final_intervals(),
         "judged": judged,
         "section": details_section(judged),
         "findings": findings.findings(record),

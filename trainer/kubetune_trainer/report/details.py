@@ -6,9 +6,11 @@ from typing import Any
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
-from kubetune_trainer.report.similarities import similarity_chart
 from kubetune_trainer.tasks.classification import ClassificationDetails
-from kubetune_trainer.tasks.retrieval import RetrievalDetails
+from kubetune_trainer.tasks.entities import EntityDetails
+
+MOST_TYPES = 100
+"""Types of entities that are shown; `metrics.jsonl` has all."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,13 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                     "classes": details.per_class[:MOST_ROWS],
                 },
             )
-        case RetrievalDetails() as details:
+        case EntityDetails() as details:
             return DetailsSection(
-                "Search",
-                page="sections/search.html.j2",
-                card="sections/search.md.j2",
-                shows="the similarities",
-                values={"candidates": details.candidates, "chart": similarity_chart(details)},
+                "Entities",
+                page="sections/entities.html.j2",
+                card="sections/entities.md.j2",
+                shows="the entities of each type",
+                values={"types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES]},
             )
         case _:
             return None

@@ -1,5 +1,6 @@
 """The few numbers at the top of the report."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kubetune_api import text
@@ -29,11 +30,18 @@ def headline_figures(record: RunRecord) -> list[Figure]:
 
 
 def _figure(record: RunRecord, judged: EvaluationRecord, name: str) -> Figure:
-    notes = [*task_of(record.job.spec).notes(name, judged, record.data)]
+    notes = [*_sureness(record, judged, name), *task_of(record.job.spec).notes(name, judged, record.data)]
     before = findings.before_training(record, judged)
     if before is not None and before is not judged and name in before.metrics:
         notes.append(f"{metric_text(name, before.metrics[name])} before training")
     return Figure(f"{judged.split} {metric_row(name).title}", metric_text(name, judged.metrics[name]), tuple(notes))
+
+
+def _sureness(record: RunRecord, judged: EvaluationRecord, name: str) -> Iterator[str]:
+    split = record.data.split(judged.split)
+    if name in judged.intervals and split is not None:
+        low, high = (metric_text(name, bound) for bound in judged.intervals[name])
+        yield f"{low} to {high} with 95 % confidence, on {text.plural(split.rows, 'row')}"
 
 
 def _throughput(record: RunRecord) -> Figure:

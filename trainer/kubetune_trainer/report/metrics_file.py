@@ -37,8 +37,10 @@ def metric_line(event: StepRecord | EvaluationRecord | TrainingEnd) -> str:
 
 def _fields(event: StepRecord | EvaluationRecord | TrainingEnd) -> dict[str, Any]:
     found = {key: getattr(event, name) for name, key in _KEYS[type(event)] if name != "details"}
-    if isinstance(event, EvaluationRecord) and event.details is not None:
-        found |= event.details.to_dict()
+    if isinstance(event, EvaluationRecord):
+        if not event.intervals:
+            del found["intervals"]
+        found |= event.details.to_dict() if event.details is not None else {}
     return {name: _finite(value) for name, value in found.items()}
 
 

@@ -4,7 +4,7 @@ A task is an object without a state. What it returns is plain data: labels, arra
 tasks import neither torch nor transformers before they train, because processes that only pass records on open them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,7 +33,7 @@ class MicroBatch:
     """What one rank takes through the model at a time."""
 
     inputs: dict[str, "torch.Tensor"]
-    """The model's arguments, each of shape [rows x parts, longest]: the sequences of a row one after another."""
+    """The model's arguments, each of shape [rows, longest]."""
     targets: "torch.Tensor"
     """[rows, …], as the split's targets give them; `IGNORED` (NaN) where nothing is to be learned."""
     rows: NDArray[np.int64]
@@ -47,7 +47,8 @@ class Losses:
     rows: "torch.Tensor"
     """[rows]: the summed loss of each row over its targets, in 32-bit numbers; 0 for a row without targets."""
     outputs: "torch.Tensor"
-    """What the model answered, for the tally."""
+    """[rows, …]: what the tally needs of the model's answer to each row, and no more (no logits over a vocabulary): it
+    is taken apart by rows, and tallied again for the intervals."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,6 @@ class Measured:
 
     metrics: dict[str, float]
     details: Details | None = None
-
-
-def no_files_beside(*_: Any, **__: Any) -> Mapping[str, str]:
-    """For the `files_beside` of a task whose model transformers alone opens."""
-    return {}
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,8 @@ class TrainingTask(DataTask, ModelTask, Protocol):
         """The losses of a batch. May call `forward` more than once, but as often on every rank."""
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Any) -> Tally:
-        """What the batch adds to an evaluation; zeros where its targets are ignored."""
+        """What the batch adds to an evaluation: the sum over its rows of what each adds by itself; zeros where targets
+        are ignored."""
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Any) -> Measured:
         """The metrics of a split from the sum of its tallies."""

@@ -21,7 +21,7 @@ from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
-from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally, no_files_beside
+from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,6 @@ class CausalLanguageModel:
 
     name = "CausalLM"
     new_head = False
-    files_beside = no_files_beside
     generation = Completions()
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
@@ -149,7 +148,7 @@ class CausalLanguageModel:
     def losses(self, forward: Forward, batch: MicroBatch, space: Vocabulary) -> Losses:
         """The cross-entropy of the completions' tokens."""
         logits = forward(**batch.inputs).logits
-        return Losses(next_token_losses(logits, batch.targets), logits)
+        return Losses(next_token_losses(logits, batch.targets), logits.new_empty(len(logits), 0))
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Vocabulary) -> Tally:
         """The loss and the number of tokens that it is of."""

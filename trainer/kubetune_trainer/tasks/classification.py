@@ -20,8 +20,7 @@ from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import DataReport, EvaluationRecord
-from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally, no_files_beside
-from kubetune_trainer.tasks.intervals import wilson
+from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +96,6 @@ class Classification:
 
     name = "SequenceClassification"
     new_head = True
-    files_beside = no_files_beside
     generation = None
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
@@ -186,19 +184,12 @@ class Classification:
         return Measured({LOSS: float(tally["loss"] / confusion.sum()), **metrics}, details)
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
-        """How sure the accuracy is, and what always giving one answer would reach."""
-        if metric != ACCURACY:
+        """What always giving one answer would reach."""
+        baseline = baseline_accuracy(data, evaluation.split) if metric == ACCURACY else None
+        if baseline is None:
             return []
-        notes = []
-        split = data.split(evaluation.split)
-        accuracy = evaluation.metrics[ACCURACY]
-        if split is not None and (interval := wilson(accuracy * split.rows, split.rows)) is not None:
-            rows = text.plural(split.rows, "row")
-            notes.append(f"{interval.low:.3f} to {interval.high:.3f} with 95 % confidence, on {rows}")
-        if (baseline := baseline_accuracy(data, evaluation.split)) is not None:
-            label = text.elide(text.printable(baseline[0]), 20)
-            notes.append(f"{baseline[1]:.3f} by always predicting “{label}”")
-        return notes
+        label, accuracy = baseline
+        return [f"{accuracy:.3f} by always predicting “{text.elide(text.printable(label), 20)}”"]
 
     def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
         """A model no better than a guess, labels too rare to learn, labels never answered."""
@@ -240,7 +231,7 @@ def class_metrics(
     A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
     """
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = _share(right, predicted), _share(right, true), _share(2 * right, true + predicted)
+    precision, recall, f1 = shares(right, predicted), shares(right, true), shares(2 * right, true + predicted)
     per_class = tuple(
         ClassMetrics(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
         for i, name in enumerate(names)
@@ -255,7 +246,8 @@ def class_metrics(
     return metrics, ClassificationDetails(per_class, matrix)
 
 
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each part of its whole; 0 of nothing, as scikit-learn and seqeval have it."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 

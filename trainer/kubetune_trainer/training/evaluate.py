@@ -1,6 +1,7 @@
 """Evaluation of a split over all ranks: a sum of counts, so that no rank ever holds all rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,29 +10,69 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
+from kubetune_trainer.records import EvaluationRecord, Interval
 from kubetune_trainer.tasks.base import Measured, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
+from kubetune_trainer.training.bootstrap import Replicates, fits, intervals
 from kubetune_trainer.training.collate import collate
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an evaluation came to."""
+
+    measured: Measured
+    intervals: dict[str, Interval] = field(default_factory=dict)
+
+    def record(self, split: str, step: int, epoch: float) -> EvaluationRecord:
+        """For the report."""
+        return EvaluationRecord(
+            split, step, epoch, self.measured.metrics, self.measured.details, intervals=self.intervals
+        )
 
 
 @torch.no_grad()
 def evaluate(
-    engine: Any, task: TrainingTask, split: EncodedSplit, space: TargetSpace, *, pad_token: int, micro_batch_size: int
-) -> Measured:
-    """Judges the model on a split; every rank takes a share and gets the whole result."""
+    engine: Any,
+    task: TrainingTask,
+    split: EncodedSplit,
+    space: TargetSpace,
+    *,
+    pad_token: int,
+    micro_batch_size: int,
+    final: bool = False,
+) -> Judged:
+    """Judges the model on a split; every rank takes a share and gets the whole result.
+
+    `final`: the weights may be those that are published, so that it is also told how sure the result is.
+    """
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
-    for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
+    replicates: Replicates | None = Replicates(task, space) if final else None
+    for shares in split_for_evaluation(split.lengths, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
-        for name, counts in task.tally(task.losses(engine, batch, space), batch, space).items():
+        losses = task.losses(engine, batch, space)
+        tally = task.tally(losses, batch, space)
+        for name, counts in tally.items():
             tallies[name] = tallies[name] + counts if name in tallies else counts.double()
+        if replicates is not None and fits(tally):
+            replicates.add(losses, batch)
     engine.train()
-    return task.measure(_sum_over_ranks(tallies), space)
+    measured = task.measure(_sum_over_ranks(tallies), space)
+    return Judged(measured, _intervals(replicates, task, space, engine.device) if replicates is not None else {})
 
 
-def _sum_over_ranks(tallies: Tally) -> dict[str, NDArray[np.float64]]:
+def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, device: Any) -> dict[str, Interval]:
+    if not replicates.sums:
+        return {}
+    flat = {"": replicates.rows, **replicates.sums}
+    sums = _sum_over_ranks({name: torch.from_numpy(counts).to(device) for name, counts in flat.items()})
+    return intervals(sums, sums.pop(""), lambda tally: task.measure(tally, space).metrics)
+
+
+def _sum_over_ranks(tallies: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64]]:
     """In one exchange. Counts are exact in a double up to 2 to the power of 53."""
     flat = torch.cat([counts.reshape(-1) for counts in tallies.values()])
     dist.all_reduce(flat)

@@ -68,10 +68,6 @@ class Loop:
         return self.splits["train"].lengths
 
     @cached_property
-    def _longest(self) -> NDArray[np.int64]:
-        return self.splits["train"].longest
-
-    @cached_property
     def _targets(self) -> NDArray[np.int64]:
         split = self.splits["train"]
         return split.targets.per_row(split)
@@ -94,9 +90,9 @@ class Loop:
 
     def _take_step(self, step: int, batch: NDArray[np.int64]) -> None:
         started = monotonic()
-        lengths, longest, targets = self._lengths, self._longest, self._targets
+        lengths, targets = self._lengths, self._targets
         learning_rate = self.engine.optimizer.param_groups[0]["lr"]
-        loss = self._step(batch, longest[batch], int(targets[batch].sum()), step)
+        loss = self._step(batch, lengths, int(targets[batch].sum()), step)
         self.record(
             StepRecord(
                 step=step,
@@ -109,9 +105,8 @@ class Loop:
             )
         )
 
-    def _step(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
-        """The optimizer step of that number, over a global batch whose rows have sequences of up to `longest` tokens;
-        returns its mean loss per target.
+    def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int, step: int) -> float:
+        """The optimizer step of that number, over a global batch; returns its mean loss per target.
 
         RunError (NOT_FINITE), alike on every rank and with the weights as they were, where a number is lost.
         """
@@ -121,14 +116,12 @@ class Loop:
         scale = workers * self.plan.accumulation_steps / targets
         total = torch.zeros((), dtype=torch.float64, device=self.engine.device)
         mean = 0.0
-        split, passes = self.splits["train"], self.plan.accumulation_steps
-        whole = self.plan.micro_batch_size if split.compares_rows else None
-        for number, shares in enumerate(split_batch(batch, longest, passes, workers, whole), 1):
-            micro = collate(split, shares[rank], self.pad_token, self.engine.device)
+        for number, shares in enumerate(split_batch(batch, lengths[batch], self.plan.accumulation_steps, workers), 1):
+            micro = collate(self.splits["train"], shares[rank], self.pad_token, self.engine.device)
             loss = self.task.losses(self.engine, micro, self.space).rows.sum()
             self.engine.backward(loss * scale)
             total += loss.detach()
-            if number == passes:
+            if number == self.plan.accumulation_steps:
                 dist.all_reduce(total)
                 mean = float(total) / targets
                 self._refuse_what_is_not_finite(mean, f"the loss of step {step} is {mean}")
@@ -136,6 +129,11 @@ class Loop:
         # Gradients that are not finite make every stage leave the weights as they are, without a word.
         self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
         return mean
+
+    def _may_be_final(self, name: str, step: int) -> bool:
+        """Whether an evaluation may be of the weights that are published."""
+        chosen = self.spec.watches_validation or step == self.plan.total_steps
+        return step > 0 and (name == "test" or chosen)
 
     def _gradient_norm(self) -> float:
         norm = self.engine.get_global_grad_norm()
@@ -149,16 +147,15 @@ class Loop:
 
     def _evaluate(self, name: str, step: int) -> EvaluationRecord:
         self.record(EvaluationStart(name, step))
-        measured = evaluate(
+        judged = evaluate(
             self.engine,
             self.task,
             self.splits[name],
             self.space,
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
+            final=self._may_be_final(name, step),
         )
-        found = EvaluationRecord(
-            name, step, step / self.plan.steps_per_epoch, metrics=measured.metrics, details=measured.details
-        )
+        found = judged.record(name, step, step / self.plan.steps_per_epoch)
         self.record(found)
         return found

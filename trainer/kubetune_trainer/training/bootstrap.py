@@ -1,0 +1,88 @@
+"""How far an evaluation would differ on other rows: what it comes to on rows drawn from its own, with replacement.
+
+In each replicate a row counts as often as a random number says that follows from row and replicate alone (the Poisson
+bootstrap), so the intervals do not depend on the number of workers, and two models that are judged on the same rows are
+judged on the same replicates. A replicate is a sum of the tallies of its rows, and measured as the split itself is.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kubetune_trainer.records import Interval
+from kubetune_trainer.tasks.base import Losses, MicroBatch, Tally, TrainingTask
+
+REPLICATES = 200
+MOST_BYTES = 64 * 2**20
+"""What the tallies of all replicates may take. Those of a classification of 200 labels do."""
+_CONFIDENCE = (0.025, 0.975)
+_FEWEST = 0.95
+"""The part of the replicates in which a metric must be a number to have an interval."""
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+class Replicates:
+    """The sums of the tallies of each replicate, of the rows that this rank has taken through the model."""
+
+    def __init__(self, task: TrainingTask, space: object) -> None:
+        self._task, self._space = task, space
+        self.sums: Arrays = {}
+        """By the tally's names: [replicates, …]."""
+        self.rows = np.zeros(REPLICATES)
+        """How many rows each replicate has."""
+
+    def add(self, losses: Losses, batch: MicroBatch) -> None:
+        """Adds the rows of a batch; of one without rows only the shapes."""
+        alone = row_tallies(self._task, self._space, losses, batch)
+        # A batch without rows has one that counts nothing.
+        drawn = draws(batch.rows) if len(batch.rows) else np.zeros((REPLICATES, 1))
+        for name, counts in alone.items():
+            added = np.tensordot(drawn, counts, axes=1)
+            self.sums[name] = self.sums[name] + added if name in self.sums else added
+        self.rows += drawn.sum(axis=1)
+
+
+def fits(tally: Tally) -> bool:
+    """Whether the replicates of such a tally take no more than `MOST_BYTES`."""
+    return REPLICATES * 8 * sum(counts.numel() for counts in tally.values()) <= MOST_BYTES
+
+
+def draws(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[replicates, rows]: how often each row of the split counts in each replicate; on average once."""
+    each = (np.random.Generator(np.random.Philox(key=row)).poisson(1.0, REPLICATES) for row in rows.tolist())
+    return np.stack(list(each), axis=1).astype(np.float64)
+
+
+def row_tallies(task: TrainingTask, space: object, losses: Losses, batch: MicroBatch) -> Arrays:
+    """The tally of each row of a batch by itself, by name: [rows, …]."""
+    # Many small steps: not on a GPU.
+    rows, outputs, targets = losses.rows.cpu(), losses.outputs.cpu(), batch.targets.cpu()
+    inputs = {name: values.cpu() for name, values in batch.inputs.items()}
+    found = []
+    for place in range(len(targets)):
+        one = slice(place, place + 1)
+        part = MicroBatch({name: values[one] for name, values in inputs.items()}, targets[one], batch.rows[one])
+        found.append(task.tally(Losses(rows[one], outputs[one]), part, space))
+    return {name: torch.stack([tally[name].double() for tally in found]).numpy() for name in found[0]}
+
+
+def intervals(
+    sums: Mapping[str, NDArray[np.float64]],
+    rows: NDArray[np.float64],
+    measure: Callable[[Arrays], Mapping[str, float]],
+) -> dict[str, Interval]:
+    """The middle 95 % of what each metric is in the replicates; none of one that is often no number."""
+    with np.errstate(all="ignore"):
+        found = [
+            measure({name: counts[replicate] for name, counts in sums.items()}) for replicate in np.flatnonzero(rows)
+        ]
+    values = {name: np.array([metrics[name] for metrics in found]) for name in (found[0] if found else ())}
+    finite = {name: of_each[np.isfinite(of_each)] for name, of_each in values.items()}
+    return {
+        name: Interval(*np.quantile(numbers, _CONFIDENCE).tolist())
+        for name, numbers in finite.items()
+        if len(numbers) >= _FEWEST * REPLICATES
+    }
