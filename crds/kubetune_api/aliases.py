@@ -66,6 +66,7 @@ _ROWS: dict[str, Alias] = {
     "optim": Means("training.optimizer.type"),
     "beta1 adam_beta1": Means("training.optimizer.beta1"),
     "beta2 adam_beta2": Means("training.optimizer.beta2"),
+    "momentum": Means("training.optimizer.momentum"),
     "epsilon eps adam_epsilon": Means("training.optimizer.epsilon"),
     "max_grad_norm gradient_clipping": Means("training.maxGradientNorm"),
     "label_smoothing label_smoothing_factor": NotYet("training.labelSmoothing", "label smoothing"),
@@ -158,6 +159,13 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
     "training.schedule.type": {
         "constant_with_warmup": Means("Constant", "set warmupSteps or warmupRatio beside it"),
         "cosine_with_restarts cosine_with_min_lr": Means("Cosine"),
+    },
+    "training.optimizer.type": {
+        "adamw_torch adamw_torch_fused adamw_hf adamw_apex_fused": Means("AdamW"),
+        "adamw_8bit adamw_bnb_8bit paged_adamw_8bit paged_adamw_32bit": Means(
+            "AdamW", "its states have 32 bits; ZeRO shards them over the workers"
+        ),
+        "lion_32bit lion_8bit paged_lion_32bit paged_lion_8bit": Means("Lion", "its state has 32 bits"),
     },
     "training.precision": {
         "bfloat16 fp16 float16 half": Means("BF16", "FP16 is not supported"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 
-from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.job import FineTuneJobSpec, Optimizer
 from kubetune_api.text import plural
 from kubetune_planner.memory import MemoryEstimate, estimate, sequence_length
 from kubetune_planner.shape import ModelShape
@@ -173,6 +173,11 @@ class _Search:
 
     def _proposal(self) -> str:
         """What would fit, with as little changed as will do."""
+        if self.spec.training.optimizer.row.whole_matrices:
+            sharded = Optimizer()
+            free = replace(self, spec=_with(_with(self.spec, "zero", stage=None), "training", optimizer=sharded))
+            proposal = f"Set training.optimizer.type to {sharded.type}, which ZeRO may shard."
+            return proposal if free.first_fit() else _NOTHING
         fixed = self.spec.zero.stage is not None
         free = replace(self, spec=_with(self.spec, "zero", stage=None))
         if fixed and (found := free.first_fit()):

@@ -93,6 +93,8 @@ RIGHT = (
         },
     ),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
+    Case("a momentum of Muon", {"spec.training.optimizer": {"type": "Muon", "momentum": 0.9, "beta1": 0.8}}),
+    Case("whole matrices at stage 0", {"spec.training.optimizer": {"type": "Adafactor"}, "spec.zero.stage": 0}),
     Case(
         "every field",
         {
@@ -246,6 +248,23 @@ RULES_BROKEN = (
         "a primary metric of a validation split that is not there",
         {"spec.dataset.validationFraction": 0, "spec.evaluation.primaryMetric": "validation/loss"},
         "spec.evaluation.primaryMetric",
+    ),
+    Case("a momentum of AdamW", {"spec.training.optimizer": {"momentum": 0.9}}, "spec.training.optimizer.momentum"),
+    Case("a beta of SGD", {"spec.training.optimizer": {"type": "SGD", "beta1": 0.9}}, "spec.training.optimizer.beta1"),
+    Case(
+        "an epsilon of Lion",
+        {"spec.training.optimizer": {"type": "Lion", "epsilon": 1e-8}},
+        "spec.training.optimizer.epsilon",
+    ),
+    Case(
+        "whole matrices in pieces",
+        {"spec.training.optimizer": {"type": "Muon"}, "spec.zero.stage": 2},
+        "spec.zero.stage",
+    ),
+    Case(
+        "whole matrices of 16 bits",
+        {"spec.training.optimizer": {"type": "Adafactor"}, "spec.training.precision": "BF16"},
+        "spec.training.precision",
     ),
     Case(
         "a test metric that decides when to stop",

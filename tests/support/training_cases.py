@@ -37,6 +37,8 @@ from support.tiny_models import (
 
 LABELS = ("a", "b", "c")
 TAGS = ("O", "B-A", "I-A", "B-B", "I-B")
+_RATES = {"Lion": 3e-4, "Muon": 2e-3}
+"""Where a sign that rounding turns, or a product in bfloat16, would make more of it than the tolerance."""
 BATCH = 10
 
 
@@ -77,6 +79,7 @@ class Case:
     micro: int = BATCH
     bf16: bool = False
     freeze_embeddings: bool = False
+    optimizer: str = "AdamW"
 
     @property
     def learned(self) -> Learned:
@@ -91,8 +94,8 @@ class Case:
             training={
                 "globalBatchSize": BATCH,
                 "microBatchSize": self.micro,
-                "learningRate": 2e-2,
-                "optimizer": {"weightDecay": 0.1},
+                "learningRate": _RATES.get(self.optimizer, 2e-2),
+                "optimizer": {"type": self.optimizer, "weightDecay": 0.1},
                 "epochs": 1000,
                 "maxSteps": self.steps,
                 "schedule": {"type": "Linear", "warmupSteps": 2},
@@ -141,9 +144,15 @@ class Case:
 
 BOTH = ("bert", "llama")
 TIED = Case("gpt2", micro=4, stage=3, freeze_embeddings=True)
+OPTIMIZERS = [
+    *(Case("llama", micro=4, stage=stage, optimizer=name) for name, stage in (("Adam", 1), ("SGD", 2), ("Lion", 3))),
+    # These need whole matrices.
+    *(Case("llama", micro=4, optimizer=name) for name in ("Adafactor", "Muon")),
+]
+"""Optimizers other than AdamW, each at the stage that it is spread by."""
 SPREAD = {
     1: [*(Case(family, micro=3) for family in BOTH), Case("llama", stage=3)],
-    2: [*(Case(family, micro=4, stage=stage) for family in BOTH for stage in range(4)), TIED],
+    2: [*(Case(family, micro=4, stage=stage) for family in BOTH for stage in range(4)), TIED, *OPTIMIZERS],
     3: [Case("bert", micro=2, stage=2), Case("llama", micro=2, stage=3)],
 }
 """Trainings that must come to the same as on one worker, by the number of workers."""

@@ -31,7 +31,8 @@ class Zero(ApiModel):
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """0 keeps everything on every worker; 1 shards the optimizer's state, 2 also the gradients, 3 also the weights.
-    Unset: the lowest stage that fits the accelerator's memory, or on CPUs a worker's share of main memory."""
+    Unset: the lowest stage that fits the accelerator's memory, or on CPUs a worker's share of main memory; 0 with an
+    optimizer that needs whole matrices."""
 
 
 class Credentials(ApiModel):

@@ -1,6 +1,6 @@
 """`spec` of a `FineTuneJob`, with the rules that span its parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
@@ -19,6 +19,8 @@ from kubetune_api.job.task_rules import column_rules, metric_rules
 from kubetune_api.job.training import Training
 from kubetune_api.methods import METHODS
 from kubetune_api.metrics import SPLITS
+from kubetune_api.optimizers import OPTIMIZERS, rate_of
+from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS
 
 
@@ -60,6 +62,17 @@ def _needs_validation(what: str, asked_for: str, holds: Callable[[Any], bool], f
         " dataset.validation, or remove it",
         holds=lambda spec: not holds(spec) or "validation" in spec.dataset.splits,
         field=field,
+    )
+
+
+def _stage_of_whole_matrices() -> Iterator[Rule]:
+    names = [name for name, row in OPTIMIZERS.items() if row.whole_matrices]
+    yield Rule(
+        cel=f"!(self.training.optimizer.type in {names}) || !has(self.zero.stage) || self.zero.stage == 0",
+        message=f"{listed(names)} work on whole matrices, which ZeRO cuts into pieces from stage 1 on; set stage to 0,"
+        " leave it out, or choose another optimizer",
+        holds=lambda spec: not spec.training.optimizer.row.whole_matrices or spec.zero.stage in (None, 0),
+        field="zero.stage",
     )
 
 
@@ -151,6 +164,7 @@ class FineTuneJobSpec(ApiModel):
         *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
         *_validation_rules,
+        _stage_of_whole_matrices,
     )
 
     @property
@@ -174,13 +188,21 @@ class FineTuneJobSpec(ApiModel):
     @property
     def resolved(self) -> Self:
         """The same with every default filled in that depends on a task, a method or another type."""
-        rate = self.training.learning_rate or METHODS[self.method.type].learning_rate
-        optimizer = self.training.optimizer.model_copy(update=self.training.optimizer.settings)
-        training = {"learning_rate": rate, "optimizer": optimizer, "keep": self.training.kept}
+        optimizer = self.training.optimizer
+        default_rate = rate_of(optimizer.type, METHODS[self.method.type].learning_rate)
+        training = {
+            "learning_rate": self.training.learning_rate or default_rate,
+            "optimizer": optimizer.model_copy(update=optimizer.settings),
+            "keep": self.training.kept,
+        }
+        # Nothing else runs: see the row.
+        whole = {"precision": "FP32"} if optimizer.row.whole_matrices else {}
+        zero = {"stage": 0} if optimizer.row.whole_matrices else {}
         parts = {
             "evaluation": self.evaluation.model_copy(update={"primary_metric": self.primary_metric}),
             "task": self.task.model_copy(update={"max_length": self.max_length}),
-            "training": self.training.model_copy(update=training),
+            "training": self.training.model_copy(update=training | whole),
+            "zero": self.zero.model_copy(update=zero),
         }
         return self.model_copy(update=parts)
 

@@ -1,15 +1,15 @@
 """`spec.training`: how the weights are trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Rule
 from kubetune_api.methods import METHODS
-from kubetune_api.optimizers import OPTIMIZERS
+from kubetune_api.optimizers import OPTIMIZERS, OptimizerRow
 from kubetune_api.schema import default_text
-from kubetune_api.tables import OneOf, filled
+from kubetune_api.tables import OneOf, filled, listed
 from kubetune_api.unions import members_of_type
 
 DEFAULT_MICRO_BATCH_SIZE = 8
@@ -18,6 +18,14 @@ DEFAULT_MICRO_BATCH_SIZE = 8
 
 def _rates() -> str:
     return ", ".join(f"{default_text(method.learning_rate)} ({name})" for name, method in METHODS.items())
+
+
+def _rates_of_optimizers() -> str:
+    return ", ".join(f"{default_text(row.rate)} ({name})" for name, row in OPTIMIZERS.items() if row.rate != 1)
+
+
+def _whole_matrices() -> list[str]:
+    return [name for name, row in OPTIMIZERS.items() if row.whole_matrices]
 
 
 def _what_they_do() -> str:
@@ -38,9 +46,14 @@ class Optimizer(ApiModel):
     type: Annotated[str, OneOf(OPTIMIZERS), Field(json_schema_extra=filled(optimizers=_what_they_do))] = "AdamW"
     """{optimizers}"""
     beta1: Annotated[float | None, Field(ge=0.0, lt=1.0, json_schema_extra=filled(default=_default_of("beta1")))] = None
-    """The decay of the mean of the gradients, per optimizer step. Unset: {default}."""
+    """The decay of the mean of the gradients that a step takes, per optimizer step. Unset: {default}."""
     beta2: Annotated[float | None, Field(ge=0.0, lt=1.0, json_schema_extra=filled(default=_default_of("beta2")))] = None
-    """The decay of the mean of the squared gradients, per optimizer step. Unset: {default}."""
+    """The decay of the mean of the squared gradients, or of the mean that `Lion` keeps, per optimizer step. Unset:
+    {default}."""
+    momentum: Annotated[
+        float | None, Field(ge=0.0, lt=1.0, json_schema_extra=filled(default=_default_of("momentum")))
+    ] = None
+    """The decay of the running sum of the gradients, per optimizer step. Unset: {default}."""
     epsilon: Annotated[
         float | None, Field(gt=0.0, le=1.0, json_schema_extra=filled(default=_default_of("epsilon")))
     ] = None
@@ -48,15 +61,21 @@ class Optimizer(ApiModel):
     weight_decay: Annotated[
         float | None, Field(ge=0.0, le=1.0, json_schema_extra=filled(default=_default_of("weight_decay")))
     ] = None
-    """The decoupled L2 decay, per step and learning rate. Biases and norms are exempt. Unset: {default}."""
+    """The L2 decay: in each step a weight loses this share of itself times the learning rate; `Adam` and `SGD` add it
+    to the gradient instead. Biases and norms are exempt. Unset: {default}."""
 
     rules: ClassVar = (members_of_type(lambda: {name: row.defaults for name, row in OPTIMIZERS.items()}),)
 
     @property
+    def row(self) -> OptimizerRow:
+        """What is known of its type."""
+        return OPTIMIZERS[self.type]
+
+    @property
     def settings(self) -> dict[str, float]:
         """Every setting of its type, by attribute, with the default where the manifest does not say."""
-        given = {name: getattr(self, name) for name in OPTIMIZERS[self.type].defaults}
-        return {**OPTIMIZERS[self.type].defaults, **{name: value for name, value in given.items() if value is not None}}
+        given = {name: getattr(self, name) for name in self.row.defaults}
+        return {**self.row.defaults, **{name: value for name, value in given.items() if value is not None}}
 
 
 class Schedule(ApiModel):
@@ -76,6 +95,17 @@ class Schedule(ApiModel):
             holds=lambda schedule: schedule.warmup_steps is None or schedule.warmup_ratio is None,
             field="warmupRatio",
         ),
+    )
+
+
+def _precision_rules() -> Iterator[Rule]:
+    names = _whole_matrices()
+    yield Rule(
+        cel=f"!(self.optimizer.type in {names}) || self.precision in ['Auto', 'FP32']",
+        message=f"{listed(names)} work on whole matrices, which DeepSpeed keeps in one piece in FP32 only; set"
+        " precision to FP32 or Auto, or choose another optimizer",
+        holds=lambda training: not training.optimizer.row.whole_matrices or training.precision in ("Auto", "FP32"),
+        field="precision",
     )
 
 
@@ -102,8 +132,12 @@ class Training(ApiModel):
     """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster;
     but for the random numbers of dropout, the result is the same. Unset: the largest that fits the
     accelerator's memory; 8 on CPUs."""
-    learning_rate: Annotated[float | None, Field(gt=0.0, le=1.0, json_schema_extra=filled(rates=_rates))] = None
-    """The highest learning rate of the schedule, per optimizer step. Unset: by the method, {rates}."""
+    learning_rate: Annotated[
+        float | None,
+        Field(gt=0.0, le=1.0, json_schema_extra=filled(rates=_rates, factors=_rates_of_optimizers)),
+    ] = None
+    """The highest learning rate of the schedule, per optimizer step. Unset: by the method, {rates}, times a factor for
+    the optimizers that need other rates: {factors}."""
     schedule: Schedule = Schedule()
     """How the learning rate moves."""
     optimizer: Optimizer = Optimizer()
@@ -118,9 +152,11 @@ class Training(ApiModel):
     """Scales the gradients of a step down to this Euclidean norm, in units of the gradient. 0 turns it off."""
     precision: Literal["Auto", "FP32", "BF16"] = "Auto"
     """The numbers that the model computes with; the optimizer keeps 32-bit weights either way. `Auto` is `BF16` on a
-    GPU that has it and `FP32` elsewhere."""
+    GPU that has it and `FP32` elsewhere, and with an optimizer that needs whole matrices."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
+
+    rules: ClassVar = (_precision_rules,)
 
     @property
     def kept(self) -> Literal["Best", "Last"]:

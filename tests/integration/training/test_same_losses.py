@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.training_cases import BF16, SPREAD, TIED, Case, Trained
+from support.training_cases import BF16, BOTH, OPTIMIZERS, SPREAD, TIED, Case, Trained
 
 TOLERANCE = 1e-3
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -14,7 +14,7 @@ Group = list[dict[Case, Trained]]
 
 
 def name(case: Case) -> str:
-    return f"{case.family}, stage {case.stage}, micro-batches of {case.micro}"
+    return f"{case.family}, stage {case.stage}, micro-batches of {case.micro}, {case.optimizer}"
 
 
 def each(cases: dict[int, list[Case]]) -> list[pytest.ParameterSet]:
@@ -49,12 +49,18 @@ def test_a_training_is_that_of_one_worker(
         assert np.abs(values - alone.weights[tensor]).max() < TOLERANCE, tensor
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
-def test_the_training_learns(family: str, one_worker: Group) -> None:
+@pytest.mark.parametrize(
+    ("case", "share"),
+    [
+        *(pytest.param(Case(family), 0.8, id=family) for family in BOTH),
+        *(pytest.param(case.alone, 0.99, id=case.optimizer) for case in OPTIMIZERS),
+    ],
+)
+def test_the_training_learns(case: Case, share: float, one_worker: Group) -> None:
     """Otherwise the losses would be the same because nothing ever changes."""
-    losses = one_worker[0][Case(family)].losses
+    losses = one_worker[0][case].losses
     assert len(losses) == 16
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < share * losses[0]
 
 
 @pytest.mark.parametrize(("group", "case"), each(BF16))

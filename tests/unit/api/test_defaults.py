@@ -73,6 +73,21 @@ def test_what_the_manifest_says_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [("AdamW", 2e-5), ("Adam", 2e-5), ("Adafactor", 1e-3), ("Lion", 2e-6), ("Muon", 2e-5), ("SGD", 1e-2)],
+)
+def test_a_rate_that_is_left_out_suits_the_optimizer(optimizer: str, rate: float) -> None:
+    assert spec_of({"spec.training.optimizer": {"type": optimizer}}).resolved.training.learning_rate == rate
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_optimizer_of_whole_matrices_runs_at_stage_0_in_32_bits(optimizer: str) -> None:
+    filled = spec_of({"spec.training.optimizer": {"type": optimizer}}).resolved
+    whole = optimizer in ("Adafactor", "Muon")
+    assert (filled.zero.stage, filled.training.precision) == ((0, "FP32") if whole else (None, "Auto"))
+
+
+@pytest.mark.parametrize(
     ("edits", "metric"),
     [
         pytest.param({}, "test/accuracy", id="of the test split"),

@@ -54,6 +54,15 @@ def refused(spec: FineTuneJobSpec, model: ModelShape, accelerator: AcceleratorSp
     return found
 
 
+def test_an_optimizer_of_whole_matrices_is_planned_at_stage_0_or_another_one_is_proposed() -> None:
+    muon = language(128, training={"optimizer": {"type": "Muon"}, "globalBatchSize": 8}).resolved
+    planned = accepted(muon, LLAMA_1B, LARGE, workers=8)
+    assert (planned.stage, planned.precision) == (0, "FP32")
+    found = refused(muon, LLAMA_8B, LARGE, workers=8)
+    assert [candidate.stage for candidate in found.candidates] == [0]
+    assert found.proposal == "Set training.optimizer.type to AdamW, which ZeRO may shard."
+
+
 def need_of(spec: FineTuneJobSpec, model: ModelShape, **how: Any) -> MemoryEstimate:
     return estimate(model, spec, **{"stage": 0, "workers": 1, "micro_batch_size": 8, "precision": "FP32"} | how)
 

@@ -28,6 +28,8 @@ def test_deepspeeds_own_product_of_batch_sizes_holds(workers: int) -> None:
 def test_stage_precision_and_clipping_are_passed_on(stage: int, bf16: bool) -> None:
     config = deepspeed_config(plan(2), stage=stage, bf16=bf16, max_gradient_norm=0.25, on_gpu=False, trained=9)
     assert config["zero_optimization"]["stage"] == stage
+    # It would refuse Lion and SGD.
+    assert config["zero_allow_untested_optimizer"] is True
     assert config["bf16"] == {"enabled": bf16}
     # At stage 0 DeepSpeed would forget the norm; there the optimizer clips.
     assert config["gradient_clipping"] == (0.25 if stage else 0.0)

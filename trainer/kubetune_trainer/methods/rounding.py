@@ -1,5 +1,7 @@
 """What storing in BF16 may hide: small steps on the optimizer's 32-bit weights that round back to where they began."""
 
+from math import isinf
+
 import torch
 from torch import nn
 
@@ -13,10 +15,13 @@ _FASTEST = 4.0
 
 
 def hidden_by_rounding(model: nn.Module, reach: float) -> frozenset[str]:
-    """The trained parameters that may be stored as they were, where no weight moves further than about `reach`.
+    """The trained parameters that may be stored as they were, where no weight moves further than about `reach`; all,
+    where it is infinite, as nothing is known then.
 
     RunError (INVALID_MANIFEST) where it is certain that every matrix is: nothing would be learned.
     """
+    if isinf(reach):
+        return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     trained = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
     matrices = [values for values in trained.values() if values.ndim > 1]
     if matrices and all(_FASTEST * reach < _size(values, -torch.inf) * _HALFWAY / 2 for values in matrices):

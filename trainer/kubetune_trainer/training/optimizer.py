@@ -13,12 +13,18 @@ from transformers.trainer_pt_utils import get_parameter_names
 from kubetune_api.job import Training
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.training.lion import Lion
+from kubetune_trainer.training.muon import Both, hidden_matrices
 
 # What transformers.Trainer exempts from weight decay: biases and every kind of norm.
 _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+Groups = list[dict[str, Any]]
+"""Parameters with what an optimizer does to them, as torch's optimizers take them."""
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
     """The trained parameters in two groups: with decay, and (biases, norms) without. Empty groups are left out."""
     decayed = set(get_parameter_names(model, [nn.LayerNorm], _NO_DECAY))
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -31,8 +37,24 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over the trained parameters, with torch's fused kernel."""
+    return _adamw(parameter_groups(model, training.optimizer.settings["weight_decay"]), training)
+
+
+def _adamw(groups: Groups, training: Training) -> torch.optim.AdamW:
     settings = training.optimizer.settings
     return torch.optim.AdamW(
+        groups,
+        lr=training.peak_learning_rate,
+        betas=(settings["beta1"], settings["beta2"]),
+        eps=settings["epsilon"],
+        fused=True,
+    )
+
+
+def adam(model: nn.Module, training: Training) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980): the decay is a part of the gradient."""
+    settings = training.optimizer.settings
+    return torch.optim.Adam(
         parameter_groups(model, settings["weight_decay"]),
         lr=training.peak_learning_rate,
         betas=(settings["beta1"], settings["beta2"]),
@@ -41,7 +63,55 @@ def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     )
 
 
-OPTIMIZERS: Mapping[str, Callable[[nn.Module, Training], torch.optim.Optimizer]] = {"AdamW": adamw}
+def adafactor(model: nn.Module, training: Training) -> torch.optim.Adafactor:
+    """Adafactor (Shazeer & Stern 2018, arXiv:1804.04235), as torch has it: scaled by the weights, without a mean."""
+    groups = parameter_groups(model, training.optimizer.settings["weight_decay"])
+    return torch.optim.Adafactor(groups, lr=training.peak_learning_rate)
+
+
+def lion(model: nn.Module, training: Training) -> Lion:
+    """Lion (Chen et al. 2023, arXiv:2302.06675)."""
+    settings = training.optimizer.settings
+    groups = parameter_groups(model, settings["weight_decay"])
+    return Lion(groups, lr=training.peak_learning_rate, betas=(settings["beta1"], settings["beta2"]))
+
+
+def sgd(model: nn.Module, training: Training) -> torch.optim.SGD:
+    """Stochastic gradient descent with momentum."""
+    settings = training.optimizer.settings
+    groups = parameter_groups(model, settings["weight_decay"])
+    return torch.optim.SGD(groups, lr=training.peak_learning_rate, momentum=settings["momentum"], fused=True)
+
+
+def muon(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Muon (Jordan et al. 2024) for the hidden matrices, scaled as Liu et al. (2025, arXiv:2502.16982) do to have
+    AdamW's rates; AdamW for all else."""
+    settings = training.optimizer.settings
+    matrices = hidden_matrices(model)
+    groups = parameter_groups(model, settings["weight_decay"])
+    hidden, others = _only(groups, matrices.__contains__), _only(groups, lambda one: one not in matrices)
+    parts: list[torch.optim.Optimizer] = []
+    if hidden:
+        rate, momentum = training.peak_learning_rate, settings["momentum"]
+        parts.append(torch.optim.Muon(hidden, lr=rate, momentum=momentum, adjust_lr_fn="match_rms_adamw"))
+    if others:
+        parts.append(_adamw(others, training))
+    return Both(*parts)
+
+
+def _only(groups: Groups, wanted: Callable[[nn.Parameter], bool]) -> Groups:
+    chosen = [{**group, "params": list(filter(wanted, group["params"]))} for group in groups]
+    return [group for group in chosen if group["params"]]
+
+
+OPTIMIZERS: Mapping[str, Callable[[nn.Module, Training], torch.optim.Optimizer]] = {
+    "AdamW": adamw,
+    "Adam": adam,
+    "Adafactor": adafactor,
+    "Lion": lion,
+    "Muon": muon,
+    "SGD": sgd,
+}
 """By `spec.training.optimizer.type`."""
 
 
@@ -91,7 +161,10 @@ def learning_rate_schedule(optimizer: Any, training: Training, total_steps: int)
 
 
 def sum_of_rates(training: Training, total_steps: int) -> float:
-    """The learning rates of all steps together."""
+    """The learning rates of all steps together: about how far they move a weight at most. Infinite where the
+    optimizer's steps have no bound."""
+    if not training.optimizer.row.bounded:
+        return inf
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=training.peak_learning_rate)
     (share,) = learning_rate_schedule(optimizer, training, total_steps).lr_lambdas
     total: float = training.peak_learning_rate * sum(map(share, range(total_steps)))
