@@ -149,7 +149,6 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
         "dpo kto orpo rm preference reward": NotYet("Preference", "training on preferences"),
         "seq_2_seq_lm seq2seq": NotYet("Seq2Seq", "training encoder-decoder models"),
-        "regression sequence_regression": NotYet("SequenceRegression", "regression"),
     },
     "method.type": {
         "fft full_finetuning none": Means("Full"),

@@ -20,6 +20,8 @@ class MetricRow:
     """Whether the lowest or the highest value is the best."""
     bounded: bool = True
     """Whether it lies between 0 and 1, and is shown with a fixed number of decimals."""
+    in_units: bool = False
+    """Whether it is in the units of the data's own values, and so on another scale than the other metrics."""
     digits: int = 4
     """Decimals of a bounded metric, significant digits of any other."""
     hub: tuple[str, str | None] | None = None
@@ -40,6 +42,12 @@ METRICS: dict[str, MetricRow] = {
     "entity_precision": MetricRow("entity precision", "Max", hub=("precision", None), also=("overall_precision",)),
     "entity_recall": MetricRow("entity recall", "Max", hub=("recall", None), also=("overall_recall",)),
     "entity_f1": MetricRow("entity F1", "Max", hub=("f1", None), also=("overall_f1", "seqeval_f1")),
+    "mse": MetricRow("mean squared error", "Min", bounded=False, in_units=True),
+    "rmse": MetricRow("RMSE", "Min", bounded=False, in_units=True),
+    "mae": MetricRow("mean absolute error", "Min", bounded=False, in_units=True),
+    "r2": MetricRow("R²", "Max", bounded=False, hub=("r_squared", None)),
+    "pearson": MetricRow("Pearson correlation", "Max", bounded=False, hub=("pearsonr", None), also=("pearsonr",)),
+    "spearman": MetricRow("Spearman correlation", "Max", bounded=False, hub=("spearmanr", None), also=("spearmanr",)),
     "perplexity": MetricRow("perplexity", "Min", bounded=False),
 }
 """By name, in the order in which they are listed everywhere."""

@@ -41,6 +41,8 @@ class TaskRow:
     """Whether its targets are the labels of `task.labels`."""
     per_token: bool = False
     """Whether its head answers each token, and not the text as a whole."""
+    settings: str | None = None
+    """The attribute of `task` that holds what can be set for it alone: `sequence_regression`."""
     output: Literal["Labels", "Vocabulary"] = "Labels"
     """What the model's last layer has an output for: each label, or each token that the model knows."""
 
@@ -73,6 +75,19 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("token-classification", "Token Classification"),
         has_labels=True,
         per_token=True,
+    ),
+    "SequenceRegression": TaskRow(
+        does="puts a new linear head on the model and trains it to tell the number, or the numbers, of a text",
+        noun="a model that tells the number of a text",
+        columns=("text", "value"),
+        optional_columns=("text_pair",),
+        metrics=(LOSS, "mse", "rmse", "mae", "r2", "pearson", "spearman"),
+        headline=("r2", "rmse", "pearson", LOSS),
+        model="Any",
+        max_length=512,
+        pipeline=("text-classification", "Text Regression"),
+        also=("regression", "sequence_regression", "text-regression", "sts"),
+        settings="sequence_regression",
     ),
     "CausalLM": TaskRow(
         does="answers a prompt with its completion, or learns each answer of a conversation; the loss counts what the"

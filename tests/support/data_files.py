@@ -17,6 +17,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.records import LocalFile
 
 REVIEWS = {"text": "text", "label": "label"}
+RATINGS = {"text": "text", "value": "value"}
 QUESTIONS = {"prompt": "question", "completion": "answer"}
 _PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress}
 
@@ -60,6 +61,11 @@ def jsonl_text(rows: Sequence[Mapping[str, Any]]) -> str:
 def classification(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
     """A job over the columns `text` and `label`; `dataset` holds fields of `spec.dataset`."""
     return _spec({"type": "SequenceClassification", **(task or {})}, {"columns": REVIEWS, **dataset})
+
+
+def regression(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
+    """A job over the columns `text` and `value`."""
+    return _spec({"type": "SequenceRegression", **(task or {})}, {"columns": RATINGS, **dataset})
 
 
 def causal(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:

@@ -30,6 +30,8 @@ CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "ques
 """The edits that make a right CausalLM job of `JOB`."""
 WORDS = {"spec.task.type": "TokenClassification", "spec.dataset.columns": {"tokens": "words", "tags": "ner"}}
 """The edits that make a tagger of words."""
+NUMBERS = {"spec.task.type": "SequenceRegression", "spec.dataset.columns": {"text": "body", "value": "stars"}}
+"""The edits that make a regression."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
 
@@ -90,6 +92,19 @@ RIGHT = (
             "spec.task.labels": ["PER", "LOC"],
             "spec.dataset.cleaning.dropOtherLabels": True,
             "spec.evaluation.require": [{"metric": "test/entity_f1", "min": 0.9}],
+        },
+    ),
+    Case("the fewest fields of a regression", NUMBERS),
+    Case(
+        "every field of a regression",
+        {
+            **NUMBERS,
+            "spec.task.sequenceRegression": {"loss": "Huber", "huberDelta": 0.5},
+            "spec.dataset.columns": {"text": "body", "textPair": "other", "value": "stars"},
+            "spec.evaluation": {
+                "primaryMetric": "test/spearman",
+                "require": [{"metric": "test/r2", "min": -0.5}, {"metric": "test/rmse", "max": 1}],
+            },
         },
     ),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
@@ -388,6 +403,24 @@ RULES_BROKEN = (
         {**WORDS, "spec.evaluation.require": [{"metric": "test/f1_macro", "min": 0.5}]},
         "spec.evaluation.require",
     ),
+    Case("a regression with a label", {**NUMBERS, "spec.dataset.columns.label": "verdict"}, "spec.dataset.columns"),
+    Case("a regression without values", {**NUMBERS, "spec.dataset.columns": {"text": "a"}}, "spec.dataset.columns"),
+    Case("a regression with labels", {**NUMBERS, "spec.task.labels": ["1", "2"]}, "spec.task.labels"),
+    Case(
+        "the settings of a regression beside a classification",
+        {"spec.task.sequenceRegression": {"loss": "MAE"}},
+        "spec.task.sequenceRegression",
+    ),
+    Case(
+        "Huber's delta without Huber's loss",
+        {**NUMBERS, "spec.task.sequenceRegression": {"huberDelta": 2}},
+        "spec.task.sequenceRegression.huberDelta",
+    ),
+    Case(
+        "accuracy required of a regression",
+        {**NUMBERS, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
     Case("a classification of messages", {"spec.dataset.columns.messages": "turns"}, "spec.dataset.columns"),
     Case(
         "other labels to drop, and none to keep",
@@ -478,6 +511,16 @@ WRONG = (
         "too many requirements",
         {"spec.evaluation.require": [{"metric": "test/loss", "max": 1}] * 17},
         "spec.evaluation.require",
+    ),
+    Case(
+        "a loss that is not there",
+        {**NUMBERS, "spec.task.sequenceRegression": {"loss": "LogCosh"}},
+        "spec.task.sequenceRegression.loss",
+    ),
+    Case(
+        "Huber's delta of nothing",
+        {**NUMBERS, "spec.task.sequenceRegression": {"loss": "Huber", "huberDelta": 0}},
+        "spec.task.sequenceRegression.huberDelta",
     ),
     Case("a task that is not there", {"spec.task.type": "Regression"}, "spec.task.type"),
     Case("a task in small letters", {"spec.task.type": "causallm"}, "spec.task.type"),

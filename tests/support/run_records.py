@@ -6,7 +6,12 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
+from pydantic.alias_generators import to_camel
+
 from kubetune_api.job import FineTuneJob
+from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import (
     CleaningStep,
     DataReport,
@@ -23,6 +28,7 @@ from kubetune_trainer.records import (
 )
 from kubetune_trainer.shown_rows import Piece, Sample
 from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
+from kubetune_trainer.tasks.number_metrics import Frame, number_metrics, ranks, sums
 
 
 def stored(name: str, size: int) -> StoredFile:
@@ -30,9 +36,8 @@ def stored(name: str, size: int) -> StoredFile:
 
 
 def job(task: str = "SequenceClassification", name: str = "film-reviews", **spec: Any) -> FineTuneJob:
-    columns = (
-        {"prompt": "question", "completion": "answer"} if task == "CausalLM" else {"text": "text", "label": "verdict"}
-    )
+    named = {"label": "verdict", "prompt": "question", "completion": "answer"}
+    columns = {to_camel(column): named.get(column, to_camel(column)) for column in TASKS[task].columns}
     return FineTuneJob.model_validate(
         {
             "apiVersion": "kubetune.dev/v1alpha1",
@@ -154,6 +159,28 @@ def classification(
         steps=steps(total),
         evaluations=tuple(evaluations),
         requirements=(RequirementResult("test/accuracy", evaluations[-1].metrics["accuracy"], 0.8, None),),
+        **changes,
+    )
+
+
+def regression(noise: float = 0.6, numbers: int = 1, flatness: float = 1.0, **changes: Any) -> RunRecord:
+    """A run that learned to tell the stars of a text, the more so the less noise there is."""
+    chance = np.random.default_rng(0)
+    true = np.repeat(chance.integers(1, 6, (400, 1)), numbers, axis=1).astype(np.float64)
+    frames = (Frame(3.0, 1.4, 1.0, 5.0),) * numbers
+    evaluations = []
+    for split, step, epoch in (("validation", 60, 1.0), ("validation", 120, 2.0), ("test", 120, 2.0)):
+        said = 3 + flatness * (0.8 / (1 + noise) * (true - 3) + noise * chance.normal(size=true.shape))
+        counted = sums(*map(torch.from_numpy, (true, said, ranks(true).astype(np.float64))), frames)
+        metrics, details = number_metrics({name: sum_.double().numpy() for name, sum_ in counted.items()}, frames)
+        evaluations.append(EvaluationRecord(split, step, epoch, {"loss": metrics["mse"], **metrics}, details))
+    splits = tuple(SplitReport(name, rows, rows * 30, 128, 0) for name, rows in (("train", 3200), ("test", 400)))
+    report = DataReport((stored("s3://datasets/reviews.csv", 1_300_220),), 3600, (), splits)
+    return run(
+        job("SequenceRegression", "ratings"),
+        data=report,
+        steps=steps(120, start=9.0),
+        evaluations=tuple(evaluations),
         **changes,
     )
 

@@ -40,6 +40,8 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.number_metrics import ranks
+from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.tagging import TagTargets
 
 VOCABULARY = 64
@@ -143,6 +145,14 @@ def tag_rows(rows: int, *, tags: int = 5, seed: int = 0) -> EncodedSplit:
     texts = [random.integers(4, 60, random.integers(3, 16)) for _ in range(rows)]
     targets = [np.where(np.arange(len(text)) % 3 < 2, text % tags, IGNORED) for text in texts]
     return EncodedSplit(_flat(texts), None, _offsets(texts), TagTargets(_flat(targets)))
+
+
+def value_rows(rows: int, *, numbers: int = 2, seed: int = 0) -> EncodedSplit:
+    """Rows with numbers that can be learned from them: how large the tokens are, and how many."""
+    random = np.random.default_rng(seed)
+    texts = [random.integers(4, VOCABULARY, random.integers(3, 20)) for _ in range(rows)]
+    values = np.array([[text.mean() / 20, len(text) / 10] for text in texts], dtype=np.float32)[:, :numbers]
+    return EncodedSplit(_flat(texts), None, _offsets(texts), ValueTargets(values, ranks(values)))
 
 
 def _flat(texts: list[Any]) -> Any:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from safetensors import safe_open
 
 from kubetune_api.families import FAMILIES
-from kubetune_api.job import FineTuneJobSpec, Freeze, Training
+from kubetune_api.job import FineTuneJobSpec, Freeze, RegressionSettings, Training
 from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods.freeze import freeze
@@ -20,6 +20,8 @@ from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRec
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.tasks.number_metrics import Frame
+from kubetune_trainer.tasks.regression import Regression, Scale
 from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
@@ -33,6 +35,7 @@ from support.tiny_models import (
     tag_rows,
     tiny_model,
     tiny_tagger,
+    value_rows,
 )
 
 LABELS = ("a", "b", "c")
@@ -54,11 +57,13 @@ class Learned:
     model: Callable[..., Any] = tiny_model
 
 
+FRAMES = (Frame(1.6, 0.3, 0.2, 3.2), Frame(1.1, 0.5, 0.3, 1.9))
 LEARNED = {
     learned.task.name: learned
     for learned in (
         Learned(Classification(), classification_rows, Labels(LABELS), len(LABELS)),
         Learned(Tagging(), tag_rows, Tags(TAGS), len(TAGS), tiny_tagger),
+        Learned(Regression(), value_rows, Scale(FRAMES, RegressionSettings()), len(FRAMES)),
         Learned(CausalLanguageModel(), completion_rows, Vocabulary(), None),
     )
 }
@@ -159,7 +164,8 @@ SPREAD = {
 BF16 = {1: [Case(family, bf16=True) for family in BOTH], 2: [Case("llama", micro=4, stage=3, bf16=True)]}
 """The same in bfloat16."""
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
-LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS]
+NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
+LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS, NUMBERS]
 """Fifty steps of whole batches, for the comparison with transformers.Trainer."""
 
 

@@ -34,7 +34,7 @@ class Columns(ApiModel):
     """Which column of the data holds what."""
 
     text: ColumnName | None = None
-    """The text to classify; beside `spans`, the text that they are of."""
+    """The text that is judged; beside `spans`, the text that they are of."""
     text_pair: ColumnName | None = None
     """A second text for tasks over pairs (premise and hypothesis, question and passage)."""
     label: ColumnName | None = None
@@ -46,6 +46,8 @@ class Columns(ApiModel):
     spans: ColumnName | None = None
     """The entities of `text`, in the place of `tokens` and `tags`: a list of `{start, end, label}`, in characters from
     0; `end` is that of the character behind. An empty list where there are none."""
+    value: ColumnName | None = None
+    """The number of the text, or a list of several numbers, as many in every row; in CSV the JSON of the list."""
     prompt: ColumnName | None = None
     """What the model is given."""
     completion: ColumnName | None = None

@@ -6,8 +6,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Label, Rule
+from kubetune_api.job.task_settings import RegressionSettings
 from kubetune_api.tables import OneOf, filled, listed
 from kubetune_api.tasks import TASKS, tasks_with_labels
+from kubetune_api.unions import members_of_type
 
 
 def _what_they_do() -> str:
@@ -26,6 +28,10 @@ def _labels_rule() -> Iterator[Rule]:
         holds=lambda task: task.type in names or task.labels is None,
         field="labels",
     )
+
+
+def _settings() -> dict[str, tuple[str, ...]]:
+    return {name: (task.settings,) if task.settings else () for name, task in TASKS.items()}
 
 
 MOST_LABEL_BYTES = 65536
@@ -54,8 +60,12 @@ class Task(ApiModel):
     """The longest sequence, in tokens; what is longer is cut, and the report counts how many were. The model's own
     limit applies as well. Unset: by the task, {lengths}."""
 
+    sequence_regression: RegressionSettings | None = None
+    """How numbers are learned. Unset: by the squared error."""
+
     rules: ClassVar = (
         _labels_rule,
+        members_of_type(_settings),
         Rule(
             # A list of type `set` is judged by the API server without CEL, whose price grows with the square of 1000.
             cel=None,

@@ -22,13 +22,13 @@ from support.runs_in_one_process import run_of
 from support.tiny_models import job_for, saved, tiny_model
 from support.tiny_runs import hard_rows, write_csv
 
-REGRESSION = TaskRow(
-    does="reads a number off a text", noun="a model that reads a number off a text", columns=("text", "label"),
-    metrics=(LOSS,), headline=(LOSS,), model="Any", max_length=64, pipeline=("text-classification", "Regression"),
+MEASURING = TaskRow(
+    does="measures a text", noun="a model that measures a text", columns=("text", "label"),
+    metrics=(LOSS,), headline=(LOSS,), model="Any", max_length=64, pipeline=("text-classification", "Measuring"),
 )  # fmt: skip
 
 
-class Scale:
+class Measure:
     labels = ()
 
 
@@ -46,11 +46,11 @@ class Numbers:
         return str(self.values[row])
 
 
-class Regression:
-    name, new_head, generation = "Regression", True, None
+class Measuring:
+    name, new_head, generation = "Measuring", True, None
     stratum = refuse_untaught = fits_head = lambda *_: None
     findings = notes = data_notes = lambda *_: ()
-    space = staticmethod(lambda *_: Scale())
+    space = staticmethod(lambda *_: Measure())
 
     def fields(self, spec: Any) -> tuple[Field, ...]:
         number = Field("label", Column.of(spec, "label"), lambda cell, *_: str(float(cell)), label=True)
@@ -59,37 +59,37 @@ class Regression:
     def group(self, row: Row) -> str:
         return row["text"]
 
-    def encode(self, rows: list[Row], tokenizer: Any, max_length: int, space: Scale) -> Encoded:
+    def encode(self, rows: list[Row], tokenizer: Any, max_length: int, space: Measure) -> Encoded:
         tokens = encode_texts(rows, tokenizer, max_length)
         return tokens.with_targets(Numbers([float(row["label"]) for row in compress(rows, tokens.kept)]))
 
     def model_class(self) -> Any:
         return AutoModelForSequenceClassification
 
-    def configure(self, config: Any, space: Scale) -> None:
+    def configure(self, config: Any, space: Measure) -> None:
         config.num_labels = 1
 
     def losses(self, forward: Any, batch: MicroBatch, space: Any) -> Losses:
         answers, known = forward(**batch.inputs).logits[:, 0].float(), ~batch.targets.isnan()
         return Losses((answers - batch.targets.nan_to_num()) ** 2 * known, known)
 
-    def tally(self, losses: Losses, batch: MicroBatch, space: Scale) -> Tally:
+    def tally(self, losses: Losses, batch: MicroBatch, space: Measure) -> Tally:
         return {"loss": losses.rows.double().sum(), "rows": losses.outputs.sum()}
 
-    def measure(self, tally: dict[str, np.ndarray], space: Scale) -> Measured:
+    def measure(self, tally: dict[str, np.ndarray], space: Measure) -> Measured:
         return Measured({LOSS: float(tally["loss"] / tally["rows"])})
 
     def card(self, data: Any) -> CardText:
-        return CardText("A model that reads a number", "It guesses.", "AutoModelForSequenceClassification", "")
+        return CardText("A model that measures a text", "It guesses.", "AutoModelForSequenceClassification", "")
 
 
 @pytest.mark.filterwarnings("ignore")  # DeepSpeed's own
 def test_it_learns_is_judged_told_and_published(tmp_path: Path) -> None:
     base, rows = saved(tiny_model("bert", labels=2), tmp_path / "base"), hard_rows(120)
     data = write_csv(tmp_path / "rows.csv", ("text", "label"), [(text, str(len(said))) for text, said in rows])
-    with more_rows(TASKS, Regression=REGRESSION), more_rows(TASK_OBJECTS, Regression=Regression()):
+    with more_rows(TASKS, Measuring=MEASURING), more_rows(TASK_OBJECTS, Measuring=Measuring()):
         job = job_for(
-            "Regression", base, dataset={"uri": data, "columns": {"text": "text", "label": "label"}},
+            "Measuring", base, dataset={"uri": data, "columns": {"text": "text", "label": "label"}},
             training={"globalBatchSize": 8, "learningRate": 1e-2, "epochs": 4},
             evaluation={"require": [{"metric": "test/loss", "max": 0.5}]}, output={"uri": (tmp_path / "out").as_uri()},
         )  # fmt: skip
@@ -98,5 +98,5 @@ def test_it_learns_is_judged_told_and_published(tmp_path: Path) -> None:
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert published.metrics["test/loss"] < 0.5 < steps[0]["loss"]
     assert [requirement.met for requirement in published.requirements] == [True]
-    assert "A model that reads a number," in (folder / "README.md").read_text()
+    assert "A model that measures a text," in (folder / "README.md").read_text()
     assert "test loss" in (folder / "report.html").read_text()

@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.tagging import TagTargets
 from support.training_cases import BATCH, LONG, Case, Trained
 
@@ -50,6 +51,8 @@ def row(split: EncodedSplit, number: int) -> dict[str, Any]:
             "tokens": tokens,
             "labels": split.targets.tags[split.offsets[number] : split.offsets[number + 1]].tolist(),
         }
+    if isinstance(split.targets, ValueTargets):
+        return {"tokens": tokens, "labels": split.targets.values[number]}
     assert isinstance(split.targets, TokenTargets)
     learned = split.targets.learned(split, number, ())
     return {"tokens": tokens, "labels": [token if told else -100 for token, told in zip(tokens, learned, strict=True)]}
@@ -61,11 +64,12 @@ def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     def fill(values: list[int], filler: int) -> list[int]:
         return values + [filler] * (longest - len(values))
 
-    labels = [row["labels"] if isinstance(row["labels"], int) else fill(row["labels"], -100) for row in rows]
+    # Those of tokens are as many as there are tokens.
+    labels = [fill(row["labels"], -100) if isinstance(row["labels"], list) else row["labels"] for row in rows]
     return {
         "input_ids": torch.tensor([fill(row["tokens"], 0) for row in rows]),
         "attention_mask": torch.tensor([fill([1] * len(row["tokens"]), 0) for row in rows]),
-        "labels": torch.tensor(labels),
+        "labels": torch.from_numpy(np.array(labels)),
     }
 
 

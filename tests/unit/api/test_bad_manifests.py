@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from kubetune_api.job import Dataset
 from kubetune_api.manifest import MAX_BYTES, read_manifest
 from kubetune_api.metrics import METRICS
+from kubetune_api.schema import structural_schema
 from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS
 
@@ -31,6 +33,8 @@ spec:
   output:
     uri: s3://models/team-a
 """
+WHAT_COLUMNS = structural_schema(Dataset)["properties"]["columns"]["description"]
+"""What the field says it is, by the tasks that there are."""
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -106,9 +110,7 @@ FIELDS = [
         "a required field that is missing is reported at the group",
         f"    {COLUMNS}\n",
         "",
-        "10: spec.dataset.columns: missing; add `columns`: which column holds what: `text` and `label` (and `textPair`)"
-        " for SequenceClassification, `tokens` and `tags` (or `text` and `spans`) for TokenClassification, `prompt` and"
-        " `completion` (or `messages`) for CausalLM",
+        f"10: spec.dataset.columns: missing; add `columns`: {WHAT_COLUMNS[0].lower()}{WHAT_COLUMNS[1:].rstrip('.')}",
     ),
     case(
         "a manifest without a name is refused",

@@ -86,15 +86,11 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
         ("task.type", "SEQ_CLS", '"SEQ_CLS" is not known; did you mean `SequenceClassification`?'),
         ("task.type", "ner", '"ner" is not known; did you mean `TokenClassification`?'),
         ("task.type", "sft", '"sft" is not known; did you mean `CausalLM`?'),
-        (
-            "task.type",
-            "SequenceRegression",
-            '"SequenceRegression": regression is not supported yet; give one of ' + ", ".join(TASKS),
-        ),
+        ("task.type", "regression", '"regression" is not known; did you mean `SequenceRegression`?'),
         (
             "task.type",
             "dpo",
-            '"dpo": training on preferences is not supported yet; give one of ' + ", ".join(TASKS),
+            f'"dpo": training on preferences is not supported yet; give one of {", ".join(TASKS)}',
         ),
         ("method.type", "lora", '"lora": LoRA is not supported yet; give Full'),
         ("training.precision", "bf16", '"bf16" is not known; did you mean `BF16`?'),

@@ -4,12 +4,14 @@ import re
 
 import pytest
 import yaml
+from pydantic.alias_generators import to_camel
 
 from kubetune_api.examples import EXAMPLES
 from kubetune_api.kinds import KINDS
 from kubetune_api.manifest import read_manifest
 from kubetune_api.reference import page
 from kubetune_api.schema import fields, structural_schema
+from kubetune_api.tasks import TASKS
 from support.job_cases import JOB, PROFILE, edited
 
 OBJECTS = {"FineTuneJob": JOB, "FineTuneProfile": PROFILE}
@@ -26,6 +28,19 @@ def groups(kind: str) -> set[str]:
     return found
 
 
+def task_with(path: str) -> dict[str, object]:
+    """The edits that make a job of the task whose settings lie there; none for any other group."""
+    return {
+        edit: value
+        for name, row in TASKS.items()
+        if row.settings and path == f"spec.task.{to_camel(row.settings)}"
+        for edit, value in (
+            ("spec.task.type", name),
+            ("spec.dataset.columns", {to_camel(column): column for column in row.columns}),
+        )
+    }
+
+
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_every_group_has_an_example(kind: str) -> None:
     assert groups(kind) == set(EXAMPLES[kind]), "add it to kubetune_api/examples.py"
@@ -34,7 +49,7 @@ def test_every_group_has_an_example(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "path"), GROUPED, ids=lambda value: str(value))
 def test_an_example_is_right_in_its_place(kind: str, path: str) -> None:
     value = yaml.safe_load(EXAMPLES[kind][path])
-    text = yaml.safe_dump(edited({path: value}, OBJECTS[kind]))
+    text = yaml.safe_dump(edited({**task_with(path), path: value}, OBJECTS[kind]))
     assert [str(error) for error in read_manifest(text, "job.yaml").errors] == []
 
 

@@ -13,7 +13,7 @@ from markdown_it.token import Token
 
 from kubetune_trainer.records import PretrainedRecord, RunRecord
 from kubetune_trainer.report import render_card
-from support.run_records import causal, classification, evaluation, job, run, stored
+from support.run_records import causal, classification, evaluation, job, regression, run, stored
 
 STORED = "s3://models/team-a/film-reviews/0f8f/executions/1/model"
 HOSTILE = (
@@ -82,6 +82,7 @@ def hostile() -> RunRecord:
     [
         pytest.param(classification(total=30), id="a classifier"),
         pytest.param(causal(), id="a decoder"),
+        pytest.param(regression(), id="a regression"),
         pytest.param(hostile(), id="hostile labels, names and files"),
         pytest.param(run(job()), id="nothing happened"),
     ],

@@ -10,7 +10,18 @@ import pytest
 from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
 from kubetune_trainer.shown_rows import Piece, Sample
-from support.run_records import causal, classification, confusion_of, data, evaluation, job, run, steps, stored
+from support.run_records import (
+    causal,
+    classification,
+    confusion_of,
+    data,
+    evaluation,
+    job,
+    regression,
+    run,
+    steps,
+    stored,
+)
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -130,6 +141,8 @@ def with_losses(*losses: float) -> RunRecord:
     [
         pytest.param(classification(), id="a classifier of two labels"),
         pytest.param(causal(), id="a decoder"),
+        pytest.param(regression(), id="a regression"),
+        pytest.param(regression(numbers=6), id="a regression of more numbers than plots"),
         pytest.param(many(30), id="the most labels of a heat map"),
         pytest.param(many(40), id="more labels than a heat map shows"),
         pytest.param(many(1000), id="a thousand labels"),

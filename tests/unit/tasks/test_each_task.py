@@ -7,21 +7,25 @@ import numpy as np
 import pytest
 import torch
 
+from kubetune_api.job import RegressionSettings
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks import TASK_OBJECTS
 from kubetune_trainer.tasks.base import Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.tasks.regression import Regression, Scale
 from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.bootstrap import row_tallies
 from kubetune_trainer.training.collate import collate
-from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows, tag_rows
+from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows, tag_rows, value_rows
+from support.training_cases import FRAMES
 
 CPU = torch.device("cpu")
 EACH = [
     pytest.param(Classification(), Labels(("a", "b", "c")), classification_rows(23), id="classification"),
     pytest.param(Tagging(), Tags(("O", "B-A", "I-A", "B-B", "I-B")), tag_rows(23), id="tags of words"),
+    pytest.param(Regression(), Scale(FRAMES, RegressionSettings()), value_rows(23), id="regression"),
     pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
 ]
 
@@ -30,7 +34,7 @@ class Model:
     """Answers from the tokens alone, so that a row has the same answer in every batch."""
 
     def __init__(self, space: Any, *, per_token: bool) -> None:
-        outputs = len(space.labels) or VOCABULARY
+        outputs = len(space.labels) or len(getattr(space, "frames", ())) or VOCABULARY
         self.table = torch.randn(VOCABULARY, outputs, generator=torch.Generator().manual_seed(0))
         self.per_token = per_token
 

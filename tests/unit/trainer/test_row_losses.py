@@ -1,14 +1,19 @@
 """The loss of a row against its definition, written out."""
 
 from collections.abc import Callable
-from math import exp, log
+from functools import partial
+from math import exp, log, nan
 
 import pytest
 import torch
 
+from kubetune_api.job import RegressionSettings
 from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import next_token_losses
 from kubetune_trainer.tasks.classification import class_losses
+from kubetune_trainer.tasks.regression import value_losses
+
+REGRESSIONS = {loss: RegressionSettings.model_validate({"loss": loss}) for loss in ("MSE", "MAE", "Huber")}
 
 
 def nats(logits: list[float], target: int) -> float:
@@ -32,9 +37,36 @@ def test_a_language_model_predicts_the_next_token_and_counts_only_the_targets() 
 
 
 @pytest.mark.parametrize(
+    ("settings", "of_one"),
+    [
+        pytest.param(REGRESSIONS["MSE"], lambda error: error**2, id="MSE"),
+        pytest.param(REGRESSIONS["MAE"], abs, id="MAE"),
+        pytest.param(
+            REGRESSIONS["Huber"], lambda error: error**2 / 2 if abs(error) <= 1 else abs(error) - 0.5, id="Huber"
+        ),
+        pytest.param(
+            RegressionSettings(loss="Huber", huber_delta=3.0),
+            lambda error: error**2 / 2 if abs(error) <= 3 else 3 * (abs(error) - 1.5),
+            id="Huber with a delta",
+        ),
+    ],
+)
+def test_a_regression_adds_the_loss_of_each_number_of_a_row(
+    settings: RegressionSettings, of_one: Callable[[float], float]
+) -> None:
+    said, true = [[0.5, 4.0], [-5.0, 1.0]], [[0.0, 2.0], [1.0, 1.0]]
+    expected = [sum(of_one(a - b) for a, b in zip(*row, strict=True)) for row in zip(said, true, strict=True)]
+    assert value_losses(torch.tensor(said), torch.tensor(true), settings).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
     ("row_losses", "logits", "targets"),
     [
         pytest.param(class_losses, torch.ones(1, 3), torch.tensor([IGNORED]), id="classification"),
+        *(
+            pytest.param(partial(value_losses, settings=settings), torch.ones(1, 2), torch.full((1, 2), nan), id=loss)
+            for loss, settings in REGRESSIONS.items()
+        ),
         pytest.param(next_token_losses, torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
     ],
 )

@@ -28,8 +28,8 @@ def prepare(
     Raises RunError(InvalidData) with the place and the remedy.
     """
     sources, classes, counts, rows_read = _cleaned(task, spec, files)
-    notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
     space = task.space(spec, sources, classes)
+    notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
     splits = make_splits(task, spec.dataset, sources, counts)
     task.refuse_untaught(spec, space, splits["train"])
     encoded, reports = {}, []

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kubetune_api import text
-from kubetune_api.metrics import LOSS, metric_text
+from kubetune_api.metrics import LOSS, metric_row, metric_text
 from kubetune_api.numbers import number
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
@@ -79,7 +79,9 @@ def loss_chart(record: RunRecord) -> Chart | None:
 def metrics_chart(record: RunRecord) -> Chart | None:
     """The metrics of each evaluation, over the epochs."""
     row = TASKS[record.job.spec.task.type]
-    names = [name for name in dict.fromkeys((*row.headline, *row.metrics)) if name != LOSS][: len(_MARKERS)]
+    known = [name for name in dict.fromkeys((*row.headline, *row.metrics)) if name != LOSS]
+    # Errors in the units of the data would leave nothing to see of a correlation on the same axis.
+    names = [name for name in known if metric_row(name).in_units == metric_row(known[0]).in_units][: len(_MARKERS)]
     validation = {name: _of_evaluations(record, "validation", name, by_epoch=True) for name in names}
     test = {name: _of_evaluations(record, "test", name, by_epoch=True) for name in names}
     seen = [name for name in names if len(validation[name].drawn) or len(test[name].drawn)]

@@ -6,8 +6,10 @@ from typing import Any
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
+from kubetune_trainer.report.scatter import scatter_charts
 from kubetune_trainer.tasks.classification import ClassificationDetails
 from kubetune_trainer.tasks.entities import EntityDetails
+from kubetune_trainer.tasks.number_metrics import RegressionDetails
 
 MOST_TYPES = 100
 """Types of entities that are shown; `metrics.jsonl` has all."""
@@ -52,6 +54,14 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                 card="sections/entities.md.j2",
                 shows="the entities of each type",
                 values={"types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES]},
+            )
+        case RegressionDetails() as details:
+            return DetailsSection(
+                "Values",
+                page="sections/values.html.j2",
+                card="sections/values.md.j2",
+                shows="the plot of predicted against true values",
+                values={"charts": scatter_charts(details), "numbers": details.per_value[:MOST_ROWS]},
             )
         case _:
             return None

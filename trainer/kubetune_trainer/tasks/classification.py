@@ -16,10 +16,9 @@ from kubetune_trainer.data import labels
 from kubetune_trainer.data.encode import encode_texts
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.data.rows import Column, Field, Row
-from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded
-from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import DataReport, EvaluationRecord
+from kubetune_trainer.tasks import texts
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 
 if TYPE_CHECKING:
@@ -101,12 +100,8 @@ class Classification:
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """A text, for pairs a second one, and the label."""
         choices = None if spec.task.labels is None else tuple(spec.task.labels)
-        pair = spec.dataset.columns.text_pair is not None
-        return (
-            Field("text", Column.of(spec, "text"), text_of, measured=True),
-            *[Field("text_pair", Column.of(spec, "text_pair"), text_of) for _ in range(pair)],
-            Field("label", Column.of(spec, "label"), labels.label_of, label=True, choices=choices),
-        )
+        label = Field("label", Column.of(spec, "label"), labels.label_of, label=True, choices=choices)
+        return (*texts.text_fields(spec), label)
 
     def space(
         self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], classes: Mapping[str, Sequence[str]]
@@ -120,7 +115,7 @@ class Classification:
 
     def group(self, row: Row) -> str:
         """The text, with its pair."""
-        return folded(*(row[name] for name in ("text", "text_pair") if name in row.names))
+        return texts.same_texts(row)
 
     def stratum(self, row: Row) -> str:
         """The label."""
@@ -144,9 +139,7 @@ class Classification:
 
     def model_class(self) -> Any:
         """With a softmax head."""
-        from transformers import AutoModelForSequenceClassification
-
-        return AutoModelForSequenceClassification
+        return texts.model_class()
 
     def configure(self, config: Any, space: Labels) -> None:
         """An output for each label."""
@@ -156,11 +149,8 @@ class Classification:
 
     def fits_head(self, config: Any, space: Labels) -> bool:
         """A classifier of these very labels is trained further."""
-        architectures = getattr(config, "architectures", None) or []
-        return (
-            any(str(name).endswith("ForSequenceClassification") for name in architectures)
-            and tuple(config.id2label.get(index) for index in range(config.num_labels)) == space.labels
-        )
+        pretrained = tuple(config.id2label.get(index) for index in range(config.num_labels))
+        return texts.has_head(config) and pretrained == space.labels
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Labels) -> Losses:
         """The cross-entropy of each row's label."""
@@ -213,7 +203,7 @@ class Classification:
     def card(self, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
         what = f"A classifier of texts into {text.plural(len(data.labels), 'label')}"
-        return CardText(what, _LIMITS, _CLASS, _USAGE)
+        return CardText(what, _LIMITS, texts.MODEL_CLASS, _USAGE)
 
 
 def class_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
@@ -279,7 +269,6 @@ def _listed(names: list[str], limit: int = 5) -> str:
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
 
 
-_CLASS = "AutoModelForSequenceClassification"
 _LIMITS = """\
 The model gives one of its labels to a text like those in its training data. It gives one to any other text too, and
 then its answer means nothing. Its scores are not calibrated probabilities."""
