@@ -1,6 +1,7 @@
 """One run from its job to its verified model: the sequence that `kubetune run` and a cluster's RayJob share."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from kubetune_trainer.artifact.verify import verify
 from kubetune_trainer.data.counts import counts_of
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.data.samples import errors_of
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.imports import uncollected
@@ -27,6 +29,7 @@ from kubetune_trainer.model.load import check_vocabulary, load_config, load_toke
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
 from kubetune_trainer.report import render_card, render_report, write_metrics
+from kubetune_trainer.report.findings import headline
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
@@ -71,6 +74,8 @@ def execute(
         listener.note(chosen)
     notes = _verify(store, run, base, data, tokenizer, result, listener)
     record = _record(run, given, base, data, result, notes, start_time=start_time, completion_time=now())
+    if judged := headline(record):
+        record = replace(record, errors=errors_of(data, judged, tokenizer))
     listener.stage("Publishing")
     return _publish(store, run, record, result.files, listener)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TextIO
 
 from kubetune_api.data_counts import DataCounts
@@ -66,7 +66,8 @@ class JsonLinesListener:
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""
-        self._write("evaluated", evaluation=asdict(record))
+        # What a model says to a row may be a text of the data.
+        self._write("evaluated", evaluation=asdict(replace(record, worst=())))
 
     def finished(self, status: FineTuneJobStatus) -> None:
         """See `Listener`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from kubetune_api.job import FineTuneJob
-from kubetune_trainer.shown_rows import Sample
+from kubetune_trainer.shown_rows import Sample, ShownError, WorstRow
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ class EvaluationRecord:
     details: Details | None = None
     intervals: dict[str, Interval] = field(default_factory=dict)
     """By the same names. Only of weights that may be published, and not where the tally is too large."""
+    worst: tuple[WorstRow, ...] = ()
+    """The rows with the greatest loss per target, of weights that may be published."""
 
     def judges(self, kept_step: int) -> bool:
         """Whether it is of the published weights: the last of the test split always is."""
@@ -273,6 +275,8 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What its author should know of the published model, in sentences."""
+    errors: tuple[ShownError, ...] = ()
+    """What the published model does worst on."""
 
     @property
     def rejected(self) -> bool:

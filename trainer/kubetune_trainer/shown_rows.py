@@ -21,3 +21,26 @@ class Sample:
     """Of the whole row."""
     answer: str | None = None
     """What the loss counts where that is none of the tokens: the label."""
+
+
+@dataclass(frozen=True)
+class WorstRow:
+    """One of the rows of a split that a model does worst on."""
+
+    row: int
+    """Its number in the split."""
+    loss: float
+    """Per target."""
+    answer: str | None
+    """What the model answered, where its task can say that."""
+
+
+@dataclass(frozen=True)
+class ShownError:
+    """Such a row, to be looked at."""
+
+    sample: Sample
+    where: str
+    """Its place in the data."""
+    loss: float
+    answer: str | None

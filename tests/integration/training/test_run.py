@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -181,7 +182,11 @@ def test_the_metrics_are_those_of_the_published_classifier(accepted: Run) -> Non
     for name, function in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
         assert told[f"test/{name}_macro"] == pytest.approx(function(truth, guesses, average="macro"), abs=1e-9)
     assert published(root)["metrics"] == pytest.approx(told)
-    last = [json.loads(line) for line in (root / "executions/1/metrics.jsonl").read_text().splitlines()][-1]
+    worst = float(cross_entropy(logits, torch.tensor(truth), reduction="none").max())
+    shown = re.search(r'"Error 1".*?loss ([\d.]+), ', (root / "executions/1/report.html").read_text(), re.DOTALL)
+    assert shown is not None
+    assert float(shown[1]) == pytest.approx(worst, rel=0.01)
+    last, _ = [json.loads(line) for line in (root / "executions/1/metrics.jsonl").read_text().splitlines()][-2:]
     counted = confusion_matrix(truth, guesses)
     assert last["confusion"] == [
         {"true": true, "predicted": guess, "rows": counted[true][guess]} for true in (0, 1) for guess in (0, 1)

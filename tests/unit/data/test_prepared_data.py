@@ -241,6 +241,7 @@ def test_the_arrays_travel_without_a_copy(tmp_path: Path) -> None:
     data = prepared(tmp_path)
     pickled = pickle.dumps(data, protocol=5, buffer_callback=buffers.append)
     arrays = [array for split in data.splits.values() for array in (split.tokens, split.offsets, classes(split))]
+    arrays += [array for places in data.places.values() for array in (places.file, places.line)]
     assert [buffer.raw().nbytes for buffer in buffers] == [array.nbytes for array in arrays]
     restored = pickle.loads(pickled, buffers=buffers)
     assert restored.splits["train"].tokens.tolist() == data.splits["train"].tokens.tolist()

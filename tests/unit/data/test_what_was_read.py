@@ -12,9 +12,10 @@ from kubetune_api.data_counts import MOST_LABELS, DataCounts
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import PreparedData, prepare
 from kubetune_trainer.data.counts import counts_of
-from kubetune_trainer.data.samples import MOST_CHARACTERS
+from kubetune_trainer.data.samples import MOST_CHARACTERS, errors_of
 from kubetune_trainer.events import JsonLinesListener, LastProgress
-from kubetune_trainer.shown_rows import Piece
+from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.shown_rows import Piece, WorstRow
 from kubetune_trainer.tasks import task_of
 from support.data_files import causal, classification, csv_text, local_file
 from support.tiny_tokenizers import CHATML, bert_like, gpt_like
@@ -99,6 +100,23 @@ def test_a_long_row_is_shown_without_its_middle(tmp_path: Path) -> None:
     assert len(asked) < MOST_CHARACTERS + 10
     assert "first" in asked
     assert "last" in asked
+
+
+def test_an_error_is_shown_with_its_text_its_place_and_both_answers(tmp_path: Path) -> None:
+    data, tokenizer = read(tmp_path, FILMS[:20], FILMS[20:]), bert_like()
+    judged = EvaluationRecord("test", 9, 1.0, {}, worst=(WorstRow(2, 3.5, "bad"), WorstRow(0, 2.5, "good")))
+    first, second = errors_of(data, judged, tokenizer)
+    number = int(first.sample.pieces[0].text[len("[CLS] film ") : -len(" [SEP]")].replace(" ##", ""))
+    assert first.sample.answer == FILMS[number][1]
+    assert (first.loss, first.answer, second.answer) == (3.5, "bad", "good")
+    # The header is line 1 of each file.
+    assert first.where.endswith(f"/{number // 20}.csv, line {number % 20 + 2}")
+
+
+def test_no_event_tells_the_worst_rows() -> None:
+    stream = io.StringIO()
+    JsonLinesListener(stream).evaluated(EvaluationRecord("test", 9, 1.0, {}, worst=(WorstRow(2, 3.5, "a secret"),)))
+    assert "secret" not in stream.getvalue()
 
 
 def test_a_run_in_a_cluster_prints_counts_and_no_texts(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kubetune_trainer.records import EvaluationRecord, RunRecord, TrainingEnd
 from kubetune_trainer.report import metric_lines, write_metrics
+from kubetune_trainer.shown_rows import WorstRow
 from support.run_records import causal, classification, evaluation, job, run, steps
 
 
@@ -62,6 +63,13 @@ def test_only_an_evaluation_with_intervals_tells_them() -> None:
     events = [event for event in read(classification(total=9)) if event["type"] == "evaluation"]
     assert ["intervals" in event for event in events] == [False, False, False, True]
     assert events[-1]["intervals"]["accuracy"] == [*classification(total=9).evaluations[-1].intervals["accuracy"]]
+
+
+def test_no_text_of_the_data_is_told() -> None:
+    worst = (WorstRow(3, 2.5, "a secret"),)
+    event, _ = read(run(job(), evaluations=(EvaluationRecord("test", 1, 1.0, {"loss": 0.5}, worst=worst),)))
+    assert "secret" not in json.dumps(event)
+    assert "worst" not in event
 
 
 def test_what_is_not_a_number_is_null() -> None:

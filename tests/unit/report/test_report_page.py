@@ -9,7 +9,7 @@ import pytest
 
 from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
-from kubetune_trainer.shown_rows import Piece, Sample
+from kubetune_trainer.shown_rows import Piece, Sample, ShownError
 from support.run_records import (
     causal,
     classification,
@@ -115,6 +115,7 @@ def hostile() -> RunRecord:
         data=replace(
             record.data, files=tuple(stored(label, 10) for label in HOSTILE), notes=HOSTILE, samples=(sample,)
         ),
+        errors=tuple(ShownError(sample, text, 2.5, text) for text in HOSTILE),
         job=job(dataset={"uri": "file:///<script>.csv", "columns": {"text": "<b>", "label": "$x$"}}),
         device="<script>",
         versions={"<script>": "$x$"},
@@ -297,6 +298,20 @@ def test_what_is_noted_of_the_data_is_worth_knowing() -> None:
     note = "50.0 % of the rows (406 of 812) were dropped"
     page = quiet(render_report(replace(record, data=replace(record.data, notes=(note,))))).text
     assert page.index("Worth knowing") < page.index(note) < page.index("Requirements", page.index("Worth knowing"))
+
+
+def test_the_worst_errors_are_shown_with_what_was_expected_and_answered() -> None:
+    sample = Sample((Piece("[CLS] a dull film [SEP]", counted=False),), 6, "rotten")
+    right = Sample((Piece("[CLS] a fine film [SEP]", counted=False),), 6, "fresh")
+    errors = (
+        ShownError(sample, "s3://data/a.csv, line 7", 4.25, "fresh"),
+        ShownError(right, "s3://data/a.csv, line 9", 0.7, "fresh"),
+    )
+    page = quiet(render_report(replace(without_curves(classification()), errors=errors))).text
+    assert "Worst errors the 2 rows of the test split with the greatest loss" in page
+    assert "[CLS] a dull film [SEP] → rotten answered fresh loss 4.25, 6 tokens, s3://data/a.csv, line 7" in page
+    assert "→ fresh answered the same loss 0.7" in page
+    assert "Worst errors" not in quiet(render_report(without_curves(classification()))).text
 
 
 def test_each_headline_tells_how_sure_it_is() -> None:

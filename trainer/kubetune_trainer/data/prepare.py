@@ -1,6 +1,7 @@
 """The whole way from files to encoded splits."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from kubetune_api.job import FineTuneJobSpec
@@ -8,7 +9,7 @@ from kubetune_trainer.data import clean
 from kubetune_trainer.data.clean import Cleaner, Counts
 from kubetune_trainer.data.held_out import FIELDS, make_splits
 from kubetune_trainer.data.notes import notes_of_cleaning, notes_of_rows
-from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.data.prepared import Places, PreparedData
 from kubetune_trainer.data.read import Classes, read
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.samples import samples_of
@@ -32,13 +33,15 @@ def prepare(
     notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
     splits = make_splits(task, spec.dataset, sources, counts)
     task.refuse_untaught(spec, space, splits["train"])
-    encoded, reports = {}, []
+    encoded, places, reports = {}, {}, []
     for name, rows in splits.items():
         part = task.encode(rows, tokenizer, max_length, space)
         _refuse_nothing_taught(name, part, max_length)
         if part.split.rows < len(rows):
             counts[clean.NO_TARGET] += len(rows) - part.split.rows
         encoded[name] = part.split
+        if name != "train":
+            places[name] = Places.of_rows(list(compress(rows, part.kept)))
         reports.append(_report(name, part))
         notes += part.notes if name == "train" else ()
     stored = tuple(file.stored for source in files.values() for file in source)
@@ -52,7 +55,7 @@ def prepare(
         notes=(*notes, *notes_of_cleaning(steps, rows_read, max_length)),
         samples=samples_of(encoded["train"], space, tokenizer),
     )
-    return PreparedData(encoded, space, report)
+    return PreparedData(encoded, space, report, places)
 
 
 def _cleaned(

@@ -5,12 +5,13 @@ processes of a node without a copy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kubetune_trainer.data.rows import Row, place
 from kubetune_trainer.records import DataReport
 
 
@@ -62,6 +63,29 @@ class EncodedSplit:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the rows of a split came from."""
+
+    files: tuple[str, ...]
+    """The URIs."""
+    file: NDArray[np.int32]
+    """[rows]: which of them."""
+    line: NDArray[np.int64]
+    """[rows]: see `Row.line`."""
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Row]) -> "Places":
+        """Of the rows of a split, in their order."""
+        numbers: dict[str, int] = {}
+        file = np.array([numbers.setdefault(row.file, len(numbers)) for row in rows], dtype=np.int32)
+        return cls(tuple(numbers), file, np.array([row.line for row in rows], dtype=np.int64))
+
+    def of(self, row: int) -> str:
+        """The place of a row, for people."""
+        return place(self.files[self.file[row]], int(self.line[row]))
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """A dataset, ready to train on."""
 
@@ -69,3 +93,5 @@ class PreparedData:
     """`train`, and `validation` and `test` where the job has them."""
     space: TargetSpace
     report: DataReport
+    places: dict[str, Places] = field(default_factory=dict)
+    """Of the rows of the held-out splits."""

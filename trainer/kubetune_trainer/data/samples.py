@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kubetune_api.text import ends_of
-from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
-from kubetune_trainer.shown_rows import Piece, Sample
+from kubetune_trainer.data.prepared import EncodedSplit, PreparedData, TargetSpace
+from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.shown_rows import Piece, Sample, ShownError
 
 MOST_SAMPLES, MOST_PIECES, MOST_CHARACTERS = 3, 12, 800
 """Rows, pieces of a row, characters of a piece."""
@@ -17,6 +18,15 @@ MOST_SAMPLES, MOST_PIECES, MOST_CHARACTERS = 3, 12, 800
 def samples_of(split: EncodedSplit, space: TargetSpace, tokenizer: Any) -> tuple[Sample, ...]:
     """The first rows of the split, decoded."""
     return tuple(_sample(split, row, space, tokenizer) for row in range(min(MOST_SAMPLES, split.rows)))
+
+
+def errors_of(data: PreparedData, judged: EvaluationRecord, tokenizer: Any) -> tuple[ShownError, ...]:
+    """The worst rows of an evaluation, decoded."""
+    split, places = data.splits[judged.split], data.places[judged.split]
+    return tuple(
+        ShownError(_sample(split, found.row, data.space, tokenizer), places.of(found.row), found.loss, found.answer)
+        for found in judged.worst
+    )
 
 
 def _sample(split: EncodedSplit, row: int, space: TargetSpace, tokenizer: Any) -> Sample:

@@ -1,7 +1,8 @@
 """`metrics.jsonl`: every step, every evaluation and the end of a training, one JSON object to the line.
 
 Keys are camelCase, as in the manifest and the status; the names of metrics (`f1_macro`) are those of the manifest. JSON
-has no NaN and no infinity: both are null. What an evaluation tells beyond its metrics, its task puts in words.
+has no NaN and no infinity: both are null. What an evaluation tells beyond its metrics, its task puts in words. No text
+of the data is in it.
 """
 
 import json
@@ -16,7 +17,8 @@ from pydantic.alias_generators import to_camel
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord, TrainingEnd, in_order
 
 _TYPES = {StepRecord: "step", EvaluationRecord: "evaluation", TrainingEnd: "end"}
-_KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind)] for kind in _TYPES}
+_NOT_TOLD = ("details", "worst")
+_KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind) if one.name not in _NOT_TOLD] for kind in _TYPES}
 
 
 def write_metrics(record: RunRecord, path: Path) -> None:
@@ -36,7 +38,7 @@ def metric_line(event: StepRecord | EvaluationRecord | TrainingEnd) -> str:
 
 
 def _fields(event: StepRecord | EvaluationRecord | TrainingEnd) -> dict[str, Any]:
-    found = {key: getattr(event, name) for name, key in _KEYS[type(event)] if name != "details"}
+    found = {key: getattr(event, name) for name, key in _KEYS[type(event)]}
     if isinstance(event, EvaluationRecord):
         if not event.intervals:
             del found["intervals"]

@@ -4,9 +4,9 @@ A task is an object without a state. What it returns is plain data: labels, arra
 tasks import neither torch nor transformers before they train, because processes that only pass records on open them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,3 +98,11 @@ class TrainingTask(DataTask, ModelTask, Protocol):
 
     def card(self, data: DataReport) -> CardText:
         """What the model card says."""
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A task that can say in words what the model answered."""
+
+    def answers(self, losses: Losses, space: Any) -> Sequence[str]:
+        """The answer to each row of a batch, for the report's list of errors."""

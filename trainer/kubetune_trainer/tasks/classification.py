@@ -167,6 +167,10 @@ class Classification:
         confusion = torch.bincount(pairs, minlength=size * size).reshape(size, size)
         return {"loss": losses.rows.double().sum(), "confusion": confusion}
 
+    def answers(self, losses: Losses, space: Labels) -> list[str]:
+        """The labels with the highest scores."""
+        return [space.labels[index] for index in losses.outputs.argmax(dim=-1).tolist()]
+
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Labels) -> Measured:
         """The mean loss, and what follows from the confusion matrix."""
         confusion = tally["confusion"]

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.records import EvaluationRecord, Interval
+from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.base import Measured, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.bootstrap import Replicates, fits, intervals
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.worst import WorstRows
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,12 @@ class Judged:
 
     measured: Measured
     intervals: dict[str, Interval] = field(default_factory=dict)
+    worst: tuple[WorstRow, ...] = ()
 
     def record(self, split: str, step: int, epoch: float) -> EvaluationRecord:
         """For the report."""
         return EvaluationRecord(
-            split, step, epoch, self.measured.metrics, self.measured.details, intervals=self.intervals
+            split, step, epoch, self.measured.metrics, self.measured.details, self.intervals, self.worst
         )
 
 
@@ -44,12 +47,13 @@ def evaluate(
 ) -> Judged:
     """Judges the model on a split; every rank takes a share and gets the whole result.
 
-    `final`: the weights may be those that are published, so that it is also told how sure the result is.
+    `final`: the weights may be those that are published, so that it is also told how sure the result is, and
+    which rows are the worst.
     """
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
-    replicates: Replicates | None = Replicates(task, space) if final else None
+    replicates, worst = Replicates(task, space), WorstRows(task, split, space)
     for shares in split_for_evaluation(split.lengths, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
@@ -57,11 +61,15 @@ def evaluate(
         tally = task.tally(losses, batch, space)
         for name, counts in tally.items():
             tallies[name] = tallies[name] + counts if name in tallies else counts.double()
-        if replicates is not None and fits(tally):
+        if final:
+            worst.add(losses, batch)
+        if final and fits(tally):
             replicates.add(losses, batch)
     engine.train()
     measured = task.measure(_sum_over_ranks(tallies), space)
-    return Judged(measured, _intervals(replicates, task, space, engine.device) if replicates is not None else {})
+    if not final:
+        return Judged(measured)
+    return Judged(measured, _intervals(replicates, task, space, engine.device), worst.of_all_ranks())
 
 
 def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, device: Any) -> dict[str, Interval]:
