@@ -29,7 +29,7 @@ from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
-from kubetune_trainer.training.optimizer import sum_of_rates, warmup_steps
+from kubetune_trainer.training.schedule import sum_of_rates, warmup_steps
 
 Result = dict[str, Any]
 

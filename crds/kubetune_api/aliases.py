@@ -63,6 +63,11 @@ _ROWS: dict[str, Alias] = {
     "lr": Means("training.learningRate"),
     "lr_scheduler lr_scheduler_type scheduler": Means("training.schedule.type"),
     "warmup": Means("training.schedule.warmupRatio"),
+    "min_lr_rate min_lr_ratio cosine_min_lr_ratio": Means("training.schedule.minimumRatio"),
+    "neftune_noise_alpha": Means("training.neftuneAlpha"),
+    "layerwise_lr_decay layer_decay layerwise_learning_rate_decay": Means("training.layerwiseDecay"),
+    "hidden_dropout_prob attention_dropout": Means("training.dropout", "it is for every dropout of the model"),
+    "l1_lambda l1_penalty": Means("training.l1"),
     "optim": Means("training.optimizer.type"),
     "beta1 adam_beta1": Means("training.optimizer.beta1"),
     "beta2 adam_beta2": Means("training.optimizer.beta2"),
@@ -157,7 +162,10 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
     },
     "training.schedule.type": {
         "constant_with_warmup": Means("Constant", "set warmupSteps or warmupRatio beside it"),
-        "cosine_with_restarts cosine_with_min_lr": Means("Cosine"),
+        "cosine_with_restarts": Means("Cosine"),
+        "cosine_with_min_lr": Means("CosineWithMinimum"),
+        "warmup_stable_decay": Means("WSD"),
+        "inverse_sqrt rsqrt": Means("InverseSqrt"),
     },
     "training.optimizer.type": {
         "adamw_torch adamw_torch_fused adamw_hf adamw_apex_fused": Means("AdamW"),

@@ -27,6 +27,12 @@ def members_of_type(members: Callable[[], Mapping[str, Collection[str]]]) -> Cal
     return rules
 
 
+def with_defaults(group: Any, defaults: Mapping[str, float]) -> dict[str, float]:
+    """The settings of a group's type, by attribute: those of the manifest, and the defaults where it does not say."""
+    given = {name: getattr(group, name) for name in defaults}
+    return {name: defaults[name] if value is None else value for name, value in given.items()}
+
+
 def _only_of(types: list[str], attribute: str) -> Rule:
     name = to_camel(attribute)
     return Rule(

@@ -1,6 +1,6 @@
 """What one worker of a training needs, in bytes of its accelerator's memory."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from kubetune_api.job import FineTuneJobSpec
@@ -69,7 +69,7 @@ def estimate(
     trained = METHODS[job_spec.method.type](job_spec.method, shape, labels)
     cost = bytes_per_parameter(precision, stage, STATE_BYTES[job_spec.training.optimizer.type])
     states = model_states(cost, parameters=parameters, trained=trained.parameters, stage=stage, workers=workers)
-    passes = Passes(shape, micro_batch_size, sequence_length(shape, job_spec), number)
+    passes = Passes(_dropping(shape, job_spec), micro_batch_size, sequence_length(shape, job_spec), number)
     activations = passes.peak_bytes(kept_layers=trained.kept_layers, language_model=labels is None)
     buffers = Reduction(
         trained=trained.parameters,
@@ -88,6 +88,12 @@ def estimate(
         buffers=max(buffers.in_backward, buffers.after_backward - activations - whole),
         overhead=CUDA_CONTEXT if device == "cuda" else 0,
     )
+
+
+def _dropping(shape: ModelShape, spec: FineTuneJobSpec) -> ModelShape:
+    """The shape with the dropout that the job sets."""
+    dropout = spec.training.dropout
+    return shape if dropout is None else replace(shape, dropout=dropout)
 
 
 def labels_of(spec: FineTuneJobSpec) -> int | None:

@@ -85,6 +85,8 @@ class Case:
     bf16: bool = False
     freeze_embeddings: bool = False
     optimizer: str = "AdamW"
+    more: tuple[tuple[str, float], ...] = ()
+    """Further fields of `spec.training`."""
 
     @property
     def learned(self) -> Learned:
@@ -106,6 +108,7 @@ class Case:
                 "schedule": {"type": "Linear", "warmupSteps": 2},
                 "maxGradientNorm": 0.3,
                 "precision": "BF16" if self.bf16 else "FP32",
+                **dict(self.more),
             },
         )
 
@@ -155,14 +158,25 @@ OPTIMIZERS = [
     *(Case("llama", micro=4, optimizer=name) for name in ("Adafactor", "Muon")),
 ]
 """Optimizers other than AdamW, each at the stage that it is spread by."""
+L1, LAYERWISE, NOISE = (("l1", 0.2),), (("layerwiseDecay", 0.6),), (("neftuneAlpha", 5.0),)
+SPARSE = [Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)]
+"""With an L1 penalty."""
 SPREAD = {
     1: [*(Case(family, micro=3) for family in BOTH), Case("llama", stage=3)],
-    2: [*(Case(family, micro=4, stage=stage) for family in BOTH for stage in range(4)), TIED, *OPTIMIZERS],
+    2: [
+        *(Case(family, micro=4, stage=stage) for family in BOTH for stage in range(4)),
+        TIED,
+        *OPTIMIZERS,
+        *SPARSE,
+        Case("bert", micro=4, stage=3, more=LAYERWISE),
+    ],
     3: [Case("bert", micro=2, stage=2), Case("llama", micro=2, stage=3)],
 }
 """Trainings that must come to the same as on one worker, by the number of workers."""
 BF16 = {1: [Case(family, bf16=True) for family in BOTH], 2: [Case("llama", micro=4, stage=3, bf16=True)]}
 """The same in bfloat16."""
+SPARSE_BF16 = [Case("llama", micro=4, stage=stage, bf16=True, more=L1) for stage in (1, 3)]
+NOISY = Case("llama", more=NOISE)
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
 LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS, NUMBERS]

@@ -17,7 +17,7 @@ from kubetune_trainer.resolve import Hardware, resolve
 from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.training.optimizer import refuse_endless_warmup
+from kubetune_trainer.training.schedule import refuse_endless_warmup
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
-from kubetune_trainer.training.optimizer import sum_of_rates
 from kubetune_trainer.training.requirements import check_requirements
+from kubetune_trainer.training.schedule import sum_of_rates
 
 
 def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]) -> WorkerResult | None:

@@ -193,6 +193,7 @@ class FineTuneJobSpec(ApiModel):
         training = {
             "learning_rate": self.training.learning_rate or default_rate,
             "optimizer": optimizer.model_copy(update=optimizer.settings),
+            "schedule": self.training.schedule.model_copy(update=self.training.schedule.settings),
             "keep": self.training.kept,
         }
         # Nothing else runs: see the row.

@@ -1,6 +1,6 @@
 """`spec.training`: how the weights are trained."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -8,9 +8,10 @@ from pydantic import Field
 from kubetune_api.base import ApiModel, Rule
 from kubetune_api.methods import METHODS
 from kubetune_api.optimizers import OPTIMIZERS, OptimizerRow
+from kubetune_api.schedules import SCHEDULES, ScheduleRow
 from kubetune_api.schema import default_text
 from kubetune_api.tables import OneOf, filled, listed
-from kubetune_api.unions import members_of_type
+from kubetune_api.unions import members_of_type, with_defaults
 
 DEFAULT_MICRO_BATCH_SIZE = 8
 """The examples that one worker takes at a time when neither the manifest nor the planner says."""
@@ -32,9 +33,13 @@ def _what_they_do() -> str:
     return " ".join(f"`{name}` {optimizer.does}." for name, optimizer in OPTIMIZERS.items())
 
 
-def _default_of(setting: str) -> Callable[[], str]:
+def _schedules() -> str:
+    return ", ".join(f"`{name}` {row.does}" for name, row in SCHEDULES.items())
+
+
+def _default_of(setting: str, table: Mapping[str, OptimizerRow | ScheduleRow] = OPTIMIZERS) -> Callable[[], str]:
     def text() -> str:
-        values = {name: row.defaults[setting] for name, row in OPTIMIZERS.items() if setting in row.defaults}
+        values = {name: row.defaults[setting] for name, row in table.items() if setting in row.defaults}
         return ", ".join(f"{default_text(value)} ({name})" for name, value in values.items())
 
     return text
@@ -74,21 +79,30 @@ class Optimizer(ApiModel):
     @property
     def settings(self) -> dict[str, float]:
         """Every setting of its type, by attribute, with the default where the manifest does not say."""
-        given = {name: getattr(self, name) for name in self.row.defaults}
-        return {**self.row.defaults, **{name: value for name, value in given.items() if value is not None}}
+        return with_defaults(self, self.row.defaults)
 
 
 class Schedule(ApiModel):
     """How the learning rate moves over the run."""
 
-    type: Literal["Linear", "Cosine", "Constant"] = "Linear"
-    """After the warm-up: `Linear` falls to 0 in a straight line, `Cosine` along half a cosine, `Constant` stays."""
+    type: Annotated[str, OneOf(SCHEDULES), Field(json_schema_extra=filled(schedules=_schedules))] = "Linear"
+    """After the warm-up, the rate: {schedules}."""
     warmup_steps: Annotated[int, Field(ge=0, le=10000000)] | None = None
     """How long the rate rises from 0, in optimizer steps. Unset: `warmupRatio` applies."""
     warmup_ratio: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """The same as a share of all steps, 0 to 1. Unset: 0."""
+    minimum_ratio: Annotated[
+        float | None,
+        Field(ge=0.0, le=1.0, json_schema_extra=filled(default=_default_of("minimum_ratio", SCHEDULES))),
+    ] = None
+    """Where the rate ends, as a share of the highest. Unset: {default}."""
+    decay_ratio: Annotated[
+        float | None, Field(gt=0.0, le=1.0, json_schema_extra=filled(default=_default_of("decay_ratio", SCHEDULES)))
+    ] = None
+    """How long the rate falls at the end, as a share of all steps. Unset: {default}."""
 
     rules: ClassVar = (
+        members_of_type(lambda: {name: row.defaults for name, row in SCHEDULES.items()}),
         Rule(
             cel="!(has(self.warmupSteps) && has(self.warmupRatio))",
             message="the warm-up is given either in steps or as a ratio; remove one of the two",
@@ -96,6 +110,11 @@ class Schedule(ApiModel):
             field="warmupRatio",
         ),
     )
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Every setting of its type, by attribute, with the default where the manifest does not say."""
+        return with_defaults(self, SCHEDULES[self.type].defaults)
 
 
 def _precision_rules() -> Iterator[Rule]:
@@ -142,6 +161,18 @@ class Training(ApiModel):
     """How the learning rate moves."""
     optimizer: Optimizer = Optimizer()
     """How gradients become steps."""
+    l1: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """The L1 penalty: in each step a weight moves by this share of the learning rate towards 0, and stays at 0 once
+    it is there. Biases and norms are exempt. 0 turns it off."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """The share of the activations that is left out in training, at every dropout that the model has. Unset: as the
+    model's configuration says."""
+    layerwise_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """The learning rate of each layer as a share of that of the layer above it; the head has the whole rate, the
+    embeddings the least. 1 gives all the same."""
+    neftune_alpha: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """The strength of the noise on the embeddings in training: each value moves by at most this over the root of the
+    numbers in its row (NEFTune, arXiv:2310.05914). 0 turns it off."""
     early_stopping: EarlyStopping | None = None
     """Ends the run when it no longer gets better on the validation split. Unset: it goes on to its last step."""
     keep: Literal["Best", "Last"] | None = None

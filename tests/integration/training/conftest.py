@@ -3,7 +3,7 @@
 import pytest
 
 from support.ranks import run_ranks
-from support.training_cases import BF16, LONG, SPREAD, Case, Trained, train_each
+from support.training_cases import BF16, LONG, NOISY, SPARSE_BF16, SPREAD, Case, Trained, train_each
 
 Group = list[dict[Case, Trained]]
 """What each rank of a group came to."""
@@ -13,12 +13,12 @@ Group = list[dict[Case, Trained]]
 def one_worker() -> Group:
     """The references among them."""
     alone = [case.alone for cases in SPREAD.values() for case in cases]
-    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG])))
+    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG, NOISY])))
 
 
 @pytest.fixture(scope="session")
 def two_workers() -> Group:
-    return run_ranks(train_each, 2, [*SPREAD[2], *BF16[2]])
+    return run_ranks(train_each, 2, [*SPREAD[2], *BF16[2], *SPARSE_BF16])
 
 
 @pytest.fixture(scope="session")

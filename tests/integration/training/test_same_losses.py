@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.training_cases import BF16, BOTH, OPTIMIZERS, SPREAD, TIED, Case, Trained
+from support.training_cases import (
+    BF16,
+    BOTH,
+    NOISY,
+    OPTIMIZERS,
+    SPARSE,
+    SPARSE_BF16,
+    SPREAD,
+    TIED,
+    Case,
+    Trained,
+)
 
 TOLERANCE = 1e-3
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -14,7 +25,8 @@ Group = list[dict[Case, Trained]]
 
 
 def name(case: Case) -> str:
-    return f"{case.family}, stage {case.stage}, micro-batches of {case.micro}, {case.optimizer}"
+    settings = ", ".join((case.optimizer, *(field for field, _ in case.more)))
+    return f"{case.family}, stage {case.stage}, micro-batches of {case.micro}, {settings}"
 
 
 def each(cases: dict[int, list[Case]]) -> list[pytest.ParameterSet]:
@@ -71,6 +83,23 @@ def test_bfloat16_learns_about_as_well_as_32_bits(
     full = one_worker[0][Case(case.family)]
     assert ranks[0][case].losses != full.losses
     assert_same(ranks[0][case], full, 0.05)
+
+
+@pytest.mark.parametrize("case", [*SPARSE, *SPARSE_BF16], ids=lambda case: f"stage {case.stage}{', BF16' * case.bf16}")
+def test_an_l1_penalty_gives_zeros_at_every_stage(case: Case, two_workers: Group) -> None:
+    def share_of_zeros(trained: Trained) -> float:
+        matrices = [values for values in trained.weights.values() if values.ndim > 1]
+        return float(sum((values == 0).sum() for values in matrices) / sum(values.size for values in matrices))
+
+    assert share_of_zeros(two_workers[0][case]) > 0.1
+    assert share_of_zeros(two_workers[0][Case("llama", micro=4)]) < 0.01
+
+
+def test_noise_on_the_embeddings_is_there_in_training_and_not_in_an_evaluation(one_worker: Group) -> None:
+    noisy, plain = one_worker[0][NOISY], one_worker[0][Case("llama")]
+    assert noisy.losses[0] != plain.losses[0]
+    # Those before the first step.
+    assert noisy.evaluations[:2] == plain.evaluations[:2]
 
 
 def test_only_the_first_rank_gathers_the_weights(two_workers: Group) -> None:

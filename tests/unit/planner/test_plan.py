@@ -54,6 +54,12 @@ def refused(spec: FineTuneJobSpec, model: ModelShape, accelerator: AcceleratorSp
     return found
 
 
+def test_the_masks_of_a_dropout_that_the_job_sets_are_planned() -> None:
+    plain, dropping = need_of(classification(), BERT), need_of(classification(training={"dropout": 0.0}), BERT)
+    assert BERT.dropout > 0
+    assert dropping.activations < plain.activations
+
+
 def test_an_optimizer_of_whole_matrices_is_planned_at_stage_0_or_another_one_is_proposed() -> None:
     muon = language(128, training={"optimizer": {"type": "Muon"}, "globalBatchSize": 8}).resolved
     planned = accepted(muon, LLAMA_1B, LARGE, workers=8)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PretrainedConfig
 
 from kubetune_api.families import FAMILIES, HEADS
 from kubetune_api.reasons import Reason
@@ -16,6 +17,7 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.load import (
     LoadedModel,
+    _set_dropout,
     check_vocabulary,
     load_config,
     load_model,
@@ -36,6 +38,23 @@ def load(
     torch.manual_seed(seed)
     spec = spec_for(task, folder)
     return load_model(folder, spec, task_of(spec), Labels(labels), load_tokenizer(folder))
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "llama"])
+def test_a_dropout_of_the_job_is_that_of_every_place_in_the_model(family: str, tmp_path: Path) -> None:
+    saved(tiny_model(family, labels=2), tmp_path)
+    spec = spec_for("SequenceClassification", tmp_path, training={"dropout": 0.25})
+    model = load_model(tmp_path, spec, task_of(spec), Labels(ABC), load_tokenizer(tmp_path)).model
+    places = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    attention = [module.attention_dropout for module in model.modules() if hasattr(module, "attention_dropout")]
+    found = {float(getattr(value, "p", value)) for value in (*places, *attention)}
+    assert found == {0.25}
+    assert {module.p for module in load(tmp_path).model.modules() if isinstance(module, torch.nn.Dropout)} <= {0.0}
+
+
+def test_a_dropout_for_a_model_that_has_none_is_refused() -> None:
+    with pytest.raises(RunError, match=r"spec.training.dropout: this model has no dropout"):
+        _set_dropout(PretrainedConfig(layerdrop=0.1), 0.2)
 
 
 def read_and_load(folder: Path) -> LoadedModel:

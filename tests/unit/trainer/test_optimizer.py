@@ -1,4 +1,4 @@
-"""AdamW's groups and the learning rate of every step."""
+"""The groups of parameters, and what each step of an optimizer does besides."""
 
 from typing import Any
 
@@ -6,67 +6,20 @@ import pytest
 import torch
 from transformers import Trainer
 
+from kubetune_api.families import FAMILIES
 from kubetune_api.job import Training
 from kubetune_trainer.training.optimizer import (
+    OPTIMIZERS,
     adamw,
     clip_in_each_step,
-    learning_rate_schedule,
     parameter_groups,
-    sum_of_rates,
-    warmup_steps,
+    shrink_in_each_step,
 )
 from support.tiny_models import CONFIGS, spec_for, tiny_model
 
 
 def training(**fields: Any) -> Training:
     return spec_for("CausalLM", training=fields).training
-
-
-def rates(total: int, **fields: Any) -> list[float]:
-    """The learning rate of each step, as a share of the highest."""
-    job = training(learningRate=0.5, **fields)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=job.learning_rate)
-    schedule = learning_rate_schedule(optimizer, job, total)
-    seen = []
-    for _ in range(total):
-        seen.append(optimizer.param_groups[0]["lr"] / job.learning_rate)
-        optimizer.step()
-        schedule.step()
-    return seen
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        pytest.param({"type": "Linear"}, [1, 0.75, 0.5, 0.25], id="linear, no warm-up"),
-        pytest.param({"type": "Linear", "warmupSteps": 2}, [0, 0.5, 1, 0.5], id="linear, two steps of warm-up"),
-        pytest.param({"type": "Linear", "warmupRatio": 0.5}, [0, 0.5, 1, 0.5], id="linear, half of it warm-up"),
-        pytest.param({"type": "Cosine"}, [1, 0.853553, 0.5, 0.146447], id="cosine, no warm-up"),
-        pytest.param({"type": "Cosine", "warmupSteps": 2}, [0, 0.5, 1, 0.5], id="cosine, two steps of warm-up"),
-        pytest.param({"type": "Constant"}, [1, 1, 1, 1], id="constant"),
-        pytest.param({"type": "Constant", "warmupSteps": 2}, [0, 0.5, 1, 1], id="constant after a warm-up"),
-    ],
-)
-def test_learning_rate_of_each_step(schedule: dict[str, Any], expected: list[float]) -> None:
-    assert rates(4, schedule=schedule) == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_rates_of_all_steps_together() -> None:
-    job = training(learningRate=0.5, schedule={"type": "Linear", "warmupSteps": 2})
-    assert sum_of_rates(job, 4) == pytest.approx(0.5 * sum(rates(4, schedule={"type": "Linear", "warmupSteps": 2})))
-
-
-@pytest.mark.parametrize(
-    ("schedule", "steps"),
-    [
-        pytest.param({}, 0, id="unset"),
-        pytest.param({"warmupSteps": 7}, 7, id="in steps"),
-        pytest.param({"warmupRatio": 0.06}, 6, id="as a share of all steps"),
-        pytest.param({"warmupRatio": 1.0}, 100, id="all of them"),
-    ],
-)
-def test_warm_up(schedule: dict[str, Any], steps: int) -> None:
-    assert warmup_steps(training(schedule=schedule), 100) == steps
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -130,3 +83,46 @@ def test_a_step_whose_gradients_are_not_finite_changes_nothing(bad: float, max_n
     optimizer.step()
     assert all(torch.equal(parameter, torch.ones(2)) for parameter in parameters)
     assert not torch.isfinite(optimizer._global_grad_norm)
+
+
+def test_the_l1_penalty_brings_small_weights_to_0_and_spares_what_is_exempt() -> None:
+    penalized, exempt, still = (torch.nn.Parameter(torch.tensor([0.04, -0.04, 1.0, -1.0])) for _ in range(3))
+    optimizer = torch.optim.SGD(
+        [{"params": [penalized, still], "is_penalized": True}, {"params": [exempt], "is_penalized": False}], lr=0.5
+    )
+    shrink_in_each_step(optimizer, 0.1)
+    penalized.grad, exempt.grad = torch.zeros(4), torch.zeros(4)
+    optimizer.step()
+    assert penalized.tolist() == pytest.approx([0.0, 0.0, 0.95, -0.95])
+    assert (penalized == 0).sum() == 2
+    assert torch.equal(exempt, still)  # without a gradient it was not in the step
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_biases_and_norms_are_not_penalized_by_any_optimizer(family: str, name: str) -> None:
+    model = tiny_model(family, labels=3)
+    optimizer = OPTIMIZERS[name](model, training(optimizer={"type": name}, learningRate=0.1).model_copy())
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    penalized = {
+        names[id(each)] for group in optimizer.param_groups if group["is_penalized"] for each in group["params"]
+    }
+    assert penalized == set(Trainer.get_decay_parameter_names(None, model))
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_each_layer_further_down_has_a_lower_rate(family: str) -> None:
+    model = tiny_model(family, labels=3)
+    optimizer = adamw(model, training(learningRate=0.8, layerwiseDecay=0.5))
+    rates = {id(each): group["lr"] for group in optimizer.param_groups for each in group["params"]}
+    row = FAMILIES[family]
+    base = getattr(model, model.base_model_prefix)
+    layers = base.get_submodule(row.layers)
+    assert {rates[id(each)] for each in layers[-1].parameters()} == {0.4}
+    assert {rates[id(each)] for each in layers[0].parameters()} == {0.8 * 0.5 ** len(layers)}
+    embedded = [each for name in row.embeddings if hasattr(base, name) for each in getattr(base, name).parameters()]
+    assert {rates[id(each)] for each in embedded} == {0.8 * 0.5 ** (len(layers) + 1)}
+    head = [each for name, each in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
+    assert {rates[id(each)] for each in head} == {0.8}
+    assert optimizer.param_groups[0]["lr"] == 0.8
+    assert len(rates) == len(list(model.parameters()))

@@ -12,7 +12,8 @@ from kubetune_api.job import Training
 from kubetune_planner.optimizers import STATE_BYTES
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.training.muon import Both, hidden_matrices
-from kubetune_trainer.training.optimizer import OPTIMIZERS, sum_of_rates
+from kubetune_trainer.training.optimizer import OPTIMIZERS
+from kubetune_trainer.training.schedule import sum_of_rates
 from support.tiny_models import CONFIGS, spec_for, tiny_model
 
 RATE = 0.25

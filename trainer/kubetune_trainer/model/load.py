@@ -1,5 +1,6 @@
 """From a folder of model files to a model with the head of its task. Safetensors only, never remote code."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from kubetune_trainer.storage.configs import QUANTISATION, quantisation
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
 """What transformers raises over a configuration that it cannot follow; a lack of memory or of disk is none of these."""
+_DROPOUT = re.compile(r"(?<!layer)(dropout|pdrop)(_rate|_prob)?$")
+"""How configurations name their dropouts; what leaves out whole layers is none."""
 _SAFETY = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
 
 
@@ -63,6 +66,8 @@ def load_config(folder: Path, spec: FineTuneJobSpec) -> PretrainedConfig:
         # The model cannot be built with it, or keeps another token from learning. The tokenizer's takes its place, but
         # where positions are counted from it, the family's own must stay.
         config.pad_token_id = family.position_offset - 1 if family.position_offset else None
+    if spec.training.dropout is not None:
+        _set_dropout(config, spec.training.dropout)
     return config
 
 
@@ -144,6 +149,15 @@ def load_model(
     use_cache = _prepare_config(model, tokenizer, family, task)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
     return LoadedModel(model, family, base_names(model, family, folder, new), use_cache, notes)
+
+
+def _set_dropout(config: PretrainedConfig, value: float) -> None:
+    """Gives every dropout of a configuration this value; one that is None follows another."""
+    found = [name for name, old in vars(config).items() if _DROPOUT.search(name) and isinstance(old, float | int)]
+    if not found:
+        raise invalid_model("spec.training.dropout: this model has no dropout; remove the field")
+    for name in found:
+        setattr(config, name, value)
 
 
 def _prepare_config(

@@ -8,7 +8,9 @@ from kubetune_api.job import Training
 from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
-from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, learning_rate_schedule
+from kubetune_trainer.training.noise import add_noise
+from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, shrink_in_each_step
+from kubetune_trainer.training.schedule import learning_rate_schedule
 from kubetune_trainer.training.zero import deepspeed_config
 
 
@@ -23,6 +25,8 @@ def build_engine(
     # process killed meanwhile leaves a lock on which all later ones wait for ever, and gloo does the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=device.backend)
+    if training.neftune_alpha:
+        add_noise(model, training.neftune_alpha)
     optimizer, config = (
         OPTIMIZERS[training.optimizer.type](model, training),
         deepspeed_config(
@@ -36,6 +40,8 @@ def build_engine(
     )
     if resolved.stage == 0:
         clip_in_each_step(optimizer, training.max_gradient_norm)
+    if training.l1:
+        shrink_in_each_step(optimizer, training.l1)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,

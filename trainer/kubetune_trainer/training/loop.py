@@ -91,7 +91,7 @@ class Loop:
     def _take_step(self, step: int, batch: NDArray[np.int64]) -> None:
         started = monotonic()
         lengths, targets = self._lengths, self._targets
-        learning_rate = self.engine.optimizer.param_groups[0]["lr"]
+        learning_rate = max(group["lr"] for group in self.engine.optimizer.param_groups)
         loss = self._step(batch, lengths, int(targets[batch].sum()), step)
         self.record(
             StepRecord(

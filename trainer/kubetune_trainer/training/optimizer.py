@@ -1,18 +1,17 @@
-"""The optimizers and their schedule, the same torch objects for every ZeRO stage."""
+"""The optimizers, the same torch objects for every ZeRO stage, and what each of their steps does besides."""
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from math import inf, isfinite
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from kubetune_api.job import Training
-from kubetune_api.reasons import Reason
-from kubetune_trainer.errors import RunError
+from kubetune_trainer.training.layerwise import rate_scales
 from kubetune_trainer.training.lion import Lion
 from kubetune_trainer.training.muon import Both, hidden_matrices
 
@@ -25,19 +24,36 @@ Groups = list[dict[str, Any]]
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
-    """The trained parameters in two groups: with decay, and (biases, norms) without. Empty groups are left out."""
+    """The trained parameters in two groups: with decay, and (biases, norms) without. Empty groups are left out.
+
+    `is_penalized` says the same where the decay is 0: whether the L1 penalty is for them.
+    """
     decayed = set(get_parameter_names(model, [nn.LayerNorm], _NO_DECAY))
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for name, p in trained if name in decayed], "weight_decay": weight_decay},
-        {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0},
+        {"params": [p for name, p in trained if name in decayed], "weight_decay": weight_decay, "is_penalized": True},
+        {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0, "is_penalized": False},
     ]
     return [group for group in groups if group["params"]]
 
 
+def _groups(model: nn.Module, training: Training) -> Groups:
+    """The groups of a job: those of `parameter_groups`, and of each one for every rate, the highest first."""
+    groups = parameter_groups(model, training.optimizer.settings["weight_decay"])
+    if training.layerwise_decay == 1:
+        return groups
+    scales = rate_scales(model, training.layerwise_decay)
+    of_each = [
+        {**group, "params": list(params), "lr": training.peak_learning_rate * scale}
+        for group in groups
+        for scale, params in groupby(sorted(group["params"], key=scales.__getitem__), key=scales.__getitem__)
+    ]
+    return sorted(of_each, key=lambda group: group["lr"], reverse=True)
+
+
 def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over the trained parameters, with torch's fused kernel."""
-    return _adamw(parameter_groups(model, training.optimizer.settings["weight_decay"]), training)
+    return _adamw(_groups(model, training), training)
 
 
 def _adamw(groups: Groups, training: Training) -> torch.optim.AdamW:
@@ -55,7 +71,7 @@ def adam(model: nn.Module, training: Training) -> torch.optim.Adam:
     """Adam (Kingma & Ba 2015, arXiv:1412.6980): the decay is a part of the gradient."""
     settings = training.optimizer.settings
     return torch.optim.Adam(
-        parameter_groups(model, settings["weight_decay"]),
+        _groups(model, training),
         lr=training.peak_learning_rate,
         betas=(settings["beta1"], settings["beta2"]),
         eps=settings["epsilon"],
@@ -65,30 +81,28 @@ def adam(model: nn.Module, training: Training) -> torch.optim.Adam:
 
 def adafactor(model: nn.Module, training: Training) -> torch.optim.Adafactor:
     """Adafactor (Shazeer & Stern 2018, arXiv:1804.04235), as torch has it: scaled by the weights, without a mean."""
-    groups = parameter_groups(model, training.optimizer.settings["weight_decay"])
-    return torch.optim.Adafactor(groups, lr=training.peak_learning_rate)
+    return torch.optim.Adafactor(_groups(model, training), lr=training.peak_learning_rate)
 
 
 def lion(model: nn.Module, training: Training) -> Lion:
     """Lion (Chen et al. 2023, arXiv:2302.06675)."""
     settings = training.optimizer.settings
-    groups = parameter_groups(model, settings["weight_decay"])
-    return Lion(groups, lr=training.peak_learning_rate, betas=(settings["beta1"], settings["beta2"]))
+    return Lion(_groups(model, training), lr=training.peak_learning_rate, betas=(settings["beta1"], settings["beta2"]))
 
 
 def sgd(model: nn.Module, training: Training) -> torch.optim.SGD:
     """Stochastic gradient descent with momentum."""
     settings = training.optimizer.settings
-    groups = parameter_groups(model, settings["weight_decay"])
-    return torch.optim.SGD(groups, lr=training.peak_learning_rate, momentum=settings["momentum"], fused=True)
+    return torch.optim.SGD(
+        _groups(model, training), lr=training.peak_learning_rate, momentum=settings["momentum"], fused=True
+    )
 
 
 def muon(model: nn.Module, training: Training) -> torch.optim.Optimizer:
     """Muon (Jordan et al. 2024) for the hidden matrices, scaled as Liu et al. (2025, arXiv:2502.16982) do to have
     AdamW's rates; AdamW for all else."""
     settings = training.optimizer.settings
-    matrices = hidden_matrices(model)
-    groups = parameter_groups(model, settings["weight_decay"])
+    matrices, groups = hidden_matrices(model), _groups(model, training)
     hidden, others = _only(groups, matrices.__contains__), _only(groups, lambda one: one not in matrices)
     parts: list[torch.optim.Optimizer] = []
     if hidden:
@@ -133,39 +147,21 @@ def clip_in_each_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None
     optimizer.register_step_pre_hook(clip)
 
 
-def warmup_steps(training: Training, total_steps: int) -> int:
-    """The steps of the warm-up, worked out from the ratio where the manifest gives one."""
-    if training.schedule.warmup_steps is not None:
-        return training.schedule.warmup_steps
-    return round((training.schedule.warmup_ratio or 0.0) * total_steps)
+def shrink_in_each_step(optimizer: torch.optim.Optimizer, l1: float) -> None:
+    """Makes each step move the penalized weights by the rate times `l1` towards 0, and let them stay there: the
+    proximal step of the L1 penalty, apart from the optimizer's own, as AdamW takes its decay (arXiv:1711.05101).
 
+    It looks at each number alone. At every stage it works on what the optimizer does, 32-bit weights where those are
+    kept apart, before they are rounded and shared.
+    """
 
-def refuse_endless_warmup(training: Training, total_steps: int) -> None:
-    """A warm-up as long as the run never reaches its rate, and a run of one step would train at rate 0."""
-    warmup = warmup_steps(training, total_steps)
-    if warmup >= total_steps:
-        raise RunError(
-            Reason.INVALID_MANIFEST,
-            f"spec.training.schedule: the warm-up takes {warmup} steps and the run {total_steps}; shorten the warm-up,"
-            " or raise spec.training.epochs or spec.training.maxSteps",
-        )
+    @torch.no_grad()
+    def shrink(stepping: Any, *_: Any) -> None:
+        for group in stepping.param_groups:
+            reach = group["lr"] * l1
+            for parameter in group["params"]:
+                # Without a gradient it was not in this step.
+                if group["is_penalized"] and parameter.grad is not None:
+                    parameter.sub_(parameter.clamp(-reach, reach))
 
-
-def learning_rate_schedule(optimizer: Any, training: Training, total_steps: int) -> Any:
-    """The schedule of the manifest, as transformers builds it."""
-    warmup = warmup_steps(training, total_steps)
-    name = training.schedule.type.lower()
-    if name == "constant":
-        name = "constant_with_warmup"
-    return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
-
-
-def sum_of_rates(training: Training, total_steps: int) -> float:
-    """The learning rates of all steps together: about how far they move a weight at most. Infinite where the
-    optimizer's steps have no bound."""
-    if not training.optimizer.row.bounded:
-        return inf
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=training.peak_learning_rate)
-    (share,) = learning_rate_schedule(optimizer, training, total_steps).lr_lambdas
-    total: float = training.peak_learning_rate * sum(map(share, range(total_steps)))
-    return total
+    optimizer.register_step_post_hook(shrink)

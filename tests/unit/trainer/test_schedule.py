@@ -1,0 +1,96 @@
+"""The learning rate of every step."""
+
+from math import inf
+from typing import Any
+
+import pytest
+import torch
+
+from kubetune_api.job import Training
+from kubetune_api.reasons import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.training.schedule import (
+    learning_rate_schedule,
+    refuse_endless_warmup,
+    sum_of_rates,
+    warmup_steps,
+)
+from support.tiny_models import spec_for
+
+
+def training(**fields: Any) -> Training:
+    return spec_for("CausalLM", training=fields).training
+
+
+def rates(total: int, **fields: Any) -> list[float]:
+    """The learning rate of each step, as a share of the highest."""
+    job = training(learningRate=0.5, **fields)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=job.learning_rate)
+    schedule = learning_rate_schedule(optimizer, job, total)
+    seen = []
+    for _ in range(total):
+        seen.append(optimizer.param_groups[0]["lr"] / job.learning_rate)
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        pytest.param({"type": "Linear"}, [1, 0.75, 0.5, 0.25], id="linear, no warm-up"),
+        pytest.param({"type": "Linear", "warmupSteps": 2}, [0, 0.5, 1, 0.5], id="linear, two steps of warm-up"),
+        pytest.param({"type": "Linear", "warmupRatio": 0.5}, [0, 0.5, 1, 0.5], id="linear, half of it warm-up"),
+        pytest.param({"type": "Cosine"}, [1, 0.853553, 0.5, 0.146447], id="cosine, no warm-up"),
+        pytest.param({"type": "Cosine", "warmupSteps": 2}, [0, 0.5, 1, 0.5], id="cosine, two steps of warm-up"),
+        pytest.param({"type": "Constant"}, [1, 1, 1, 1], id="constant"),
+        pytest.param(
+            {"type": "CosineWithMinimum", "minimumRatio": 0.2}, [1, 0.882843, 0.6, 0.317157], id="cosine to a fifth"
+        ),
+        pytest.param({"type": "CosineWithMinimum"}, [1, 0.868198, 0.55, 0.231802], id="cosine to a tenth, unset"),
+        pytest.param({"type": "WSD", "decayRatio": 0.5}, [1, 1, 1, 0.5], id="stable, and down over half of the steps"),
+        pytest.param(
+            {"type": "WSD", "decayRatio": 0.5, "minimumRatio": 0.2, "warmupSteps": 1},
+            [0.2, 1, 1, 0.6],
+            id="from and to a fifth",
+        ),
+        pytest.param({"type": "WSD", "decayRatio": 0.01}, [1, 1, 1, 1], id="down over the last step"),
+        pytest.param(
+            {"type": "InverseSqrt", "warmupSteps": 1}, [0, 1, 0.707107, 0.57735], id="by the root of the steps"
+        ),
+        pytest.param({"type": "Constant", "warmupSteps": 2}, [0, 0.5, 1, 1], id="constant after a warm-up"),
+    ],
+)
+def test_learning_rate_of_each_step(schedule: dict[str, Any], expected: list[float]) -> None:
+    assert rates(4, schedule=schedule) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_rates_of_all_steps_together() -> None:
+    job = training(learningRate=0.5, schedule={"type": "Linear", "warmupSteps": 2})
+    assert sum_of_rates(job, 4) == pytest.approx(0.5 * sum(rates(4, schedule={"type": "Linear", "warmupSteps": 2})))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [
+        pytest.param({}, 0, id="unset"),
+        pytest.param({"warmupSteps": 7}, 7, id="in steps"),
+        pytest.param({"warmupRatio": 0.06}, 6, id="as a share of all steps"),
+        pytest.param({"warmupRatio": 1.0}, 100, id="all of them"),
+    ],
+)
+def test_warm_up(schedule: dict[str, Any], steps: int) -> None:
+    assert warmup_steps(training(schedule=schedule), 100) == steps
+
+
+def test_rates_that_tell_nothing_of_how_far_a_weight_moves_have_no_sum() -> None:
+    assert sum_of_rates(training(learningRate=0.5, layerwiseDecay=0.5), 4) == inf
+    assert sum_of_rates(training(learningRate=0.5, optimizer={"type": "SGD"}), 4) == inf
+
+
+def test_a_decay_that_begins_before_the_warm_up_ends_is_refused() -> None:
+    job = training(schedule={"type": "WSD", "warmupSteps": 6, "decayRatio": 0.5})
+    refuse_endless_warmup(job, 12)
+    with pytest.raises(RunError, match="the warm-up takes 6 steps and the decay 5, of 10 in all") as error:
+        refuse_endless_warmup(job, 10)
+    assert error.value.reason == Reason.INVALID_MANIFEST

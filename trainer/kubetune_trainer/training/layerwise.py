@@ -1,0 +1,27 @@
+"""A lower learning rate for each layer further down (Clark et al. 2020, arXiv:2003.10555, section 3.1)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from kubetune_api.families import FAMILIES
+
+
+def rate_scales(model: Any, decay: float) -> Mapping[nn.Parameter, float]:
+    """For each parameter, its rate as a share of the highest: the head and what else is above the layers has all of
+    it, the top layer `decay`, the next one `decay` squared, and the embeddings the least."""
+    family = FAMILIES[model.config.model_type]
+    layer = re.compile(rf"(?:^|\.){re.escape(family.layers)}\.(\d+)\.")
+    embedding = re.compile(rf"(?:^|\.)(?:{'|'.join(map(re.escape, family.embeddings))})\.")
+    parameters = dict(model.named_parameters())
+    places = {name: int(found[1]) for name in parameters if (found := layer.search(name))}
+    layers = 1 + max(places.values(), default=-1)
+
+    def depth(name: str) -> int:
+        if name in places:
+            return layers - places[name]
+        return layers + 1 if embedding.search(name) else 0
+
+    return {parameter: decay ** depth(name) for name, parameter in parameters.items()}

@@ -1,0 +1,20 @@
+"""NEFTune: noise on the embeddings while a model trains (Jain et al. 2023, arXiv:2310.05914)."""
+
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def add_noise(model: Any, alpha: float) -> None:
+    """Makes the model add uniform noise to its embeddings, of at most `alpha` over the root of a row's numbers. Only in
+    training mode, and with random numbers of each rank's own, as dropout."""
+
+    def noisy(module: nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        if not module.training:
+            return output
+        reach = alpha / sqrt(output.shape[1] * output.shape[2])
+        return output + torch.empty_like(output).uniform_(-reach, reach)
+
+    model.get_input_embeddings().register_forward_hook(noisy)
