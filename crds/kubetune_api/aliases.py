@@ -45,7 +45,6 @@ Alias = Means | NotYet | Never
 ValueAlias = Means | NotYet
 
 _STEPS = "globalBatchSize = per-device batch size × accumulation steps × workers"
-_LORA = "LoRA"
 _QUANTIZATION = "training on quantized weights"
 _CHECKPOINTS = "saving checkpoints during a run"
 
@@ -86,11 +85,19 @@ _ROWS: dict[str, Alias] = {
         "task.causalLM", "a choice of the tokens that the loss counts"
     ),
     # method
-    "lora_r lora_rank": NotYet("method.lora.rank", _LORA),
-    "lora_alpha": NotYet("method.lora.alpha", _LORA),
-    "lora_dropout": NotYet("method.lora.dropout", _LORA),
-    "lora_target lora_target_modules lora_target_linear target_modules": NotYet("method.lora.targets", _LORA),
-    "lora lora_config peft_config use_peft": NotYet("method.lora", _LORA),
+    "lora_r lora_rank r": Means("method.lora.rank"),
+    "lora_alpha": Means("method.lora.alpha"),
+    "lora_dropout": Means("method.lora.dropout"),
+    "lora_target lora_target_modules target_modules": Means(
+        "method.lora.targetModules", "or set method.lora.targets to AllLinear or Attention"
+    ),
+    "lora_target_linear": Means("method.lora.targets", "AllLinear is the default"),
+    "use_dora use_rslora peft_use_dora peft_use_rslora": Means("method.lora.variant"),
+    "lora_config peft_config use_peft": Means("method.lora", "set method.type to LoRA beside it"),
+    "merge_lora merge_adapter": Means("method.lora.publish", "Merged publishes a whole model"),
+    "modules_to_save lora_modules_to_save additional_target": Never(
+        "a new head is trained whole beside the adapter, and everything else stays as it was"
+    ),
     "adapter finetuning_type": Means("method.type"),
     "load_in_4bit load_in_8bit quantization quantization_bit bnb_4bit_quant_type": NotYet(
         "method.quantization", _QUANTIZATION
@@ -157,7 +164,8 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
     },
     "method.type": {
         "fft full_finetuning none": Means("Full"),
-        "lora qlora dora": NotYet("LoRA", _LORA),
+        "dora rslora": Means("LoRA", "set method.lora.variant beside it"),
+        "qlora": NotYet("LoRA with method.quantization", _QUANTIZATION),
         "freeze": Means("Full", "set method.freeze beside it"),
     },
     "training.schedule.type": {

@@ -15,6 +15,7 @@ JOB_EXAMPLES = {
     "spec.dataset.test": "{uri: s3://data/test.parquet}",
     "spec.method": "{type: Full, freeze: {embeddings: true}}",
     "spec.method.freeze": "{embeddings: true, bottomLayers: 4}",
+    "spec.method.lora": "{rank: 16, alpha: 32, targets: Attention}",
     "spec.training": "{epochs: 3, globalBatchSize: 32, learningRate: 2.0e-5}",
     "spec.training.schedule": "{type: Cosine, warmupRatio: 0.06}",
     "spec.training.optimizer": "{type: AdamW, weightDecay: 0.01}",

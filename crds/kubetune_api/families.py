@@ -34,6 +34,10 @@ class Family:
     """Whether queries and keys have norms: one for a head's width, or one for the width of all heads."""
     fused_queries: bool = False
     """Whether queries, keys and values are one matrix, whose output stays as long as the values do."""
+    joint_queries: bool = False
+    """Whether they are one matrix, whose output is copied apart at once."""
+    fused_gate: bool = False
+    """Whether the gate and what it is multiplied with are one matrix."""
     experts: tuple[str, str] | None = None
     """What config.json calls the number of experts of a layer, and how many of them a token passes through."""
     parallel: bool = False
@@ -130,7 +134,16 @@ FAMILIES = {
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "distilbert": Family(_DISTILBERT_NAMES, ("embeddings",), "transformer.layer", dropouts=1),
-    "gpt2": Family(_GPT2_NAMES, ("wte", "wpe"), "h", decoder=True, head="linear", widening=4, activation="gelu_new"),
+    "gpt2": Family(
+        _GPT2_NAMES,
+        ("wte", "wpe"),
+        "h",
+        decoder=True,
+        head="linear",
+        joint_queries=True,
+        widening=4,
+        activation="gelu_new",
+    ),
     "gpt_neox": Family(
         _GPT_NEOX_NAMES,
         ("embed_in",),
@@ -156,7 +169,7 @@ FAMILIES = {
     "gemma2": _GEMMA2,
     # The text model alone; `gemma3` sees pictures too.
     "gemma3_text": replace(_GEMMA2, query_norms="Head", eager=False, tagger=False),
-    "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, dropouts=2),
+    "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, fused_gate=True, dropouts=2),
     "smollm3": replace(_LLAMA, tied=True),
     "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width", tagger=False),
 }

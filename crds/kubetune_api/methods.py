@@ -11,9 +11,18 @@ class MethodRow:
     """The method in a sentence, for the API's page."""
     learning_rate: float
     """The highest learning rate, per optimizer step, where the manifest does not say."""
+    settings: tuple[str, ...] = ()
+    """The groups of settings that it has, as attributes of `method`."""
+    freezes: bool = False
+    """Whether `method.freeze` says which weights stay as they are."""
 
 
 METHODS: dict[str, MethodRow] = {
-    "Full": MethodRow(does="trains every weight that is not frozen", learning_rate=2e-5),
+    "Full": MethodRow(does="trains every weight that is not frozen", learning_rate=2e-5, freezes=True),
+    "LoRA": MethodRow(
+        does="keeps the pretrained weights and trains small matrices beside them, and a new head whole",
+        learning_rate=2e-4,
+        settings=("lora",),
+    ),
 }
 """By the name that `method.type` has."""

@@ -104,6 +104,14 @@ def scheme_of(uri: str) -> str:
     return scheme if separator else ""
 
 
+def hub_name(uri: str) -> str | None:
+    """`owner/name` of a URI of the hub; nothing else has a name that it knows."""
+    if scheme_of(uri) != HUB:
+        return None
+    path = uri.removeprefix(f"{HUB}://").removeprefix("datasets/").removeprefix("models/")
+    return "/".join(path.split("/")[:2])
+
+
 def scheme_texts(names: tuple[str, ...], conjunction: str = "or") -> str:
     """The schemes as URIs begin with them: "file://, s3:// or gs://"."""
     return listed((f"{name}://" for name in names), conjunction)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kubetune_api.job import Method
+from kubetune_api.job import LoRA, Method
 from kubetune_planner.shape import ModelShape
 
 
@@ -32,5 +32,23 @@ def full(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     )
 
 
-METHODS: Mapping[str, Callable[[Method, ModelShape, int | None], TrainedPart]] = {"Full": full}
+def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
+    """`LoRA`: two matrices beside each adapted layer, and the head. The frozen layers keep their activations, since
+    what lies below them learns. Layers that the manifest names are counted as all linear ones."""
+    settings = (method.lora or LoRA()).resolved
+    everywhere = settings.targets != "Attention"
+    of_a_layer = shape.linear_matrices if everywhere else shape.attention_matrices
+    widened = ((shape.embedding, shape.hidden),) if everywhere and shape.embedding != shape.hidden else ()
+    widths = (*shape.layers * of_a_layer, *widened)
+    adapters = sum(settings.rank * (inputs + outputs) for inputs, outputs in widths)
+    lengths = sum(outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
+    head = 0 if labels is None else shape.classifier_parameters(labels)
+    return TrainedPart(
+        parameters=adapters + lengths + head,
+        largest=max(shape.head_matrix(labels), *(settings.rank * max(width) for width in widths)),
+        kept_layers=shape.layers,
+    )
+
+
+METHODS: Mapping[str, Callable[[Method, ModelShape, int | None], TrainedPart]] = {"Full": full, "LoRA": lora}
 """By `spec.method.type`."""

@@ -157,6 +157,12 @@ class ModelShape:
             return self.hidden * labels
         return (self.hidden + 1) * self.hidden + (self.hidden + 1) * labels
 
+    def head_matrix(self, labels: int | None) -> int:
+        """Parameters of the largest matrix of a classifier's head; a language model (None) has no head."""
+        if labels is None:
+            return 0
+        return self.hidden * (labels if FAMILIES[self.family].head == "linear" else max(labels, self.hidden))
+
     @property
     def parameters(self) -> int:
         """Parameters of the pretrained model, as they are published: a decoder with its output layer, an encoder
@@ -182,6 +188,27 @@ class ModelShape:
         together = 2 * self.experts if family.experts or (family.gated and family.fused_queries) else 1
         attention = self.query_width + (2 * self.key_width if family.fused_queries else 0)
         return self.hidden * max(together * self.intermediate, attention)
+
+    @property
+    def attention_matrices(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of each linear layer of one layer's attention: queries, keys, values, output."""
+        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
+        family = FAMILIES[self.family]
+        if family.joint_queries or family.fused_queries:
+            return (self.hidden, queries + 2 * keys), (queries, self.hidden)
+        return (self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden)
+
+    @property
+    def linear_matrices(self) -> tuple[tuple[int, int], ...]:
+        """The same of a whole layer: the feed-forward part behind the attention."""
+        family = FAMILIES[self.family]
+        if family.experts:
+            # The matrices of all experts are one tensor each, and no linear layers.
+            return self.attention_matrices
+        up, down = (self.hidden, self.intermediate), (self.intermediate, self.hidden)
+        if family.fused_gate:
+            return (*self.attention_matrices, (self.hidden, 2 * self.intermediate), down)
+        return (*self.attention_matrices, *((up,) if family.gated else ()), up, down)
 
     @property
     def _without_head(self) -> int:

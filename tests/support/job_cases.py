@@ -187,6 +187,24 @@ RIGHT = (
     Case("a whole number written as a fraction", {"spec.training.epochs": 3.0}),
     Case("a whole number where a fraction may stand", {"spec.training.learningRate": 1}),
     Case(
+        "every field of LoRA",
+        {
+            "spec.method": {
+                "type": "LoRA",
+                "lora": {
+                    "rank": 8,
+                    "alpha": 16,
+                    "dropout": 0.05,
+                    "targetModules": ["q_proj", "layers.0.mlp.down_proj"],
+                    "variant": "DoRA",
+                    "publish": "Merged",
+                },
+            }
+        },
+    ),
+    Case("LoRA with its defaults", {"spec.method": {"type": "LoRA"}}),
+    Case("LoRA that freezes nothing", {"spec.method": {"type": "LoRA", "freeze": {"bottomLayers": 0}}}),
+    Case(
         "the bounds themselves",
         {"spec.training.optimizer.beta1": 0, "spec.training.seed": 4294967295, "spec.zero.stage": 0},
     ),
@@ -336,6 +354,22 @@ RULES_BROKEN = (
     *(Case(f"{error} in {field}", {field: uri}, field) for field in _URIS for error, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
+    Case("settings of LoRA beside Full", {"spec.method": {"lora": {"rank": 8}}}, "spec.method.lora"),
+    Case(
+        "frozen layers beside LoRA",
+        {"spec.method": {"type": "LoRA", "freeze": {"bottomLayers": 2}}},
+        "spec.method.freeze",
+    ),
+    Case(
+        "frozen embeddings beside LoRA",
+        {"spec.method": {"type": "LoRA", "freeze": {"embeddings": True}}},
+        "spec.method.freeze",
+    ),
+    Case(
+        "adapted layers chosen twice",
+        {"spec.method": {"type": "LoRA", "lora": {"targets": "Attention", "targetModules": ["q_proj"]}}},
+        "spec.method.lora.targetModules",
+    ),
     Case("a priority outside of a queue", {"spec.priorityClassName": "high"}, "spec.priorityClassName"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),

@@ -3,7 +3,7 @@
 from kubetune_api.job.dataset import Cleaning, Columns, Dataset, DataSource
 from kubetune_api.job.evaluation import Evaluation, Requirement
 from kubetune_api.job.job import QUEUE_LABEL, FineTuneJob, ObjectMeta, queue_label_error
-from kubetune_api.job.method import Freeze, Method
+from kubetune_api.job.method import Freeze, LoRA, Method
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import MAX_NAME_LENGTH
 from kubetune_api.job.output import Output
@@ -28,6 +28,7 @@ __all__ = [
     "FineTuneJob",
     "FineTuneJobSpec",
     "Freeze",
+    "LoRA",
     "Method",
     "Model",
     "ObjectMeta",

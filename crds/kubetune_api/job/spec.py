@@ -201,6 +201,7 @@ class FineTuneJobSpec(ApiModel):
         zero = {"stage": 0} if optimizer.row.whole_matrices else {}
         parts = {
             "evaluation": self.evaluation.model_copy(update={"primary_metric": self.primary_metric}),
+            "method": self.method.resolved,
             "task": self.task.model_copy(update={"max_length": self.max_length}),
             "training": self.training.model_copy(update=training | whole),
             "zero": self.zero.model_copy(update=zero),

@@ -62,6 +62,24 @@ def test_what_is_left_out_is_filled_in_by_task_method_and_optimizer(edits: dict[
     assert filled.resolved == filled
 
 
+def test_what_lora_leaves_out_is_filled_in() -> None:
+    method = {"type": "LoRA", "lora": {"rank": 8}}
+    spec = spec_of({"spec.method": method})
+    assert spec.method.lora is not None
+    assert (spec.method.lora.alpha, spec.method.lora.targets) == (None, None)
+    filled = spec.resolved
+    assert filled.training.learning_rate == METHODS["LoRA"].learning_rate == 2e-4
+    assert filled.method.lora is not None
+    assert filled.method.lora.to_dict() == {
+        "rank": 8, "alpha": 16, "dropout": 0.0, "targets": "AllLinear", "variant": "Standard", "publish": "Adapter",
+    }  # fmt: skip
+    assert filled.resolved == filled
+    named = spec_of({"spec.method": {"type": "LoRA", "lora": {"targetModules": ["q_proj"]}}}).resolved.method.lora
+    assert named is not None
+    assert (named.targets, named.alpha) == (None, 32)
+    assert spec_of({"spec.method.type": "LoRA"}).resolved.method.lora is not None
+
+
 def test_what_the_manifest_says_stays() -> None:
     spec = spec_of({
         "spec.task.maxLength": 64, "spec.training.learningRate": 1e-3, "spec.training.optimizer.beta2": 0.95,

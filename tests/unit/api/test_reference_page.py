@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 from kubetune_api.examples import EXAMPLES
 from kubetune_api.kinds import KINDS
 from kubetune_api.manifest import read_manifest
+from kubetune_api.methods import METHODS
 from kubetune_api.reference import page
 from kubetune_api.schema import fields, structural_schema
 from kubetune_api.tasks import TASKS
@@ -49,6 +50,9 @@ def test_every_group_has_an_example(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "path"), GROUPED, ids=lambda value: str(value))
 def test_an_example_is_right_in_its_place(kind: str, path: str) -> None:
     value = yaml.safe_load(EXAMPLES[kind][path])
+    for name, method in METHODS.items():
+        if path.removeprefix("spec.method.") in method.settings:
+            path, value = "spec.method", {"type": name, path.rpartition(".")[2]: value}
     text = yaml.safe_dump(edited({**task_with(path), path: value}, OBJECTS[kind]))
     assert [str(error) for error in read_manifest(text, "job.yaml").errors] == []
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from kubetune_trainer.artifact.reopen import why_not
+from kubetune_trainer.artifact.reopen import opened, why_not
 from kubetune_trainer.cores import cores
 from kubetune_trainer.errors import is_out_of_memory
 from kubetune_trainer.model.stops import stops_of
@@ -72,18 +72,16 @@ class StopCheck:
             if end not in stops:
                 yield f"generation_config.json does not stop at the token {end}, with which the model ends its answers"
 
-    def ask(self, folder: Path, model_class: Any) -> Iterator[str]:
-        """Asks the model in `folder`; nothing is known where the memory does not suffice after all."""
+    def ask(self, folder: Path, model_class: Any, base: Path | None = None) -> Iterator[str]:
+        """Asks the model in `folder`, where that is an adapter beside the one in `base`; nothing is known where the
+        memory does not suffice after all."""
         try:
-            yield from self._ask_all(folder, model_class)
+            yield from self._ask_all(opened(folder, model_class, base or folder))
         except Exception as error:  # whatever a configuration may lead to
             if not is_out_of_memory(error):
                 self.unable = why_not(error, folder)
 
-    def _ask_all(self, folder: Path, model_class: Any) -> Iterator[str]:
-        model = model_class.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+    def _ask_all(self, model: Any) -> Iterator[str]:
         model.eval()
         torch.set_num_threads(cores())
         with torch.random.fork_rng(devices=[]):

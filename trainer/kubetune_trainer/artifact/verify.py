@@ -17,6 +17,7 @@ from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.tensors import TensorCheck
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import Expectation, StoredFile
+from kubetune_trainer.storage.configs import ADAPTER_CONFIG
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
@@ -54,7 +55,7 @@ def verify(
     RunError (VERIFICATION_FAILED) with every error.
     """
     stopping = stopping or StopCheck()
-    keep_weights = stopping.needs_weights(_weights(files), free_memory())
+    keep_weights = stopping.needs_weights(_weights(files, base), free_memory())
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
         errors = [*_listing_errors(store, folder, files)]
         for file in files:
@@ -63,7 +64,7 @@ def verify(
         errors += _format_errors(Path(scratch), files, expected, model_class)
         errors += stopping.configuration_errors(Path(scratch))
         if keep_weights and not errors:
-            errors += stopping.ask(Path(scratch), model_class)
+            errors += stopping.ask(Path(scratch), model_class, base)
     if errors:
         raise _failed(store.uri(folder), errors)
     return Verification(
@@ -81,8 +82,12 @@ def _listing_errors(store: Store, folder: str, files: Sequence[StoredFile]) -> I
         yield f"{path} is in the store, but this run did not write it"
 
 
-def _weights(files: Sequence[StoredFile]) -> int:
-    return sum(file.size for file in files if file.name.endswith(_WEIGHTS))
+def _weights(files: Sequence[StoredFile], base: Path) -> int:
+    """Bytes of the weights of the whole model, which for an adapter is the pretrained one."""
+    published = sum(file.size for file in files if file.name.endswith(_WEIGHTS))
+    if not any(file.name.endswith(f"/{ADAPTER_CONFIG}") for file in files):
+        return published
+    return published + sum(path.stat().st_size for path in base.glob(f"*{_WEIGHTS}"))
 
 
 def _file_errors(

@@ -12,6 +12,7 @@ from kubetune_api.job import Freeze
 from kubetune_planner.states import Precision
 from kubetune_trainer.methods.base import Shapes, Trainable
 from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
+from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import stored_shapes, tensor_digest
@@ -47,18 +48,7 @@ class Full:
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
         """See `TrainingMethod`. Tied weights are one tensor under several names, so that they are written once."""
-        import deepspeed
-
-        first = dist.get_rank() == 0
-        copies: dict[int, torch.Tensor] = {}
-        for name, tensor in engine.module.state_dict(keep_vars=True).items():
-            # Under ZeRO-3 each rank holds a slice; one tensor is put together at a time, so that no rank needs room for
-            # the whole model on its accelerator.
-            with deepspeed.zero.GatheredParameters([tensor], enabled=hasattr(tensor, "ds_id")):
-                if first and id(tensor) not in copies:
-                    copies[id(tensor)] = tensor.detach().cpu().clone()
-            if first:
-                yield name, copies[id(tensor)]
+        return gathered(engine.module.state_dict(keep_vars=True).items())
 
     def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
         """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile."""

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from kubetune_api.families import FAMILIES, Family
-from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.job import FineTuneJobSpec, Model
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
@@ -46,6 +46,19 @@ class LoadedModel:
     """The pretrained configuration's wish to keep keys and values, off while training; None for an encoder."""
     notes: tuple[str, ...]
     """What was changed in the model's configuration, in sentences for who uses the trained model."""
+    folder: Path
+    """The pretrained files."""
+    source: Model
+    """Where the manifest has them from."""
+
+    def save_settings(self, folder: Path) -> None:
+        """Writes the configuration without weights in Hugging Face format."""
+        if self.use_cache is not None:
+            self.model.config.use_cache = self.use_cache
+        self.model.config.architectures = [type(self.model).__name__]
+        self.model.config.save_pretrained(folder)
+        if self.model.can_generate():
+            self.model.generation_config.save_pretrained(folder)
 
     def save(self, folder: Path, state: dict[str, torch.Tensor]) -> None:
         """Writes the weights `state` and the configuration in Hugging Face format; empties `state` of tied names."""
@@ -148,7 +161,8 @@ def load_model(
     family = FAMILIES[config.model_type]
     use_cache = _prepare_config(model, tokenizer, family, task)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
-    return LoadedModel(model, family, base_names(model, family, folder, new), use_cache, notes)
+    names = base_names(model, family, folder, new)
+    return LoadedModel(model, family, names, use_cache, notes, folder, spec.model)
 
 
 def _set_dropout(config: PretrainedConfig, value: float) -> None:

@@ -6,8 +6,9 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from kubetune_api import text
 from kubetune_api.metrics import metric_row
-from kubetune_api.schemes import HUB, scheme_of
+from kubetune_api.schemes import hub_name
 from kubetune_api.tasks import TASKS
+from kubetune_trainer.model.adapter import base_of
 from kubetune_trainer.records import RunRecord
 from kubetune_trainer.report import findings
 from kubetune_trainer.report.details import details_section
@@ -36,6 +37,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "model_uri": model_uri,
         "on_this_disk": model.path is not None,
         "snippet": _snippet(record, model),
+        "base_loads": base_of(record.job.spec.model)[0] != record.base.uri,
         "cleaning": cleaning_bars(record.data),
         "metrics": sorted(record.final_metrics().items()),
         "intervals": record.final_intervals(),
@@ -51,14 +53,15 @@ def render_card(record: RunRecord, model_uri: str) -> str:
 def front_matter(record: RunRecord) -> str:
     """The YAML that the hub indexes. It names no licence: that of the base model and of the data is not known here."""
     pipeline = TASKS[record.job.spec.task.type].pipeline[0]
-    base = _hub_name(record.base.uri)
-    data = _hub_name(record.job.spec.dataset.uri)
+    base = hub_name(record.base.uri)
+    data = hub_name(record.job.spec.dataset.uri)
+    adapter = record.job.spec.method.publishes_adapter
     results = _results(record)
     card = ModelCardData(
         base_model=base,
-        base_model_relation="finetune" if base else None,
+        base_model_relation=("adapter" if adapter else "finetune") if base else None,
         datasets=[data] if data else None,
-        library_name="transformers",
+        library_name="peft" if adapter else "transformers",
         pipeline_tag=pipeline,
         tags=["kubetune", "generated-from-trainer", text.elide(text.printable(record.base.family))],
         metrics=sorted({result.metric_type for result in results}) or None,
@@ -74,34 +77,39 @@ def _results(record: RunRecord) -> list[EvalResult]:
         EvalResult(
             task_type=task,
             task_name=task_name,
-            dataset_type=_hub_name(record.job.spec.dataset.uri) or "custom",
+            dataset_type=hub_name(record.job.spec.dataset.uri) or "custom",
             dataset_name=text.elide(text.printable(record.job.spec.dataset.uri), 200),
             dataset_split=split,
-            metric_type=hub_name,
+            metric_type=metric_type,
             metric_name=metric,
             metric_value=round(value, 6),
             metric_args={"average": average} if average else None,
         )
         for name, value in sorted(record.final_metrics().items())
         for split, metric in [name.split("/", 1)]
-        for hub_name, average in [metric_row(metric).hub or (metric, None)]
+        for metric_type, average in [metric_row(metric).hub or (metric, None)]
         if math.isfinite(value)
     ]
 
 
-def _hub_name(uri: str) -> str | None:
-    """`owner/name` of a URI of the hub; nothing else has a name that it knows."""
-    if scheme_of(uri) != HUB:
-        return None
-    path = uri.removeprefix(f"{HUB}://").removeprefix("datasets/").removeprefix("models/")
-    return "/".join(path.split("/")[:2])
-
-
 def _snippet(record: RunRecord, model: Location) -> str:
     card = task_of(record.job.spec).card(record.data)
-    return _SNIPPET.format(folder=str(model.path or model.name), head=card.model_class, use=card.usage)
+    names = {"folder": str(model.path or model.name), "head": card.model_class, "use": card.usage}
+    if not record.job.spec.method.publishes_adapter:
+        return _SNIPPET.format(**names)
+    base, revision = base_of(record.job.spec.model)
+    return _ADAPTER_SNIPPET.format(**names, base=base, revision=f"revision={revision!r}, " if revision else "")
 
 
+_ADAPTER_SNIPPET = """\
+from peft import PeftModel
+from transformers import AutoConfig, {head}, AutoTokenizer
+
+base, folder = {base!r}, {folder!r}
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = {head}.from_pretrained(base, {revision}config=AutoConfig.from_pretrained(folder))
+model = PeftModel.from_pretrained(model, folder)
+{use}"""
 _SNIPPET = """\
 from transformers import {head}, AutoTokenizer
 

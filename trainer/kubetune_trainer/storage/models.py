@@ -9,7 +9,14 @@ from pathlib import Path
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
-from kubetune_trainer.storage.configs import CONFIG, GENERATION_CONFIG, check_config, quantisation, read_json
+from kubetune_trainer.storage.configs import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    GENERATION_CONFIG,
+    check_config,
+    quantisation,
+    read_json,
+)
 from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.signatures import FETCH_THE_FILE, POINTER, kind_of
 from kubetune_trainer.storage.store import ObjectInfo
@@ -157,8 +164,11 @@ def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:
         return ggufs
     if ggufs:
         raise invalid_model(f"{uri} holds {len(ggufs)} GGUF files; name one of them, such as {uri}/{min(ggufs)}.")
-    if "adapter_config.json" in objects:
-        raise invalid_model(f"{uri} holds a LoRA adapter, not a model; merge it into its base model first.")
+    if ADAPTER_CONFIG in objects:
+        raise invalid_model(
+            f"{uri} holds a LoRA adapter, not a model; merge it into its base model first, as a run does by itself with"
+            " spec.method.lora.publish: Merged."
+        )
     pickles = sorted(name for name in objects if name.endswith(_PICKLES))
     if pickles:
         raise invalid_model(

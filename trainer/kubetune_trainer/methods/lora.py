@@ -1,0 +1,134 @@
+"""`LoRA`: the pretrained weights stay, small matrices beside them are trained by peft, and new heads whole.
+
+The adapter is put into the model in place, so that it stays a model of transformers. peft would train a head as a copy
+beside the pretrained one; here it is trained in its own place, and published under the names that peft gives the copy.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+
+from kubetune_api.job import LoRA as Settings
+from kubetune_api.reasons import Reason
+from kubetune_planner.states import Precision
+from kubetune_trainer.errors import RunError, invalid_model
+from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
+from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.freeze import may_be_unchanged
+from kubetune_trainer.methods.gather import gathered
+from kubetune_trainer.methods.rounding import hidden_by_rounding
+from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
+from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.model.stored import tensor_digest
+from kubetune_trainer.records import Expectation
+
+_INPUTS = ".lora_A."
+"""In the names of the matrices that begin as noise. The others begin as zeros, so that these have no gradient in the
+first step, and a run of one step leaves them."""
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """See `TrainingMethod`. Publishes the adapter alone."""
+
+    settings: Settings
+
+    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
+        """See `TrainingMethod`."""
+        if self.settings.publish == "Adapter":
+            _refuse_packed_base(loaded.source.uri)
+        model, whole = loaded.model, whole_parts(loaded.model)
+        layers = adapted_layers(model, self.settings, whole)
+        if not layers:
+            raise invalid_model("spec.method: the model has no linear layer that LoRA can adapt; train it with Full")
+        _inject(model, self.settings, layers)
+        for name in whole:
+            model.get_submodule(name).requires_grad_(True)
+        bf16 = precision == "BF16"
+        stored_as = torch.bfloat16 if bf16 else torch.float32
+        parameters = dict(model.named_parameters())
+        trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+        unchanged = {name for name in trained if _INPUTS in name} | may_be_unchanged(model, bf16=bf16)
+        # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
+        first = not dist.is_initialized() or dist.get_rank() == 0
+        return Trainable(
+            loaded,
+            frozenset(parameters.keys() - trained.keys()),
+            frozenset(unchanged | (hidden_by_rounding(model, reach()) if bf16 else frozenset())),
+            {
+                name: tensor_digest(parameter.detach().to(stored_as))
+                for name, parameter in trained.items()
+                if first and name not in loaded.base_names
+            },
+        )
+
+    def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        """See `TrainingMethod`."""
+        trained = ((name, each) for name, each in engine.module.named_parameters() if each.requires_grad)
+        return gathered(trained)
+
+    def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
+        """See `TrainingMethod`. The shapes are the model's own, whatever was gathered."""
+        loaded = trainable.loaded
+        model = loaded.model
+        save_file(
+            {published_name(name): tensor.contiguous() for name, tensor in tensors},
+            folder / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+        loaded.save_settings(folder)
+        base, revision = base_of(loaded.source)
+        save_config(
+            model.peft_config[ADAPTER],
+            folder,
+            base_model_name_or_path=base,
+            revision=revision,
+            modules_to_save=list(whole_parts(model)) or None,
+            task_type=task_type(model),
+        )
+        return {
+            published_name(name): tuple(getattr(parameter, "ds_shape", parameter.shape))
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def expectation(self, trainable: Trainable, shapes: Shapes) -> Expectation:
+        """See `TrainingMethod`: each second matrix is no longer zero, and each head has changed."""
+        base_names = trainable.loaded.base_names
+        return Expectation(
+            shapes=shapes,
+            base_names={published_name(name): known for name, known in base_names.items()},
+            may_be_unchanged=frozenset(map(published_name, trainable.may_be_unchanged)),
+            first_values={published_name(name): digest for name, digest in trainable.first_values.items()},
+        )
+
+
+def _refuse_packed_base(uri: str) -> None:
+    if uri.endswith(".gguf"):
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            "spec.method.lora.publish: an adapter cannot be loaded beside a GGUF file, which holds other numbers than"
+            " were trained with; set it to Merged",
+        )
+
+
+def _inject(model: Any, settings: Settings, layers: tuple[str, ...]) -> None:
+    """Puts the adapter into the model, in place; all else is frozen."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=shortest_names(model, layers),
+        use_rslora=settings.variant == "RsLoRA",
+        use_dora=settings.variant == "DoRA",
+        # peft would set it for each layer, with a warning.
+        fan_in_fan_out=all(is_transposed(model, name) for name in layers),
+    )
+    inject_adapter_in_model(config, model)

@@ -1,0 +1,96 @@
+"""`LoRA` whose matrices are added to the pretrained weights at the end: what is published is a whole model."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kubetune_api.reasons import Reason
+from kubetune_planner.states import Precision
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.gather import gathered
+from kubetune_trainer.methods.lora import LoRA
+from kubetune_trainer.model.adapter import ADAPTER, MAGNITUDE
+from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.model.stored import stored_shapes
+from kubetune_trainer.records import Expectation
+
+_BASE = ".base_layer."
+"""In peft's names of what it put an adapter beside."""
+_ADAPTED = f"{_BASE}weight"
+
+
+@dataclass(frozen=True)
+class MergedLoRA:
+    """See `TrainingMethod`. Trains as `LoRA` does."""
+
+    adapter: LoRA
+
+    def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
+        """See `TrainingMethod`. What is added may be less than the next number of 16 bits is away."""
+        trainable = self.adapter.attach(loaded, precision=precision, reach=reach)
+        adapted = {name for name in trainable.frozen if name.endswith(_ADAPTED)}
+        hidden = frozenset(adapted if precision == "BF16" else ())
+        return replace(trainable, may_be_unchanged=trainable.may_be_unchanged | hidden)
+
+    def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
+        """See `TrainingMethod`: the whole model, and the matrices under names of their own."""
+        return gathered(engine.module.state_dict(keep_vars=True).items())
+
+    def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
+        """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile."""
+        model = trainable.loaded.model
+        state = merged(model, dict(tensors))
+        shapes = stored_shapes(model, state)
+        trainable.loaded.save(folder, state)
+        return shapes
+
+    def expectation(self, trainable: Trainable, shapes: Shapes) -> Expectation:
+        """See `TrainingMethod`: each adapted weight has changed, and nothing else but the heads."""
+        frozen = {_plain(name) for name in trainable.frozen if not name.endswith(_ADAPTED)}
+        return Expectation(
+            shapes=shapes,
+            base_names=trainable.loaded.base_names,
+            # Of tied tensors the files hold the first alone.
+            frozen=frozenset(frozen - trainable.loaded.model.all_tied_weights_keys.keys()),
+            may_be_unchanged=frozenset(map(_plain, trainable.may_be_unchanged)),
+            first_values={name: each for name, each in trainable.first_values.items() if name in shapes},
+        )
+
+
+def merged(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state of `model` without its adapter, whose matrices are added to the weights; empties `state`.
+
+    RunError where there is nothing to add.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    whole = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            whole[f"{name}.weight"] = _merged(layer, name, state)
+    return {_plain(name): each for name, each in state.items()} | whole
+
+
+def _merged(layer: Any, name: str, state: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The weight of one layer, computed in 32 bits: W + s·BA, of whose rows DoRA sets the lengths."""
+    a, b = (state.pop(f"{name}.lora_{part}.{ADAPTER}.weight").float() for part in "AB")
+    if not b.any():
+        raise RunError(
+            Reason.VERIFICATION_FAILED, f"The adapter of {name} is empty: nothing was trained that could be merged."
+        )
+    weight = state.pop(f"{name}{_ADAPTED}")
+    scaling: float = layer.scaling[ADAPTER]
+    rows: torch.Tensor = (weight.T if layer.fan_in_fan_out else weight).float() + scaling * (b @ a)
+    length = state.pop(f"{name}.{MAGNITUDE}.{ADAPTER}.weight", None)
+    if length is not None:
+        rows *= (length.float() / torch.linalg.vector_norm(rows, dim=1))[:, None]
+    return (rows.T if layer.fan_in_fan_out else rows).to(weight.dtype).contiguous()
+
+
+def _plain(name: str) -> str:
+    return name.replace(_BASE, ".")
