@@ -8,7 +8,7 @@ from kubetune_api.text import ends_of
 from kubetune_cli.text import printable
 
 _NAME_WIDTH, _MOST_CHARACTERS = 9, 240
-_LINE_END = "⏎"
+_LINE_END, _BETWEEN = "⏎", "\n     "
 
 
 def counts_in_words(counts: DataCounts) -> Iterator[tuple[str, str]]:
@@ -40,9 +40,12 @@ def data_text(data: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> 
 
 
 def _row(sample: Mapping[str, Any]) -> str:
-    shown = [
-        (ends_of(printable(piece["text"].replace("\n", _LINE_END)), _MOST_CHARACTERS), piece["counted"])
-        for piece in sample["pieces"]
-    ]
+    shown = [_piece(piece) for piece in sample["pieces"]]
     answer = "" if sample["answer"] is None else f" → ⟦{printable(sample['answer'])}⟧"
-    return "".join(f"⟦{text}⟧" if counted else text for text, counted in shown) + answer
+    return "".join(shown).lstrip() + answer
+
+
+def _piece(piece: Mapping[str, Any]) -> str:
+    text = ends_of(printable(piece["text"].replace("\n", _LINE_END)), _MOST_CHARACTERS)
+    name = f"{_BETWEEN}{piece['begins']}: " if piece.get("begins") else ""
+    return name + (f"⟦{text}⟧" if piece["counted"] else text)

@@ -48,6 +48,9 @@ METRICS: dict[str, MetricRow] = {
     "r2": MetricRow("R²", "Max", bounded=False, hub=("r_squared", None)),
     "pearson": MetricRow("Pearson correlation", "Max", bounded=False, hub=("pearsonr", None), also=("pearsonr",)),
     "spearman": MetricRow("Spearman correlation", "Max", bounded=False, hub=("spearmanr", None), also=("spearmanr",)),
+    "recall_at_1": MetricRow("recall at 1", "Max"),
+    "recall_at_10": MetricRow("recall at 10", "Max"),
+    "mrr": MetricRow("mean reciprocal rank", "Max", also=("mrr_at_10",)),
     "perplexity": MetricRow("perplexity", "Min", bounded=False),
 }
 """By name, in the order in which they are listed everywhere."""

@@ -25,7 +25,7 @@ class TaskRow:
     """What it is judged by, the loss among them; each may be required."""
     headline: tuple[str, ...]
     """The metrics at the top of a report and in `kubectl get`; the first is what the model is judged by."""
-    model: Literal["Any", "Decoder"]
+    model: Literal["Any", "Decoder", "Encoder"]
     """Which architectures can learn it."""
     max_length: int
     """The longest sequence in tokens, where the manifest does not say."""
@@ -43,8 +43,13 @@ class TaskRow:
     """Whether its head answers each token, and not the text as a whole."""
     settings: str | None = None
     """The attribute of `task` that holds what can be set for it alone: `sequence_regression`."""
-    output: Literal["Labels", "Vocabulary"] = "Labels"
-    """What the model's last layer has an output for: each label, or each token that the model knows."""
+    parts: tuple[str, ...] = ()
+    """The columns that are a sequence of their own each, where a row goes through the model as several."""
+    compares_rows: bool = False
+    """Whether the loss compares the rows of a micro-batch with each other."""
+    output: Literal["Labels", "Vocabulary", "Vector"] = "Labels"
+    """What the model's last layer has an output for: each label, each token that the model knows, or the numbers of a
+    vector, without a head."""
 
 
 TASKS: dict[str, TaskRow] = {
@@ -102,6 +107,23 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("text-generation", "Text Generation"),
         output="Vocabulary",
         also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning"),
+    ),
+    "Embedding": TaskRow(
+        does="gives each text a vector, near those of the texts that belong to it and far from the others of its"
+        " micro-batch",
+        noun="a model that gives texts vectors to search by",
+        columns=("anchor", "positive"),
+        optional_columns=("negative",),
+        metrics=(LOSS, "recall_at_1", "recall_at_10", "mrr"),
+        headline=("recall_at_10", "mrr", LOSS),
+        model="Encoder",
+        max_length=256,
+        pipeline=("sentence-similarity", "Sentence Similarity"),
+        also=("embeddings", "sentence-transformers", "sentence-similarity", "FEATURE_EXTRACTION", "retrieval", "MNRL"),
+        settings="embedding",
+        parts=("anchor", "positive", "negative"),
+        compares_rows=True,
+        output="Vector",
     ),
 }
 """By the name that `task.type` has."""

@@ -58,7 +58,7 @@ def estimate(
     precision: Precision,
     device: Device = "cuda",
 ) -> MemoryEstimate:
-    """The need of one of `workers` workers, for passes of `micro_batch_size` sequences as long as the job allows.
+    """The need of one of `workers` workers, for passes of `micro_batch_size` rows as long as the job allows.
 
     Model states: `states.py` (ZeRO, arXiv:1910.02054). Activations: `activations.py` (arXiv:2205.05198).
     Buffers: `buffers.py` (DeepSpeed's sources).
@@ -69,7 +69,7 @@ def estimate(
     trained = METHODS[job_spec.method.type](job_spec.method, shape, labels)
     cost = bytes_per_parameter(precision, stage, STATE_BYTES[job_spec.training.optimizer.type])
     states = model_states(cost, parameters=parameters, trained=trained.parameters, stage=stage, workers=workers)
-    passes = Passes(_dropping(shape, job_spec), micro_batch_size, sequence_length(shape, job_spec), number)
+    passes = _passes(shape, job_spec, micro_batch_size, number)
     activations = passes.peak_bytes(kept_layers=trained.kept_layers, language_model=labels is None)
     buffers = Reduction(
         trained=trained.parameters,
@@ -90,16 +90,18 @@ def estimate(
     )
 
 
-def _dropping(shape: ModelShape, spec: FineTuneJobSpec) -> ModelShape:
-    """The shape with the dropout that the job sets."""
-    dropout = spec.training.dropout
-    return shape if dropout is None else replace(shape, dropout=dropout)
+def _passes(shape: ModelShape, spec: FineTuneJobSpec, rows: int, number: int) -> Passes:
+    """Those of so many rows, with the dropout that the job sets."""
+    dropout = shape.dropout if spec.training.dropout is None else spec.training.dropout
+    length = sequence_length(shape, spec)
+    return Passes(replace(shape, dropout=dropout), rows * spec.sequences_per_row, length, number)
 
 
 def labels_of(spec: FineTuneJobSpec) -> int | None:
-    """How many labels the head has; None for a language model."""
-    if TASKS[spec.task.type].output == "Vocabulary":
-        return None
+    """How many labels the head has; None for a language model, 0 where there is no head but the model's own pooler."""
+    output = TASKS[spec.task.type].output
+    if output != "Labels":
+        return None if output == "Vocabulary" else 0
     return UNKNOWN_LABELS if spec.task.labels is None else len(spec.task.labels)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec, Optimizer
+from kubetune_api.tasks import TASKS
 from kubetune_api.text import plural
 from kubetune_planner.memory import MemoryEstimate, estimate, sequence_length
 from kubetune_planner.shape import ModelShape
@@ -114,8 +115,14 @@ class _Search:
 
     @property
     def share(self) -> int:
-        """What one worker takes of a global batch, in examples: a larger micro-batch would stay half empty."""
-        return ceil(self.spec.training.global_batch_size / self.workers)
+        """What one worker takes of a global batch, in examples: a larger micro-batch would stay half empty. Where its
+        rows are compared, it is not made smaller for more workers."""
+        return ceil(self.spec.training.global_batch_size / (1 if self.compares_rows else self.workers))
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether the result depends on the micro-batch."""
+        return TASKS[self.spec.task.type].compares_rows
 
     @property
     def limit(self) -> int:
@@ -129,6 +136,8 @@ class _Search:
     def largest_micro_batch(self, stage: int) -> int:
         """The largest that fits, or 0; where passes are left over, as even a size as makes no more of them."""
         size = bisect_left(range(self.limit), True, key=lambda i: not self.try_out(stage, i + 1).fits)
+        if self.compares_rows and size == 1:
+            return 0
         return ceil(self.share / ceil(self.share / size)) if 0 < size < self.limit else size
 
     def try_out(self, stage: int, micro_batch_size: int) -> Candidate:
@@ -144,7 +153,8 @@ class _Search:
 
     def accept(self, chosen: Candidate) -> TrainingPlan:
         lowered = self.asked and chosen.micro_batch_size < self.limit
-        note = f" training.microBatchSize {self.limit} does not fit and is lowered; the result is the same."
+        effect = "each row is compared with fewer others" if self.compares_rows else "the result is the same"
+        note = f" training.microBatchSize {self.limit} does not fit and is lowered; {effect}."
         return TrainingPlan(
             chosen.stage,
             chosen.micro_batch_size,

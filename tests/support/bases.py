@@ -13,10 +13,9 @@ from support.tiny_tokenizers import CHATML, bert_like, gpt_like
 def families_of(task: str) -> list[str]:
     """The families that can learn a task."""
     row = TASKS[task]
+    wanted = {"Any": (False, True), "Encoder": (False,), "Decoder": (True,)}[row.model]
     return [
-        name
-        for name, family in FAMILIES.items()
-        if (row.model == "Any" or family.decoder) and (family.tagger or not row.per_token)
+        name for name, family in FAMILIES.items() if family.decoder in wanted and (family.tagger or not row.per_token)
     ]
 
 

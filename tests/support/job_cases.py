@@ -32,6 +32,8 @@ WORDS = {"spec.task.type": "TokenClassification", "spec.dataset.columns": {"toke
 """The edits that make a tagger of words."""
 NUMBERS = {"spec.task.type": "SequenceRegression", "spec.dataset.columns": {"text": "body", "value": "stars"}}
 """The edits that make a regression."""
+PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "question", "positive": "answer"}}
+"""The edits that make one of pairs of texts."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
 
@@ -222,6 +224,16 @@ RIGHT = (
         "perplexity required of CausalLM",
         {**CAUSAL, "spec.evaluation.require": [{"metric": "test/perplexity", "max": 9}]},
     ),
+    Case(
+        "vectors of triplets",
+        {
+            **PAIRS,
+            "spec.dataset.columns.negative": "other",
+            "spec.task.embedding": {"pooling": "CLS", "temperature": 0.1},
+            "spec.training.microBatchSize": 2,
+            "spec.evaluation.require": [{"metric": "test/recall_at_10", "min": 0.5}],
+        },
+    ),
     Case("a loss required of a classification", {"spec.evaluation.require": [{"metric": "validation/loss", "max": 1}]}),
     Case("nearly all rows held out", {"spec.dataset.validationFraction": 0.9, "spec.dataset.testFraction": 0.04}),
     Case("no rows held out", {"spec.dataset.validationFraction": 0, "spec.dataset.testFraction": 0.0}),
@@ -371,6 +383,22 @@ RULES_BROKEN = (
         "spec.method.lora.targetModules",
     ),
     Case("a priority outside of a queue", {"spec.priorityClassName": "high"}, "spec.priorityClassName"),
+    Case(
+        "rows that are compared, one at a time",
+        {**PAIRS, "spec.training.microBatchSize": 1},
+        "spec.training.microBatchSize",
+    ),
+    Case(
+        "rows that are compared, in steps of one",
+        {**PAIRS, "spec.training.globalBatchSize": 1},
+        "spec.training.globalBatchSize",
+    ),
+    Case("settings of vectors beside labels", {"spec.task.embedding": {"pooling": "CLS"}}, "spec.task.embedding"),
+    Case(
+        "a temperature of nothing",
+        {**PAIRS, "spec.task.embedding": {"temperature": 0}},
+        "spec.task.embedding.temperature",
+    ),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
     Case("folders within a name", {"spec.dataset.uri": "s3://data/reviews/**.csv"}, "spec.dataset.uri"),

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -40,6 +41,7 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.embedding import TextNumbers
 from kubetune_trainer.tasks.number_metrics import ranks
 from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.tagging import TagTargets
@@ -87,13 +89,15 @@ CONFIGS: dict[str, PretrainedConfig] = {
 
 
 def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
-    """A classifier with that many labels, or a language model where there are none."""
+    """A classifier with that many labels, a language model where there are none, or no head at all for 0."""
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
     config.pad_token_id = PAD
     config.use_cache = False
     torch.manual_seed(seed)
     if labels is None:
         return AutoModelForCausalLM.from_config(config)
+    if not labels:
+        return AutoModel.from_config(config)
     config.num_labels = labels
     return AutoModelForSequenceClassification.from_config(config)
 
@@ -153,6 +157,19 @@ def value_rows(rows: int, *, numbers: int = 2, seed: int = 0) -> EncodedSplit:
     texts = [random.integers(4, VOCABULARY, random.integers(3, 20)) for _ in range(rows)]
     values = np.array([[text.mean() / 20, len(text) / 10] for text in texts], dtype=np.float32)[:, :numbers]
     return EncodedSplit(_flat(texts), None, _offsets(texts), ValueTargets(values, ranks(values)))
+
+
+def pair_rows(rows: int, *, seed: int = 0, parts: tuple[str, ...] = ("anchor", "positive")) -> EncodedSplit:
+    """Anchors whose own texts begin with the same token; a row has no text of another one."""
+    random = np.random.default_rng(seed)
+    topics = random.integers(4, VOCABULARY, rows)
+    texts = [
+        np.concatenate([[3 + part, topic], random.integers(4, VOCABULARY, random.integers(2, 12))])
+        for topic in topics
+        for part in range(len(parts))
+    ]
+    numbers = np.arange(rows * len(parts)).reshape(rows, len(parts))
+    return EncodedSplit(_flat(texts), None, _offsets(texts), TextNumbers(numbers), parts, compares_rows=True)
 
 
 def _flat(texts: list[Any]) -> Any:

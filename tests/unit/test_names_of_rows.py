@@ -29,7 +29,7 @@ def files_with(names: Iterable[str], form: str, folders: Iterable[str]) -> set[s
     [
         pytest.param(
             TASKS,
-            r"\b({})\b",
+            r"(?<!nn\.)\b({})\b",  # torch has an nn.Embedding
             (*PACKAGES, TRAINER),
             rf"crds/kubetune_api/tasks\.py|{TRAINER}/tasks/\w+\.py",
             id="tasks",

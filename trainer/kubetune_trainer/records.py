@@ -225,6 +225,8 @@ class Expectation:
     """Trained tensors that no gradient may have reached, so that they may be as they were."""
     first_values: Mapping[str, str] = field(default_factory=dict)
     """The digests of new tensors before the first step, in the type that they are stored in."""
+    beside: frozenset[str] = frozenset()
+    """Files that other libraries look for, by their names in the model's folder."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
+from kubetune_api.tasks import TASKS
 from kubetune_planner.plan import AcceleratorSpec, Refusal, plan
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs, stage_that_runs
@@ -31,7 +32,8 @@ def resolve(
 
     The defaults of `spec` are filled in. `workers` are those that are asked for. `shape` is the model's, None where it
     cannot be told; `max_length` is the longest sequence that job and model allow, in tokens.
-    RunError (INVALID_MANIFEST) where the GPU does not compute in the precision that the job sets.
+    RunError (INVALID_MANIFEST) where the GPU does not compute in the precision that the job sets, or where a task that
+    compares the rows of a micro-batch would get one.
     """
     count, notes = worker_count(workers, hardware.gpus)
     precision = _precision(spec, hardware.gpu)
@@ -51,7 +53,18 @@ def resolve(
     if is_open and hardware.gpu is not None and shape is not None:
         resolved, told = _fitted(resolved, spec, shape, hardware.gpu)
         notes += told
+    _refuse_single_rows(resolved, spec)
     return replace(resolved, stage=stage_that_runs(precision, resolved.stage)), notes
+
+
+def _refuse_single_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec) -> None:
+    if TASKS[spec.task.type].compares_rows and resolved.micro_batch_size < 2:
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            "spec.training.microBatchSize: the memory of a worker has room for one row at a time, and"
+            f" {spec.task.type} compares each row with the others of its micro-batch; lower spec.task.maxLength, raise"
+            " spec.zero.stage, or choose a smaller model",
+        )
 
 
 def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int, workers: int) -> tuple[int, int]:

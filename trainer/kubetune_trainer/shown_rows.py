@@ -10,6 +10,8 @@ class Piece:
     text: str
     counted: bool
     """Whether the loss counts them."""
+    begins: str = ""
+    """The name of the sequence that begins with them, where a row is several."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What each worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.artifact.publish import upload_folder, write_beside
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
@@ -23,9 +24,11 @@ from kubetune_trainer.records import (
     TrainingEnd,
     final_metrics,
 )
+from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
+from kubetune_trainer.tasks.base import OpenedElsewhere
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
@@ -54,7 +57,9 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
         for _ in tensors:
             pass
         return None
-    expected, files = _upload(given, method, trainable, tensors, tokenizer)
+    known, most = trainable.loaded.model.config, given.resolved.max_length
+    beside = task.files_beside(known, data.space, most) if isinstance(task, OpenedElsewhere) else {}
+    expected, files = _upload(given, method, trainable, tensors, tokenizer, beside)
     # Where this process goes on, its memory is wanted again.
     engine.destroy()
     return _result(given, trainable, device, records, end, counts, expected, files)
@@ -83,16 +88,24 @@ def _parameters(trainable: Trainable) -> tuple[int, int]:
 
 
 def _upload(
-    given: WorkerInput, method: TrainingMethod, trainable: Trainable, tensors: Any, tokenizer: Any
+    given: WorkerInput,
+    method: TrainingMethod,
+    trainable: Trainable,
+    tensors: Any,
+    tokenizer: Any,
+    beside: Mapping[str, str],
 ) -> tuple[Expectation, tuple[StoredFile, ...]]:
     """Writes the model in Hugging Face format to the store; what must be found there, and its files."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         shapes = method.write(trainable, tensors, Path(scratch))
         tokenizer.save_pretrained(scratch)
+        # An adapter alone is no model that other libraries open.
+        beside = beside if (Path(scratch) / CONFIG).exists() else {}
+        write_beside(Path(scratch), beside)
         root = given.run.root
         store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))
         files = upload_folder(Path(scratch), store, f"{given.run.folder}/model")
-    return method.expectation(trainable, shapes), tuple(files)
+    return replace(method.expectation(trainable, shapes), beside=frozenset(beside)), tuple(files)
 
 
 def _result(

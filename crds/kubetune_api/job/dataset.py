@@ -55,6 +55,12 @@ class Columns(ApiModel):
     messages: ColumnName | None = None
     """A conversation, in the place of `prompt` and `completion`: a list of `{role, content}`. Roles are `system`,
     `user`, `assistant` and `tool`; the model learns what the assistant says, each time."""
+    anchor: ColumnName | None = None
+    """What is searched for: a question, a title."""
+    positive: ColumnName | None = None
+    """The text that belongs to the anchor."""
+    negative: ColumnName | None = None
+    """A text that looks as if it belonged to the anchor and does not."""
 
 
 class Cleaning(ApiModel):

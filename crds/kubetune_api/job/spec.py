@@ -15,7 +15,7 @@ from kubetune_api.job.names import QueueName
 from kubetune_api.job.output import Output
 from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.task import Task
-from kubetune_api.job.task_rules import column_rules, metric_rules
+from kubetune_api.job.task_rules import column_rules, metric_rules, micro_batch_rules
 from kubetune_api.job.training import Training
 from kubetune_api.methods import METHODS
 from kubetune_api.metrics import SPLITS
@@ -161,6 +161,7 @@ class FineTuneJobSpec(ApiModel):
             field="dataset.cleaning.dropOtherLabels",
         ),
         metric_rules,
+        micro_batch_rules,
         *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
         *_validation_rules,
@@ -176,6 +177,11 @@ class FineTuneJobSpec(ApiModel):
     def max_length(self) -> int:
         """The longest sequence, in tokens, the model's own limit aside."""
         return self.task.max_length or TASKS[self.task.type].max_length
+
+    @property
+    def sequences_per_row(self) -> int:
+        """How many sequences of tokens a row goes through the model as."""
+        return sum(getattr(self.dataset.columns, part) is not None for part in TASKS[self.task.type].parts) or 1
 
     @property
     def primary_metric(self) -> str | None:

@@ -79,6 +79,24 @@ def metric_rules() -> Iterator[Rule]:
         )
 
 
+def micro_batch_rules() -> Iterator[Rule]:
+    """Where the rows of a micro-batch are compared, it has two at least."""
+    for name, task in TASKS.items():
+        if task.compares_rows:
+            for size, attribute in (("microBatchSize", "micro_batch_size"), ("globalBatchSize", "global_batch_size")):
+                yield Rule(
+                    cel=_unless(name, f"!has(self.training.{size}) || self.training.{size} > 1"),
+                    message=f"{name} compares each row with the others of its micro-batch, and one row has none; set"
+                    f" {size} to 2 or more, the larger the better",
+                    holds=_holds_for(name, partial(_is_not_one, attribute=attribute)),
+                    field=f"training.{size}",
+                )
+
+
+def _is_not_one(spec: Any, attribute: str) -> bool:
+    return bool(getattr(spec.training, attribute) != 1)
+
+
 def _unless(task: str, condition: str) -> str:
     return f"self.task.type != '{task}' || ({condition})"
 

@@ -46,6 +46,7 @@ UNITS = (
     "attempts",
     "executions",
     "evaluations",
+    "cosine",
 )
 
 

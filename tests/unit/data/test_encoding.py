@@ -11,7 +11,7 @@ from kubetune_trainer.data.encode import encode_texts
 from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
-from kubetune_trainer.data.tokens import Tokens
+from kubetune_trainer.data.tokens import EncodedRow, Tokens, gathered, side_by_side
 from kubetune_trainer.errors import RunError
 from support.tiny_tokenizers import CHATML, bert_like, gpt_like, llama_like
 
@@ -274,3 +274,16 @@ def test_a_tokenizer_without_an_end_token_cannot_learn_completions() -> None:
     with pytest.raises(RunError, match="has no end-of-sequence token") as raised:
         PromptFormat.of(bert_like())
     assert raised.value.reason == Reason.INVALID_MODEL
+
+
+def test_rows_of_several_sequences_are_those_of_which_every_part_teaches() -> None:
+    first = gathered(
+        [[EncodedRow([1], False), EncodedRow([], False), EncodedRow([2, 3], True), EncodedRow([4], False)]]
+    )
+    second = gathered(
+        [[EncodedRow([5, 6], True), EncodedRow([7], False), EncodedRow([], False), EncodedRow([8], False)]]
+    )
+    both = side_by_side({"chosen": first, "rejected": second})
+    assert (both.parts, both.kept.tolist()) == (("chosen", "rejected"), [True, False, False, True])
+    assert (both.tokens.tolist(), both.offsets.tolist()) == ([1, 5, 6, 4, 8], [0, 1, 3, 4, 5])
+    assert (both.cut.tolist(), both.truncated) == ([True, False], 1)

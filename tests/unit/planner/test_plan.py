@@ -42,6 +42,10 @@ def language(max_length: int = 512, **parts: Any) -> FineTuneJobSpec:
     return job({"type": "CausalLM", "maxLength": max_length}, {"prompt": "a", "completion": "b"}, parts)
 
 
+def vectors(*parts: str, **more: Any) -> FineTuneJobSpec:
+    return job({"type": "Embedding", "maxLength": 512}, {part: part for part in ("anchor", "positive", *parts)}, more)
+
+
 def accepted(spec: FineTuneJobSpec, model: ModelShape, accelerator: AcceleratorSpec, workers: int = 1) -> TrainingPlan:
     found = plan(spec, model, accelerator, workers)
     assert isinstance(found, TrainingPlan), found
@@ -71,6 +75,31 @@ def test_an_optimizer_of_whole_matrices_is_planned_at_stage_0_or_another_one_is_
 
 def need_of(spec: FineTuneJobSpec, model: ModelShape, **how: Any) -> MemoryEstimate:
     return estimate(model, spec, **{"stage": 0, "workers": 1, "micro_batch_size": 8, "precision": "FP32"} | how)
+
+
+# --- rows of several sequences
+
+
+def test_rows_of_several_sequences_keep_the_activations_of_each() -> None:
+    one, two, three = (need_of(spec, BERT).activations for spec in (classification(), vectors(), vectors("negative")))
+    assert (two, three) == (2 * one, 3 * one)
+
+
+def test_more_workers_do_not_make_a_micro_batch_smaller_whose_rows_are_compared() -> None:
+    asked = {"globalBatchSize": 32, "microBatchSize": 32}
+    assert accepted(vectors(training=asked), BERT, LARGE, workers=8).micro_batch_size == 32
+
+
+def test_a_lowered_micro_batch_is_not_said_to_change_nothing_where_rows_are_compared() -> None:
+    found = accepted(vectors(training={"globalBatchSize": 4096, "microBatchSize": 4096}), BERT, MIDDLE)
+    assert found.micro_batch_size < 4096
+    assert "is lowered; each row is compared with fewer others" in found.sentence
+
+
+def test_one_row_at_a_time_does_not_do_where_rows_are_compared() -> None:
+    need = need_of(vectors(), BERT, micro_batch_size=1).total
+    accelerator = AcceleratorSpec("a tiny one", int(need / (1 - MARGIN)) + (1 << 20), has_bf16=False)
+    refused(vectors(zero={"stage": 0}), BERT, accelerator)
 
 
 # --- the stage

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
 from kubetune_api.reasons import Reason
-from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.artifact.publish import upload_folder, write_beside
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.verify import Verification, verify
 from kubetune_trainer.errors import RunError
@@ -117,6 +117,22 @@ def test_a_frozen_tensor_without_a_name_in_the_base_is_known_by_its_first_values
         assert uploaded.verify().frozen == len(FROZEN)
     else:
         assert errors(uploaded) == f"the frozen tensor {JOINED} differs from the base model's."
+
+
+def with_files_of_others(folder: Path) -> None:
+    write_beside(folder, {"modules.json": "[]", "1_Pooling/config.json": "{}"})
+
+
+def test_files_of_other_libraries_may_have_the_names_of_the_models_own(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path, with_files_of_others)
+    expected = replace(uploaded.expected, beside=frozenset({"modules.json", "1_Pooling/config.json"}))
+    assert replace(uploaded, expected=expected).verify().tensors == len(TRAINED)
+
+
+def test_a_file_of_another_library_that_was_not_written_is_told(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path)
+    expected = replace(uploaded.expected, beside=frozenset({"1_Pooling/config.json"}))
+    assert errors(replace(uploaded, expected=expected)) == "1_Pooling/config.json was not written."
 
 
 def test_a_trained_model_in_several_files_is_seen_whole(tmp_path: Path) -> None:

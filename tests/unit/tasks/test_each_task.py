@@ -14,11 +14,12 @@ from kubetune_trainer.tasks import TASK_OBJECTS
 from kubetune_trainer.tasks.base import Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
 from kubetune_trainer.tasks.regression import Regression, Scale
 from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.bootstrap import row_tallies
 from kubetune_trainer.training.collate import collate
-from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows, tag_rows, value_rows
+from support.tiny_models import PAD, VOCABULARY, classification_rows, completion_rows, pair_rows, tag_rows, value_rows
 from support.training_cases import FRAMES
 
 CPU = torch.device("cpu")
@@ -27,6 +28,7 @@ EACH = [
     pytest.param(Tagging(), Tags(("O", "B-A", "I-A", "B-B", "I-B")), tag_rows(23), id="tags of words"),
     pytest.param(Regression(), Scale(FRAMES, RegressionSettings()), value_rows(23), id="regression"),
     pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
+    pytest.param(Embedding(), VectorSpace(("anchor", "positive"), "Mean", 0.05, 8), pair_rows(23), id="embedding"),
 ]
 
 
@@ -40,6 +42,7 @@ class Model:
 
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         answers = self.table[input_ids] * attention_mask[..., None]
+        self.last_hidden_state = answers
         self.logits = answers if self.per_token else answers.sum(dim=1)
         return self
 

@@ -46,6 +46,20 @@ def test_global_batches_do_not_depend_on_how_they_are_shared(plan: BatchPlan, wo
         assert mine.tolist() == theirs.tolist()
 
 
+@given(LENGTHS, st.integers(2, 16), st.integers(1, 9))
+def test_rows_that_are_compared_share_as_few_micro_batches_as_they_fit_in(
+    lengths: np.ndarray, micro: int, workers: int
+) -> None:
+    rows, passes = np.arange(len(lengths)), ceil(len(lengths) / (micro * workers))
+    spread, alone = (
+        [share.tolist() for shares in split_batch(rows, lengths, steps, ranks, micro) for share in shares]
+        for steps, ranks in ((passes, workers), (ceil(len(lengths) / micro), 1))
+    )
+    assert spread[: len(alone)] == alone, "the same ones for any number of workers"
+    assert not any(spread[len(alone) :])
+    assert all(micro // 2 <= len(share) <= micro for share in alone) or len(lengths) < micro
+
+
 def test_each_epoch_and_each_seed_has_its_own_order() -> None:
     orders = {
         tuple(np.concatenate(list(plan(50, 8, 4, 1).global_batches(epoch, seed))))

@@ -8,6 +8,7 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.embedding import TextNumbers
 from kubetune_trainer.training.collate import collate
 
 PAD = 9
@@ -40,6 +41,18 @@ def test_the_padding_of_one_row_is_none() -> None:
 
 def test_pairs_carry_their_token_types() -> None:
     assert collate(PAIRS, rows(1, 2), PAD, CPU).inputs["token_type_ids"].tolist() == [[0, 1, 1], [0, 1, 0]]
+
+
+def test_the_sequences_of_a_row_follow_one_another() -> None:
+    split = EncodedSplit(
+        np.arange(10, dtype=np.int32), None, np.array([0, 1, 4, 6, 10]), TextNumbers(np.array([[0, 1], [2, 3]])),
+        parts=("anchor", "positive"),
+    )  # fmt: skip
+    assert (split.rows, split.lengths.tolist(), split.longest.tolist()) == (2, [4, 6], [3, 4])
+    batch = collate(split, rows(1, 0), PAD, CPU)
+    assert batch.inputs["input_ids"].tolist() == [[4, 5, 9, 9], [6, 7, 8, 9], [0, 9, 9, 9], [1, 2, 3, 9]]
+    assert batch.inputs["attention_mask"].sum(dim=1).tolist() == [2, 4, 1, 3]
+    assert batch.targets.tolist() == [[2, 3], [0, 1]]
 
 
 def test_only_the_completion_is_a_target() -> None:

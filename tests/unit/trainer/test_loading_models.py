@@ -30,6 +30,7 @@ from support.tiny_models import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_
 
 ABC = ("a", "b", "c")
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
+ENCODERS = sorted(FAMILIES.keys() - set(DECODERS))
 
 
 def load(
@@ -182,6 +183,27 @@ def test_missing_weights_of_the_base_are_refused(missing: tuple[str, ...], shown
     with pytest.raises(RunError) as caught:
         load(tmp_path)
     assert str(caught.value) == f"{GAPS} {shown}{REMEDY}"
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_model_without_a_head_keeps_every_weight_and_trains_no_pooler(family: str, tmp_path: Path) -> None:
+    pretrained = tiny_model(family, labels=0)
+    loaded = load(saved(pretrained, tmp_path), "Embedding", ())
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(parameter, pretrained.state_dict()[name]), name
+        assert name in loaded.base_names
+        assert parameter.requires_grad is ("pooler" not in name), name
+
+
+def test_a_model_without_a_head_leaves_out_a_pooler_that_would_be_new(tmp_path: Path) -> None:
+    without(saved(tiny_model("bert", labels=0), tmp_path), "pooler")
+    assert not any("pooler" in name for name in load(tmp_path, "Embedding", ()).model.state_dict())
+
+
+def test_vectors_are_not_learned_by_decoders(tmp_path: Path) -> None:
+    folder = saved(tiny_model("llama", labels=None), tmp_path)
+    with pytest.raises(RunError, match="Embedding needs an encoder, and 'llama' is a decoder; choose a model of type"):
+        load_config(folder, spec_for("Embedding"))
 
 
 def test_a_missing_pooler_is_drawn_anew(tmp_path: Path) -> None:

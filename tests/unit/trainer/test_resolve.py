@@ -157,6 +157,12 @@ def test_a_micro_batch_that_is_set_stays_where_no_plan_fits_and_it_is_said() -> 
     assert note.endswith(" It is tried all the same, with the training.microBatchSize of 4 that is set.")
 
 
+def test_a_single_row_that_would_be_compared_with_nothing_is_refused() -> None:
+    job, little = spec_for("Embedding", zero={"stage": 0}), gpus(1, memory=GIB)
+    with pytest.raises(RunError, match=r"spec\.training\.microBatchSize: the memory of a worker has room for one row"):
+        resolve(job.resolved, workers=None, hardware=little, shape=BERT, max_length=512)
+
+
 def test_without_a_known_shape_nothing_is_planned() -> None:
     found, said = resolve(spec(), workers=None, hardware=gpus(2), shape=None, max_length=128)
     assert (found.stage, found.micro_batch_size, said) == (2, 8, ())

@@ -80,6 +80,14 @@ def claim(run: Run, store: Store, now: str, most: int = MOST_EXECUTIONS) -> Run:
     )
 
 
+def write_beside(folder: Path, files: Mapping[str, str]) -> None:
+    """Writes the texts of `files` to a folder, by their names below it."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
 def upload_folder(folder: Path, store: Store, prefix: str) -> list[StoredFile]:
     """Uploads every file below a local folder; names in the result are relative to the store, sizes in bytes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, Pretrained
 
 from kubetune_trainer.methods.base import Shapes
 from kubetune_trainer.model.adapter import beside, is_adapter, shapes_beside
+from kubetune_trainer.model.fit import is_pooler
 from kubetune_trainer.model.stored import stored_shapes
 from kubetune_trainer.storage.configs import ADAPTER_CONFIG
 
@@ -57,7 +58,9 @@ def _without_numbers(config: PretrainedConfig, model_class: Any) -> PreTrainedMo
 
 def _model_errors(model: PreTrainedModel, shapes: Shapes) -> Iterator[str]:
     state = model.state_dict()
-    for name in sorted(stored_shapes(model, state).keys() - shapes.keys()):
+    # Of a model without a head nobody reads the pooler, which need not be there.
+    needed = {name for name in stored_shapes(model, state) if model.base_model is not model or not is_pooler(name)}
+    for name in sorted(needed - shapes.keys()):
         yield f"config.json describes a model with the tensor {name}, which was not trained"
     for name in sorted(shapes):
         if name not in state:

@@ -3,7 +3,7 @@
 Nothing of the uploading process is trusted: every byte compared here came from the store.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,9 +59,11 @@ def verify(
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
         errors = [*_listing_errors(store, folder, files)]
         for file in files:
-            errors += _file_errors(store, file, Path(scratch), tensors, keep_weights=keep_weights)
+            path = Path(scratch) / file.name.removeprefix(f"{folder}/")
+            errors += _file_errors(store, file, path, tensors, keep_weights=keep_weights)
         errors += tensors.finish()
-        errors += _format_errors(Path(scratch), files, expected, model_class)
+        names = {file.name.removeprefix(f"{folder}/") for file in files}
+        errors += _format_errors(Path(scratch), names, expected, model_class)
         errors += stopping.configuration_errors(Path(scratch))
         if keep_weights and not errors:
             errors += stopping.ask(Path(scratch), model_class, base)
@@ -90,11 +92,9 @@ def _weights(files: Sequence[StoredFile], base: Path) -> int:
     return published + sum(path.stat().st_size for path in base.glob(f"*{_WEIGHTS}"))
 
 
-def _file_errors(
-    store: Store, file: StoredFile, scratch: Path, tensors: TensorCheck, *, keep_weights: bool
-) -> list[str]:
-    """The errors of one file; small ones stay in `scratch`, weights only if they are asked for."""
-    path = scratch / file.name.rpartition("/")[2]
+def _file_errors(store: Store, file: StoredFile, path: Path, tensors: TensorCheck, *, keep_weights: bool) -> list[str]:
+    """The errors of one file, fetched to `path`; small ones stay there, weights only if they are asked for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         got = store.download(file.name, path)
     except MissingObjectError:
@@ -111,16 +111,15 @@ def _file_errors(
     return errors
 
 
-def _format_errors(
-    scratch: Path, files: Sequence[StoredFile], expected: Expectation, model_class: Any
-) -> Iterator[str]:
-    """Whether what lies beside the weights is there and lets others load them."""
-    names = {file.name.rpartition("/")[2] for file in files}
-    config, tokenizer = "config.json" in names, bool(names & set(_TOKENIZER_FILES))
+def _format_errors(scratch: Path, names: Collection[str], expected: Expectation, model_class: Any) -> Iterator[str]:
+    """Whether what lies beside the weights is there and lets others load them; `names` are relative to the folder."""
+    config, tokenizer = "config.json" in names, any(name in names for name in _TOKENIZER_FILES)
     if not config:
         yield "config.json was not written"
     if not tokenizer:
         yield "no tokenizer was written"
+    for name in sorted(expected.beside.difference(names)):
+        yield f"{name} was not written"
     if config and tokenizer and (scratch / "config.json").exists():
         yield from opening_errors(scratch, expected.shapes, model_class)
 

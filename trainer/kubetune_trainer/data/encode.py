@@ -16,44 +16,46 @@ CHUNK_ROWS = 2048
 """Rows handed to the tokenizer at a time: enough to keep its threads busy, few enough to keep its objects small."""
 
 
-def encode_texts(rows: Sequence[Row], tokenizer: Any, max_length: int) -> Tokens:
-    """The field `text` of each row, and `text_pair` where they have it, cut at `max_length` tokens.
+def encode_texts(
+    rows: Sequence[Row], tokenizer: Any, max_length: int, *, field: str = "text", pair: str = "text_pair"
+) -> Tokens:
+    """The field `field` of each row, and `pair` where they have it, cut at `max_length` tokens.
 
     Each with the special tokens that the model expects.
     """
-    encoder = _TextEncoder(tokenizer, max_length, paired=bool(rows) and "text_pair" in rows[0].names)
+    encoder = _TextEncoder(tokenizer, max_length, field, pair if rows and pair in rows[0].names else None)
     return gathered(map(encoder.encode, chunks(rows)), typed=encoder.typed)
 
 
 class _TextEncoder:
-    def __init__(self, tokenizer: Any, max_length: int, *, paired: bool) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, field: str, pair: str | None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.paired = paired
-        self.typed = paired and "token_type_ids" in tokenizer.model_input_names
+        self.field, self.pair = field, pair
+        self.typed = pair is not None and "token_type_ids" in tokenizer.model_input_names
         self.special = SpecialTokens(tokenizer)
         self.markers = self.special.count(self._batch(["a"], ["a"])[0].ids)
 
     def encode(self, chunk: Sequence[Row]) -> list[EncodedRow]:
-        encoded = self._batch([row["text"] for row in chunk], [self._second(row) for row in chunk])
+        encoded = self._batch([row[self.field] for row in chunk], [self._second(row) for row in chunk])
         return [
             done if self.special.count(done.ids) == self.markers else self._defused(row)
             for row, done in zip(chunk, encoded, strict=True)
         ]
 
     def _defused(self, row: Row) -> EncodedRow:
-        (encoded,) = self._batch([self.special.defused(row["text"])], [self.special.defused(self._second(row))])
+        (encoded,) = self._batch([self.special.defused(row[self.field])], [self.special.defused(self._second(row))])
         if self.special.count(encoded.ids) != self.markers:
             raise control_token(row)
         return encoded
 
     def _second(self, row: Row) -> str:
-        return row["text_pair"] if self.paired else ""
+        return "" if self.pair is None else row[self.pair]
 
     def _batch(self, texts: list[str], others: list[str]) -> list[EncodedRow]:
         batch = self.tokenizer(
             texts,
-            others if self.paired else None,
+            others if self.pair is not None else None,
             truncation=True,
             max_length=self.max_length,
             return_token_type_ids=self.typed,

@@ -90,7 +90,7 @@ def _report(name: str, encoded: Encoded) -> SplitReport:
         name=name,
         rows=split.rows,
         tokens=len(split.tokens),
-        longest=int(split.lengths.max(initial=0)),
+        longest=int(split.longest.max(initial=0)),
         truncated=encoded.truncated,
         label_rows=encoded.label_rows,
     )

@@ -1,7 +1,8 @@
 """What the data pipeline hands to the workers.
 
-Rows of unequal length lie one after another in a few numpy arrays: Ray's object store shares such arrays between the
-processes of a node without a copy.
+A row is one sequence of tokens, or a few that belong together (a question and its answer). Sequences of unequal length
+lie one after another in a few numpy arrays: Ray's object store shares such arrays between the processes of a node
+without a copy.
 """
 
 from collections.abc import Sequence
@@ -44,22 +45,36 @@ class EncodedSplit:
     """The token ids of one split, and what is to be answered to them."""
 
     tokens: NDArray[np.int32]
-    """[tokens]: those of row i are `tokens[offsets[i]:offsets[i + 1]]`."""
+    """[tokens]: those of sequence i are `tokens[offsets[i]:offsets[i + 1]]`."""
     token_types: NDArray[np.uint8] | None
     """[tokens]: 0 in the first text, 1 in the second. Only for pairs, and only if the tokenizer tells them apart."""
     offsets: NDArray[np.int64]
-    """[rows + 1]."""
+    """[rows x parts + 1]: the sequences of a row stand together, in the order of `parts`."""
     targets: Targets
+    parts: tuple[str, ...] = ("",)
+    """What each sequence of a row is: "anchor", "positive". Where a row is one sequence, it needs no name."""
+    compares_rows: bool = False
+    """Whether the loss compares the rows of a micro-batch with each other, which must then be as many as they may."""
 
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return len(self.offsets) - 1
+        return (len(self.offsets) - 1) // len(self.parts)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[rows]: tokens per row."""
-        return np.diff(self.offsets)
+        """[rows]: tokens per row, of all its sequences."""
+        return np.diff(self.offsets[:: len(self.parts)])
+
+    @property
+    def longest(self) -> NDArray[np.int64]:
+        """[rows]: tokens of the longest sequence of each row, to which its others are padded."""
+        found: NDArray[np.int64] = np.diff(self.offsets).reshape(-1, len(self.parts)).max(axis=1)
+        return found
+
+    def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[rows taken x parts]: the numbers of their sequences."""
+        return (rows[:, np.newaxis] * len(self.parts) + np.arange(len(self.parts))).reshape(-1)
 
 
 @dataclass(frozen=True)

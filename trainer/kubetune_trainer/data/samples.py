@@ -1,5 +1,6 @@
 """Some rows of a split as the model sees them: the one place where a wrong format can be seen before it is learned."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Piece, Sample, ShownError
 
 MOST_SAMPLES, MOST_PIECES, MOST_CHARACTERS = 3, 12, 800
-"""Rows, pieces of a row, characters of a piece."""
+"""Rows, pieces of a sequence, characters of a piece."""
 
 
 def samples_of(split: EncodedSplit, space: TargetSpace, tokenizer: Any) -> tuple[Sample, ...]:
@@ -30,11 +31,16 @@ def errors_of(data: PreparedData, judged: EvaluationRecord, tokenizer: Any) -> t
 
 
 def _sample(split: EncodedSplit, row: int, space: TargetSpace, tokenizer: Any) -> Sample:
-    ids = split.tokens[split.offsets[row] : split.offsets[row + 1]]
+    length = int(split.lengths[row])
     learned = split.targets.learned(split, row, space.labels)
-    if isinstance(learned, str):
-        return Sample(_pieces(ids, np.zeros(len(ids), dtype=np.bool_), tokenizer), len(ids), answer=learned)
-    return Sample(_pieces(ids, learned, tokenizer), len(ids))
+    counted = np.zeros(length, dtype=np.bool_) if isinstance(learned, str) else learned
+    sequences = split.sequences(np.array([row]))
+    first, pieces = split.offsets[sequences[0]], []
+    for part, sequence in zip(split.parts, sequences, strict=True):
+        start, end = split.offsets[sequence], split.offsets[sequence + 1]
+        found = _pieces(split.tokens[start:end], counted[start - first : end - first], tokenizer)
+        pieces += [replace(found[0], begins=part), *found[1:]]
+    return Sample(tuple(pieces), length, answer=learned if isinstance(learned, str) else None)
 
 
 def _pieces(ids: NDArray[np.int32], counted: NDArray[np.bool_], tokenizer: Any) -> tuple[Piece, ...]:

@@ -1,7 +1,7 @@
 """Encoded rows: first as the tokenizer makes them, then flat."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -56,8 +56,8 @@ class Tokens:
     """[kept rows + 1]"""
     learned: NDArray[np.bool_]
     """[tokens]: which of them the model learns to write."""
-    truncated: int
-    """How many of the kept rows were cut."""
+    cut: NDArray[np.bool_]
+    """[kept rows]: which of them were cut."""
     kept: NDArray[np.bool_]
     """[rows given]: which of them are here."""
     answers: int
@@ -66,12 +66,24 @@ class Tokens:
     """How many of them are not learned."""
     begins: NDArray[np.int32]
     """[tokens]: the number of the word, in its row, that a token begins, or -1; empty where words do not matter."""
+    parts: tuple[str, ...] = ("",)
+    """As `EncodedSplit` has them; `offsets` are those of the sequences."""
+
+    @property
+    def truncated(self) -> int:
+        """How many of the kept rows were cut."""
+        return int(self.cut.sum())
 
     def with_targets(
-        self, targets: Targets, label_rows: tuple[tuple[str, int], ...] = (), notes: tuple[str, ...] = ()
+        self,
+        targets: Targets,
+        label_rows: tuple[tuple[str, int], ...] = (),
+        notes: tuple[str, ...] = (),
+        *,
+        compares_rows: bool = False,
     ) -> "Encoded":
         """The same as a split; `targets` and `label_rows` are those of the kept rows."""
-        split = EncodedSplit(self.tokens, self.token_types, self.offsets, targets)
+        split = EncodedSplit(self.tokens, self.token_types, self.offsets, targets, self.parts, compares_rows)
         return Encoded(split, self.kept, self.truncated, label_rows, notes)
 
 
@@ -92,7 +104,7 @@ class Encoded:
 
 def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> Tokens:
     """Chunk by chunk, so that the tokens of all rows never exist as Python objects."""
-    ids, types, lengths, learned, kept, begins = [], [], [], [], [], []
+    ids, types, lengths, learned, cut, kept, begins = [], [], [], [], [], [], []
     counts = Counter[str]()
     for chunk in chunks:
         teaching = [row for row in chunk if row.teaches]
@@ -102,19 +114,47 @@ def gathered(chunks: Iterable[Sequence[EncodedRow]], *, typed: bool = False) -> 
         lengths.append(np.array([len(row.ids) for row in teaching], dtype=np.int64))
         begins.append(_flat((row.begins or () for row in teaching), np.int32))
         learned.append(_joined([row.marks for row in teaching], np.bool_))
+        cut.append(np.array([row.truncated for row in teaching], dtype=np.bool_))
         kept.append(np.array([row.teaches for row in chunk], dtype=np.bool_))
         for row in teaching:
-            counts.update(truncated=row.truncated, answers=row.answers, only_read=row.only_read)
+            counts.update(answers=row.answers, only_read=row.only_read)
     return Tokens(
         tokens=_joined(ids, np.int32),
         token_types=_joined(types, np.uint8) if typed else None,
         offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(_joined(lengths, np.int64))]),
         learned=_joined(learned, np.bool_),
-        truncated=counts["truncated"],
+        cut=_joined(cut, np.bool_),
         kept=_joined(kept, np.bool_),
         answers=counts["answers"],
         only_read=counts["only_read"],
         begins=_joined(begins, np.int32),
+    )
+
+
+def side_by_side(parts: Mapping[str, Tokens]) -> Tokens:
+    """Rows of several sequences: `parts` holds those of the same rows, in their order, by the name of the part. A row
+    of which any part has nothing to teach is left out."""
+    every = list(parts.values())
+    kept = np.logical_and.reduce([part.kept for part in every])
+    # For each part, the numbers that the rows of all parts have in it.
+    places = [np.flatnonzero(kept[part.kept]) for part in every]
+    spans = [
+        (part, slice(part.offsets[place], part.offsets[place + 1]))
+        for row in zip(*places, strict=True)
+        for part, place in zip(every, row, strict=True)
+    ]
+    lengths = np.array([span.stop - span.start for _, span in spans], dtype=np.int64)
+    return Tokens(
+        tokens=_joined([part.tokens[span] for part, span in spans], np.int32),
+        token_types=None,
+        offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]),
+        learned=_joined([part.learned[span] for part, span in spans], np.bool_),
+        cut=np.logical_or.reduce([part.cut[place] for part, place in zip(every, places, strict=True)]),
+        kept=kept,
+        answers=sum(part.answers for part in every),
+        only_read=sum(part.only_read for part in every),
+        begins=np.empty(0, dtype=np.int32),
+        parts=tuple(parts),
     )
 
 

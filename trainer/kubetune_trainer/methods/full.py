@@ -29,7 +29,7 @@ class Full:
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model = loaded.model
-        frozen = freeze(model, getattr(model, model.base_model_prefix), loaded.family, self.frozen)
+        frozen = freeze(model, model.base_model, loaded.family, self.frozen)
         bf16 = precision == "BF16"
         stored_as = torch.bfloat16 if bf16 else torch.float32
         hidden = hidden_by_rounding(model, reach()) if bf16 else frozenset()

@@ -23,4 +23,10 @@ def family_of(model_type: str, task_type: str) -> Family:
             f"spec.task.type: transformers has no model of type '{model_type}' with an output for each token; for"
             f" {task_type} choose another, such as {', '.join(taggers[:3])}"
         )
+    if TASKS[task_type].model == "Encoder" and family.decoder:
+        encoders = ", ".join(sorted(name for name, known in FAMILIES.items() if not known.decoder))
+        raise invalid_model(
+            f"spec.task.type: {task_type} needs an encoder, and '{model_type}' is a decoder; choose a model of type"
+            f" {encoders}"
+        )
     return family

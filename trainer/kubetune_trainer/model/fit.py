@@ -24,8 +24,8 @@ def new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new
     """
     mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
     missing = set(info["missing_keys"]) | mismatched
-    in_head = {name for name in missing if not _in_base(model, name) or _is_pooler(name)}
-    if gaps := missing - in_head if head_may_be_new else missing:
+    in_head = {name for name in missing if not _in_base(model, name) or is_pooler(name)}
+    if gaps := missing - in_head if head_may_be_new else {name for name in missing if not _is_unused(model, name)}:
         raise _not_of_one_model("the files lack weights of the model or hold them in another shape", gaps)
     return missing
 
@@ -43,7 +43,7 @@ def refuse_misfit(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: 
         for name in info["unexpected_keys"]
         if _in_base(model, name) or name.partition(".")[0] not in HEADS - of_the_head
     }
-    if gaps := {name for name in undescribed if not _is_pooler(name) and not name.endswith(BUFFERS)}:
+    if gaps := {name for name in undescribed if not is_pooler(name) and not name.endswith(BUFFERS)}:
         raise _not_of_one_model("the files hold weights that config.json does not describe", gaps)
 
 
@@ -62,11 +62,16 @@ def _refuse_lost_numbers(model: PreTrainedModel) -> None:
 
 def _in_base(model: PreTrainedModel, name: str) -> bool:
     """Whether the tensor is one of the model without its head, also where files of that model alone name it."""
-    prefix = str(model.base_model_prefix)
-    return name.partition(".")[0] in {prefix, *(part for part, _ in getattr(model, prefix).named_children())}
+    base = model.base_model
+    return name.partition(".")[0] in {str(model.base_model_prefix), *(part for part, _ in base.named_children())}
 
 
-def _is_pooler(name: str) -> bool:
+def _is_unused(model: PreTrainedModel, name: str) -> bool:
+    """Whether nothing that is trained reads it."""
+    return model.base_model is model and is_pooler(name)
+
+
+def is_pooler(name: str) -> bool:
     """Some tasks of a family read the first token through a layer of its own, others do not."""
     return "pooler" in name
 

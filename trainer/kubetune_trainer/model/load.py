@@ -21,7 +21,7 @@ from kubetune_api.job import FineTuneJobSpec, Model
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.fit import new_tensors, refuse_misfit
+from kubetune_trainer.model.fit import is_pooler, new_tensors, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.stops import teach_to_stop
 from kubetune_trainer.model.task import ModelTask
@@ -154,7 +154,7 @@ def load_model(
             output_loading_info=True,
             **({} if numbers else {"device_map": "meta"}),
         )
-    new = new_tensors(model, info, head_may_be_new=task.new_head)
+    new = _without_unread(model, new_tensors(model, info, head_may_be_new=task.new_head))
     refuse_misfit(model, info, head_is_new=task.new_head and not keep_head)
     if task.new_head and not keep_head:
         new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
@@ -172,6 +172,20 @@ def _set_dropout(config: PretrainedConfig, value: float) -> None:
         raise invalid_model("spec.training.dropout: this model has no dropout; remove the field")
     for name in found:
         setattr(config, name, value)
+
+
+def _without_unread(model: PreTrainedModel, new: set[str]) -> set[str]:
+    """Sets aside what a model without a head has for heads: it stays as it is, or is left out if it would be new.
+    Returns the new tensors that are left."""
+    if model.base_model is not model:
+        return new
+    pooler = {name for name, _ in model.named_parameters() if is_pooler(name)}
+    for name in {name.partition(".")[0] for name in pooler}:
+        if pooler & new:
+            setattr(model, name, None)
+        else:
+            model.get_submodule(name).requires_grad_(False)
+    return new - pooler
 
 
 def _prepare_config(

@@ -7,9 +7,11 @@ from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
 from kubetune_trainer.report.scatter import scatter_charts
+from kubetune_trainer.report.similarities import similarity_chart
 from kubetune_trainer.tasks.classification import ClassificationDetails
 from kubetune_trainer.tasks.entities import EntityDetails
 from kubetune_trainer.tasks.number_metrics import RegressionDetails
+from kubetune_trainer.tasks.retrieval import RetrievalDetails
 
 MOST_TYPES = 100
 """Types of entities that are shown; `metrics.jsonl` has all."""
@@ -63,5 +65,17 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                 shows="the plot of predicted against true values",
                 values={"charts": scatter_charts(details), "numbers": details.per_value[:MOST_ROWS]},
             )
+        case RetrievalDetails() as details:
+            return _search(details)
         case _:
             return None
+
+
+def _search(details: RetrievalDetails) -> DetailsSection:
+    return DetailsSection(
+        "Search",
+        page="sections/search.html.j2",
+        card="sections/search.md.j2",
+        shows="the similarities",
+        values={"candidates": details.candidates, "chart": similarity_chart(details)},
+    )

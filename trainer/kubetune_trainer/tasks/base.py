@@ -4,7 +4,7 @@ A task is an object without a state. What it returns is plain data: labels, arra
 tasks import neither torch nor transformers before they train, because processes that only pass records on open them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -33,7 +33,7 @@ class MicroBatch:
     """What one rank takes through the model at a time."""
 
     inputs: dict[str, "torch.Tensor"]
-    """The model's arguments, each of shape [rows, longest]."""
+    """The model's arguments, each of shape [rows x parts, longest]: the sequences of a row one after another."""
     targets: "torch.Tensor"
     """[rows, …], as the split's targets give them; `IGNORED` (NaN) where nothing is to be learned."""
     rows: NDArray[np.int64]
@@ -71,6 +71,17 @@ class CardText:
     """The class of transformers that loads it."""
     usage: str
     """Python that uses `model` and `tokenizer` once they are loaded."""
+
+
+@runtime_checkable
+class OpenedElsewhere(Protocol):
+    """A task whose model other libraries than transformers open as well."""
+
+    def files_beside(self, config: Any, space: Any, max_length: int) -> Mapping[str, str]:
+        """By its name, the text of each file that they look for beside those of transformers.
+
+        `config` is that of the trained model, `max_length` the longest sequence in tokens.
+        """
 
 
 class TrainingTask(DataTask, ModelTask, Protocol):

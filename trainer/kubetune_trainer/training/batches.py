@@ -50,19 +50,26 @@ class BatchPlan:
             yield order[start : start + self.global_batch_size]
 
 
-def split_batch(rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, workers: int) -> list[list[Rows]]:
+def split_batch(
+    rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, workers: int, whole: int | None = None
+) -> list[list[Rows]]:
     """Shares out the rows of a global batch: `result[k][rank]` is what `rank` takes in its k-th forward pass.
 
     `lengths` are the lengths in tokens of `rows`, in the same order. A share may be empty: the rank then runs a row of
-    weight zero, because under ZeRO every rank must take part in every pass.
+    weight zero, because under ZeRO every rank must take part in every pass. Where rows are compared within a share,
+    `whole` is the micro-batch size: as few shares as it allows have rows, the same ones for any number of workers.
     """
     # A stable sort: rows of equal length keep the order of the epoch, on every machine.
     longest_first = rows[np.argsort(-lengths, kind="stable")]
-    shares = np.array_split(longest_first, accumulation_steps * workers)
+    every = accumulation_steps * workers
+    filled = every if whole is None else max(1, ceil(len(rows) / whole))
+    shares = np.array_split(longest_first, filled)
+    shares += [longest_first[:0]] * (every - filled)
     return [shares[k * workers : (k + 1) * workers] for k in range(accumulation_steps)]
 
 
 def split_for_evaluation(lengths: NDArray[np.int64], micro_batch_size: int, workers: int) -> list[list[Rows]]:
-    """Shares out a whole split, `result[k][rank]` as in `split_batch`."""
+    """Shares out a whole split, `result[k][rank]` as in `split_batch`. What an evaluation counts must not depend on
+    which rows share a batch."""
     rows = np.arange(len(lengths), dtype=np.int64)
     return split_batch(rows, lengths, max(1, ceil(len(rows) / (micro_batch_size * workers))), workers)

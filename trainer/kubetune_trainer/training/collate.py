@@ -11,11 +11,13 @@ from kubetune_trainer.tasks.base import IGNORED, MicroBatch
 
 
 def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token: int, device: torch.device) -> MicroBatch:
-    """The rows, padded on the right to the longest. Without rows: the first row of the split with no target."""
+    """The sequences of the rows, row by row, padded on the right to the longest. Without rows: the first row of the
+    split with no target."""
     taken = rows if len(rows) else np.zeros(1, dtype=np.int64)
-    starts, ends = split.offsets[taken], split.offsets[taken + 1]
+    sequences = split.sequences(taken)
+    starts, ends = split.offsets[sequences], split.offsets[sequences + 1]
     longest = int((ends - starts).max())
-    shape = (len(taken), longest)
+    shape = (len(sequences), longest)
     tokens = np.full(shape, pad_token, dtype=np.int64)
     mask = np.zeros(shape, dtype=np.int64)
     types = np.zeros(shape, dtype=np.int64)

@@ -54,7 +54,7 @@ def evaluate(
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
     replicates, worst = Replicates(task, space), WorstRows(task, split, space)
-    for shares in split_for_evaluation(split.lengths, micro_batch_size, workers):
+    for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
         losses = task.losses(engine, batch, space)
@@ -63,7 +63,8 @@ def evaluate(
             tallies[name] = tallies[name] + counts if name in tallies else counts.double()
         if final:
             worst.add(losses, batch)
-        if final and fits(tally):
+        # What rows come to that are compared with each other is no sum over rows.
+        if final and fits(tally) and not split.compares_rows:
             replicates.add(losses, batch)
     engine.train()
     measured = task.measure(_sum_over_ranks(tallies), space)

@@ -68,6 +68,10 @@ class Loop:
         return self.splits["train"].lengths
 
     @cached_property
+    def _longest(self) -> NDArray[np.int64]:
+        return self.splits["train"].longest
+
+    @cached_property
     def _targets(self) -> NDArray[np.int64]:
         split = self.splits["train"]
         return split.targets.per_row(split)
@@ -90,9 +94,9 @@ class Loop:
 
     def _take_step(self, step: int, batch: NDArray[np.int64]) -> None:
         started = monotonic()
-        lengths, targets = self._lengths, self._targets
+        lengths, longest, targets = self._lengths, self._longest, self._targets
         learning_rate = max(group["lr"] for group in self.engine.optimizer.param_groups)
-        loss = self._step(batch, lengths, int(targets[batch].sum()), step)
+        loss = self._step(batch, longest[batch], int(targets[batch].sum()), step)
         self.record(
             StepRecord(
                 step=step,
@@ -105,8 +109,9 @@ class Loop:
             )
         )
 
-    def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int, step: int) -> float:
-        """The optimizer step of that number, over a global batch; returns its mean loss per target.
+    def _step(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
+        """The optimizer step of that number, over a global batch whose rows have sequences of up to `longest` tokens;
+        returns its mean loss per target.
 
         RunError (NOT_FINITE), alike on every rank and with the weights as they were, where a number is lost.
         """
@@ -116,12 +121,14 @@ class Loop:
         scale = workers * self.plan.accumulation_steps / targets
         total = torch.zeros((), dtype=torch.float64, device=self.engine.device)
         mean = 0.0
-        for number, shares in enumerate(split_batch(batch, lengths[batch], self.plan.accumulation_steps, workers), 1):
-            micro = collate(self.splits["train"], shares[rank], self.pad_token, self.engine.device)
+        split, passes = self.splits["train"], self.plan.accumulation_steps
+        whole = self.plan.micro_batch_size if split.compares_rows else None
+        for number, shares in enumerate(split_batch(batch, longest, passes, workers, whole), 1):
+            micro = collate(split, shares[rank], self.pad_token, self.engine.device)
             loss = self.task.losses(self.engine, micro, self.space).rows.sum()
             self.engine.backward(loss * scale)
             total += loss.detach()
-            if number == self.plan.accumulation_steps:
+            if number == passes:
                 dist.all_reduce(total)
                 mean = float(total) / targets
                 self._refuse_what_is_not_finite(mean, f"the loss of step {step} is {mean}")
