@@ -105,8 +105,10 @@ class _Search:
         if self.spec.zero.stage is not None:
             return (self.spec.zero.stage,)
         if self.precision == "FP32":
-            return (0, 1, 2, 3)
-        return (0, 2, 3) if self.workers == 1 else (1, 2, 3)
+            stages: tuple[int, ...] = (0, 1, 2, 3)
+        else:
+            stages = (0, 2, 3) if self.workers == 1 else (1, 2, 3)
+        return tuple(stage for stage in stages if stage <= self.spec.method.highest_stage)
 
     @property
     def asked(self) -> bool:

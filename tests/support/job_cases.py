@@ -204,6 +204,7 @@ RIGHT = (
             }
         },
     ),
+    Case("DoRA at stage 2", {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero.stage": 2}),
     Case("LoRA with its defaults", {"spec.method": {"type": "LoRA"}}),
     Case("LoRA that freezes nothing", {"spec.method": {"type": "LoRA", "freeze": {"bottomLayers": 0}}}),
     Case(
@@ -366,6 +367,11 @@ RULES_BROKEN = (
     *(Case(f"{error} in {field}", {field: uri}, field) for field in _URIS for error, uri in _URIS_WRONG.items()),
     Case("a model of the hub without its commit", {"spec.model.uri": "hf://owner/name"}, "spec.model.revision"),
     Case("a commit of a model that is in no hub", {"spec.model.revision": COMMIT}, "spec.model.revision"),
+    Case(
+        "DoRA where ZeRO cuts the weights",
+        {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero.stage": 3},
+        "spec.zero.stage",
+    ),
     Case("settings of LoRA beside Full", {"spec.method": {"lora": {"rank": 8}}}, "spec.method.lora"),
     Case(
         "frozen layers beside LoRA",

@@ -7,15 +7,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
 from safetensors import safe_open
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze, RegressionSettings, Training
+from kubetune_api.job import LoRA as Settings
 from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.methods.freeze import freeze
+from kubetune_trainer.methods import TrainingMethod
 from kubetune_trainer.methods.full import Full
+from kubetune_trainer.methods.lora import LoRA
+from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
@@ -87,6 +91,15 @@ class Case:
     optimizer: str = "AdamW"
     more: tuple[tuple[str, float], ...] = ()
     """Further fields of `spec.training`."""
+    lora: str = ""
+    """The variant of LoRA; every weight is trained where nothing is said."""
+
+    @property
+    def method(self) -> TrainingMethod:
+        """What is trained."""
+        if self.lora:
+            return LoRA(Settings.model_validate({"rank": 4, "variant": self.lora}).resolved)
+        return Full(Freeze(embeddings=self.freeze_embeddings))
 
     @property
     def learned(self) -> Learned:
@@ -158,6 +171,12 @@ OPTIMIZERS = [
     *(Case("llama", micro=4, optimizer=name) for name in ("Adafactor", "Muon")),
 ]
 """Optimizers other than AdamW, each at the stage that it is spread by."""
+ADAPTERS = [
+    *(Case("llama", micro=4, stage=stage, lora="Standard") for stage in (1, 2, 3)),
+    Case("bert", micro=4, stage=3, lora="RsLoRA"),
+    Case("gpt2", micro=4, stage=2, lora="DoRA"),
+]
+"""Trainings of adapters, each beside frozen weights."""
 L1, LAYERWISE, NOISE = (("l1", 0.2),), (("layerwiseDecay", 0.6),), (("neftuneAlpha", 5.0),)
 SPARSE = [Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)]
 """With an L1 penalty."""
@@ -168,6 +187,7 @@ SPREAD = {
         TIED,
         *OPTIMIZERS,
         *SPARSE,
+        *ADAPTERS,
         Case("bert", micro=4, stage=3, more=LAYERWISE),
     ],
     3: [Case("bert", micro=2, stage=2), Case("llama", micro=2, stage=3)],
@@ -215,15 +235,18 @@ def _train(case: Case) -> Trained:
         epochs=training.epochs,
         max_steps=case.steps,
     )
-    base = getattr(model, model.base_model_prefix)
-    freeze(model, base, FAMILIES[case.family], Freeze(embeddings=case.freeze_embeddings))
+    loaded = LoadedModel(model, FAMILIES[case.family], {}, None, (), Path(), case.spec.model)
+    # An adapter's first values are drawn: alike on every rank.
+    torch.manual_seed(0)
+    method = case.method
+    method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
     engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
     records: list[StepRecord | EvaluationRecord] = []
     learned = case.learned
     Loop(engine, learned.task, splits, learned.space, case.spec, plan, PAD, records.append).run()
-    state = dict(Full(Freeze()).tensors(engine))
+    state = dict(method.tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
-    written = _written(model, state) if state else frozenset()
+    written = _written(model, state) if state and not case.lora else frozenset()
     engine.destroy()
     steps = [record for record in records if isinstance(record, StepRecord)]
     evaluations = [record for record in records if isinstance(record, EvaluationRecord)]

@@ -79,7 +79,7 @@ def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int
     given = spec.model_copy(update={"training": training})
     found = plan(given, shape, AcceleratorSpec("a worker's memory", memory, has_bf16=False), workers)
     if isinstance(found, Refusal):
-        return 3, spec.training.micro_batch_size or 1
+        return spec.method.highest_stage, spec.training.micro_batch_size or 1
     # A plan keeps to a worker's share of a batch, which needs no telling.
     fits = found.micro_batch_size >= min(micro_batch, ceil(spec.training.global_batch_size / workers))
     return found.stage, micro_batch if fits else found.micro_batch_size

@@ -93,6 +93,11 @@ class Method(ApiModel):
     )
 
     @property
+    def highest_stage(self) -> int:
+        """The highest ZeRO stage: DoRA reads whole weights outside of their layers, which stage 3 cuts into pieces."""
+        return 2 if METHODS[self.type].settings and (self.lora or LoRA()).variant == "DoRA" else 3
+
+    @property
     def publishes_adapter(self) -> bool:
         """Whether the published files are loaded beside the pretrained model, and are no model by themselves."""
         return bool(METHODS[self.type].settings) and (self.lora or LoRA()).publish == "Adapter"

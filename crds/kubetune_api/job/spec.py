@@ -76,6 +76,13 @@ def _stage_of_whole_matrices() -> Iterator[Rule]:
     )
 
 
+_STAGE_OF_DORA = Rule(
+    cel="!has(self.method.lora) || self.method.lora.variant != 'DoRA' || !has(self.zero.stage) || self.zero.stage < 3",
+    message="DoRA reads whole weights, which ZeRO cuts into pieces at stage 3; set stage to 2 or less, leave it out, or"
+    " choose another method.lora.variant",
+    holds=lambda spec: spec.zero.stage is None or spec.zero.stage <= spec.method.highest_stage,
+    field="zero.stage",
+)
 _STOPS_EARLY = "has(self.training.earlyStopping)"
 _KEEPS_BEST = "has(self.training.keep) && self.training.keep == 'Best'"
 _validation_rules = (
@@ -166,6 +173,7 @@ class FineTuneJobSpec(ApiModel):
         *(_split_of_primary_metric(split) for split in SPLITS),
         *_validation_rules,
         _stage_of_whole_matrices,
+        _STAGE_OF_DORA,
     )
 
     @property

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from support.training_cases import (
+    ADAPTERS,
     BF16,
     BOTH,
     NOISY,
@@ -59,6 +60,17 @@ def test_a_training_is_that_of_one_worker(
     assert weights.keys() == alone.weights.keys()
     for tensor, values in weights.items():
         assert np.abs(values - alone.weights[tensor]).max() < TOLERANCE, tensor
+
+
+@pytest.mark.parametrize("case", ADAPTERS, ids=lambda case: f"{case.lora}, {name(case)}")
+def test_an_adapter_is_that_of_one_worker_tensor_by_tensor(case: Case, one_worker: Group, two_workers: Group) -> None:
+    alone, spread = one_worker[0][case.alone].weights, two_workers[0][case].weights
+    assert spread.keys() == alone.keys()
+    assert all(".lora_" in tensor or case.family == "bert" for tensor in spread)
+    for tensor, values in spread.items():
+        assert values.shape == alone[tensor].shape
+        assert np.abs(values - alone[tensor]).max() < 1e-4, tensor
+        assert np.abs(values).max() > 0, tensor
 
 
 @pytest.mark.parametrize(
