@@ -309,3 +309,21 @@ def test_the_largest_part_has_a_name() -> None:
         == "activations"
     )
     assert MemoryEstimate(weights=1, gradients=2, optimizer=3, activations=7, buffers=5, overhead=6).total == 24
+
+
+def test_an_adapter_is_trained_where_all_weights_do_not_fit() -> None:
+    whole, adapter = language(), language(method={"type": "LoRA"})
+    refused(whole, LLAMA_8B, MIDDLE)
+    found = accepted(adapter, LLAMA_8B, MIDDLE)
+    # 2 bytes for each of 8.03 billion weights, and 16 for each of the adapter's 41.9 million parameters.
+    assert found.memory.weights == 2 * LLAMA_8B.parameters
+    assert found.memory.optimizer + found.memory.gradients == 18 * 41_943_040
+    attention = accepted(language(method={"type": "LoRA", "lora": {"targets": "Attention"}}), LLAMA_8B, MIDDLE)
+    assert attention.memory.optimizer < found.memory.optimizer
+
+
+def test_dora_is_planned_at_no_stage_that_cuts_the_weights() -> None:
+    dora = language(method={"type": "LoRA", "lora": {"variant": "DoRA"}})
+    assert [tried.stage for tried in accepted(dora, LLAMA_8B, LARGE, 2).candidates] == [1, 2]
+    assert [tried.stage for tried in refused(dora, LLAMA_70B, LARGE, 2).candidates] == [1, 2]
+    assert [tried.stage for tried in refused(language(), LLAMA_70B, LARGE, 2).candidates] == [1, 2, 3]

@@ -19,6 +19,7 @@ from kubetune_api.reasons import Reason
 from kubetune_planner.methods import METHODS
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.artifact.publish import upload_folder
+from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.verify import Verification, verify
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
@@ -232,11 +233,21 @@ def test_a_configuration_of_another_adapter_is_refused(tmp_path: Path) -> None:
         verified(method, trainable, tmp_path / "adapter", shapes, AutoModelForSequenceClassification)
 
 
-def test_an_adapter_beside_a_gguf_file_is_refused(tmp_path: Path) -> None:
-    loaded = loaded_from(tmp_path, "llama", labels=None)
-    source = loaded.source.model_copy(update={"uri": "file:///models/base.gguf"})
-    with pytest.raises(RunError, match=r"spec\.method\.lora\.publish: .* set it to Merged"):
-        attached(lora(), LoadedModel(**{**vars(loaded), "source": source}))
+def test_an_adapter_beside_a_gguf_file_is_refused_before_the_workers_start(tmp_path: Path) -> None:
+    folder = tmp_path / "gguf-0123-5.0"
+    saved(tiny_model("llama", labels=None), folder)
+    spec = spec_for("CausalLM", folder, method={"type": "LoRA"})
+    with pytest.raises(RunError, match=r"spec\.method\.lora\.publish: .* GGUF file; set it to Merged"):
+        rehearse(folder, spec, task_of(spec), Vocabulary(), load_tokenizer(folder))
+    merges = spec_for("CausalLM", folder, method={"type": "LoRA", "lora": {"publish": "Merged"}})
+    assert rehearse(folder, merges, task_of(merges), Vocabulary(), load_tokenizer(folder)) == ()
+
+
+def test_a_layer_that_is_not_there_is_refused_before_the_workers_start(tmp_path: Path) -> None:
+    saved(tiny_model("llama", labels=None), tmp_path)
+    spec = spec_for("CausalLM", tmp_path, method={"type": "LoRA", "lora": {"targetModules": ["q_prj"]}})
+    with pytest.raises(RunError, match="no linear layer q_prj that can be adapted"):
+        rehearse(tmp_path, spec, task_of(spec), Vocabulary(), load_tokenizer(tmp_path))
 
 
 def moved(trainable: Trainable) -> dict[str, torch.Tensor]:

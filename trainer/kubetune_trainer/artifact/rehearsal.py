@@ -12,6 +12,7 @@ from typing import Any
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.errors import invalid_model, is_out_of_memory, storage_is_full
+from kubetune_trainer.methods import method_of
 from kubetune_trainer.model.load import LoadedModel, load_model
 from kubetune_trainer.model.stored import stored_shapes
 from kubetune_trainer.model.task import ModelTask
@@ -24,6 +25,7 @@ def rehearse(base: Path, spec: FineTuneJobSpec, task: ModelTask, space: Any, tok
     after its training.
     """
     loaded = load_model(base, spec, task, space, tokenizer, numbers=False)
+    method_of(spec.method).refuse_misfit(loaded)
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         errors = _save(loaded, tokenizer, Path(scratch)) or [
             f"what is saved does not open again: {error}"

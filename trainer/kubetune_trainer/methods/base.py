@@ -32,6 +32,9 @@ class Trainable:
 class TrainingMethod(Protocol):
     """One way to fine-tune a model."""
 
+    def refuse_misfit(self, loaded: LoadedModel) -> None:
+        """RunError where the method does not suit the model, which has no numbers yet; before the workers start."""
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """Decides, in place, which parameters are trained. Before the engine is built, alike on every rank.
 

@@ -26,6 +26,9 @@ class Full:
     frozen: Freeze
     """What the manifest wants to stay as it is."""
 
+    def refuse_misfit(self, loaded: LoadedModel) -> None:
+        """See `TrainingMethod`: every model has weights."""
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model = loaded.model

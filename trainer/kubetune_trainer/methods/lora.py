@@ -23,6 +23,7 @@ from kubetune_trainer.methods.freeze import may_be_unchanged
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
+from kubetune_trainer.model.gguf import is_converted
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import Expectation
@@ -38,15 +39,21 @@ class LoRA:
 
     settings: Settings
 
+    def refuse_misfit(self, loaded: LoadedModel) -> None:
+        """See `TrainingMethod`."""
+        if self.settings.publish == "Adapter" and is_converted(loaded.folder):
+            raise RunError(
+                Reason.INVALID_MANIFEST,
+                "spec.method.lora.publish: an adapter is loaded beside a folder of safetensors files, and this model is"
+                " a GGUF file; set it to Merged",
+            )
+        if not adapted_layers(loaded.model, self.settings, whole_parts(loaded.model)):
+            raise invalid_model("spec.method: the model has no linear layer that LoRA can adapt; set type to Full")
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
-        if self.settings.publish == "Adapter":
-            _refuse_packed_base(loaded.source.uri)
         model, whole = loaded.model, whole_parts(loaded.model)
-        layers = adapted_layers(model, self.settings, whole)
-        if not layers:
-            raise invalid_model("spec.method: the model has no linear layer that LoRA can adapt; train it with Full")
-        _inject(model, self.settings, layers)
+        _inject(model, self.settings, adapted_layers(model, self.settings, whole))
         for name in whole:
             model.get_submodule(name).requires_grad_(True)
         bf16 = precision == "BF16"
@@ -105,15 +112,6 @@ class LoRA:
             base_names={published_name(name): known for name, known in base_names.items()},
             may_be_unchanged=frozenset(map(published_name, trainable.may_be_unchanged)),
             first_values={published_name(name): digest for name, digest in trainable.first_values.items()},
-        )
-
-
-def _refuse_packed_base(uri: str) -> None:
-    if uri.endswith(".gguf"):
-        raise RunError(
-            Reason.INVALID_MANIFEST,
-            "spec.method.lora.publish: an adapter cannot be loaded beside a GGUF file, which holds other numbers than"
-            " were trained with; set it to Merged",
         )
 
 

@@ -30,6 +30,10 @@ class MergedLoRA:
 
     adapter: LoRA
 
+    def refuse_misfit(self, loaded: LoadedModel) -> None:
+        """See `TrainingMethod`."""
+        self.adapter.refuse_misfit(loaded)
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`. What is added may be less than the next number of 16 bits is away."""
         trainable = self.adapter.attach(loaded, precision=precision, reach=reach)

@@ -26,6 +26,14 @@ _REFUSED, _NO_SPACE, _NO_MEMORY = 3, 4, 5
 _ENDED_FOR_WANT_OF_MEMORY = (_NO_MEMORY, -signal.SIGKILL, -signal.SIGABRT)
 
 
+_CONVERTED = "gguf-"
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether the model in `folder` was a GGUF file."""
+    return folder.name.startswith(_CONVERTED)
+
+
 def converted(gguf_file: Path, cache: Path, digest: str, auto_class: str) -> Path:
     """The folder with the dequantised weights of `gguf_file`, whose sha256 is `digest`. Made once, then found.
 
@@ -34,7 +42,7 @@ def converted(gguf_file: Path, cache: Path, digest: str, auto_class: str) -> Pat
     Several workers of a node may ask at the same time; a half-made folder is never seen under the final name.
     """
     # Another version of transformers may convert otherwise.
-    folder = cache / f"gguf-{digest[:32]}-{transformers.__version__}"
+    folder = cache / f"{_CONVERTED}{digest[:32]}-{transformers.__version__}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", __name__, str(gguf_file), str(folder), auto_class]
