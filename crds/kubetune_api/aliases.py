@@ -183,7 +183,8 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
         "lion_32bit lion_8bit paged_lion_32bit paged_lion_8bit": Means("Lion", "its state has 32 bits"),
     },
     "training.precision": {
-        "bfloat16 fp16 float16 half": Means("BF16", "FP16 is not supported"),
+        "bfloat16": Means("BF16"),
+        "float16 half": Means("FP16"),
         "float32 float": Means("FP32"),
     },
 }

@@ -17,6 +17,8 @@ class OptimizerRow:
     """How many times the method's learning rate is its own, where the manifest does not say."""
     bounded: bool = True
     """Whether a step moves a weight by about the learning rate at most, whatever the gradients are."""
+    equal_steps: bool = False
+    """Whether all weights make steps of one size, so that a few may come back to where they began."""
     whole_matrices: bool = False
     """Whether it needs each weight in one piece. DeepSpeed cuts them from ZeRO stage 1 on, and in any other precision
     than FP32: it runs at stage 0 in FP32 only."""
@@ -42,6 +44,7 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
         does="steps by the sign of a mean of the gradients, and keeps half of what AdamW does (arXiv:2302.06675)",
         defaults={"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0},
         rate=0.1,
+        equal_steps=True,
     ),
     "Muon": OptimizerRow(
         does="makes the mean of the gradients of each hidden matrix orthogonal, at the rates of AdamW, which trains"

@@ -39,6 +39,7 @@ class Reduction:
     largest: int
     """Parameters of the largest matrix."""
     precision: Precision
+    """FP16 counts as BF16: at stage 1 another of DeepSpeed's optimizers holds about as much."""
     workers: int
     accumulates: bool
     """Whether a step takes more than one pass."""
@@ -46,7 +47,7 @@ class Reduction:
 
     def buffers(self, stage: int) -> Buffers:
         """The buffers of a stage."""
-        if self.precision == "BF16" and stage <= 1:
+        if self.precision != "FP32" and stage <= 1:
             return self._of_both_precisions()
         if stage == 0:
             # The gradients are copied into buckets, which are cut behind the matrix that fills them.
@@ -62,7 +63,7 @@ class Reduction:
     def _of_stages_1_and_2(self, stage: int) -> Buffers:
         # Two buckets where communication overlaps with the backward pass, and a gradient on its way out of one.
         in_backward = (2 if self.on_gpu else 1) * self._bucket + _FLOAT32 * self.largest
-        if self.precision == "BF16":
+        if self.precision != "FP32":
             return Buffers(in_backward + self._copy, 0)
         if self.workers > 1:
             in_backward += self._copy
@@ -75,7 +76,7 @@ class Reduction:
 
     def _of_stage_3(self) -> Buffers:
         in_backward = self._bucket + self._copy + _FLOAT32 * self.largest
-        if self.precision == "BF16":
+        if self.precision != "FP32":
             in_backward += _FLOAT32 * ceil(bucket_size(self.trained) / self.workers)
         # The bucket stays. The step copies the gradients of one group at a time.
         return Buffers(in_backward, self._bucket + _FLOAT32 * min(self._share, SUB_GROUP))

@@ -101,7 +101,7 @@ class _Search:
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """The stages to choose from. In BF16, 0 and 1 are the same: the one is named that tells what is spread."""
+        """The stages to choose from. In 16 bits, 0 and 1 are the same: the one is named that tells what is spread."""
         if self.spec.zero.stage is not None:
             return (self.spec.zero.stage,)
         if self.precision == "FP32":

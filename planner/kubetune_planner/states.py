@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-Precision = Literal["FP32", "BF16"]
+Precision = Literal["FP32", "BF16", "FP16"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def bytes_per_parameter(precision: Precision, stage: int, state_bytes: int) -> B
     `state_bytes` is what the optimizer keeps for it. FP32: at stage 0 torch's optimizer works on the weights
     themselves; from stage 1 on DeepSpeed keeps a 32-bit copy of them even where they have 32 bits already. BF16: at
     stages 0 and 1 (the same there) gradients stand in both precisions; from stage 2 on those of 16 bits live in the
-    reduction's buckets only.
+    reduction's buckets only. FP16 is as BF16.
     """
     if precision == "FP32":
         return BytesPerParameter(weight=4, gradient=4, optimizer=state_bytes + (4 if stage else 0))
@@ -57,9 +57,9 @@ def precision_that_runs(wanted: Precision | Literal["Auto"], *, has_bf16: bool) 
 
 
 def stage_that_runs(precision: Precision, stage: int) -> int:
-    """The stage that runs where `stage` is asked for: DeepSpeed has no stage 0 in BF16 that sums gradients in 32 bits,
+    """The stage that runs where `stage` is asked for: DeepSpeed has no stage 0 in 16 bits that sums gradients in 32,
     and stage 1 computes the same."""
-    return max(stage, 1) if precision == "BF16" else stage
+    return stage if precision == "FP32" else max(stage, 1)
 
 
 def model_states(cost: BytesPerParameter, *, parameters: int, trained: int, stage: int, workers: int) -> ModelStates:

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from kubetune_api.job import Freeze
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods.full import Full
+from kubetune_trainer.records import StepRecord
 from kubetune_trainer.tasks.base import Losses
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.training.batches import BatchPlan
@@ -86,3 +87,20 @@ def _lose(case: Case, where: Where) -> Lost:
         same = all(torch.equal(tensor, after[-2][name]) for name, tensor in after[-1].items())
         return Lost(error.reason, error.message, len(after) - 1, same)
     raise AssertionError("the training went on")
+
+
+def overflow_in_each(cases: list[Case]) -> dict[Case, tuple[list[float], list[float]]]:
+    """The losses of each training without an error, and of the same with gradients that are lost once; every rank of a
+    group calls it."""
+    return {case: (_losses(case, overflows=False), _losses(case, overflows=True)) for case in cases}
+
+
+def _losses(case: Case, *, overflows: bool) -> list[float]:
+    training, workers = case.training, dist.get_world_size()
+    plan = BatchPlan(case.rows, BATCH, case.micro, workers, training.epochs, case.steps)
+    engine = build_engine(case.model, training, plan, case.resolved(workers), Device("cpu"))
+    records: list[Any] = []
+    task = _Losing(plan.accumulation_steps if overflows else 10**9, in_loss=False)
+    Loop(engine, task, {"train": case.splits["train"]}, Vocabulary(), case.spec, plan, PAD, records.append).run()
+    engine.destroy()
+    return [record.loss for record in records if isinstance(record, StepRecord)]

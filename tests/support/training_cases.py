@@ -87,6 +87,7 @@ class Case:
     stage: int = 0
     micro: int = BATCH
     bf16: bool = False
+    fp16: bool = False
     freeze_embeddings: bool = False
     optimizer: str = "AdamW"
     more: tuple[tuple[str, float], ...] = ()
@@ -120,7 +121,7 @@ class Case:
                 "maxSteps": self.steps,
                 "schedule": {"type": "Linear", "warmupSteps": 2},
                 "maxGradientNorm": 0.3,
-                "precision": "BF16" if self.bf16 else "FP32",
+                "precision": "BF16" if self.bf16 else "FP16" if self.fp16 else "FP32",
                 **dict(self.more),
             },
         )

@@ -200,7 +200,7 @@ class ResolvedTraining:
 
     stage: int
     """The ZeRO stage."""
-    precision: Literal["FP32", "BF16"]
+    precision: Literal["FP32", "BF16", "FP16"]
     """The numbers that the model computes with."""
     micro_batch_size: int
     """What one worker takes through the model at a time, in examples."""

@@ -96,8 +96,13 @@ def worker_count(asked: int | None, gpus: int) -> tuple[int, tuple[str, ...]]:
 
 
 def _precision(spec: FineTuneJobSpec, gpu: AcceleratorSpec | None) -> Precision:
-    """That which runs; RunError (INVALID_MANIFEST) where it is BF16 and the GPU does not compute in it."""
+    """That which runs; RunError (INVALID_MANIFEST) where what there is does not compute in it."""
     precision = precision_that_runs(spec.training.precision, has_bf16=gpu is not None and gpu.has_bf16)
+    if precision == "FP16" and gpu is None:
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            "spec.training.precision: FP16 trains on GPUs only, and there is none; set FP32, BF16 or Auto",
+        )
     if precision == "BF16" and gpu is not None and not gpu.has_bf16:
         raise RunError(
             Reason.INVALID_MANIFEST,

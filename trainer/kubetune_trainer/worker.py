@@ -77,8 +77,16 @@ def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tup
     loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)
     reach = partial(sum_of_rates, spec.training, given.plan.total_steps)
     trainable = method.attach(loaded, precision=given.resolved.precision, reach=reach)
+    if spec.training.optimizer.row.equal_steps:
+        trainable = replace(trainable, may_be_unchanged=trainable.may_be_unchanged | _trained_vectors(trainable))
     torch.manual_seed(spec.training.seed + dist.get_rank())
     return trainable, tokenizer
+
+
+def _trained_vectors(trainable: Trainable) -> frozenset[str]:
+    """The few numbers of a bias may all have come back to where they began; those of a matrix do not."""
+    parameters = trainable.loaded.model.named_parameters()
+    return frozenset(name for name, parameter in parameters if parameter.requires_grad and parameter.ndim == 1)
 
 
 def _parameters(trainable: Trainable) -> tuple[int, int]:

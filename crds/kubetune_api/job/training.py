@@ -181,9 +181,10 @@ class Training(ApiModel):
     `earlyStopping`, `Last` without."""
     max_gradient_norm: Annotated[float, Field(ge=0.0, le=1000000.0)] = 1.0
     """Scales the gradients of a step down to this Euclidean norm, in units of the gradient. 0 turns it off."""
-    precision: Literal["Auto", "FP32", "BF16"] = "Auto"
+    precision: Literal["Auto", "FP32", "BF16", "FP16"] = "Auto"
     """The numbers that the model computes with; the optimizer keeps 32-bit weights either way. `Auto` is `BF16` on a
-    GPU that has it and `FP32` elsewhere, and with an optimizer that needs whole matrices."""
+    GPU that has it and `FP32` elsewhere, and with an optimizer that needs whole matrices. `FP16` scales the loss so
+    that small gradients are not lost, and runs on GPUs only."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
 

@@ -266,7 +266,7 @@ VALUES = [
         "a precision that does not exist is refused with those that do",
         "epochs: 2",
         "precision: INT4",
-        '14: spec.training.precision: "INT4" is not known; give one of Auto, FP32, BF16',
+        '14: spec.training.precision: "INT4" is not known; give one of Auto, FP32, BF16, FP16',
     ),
     case(
         "a revision that is a branch is refused",

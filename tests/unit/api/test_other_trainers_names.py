@@ -96,7 +96,7 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
         ("method.type", "dora", '"dora" is not known; did you mean `LoRA`? (set method.lora.variant beside it)'),
         ("method.type", "qlora", '"qlora": training on quantized weights is not supported yet; give one of Full, LoRA'),
         ("training.precision", "bf16", '"bf16" is not known; did you mean `BF16`?'),
-        ("training.precision", "fp16", '"fp16" is not known; did you mean `BF16`? (FP16 is not supported)'),
+        ("training.precision", "float16", '"float16" is not known; did you mean `FP16`?'),
         ("model.uri", "org/model", '"org/model" does not fit; did you mean `hf://org/model`?'),
         ("model.uri", "./model", '"./model" does not fit; did you mean `file://./model`?'),
         ("dataset.uri", "org/data", '"org/data" does not fit; did you mean `hf://datasets/org/data/*.parquet`?'),

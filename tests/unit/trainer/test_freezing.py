@@ -7,11 +7,13 @@ import pytest
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import Freeze
 from kubetune_api.reasons import Reason
+from kubetune_api.tasks import TASKS
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
 from kubetune_trainer.model.families import family_of
 from support.tiny_models import CONFIGS, tiny_model
 
+ENCODED = [name for name, row in TASKS.items() if row.model == "Any"]
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
 LIKE_LLAMA = (
     "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2"
@@ -101,7 +103,7 @@ def test_nothing_left_to_train_is_refused() -> None:
             "bert",
             "CausalLM",
             "spec.task.type: CausalLM needs a decoder, and 'bert' is an encoder; choose a model of type"
-            f" {', '.join(DECODERS)}, or train it for SequenceClassification",
+            f" {', '.join(DECODERS)}, or train it for {' or '.join(ENCODED)}",
             id="an encoder for a decoder's task",
         ),
     ],
@@ -116,6 +118,6 @@ def test_biases_of_keys_may_be_unchanged_and_in_bfloat16_every_vector_may() -> N
     model = tiny_model("bert", labels=2)
     frozen_of(model, "bert", bottom_layers=1)
     keys = {f"bert.encoder.layer.{layer}.attention.self.key.bias" for layer in (1, 2)}
-    assert may_be_unchanged(model, bf16=False) == keys
+    assert may_be_unchanged(model, short=False) == keys
     vectors = {name for name, parameter in model.named_parameters() if parameter.ndim == 1 and parameter.requires_grad}
-    assert may_be_unchanged(model, bf16=True) == vectors
+    assert may_be_unchanged(model, short=True) == vectors

@@ -114,6 +114,13 @@ def test_what_rounding_to_bfloat16_may_hide_may_be_unchanged(tmp_path: Path) -> 
     assert not matrices & Full(NOTHING).attach(loaded, precision="FP32", reach=not_asked).may_be_unchanged
 
 
+def test_float16_hides_an_eighth_of_that(tmp_path: Path) -> None:
+    loaded = loaded_from(tmp_path)
+    matrices = {name for name, parameter in loaded.model.named_parameters() if parameter.ndim > 1}
+    assert matrices <= Full(NOTHING).attach(loaded, precision="FP16", reach=lambda: 1e-7).may_be_unchanged
+    assert not matrices & Full(NOTHING).attach(loaded, precision="FP16", reach=lambda: 1e-2 / 8).may_be_unchanged
+
+
 def test_steps_that_rounding_hides_altogether_are_refused_before_the_training(tmp_path: Path) -> None:
     """T16."""
     loaded = loaded_from(tmp_path)

@@ -170,4 +170,4 @@ def test_of_an_optimizer_without_a_bound_bfloat16_may_hide_any_step() -> None:
     """A rate of SGD says nothing of how far a weight moves, so no run is refused for it."""
     reach = sum_of_rates(training("SGD"), 10)
     model = tiny_model("bert", labels=2)
-    assert hidden_by_rounding(model, reach) == {name for name, _ in model.named_parameters()}
+    assert hidden_by_rounding(model, reach, "BF16") == {name for name, _ in model.named_parameters()}

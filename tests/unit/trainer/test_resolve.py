@@ -141,6 +141,14 @@ def test_a_training_that_no_plan_fits_is_tried_with_what_needs_least_and_it_is_s
     assert note.endswith(" It is tried all the same.")
 
 
+def test_float16_without_a_gpu_is_refused() -> None:
+    with pytest.raises(RunError, match=r"spec\.training\.precision: FP16 trains on GPUs only") as caught:
+        resolved(spec(precision="FP16"))
+    assert caught.value.reason == Reason.INVALID_MANIFEST
+    found = resolved(spec(0, precision="FP16"), gpus(1))
+    assert (found.precision, found.stage) == ("FP16", 1)
+
+
 def test_bfloat16_on_a_gpu_without_it_is_refused_with_the_fields_to_change() -> None:
     with pytest.raises(RunError) as caught:
         resolved(spec(2, precision="BF16"), gpus(1, has_bf16=False))

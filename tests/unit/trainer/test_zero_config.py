@@ -1,7 +1,10 @@
 """What DeepSpeed is told for a job."""
 
+from typing import get_args
+
 import pytest
 
+from kubetune_planner.states import Precision
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.zero import deepspeed_config
 
@@ -12,25 +15,27 @@ def plan(workers: int, micro: int = 4, global_batch_size: int = 32) -> BatchPlan
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7, 40])
 def test_deepspeeds_own_product_of_batch_sizes_holds(workers: int) -> None:
-    config = deepspeed_config(plan(workers), stage=1, bf16=False, max_gradient_norm=1.0, on_gpu=False, trained=9)
+    config = deepspeed_config(plan(workers), stage=1, precision="FP32", max_gradient_norm=1.0, on_gpu=False, trained=9)
     per_worker = config["train_micro_batch_size_per_gpu"] * config["gradient_accumulation_steps"]
     assert config["train_batch_size"] == per_worker * workers
     assert config["gradient_accumulation_steps"] == plan(workers).accumulation_steps
 
 
 @pytest.mark.parametrize(
-    ("stage", "bf16"),
-    [
-        *(pytest.param(stage, False, id=f"{stage} in 32 bits") for stage in range(4)),
-        *(pytest.param(stage, True, id=f"{stage} in bfloat16") for stage in range(1, 4)),
-    ],
+    ("stage", "precision"),
+    [(stage, precision) for precision in get_args(Precision) for stage in range(0 if precision == "FP32" else 1, 4)],
 )
-def test_stage_precision_and_clipping_are_passed_on(stage: int, bf16: bool) -> None:
-    config = deepspeed_config(plan(2), stage=stage, bf16=bf16, max_gradient_norm=0.25, on_gpu=False, trained=9)
+def test_stage_precision_and_clipping_are_passed_on(stage: int, precision: Precision) -> None:
+    config = deepspeed_config(
+        plan(2), stage=stage, precision=precision, max_gradient_norm=0.25, on_gpu=False, trained=9
+    )
     assert config["zero_optimization"]["stage"] == stage
     # It would refuse Lion and SGD.
     assert config["zero_allow_untested_optimizer"] is True
-    assert config["bf16"] == {"enabled": bf16}
+    assert config["bf16"] == {"enabled": precision == "BF16"}
+    assert config["fp16"]["enabled"] is (precision == "FP16")
+    # 0 is a scale that DeepSpeed finds.
+    assert config["fp16"]["loss_scale"] == 0
     # At stage 0 DeepSpeed would forget the norm; there the optimizer clips.
     assert config["gradient_clipping"] == (0.25 if stage else 0.0)
     # Sums of many micro-batches in bfloat16 would lose the small ones.
@@ -46,7 +51,7 @@ def test_stage_precision_and_clipping_are_passed_on(stage: int, bf16: bool) -> N
     ],
 )
 def test_communication_overlaps(stage: int, on_gpu: bool, overlaps: bool) -> None:
-    config = deepspeed_config(plan(2), stage=stage, bf16=False, max_gradient_norm=1.0, on_gpu=on_gpu, trained=9)
+    config = deepspeed_config(plan(2), stage=stage, precision="FP32", max_gradient_norm=1.0, on_gpu=on_gpu, trained=9)
     assert config["zero_optimization"]["overlap_comm"] is overlaps
 
 
@@ -59,5 +64,5 @@ def test_communication_overlaps(stage: int, on_gpu: bool, overlaps: bool) -> Non
 )
 def test_a_bucket_is_as_large_as_what_it_may_hold(trained: int, bucket: int) -> None:
     """N6"""
-    config = deepspeed_config(plan(2), stage=2, bf16=True, max_gradient_norm=1.0, on_gpu=True, trained=trained)
+    config = deepspeed_config(plan(2), stage=2, precision="BF16", max_gradient_norm=1.0, on_gpu=True, trained=trained)
     assert config["zero_optimization"]["reduce_bucket_size"] == bucket

@@ -11,6 +11,8 @@ from kubetune_planner.states import Precision
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.records import Expectation
 
+STORED_AS: Mapping[Precision, torch.dtype] = {"FP32": torch.float32, "BF16": torch.bfloat16, "FP16": torch.float16}
+"""The numbers of a model that was trained in a precision."""
 Shapes = Mapping[str, tuple[int, ...]]
 """By the name of a tensor."""
 

@@ -27,16 +27,16 @@ def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) ->
     return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
 
 
-def may_be_unchanged(model: nn.Module, *, bf16: bool) -> frozenset[str]:
+def may_be_unchanged(model: nn.Module, *, short: bool) -> frozenset[str]:
     """The trained parameters that a short run may leave bit for bit as they were.
 
-    A bias of the keys moves no softmax, so its gradient is zero but for rounding. In bfloat16 a norm's weight of 1.0
-    has neighbours at 1/128 and 1/256: small steps on the optimizer's 32-bit weights do not reach them.
+    A bias of the keys moves no softmax, so its gradient is zero but for rounding. In 16 bits (`short`) the neighbours
+    of a norm's weight of 1.0 are far (1/128 and 1/256 in bfloat16): small steps of 32-bit weights do not reach them.
     """
     return frozenset(
         name
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and (name.endswith(_KEY_BIASES) or (bf16 and parameter.ndim == 1))
+        if parameter.requires_grad and (name.endswith(_KEY_BIASES) or (short and parameter.ndim == 1))
     )
 
 

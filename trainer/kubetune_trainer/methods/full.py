@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from kubetune_api.job import Freeze
 from kubetune_planner.states import Precision
-from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
 from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
@@ -33,17 +33,15 @@ class Full:
         """See `TrainingMethod`."""
         model = loaded.model
         frozen = freeze(model, model.base_model, loaded.family, self.frozen)
-        bf16 = precision == "BF16"
-        stored_as = torch.bfloat16 if bf16 else torch.float32
-        hidden = hidden_by_rounding(model, reach()) if bf16 else frozenset()
+        hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
         # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
         first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
             frozen,
-            may_be_unchanged(model, bf16=bf16) | hidden,
+            may_be_unchanged(model, short=precision != "FP32") | hidden,
             {
-                name: tensor_digest(parameter.detach().to(stored_as))
+                name: tensor_digest(parameter.detach().to(STORED_AS[precision]))
                 for name, parameter in model.named_parameters()
                 if first and name not in loaded.base_names
             },

@@ -18,7 +18,7 @@ from kubetune_api.reasons import Reason
 from kubetune_planner.states import Precision
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
-from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
 from kubetune_trainer.methods.freeze import may_be_unchanged
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
@@ -56,19 +56,18 @@ class LoRA:
         _inject(model, self.settings, adapted_layers(model, self.settings, whole))
         for name in whole:
             model.get_submodule(name).requires_grad_(True)
-        bf16 = precision == "BF16"
-        stored_as = torch.bfloat16 if bf16 else torch.float32
         parameters = dict(model.named_parameters())
         trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-        unchanged = {name for name in trained if _INPUTS in name} | may_be_unchanged(model, bf16=bf16)
+        unchanged = {name for name in trained if _INPUTS in name} | may_be_unchanged(model, short=precision != "FP32")
+        hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
         # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
         first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
             frozenset(parameters.keys() - trained.keys()),
-            frozenset(unchanged | (hidden_by_rounding(model, reach()) if bf16 else frozenset())),
+            frozenset(unchanged | hidden),
             {
-                name: tensor_digest(parameter.detach().to(stored_as))
+                name: tensor_digest(parameter.detach().to(STORED_AS[precision]))
                 for name, parameter in trained.items()
                 if first and name not in loaded.base_names
             },

@@ -38,7 +38,7 @@ class MergedLoRA:
         """See `TrainingMethod`. What is added may be less than the next number of 16 bits is away."""
         trainable = self.adapter.attach(loaded, precision=precision, reach=reach)
         adapted = {name for name in trainable.frozen if name.endswith(_ADAPTED)}
-        hidden = frozenset(adapted if precision == "BF16" else ())
+        hidden = frozenset(() if precision == "FP32" else adapted)
         return replace(trainable, may_be_unchanged=trainable.may_be_unchanged | hidden)
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -32,7 +32,7 @@ def build_engine(
         deepspeed_config(
             plan,
             stage=resolved.stage,
-            bf16=resolved.precision == "BF16",
+            precision=resolved.precision,
             max_gradient_norm=training.max_gradient_norm,
             on_gpu=device.kind == "cuda",
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),

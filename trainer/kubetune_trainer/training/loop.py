@@ -115,6 +115,20 @@ class Loop:
 
         RunError (NOT_FINITE), alike on every rank and with the weights as they were, where a number is lost.
         """
+        mean = self._passes(batch, longest, targets, step)
+        while not isfinite(self._gradient_norm()) and self._has_a_lower_scale():
+            # In FP16 nothing may be wrong but the scale of the loss, which DeepSpeed has halved: no batch is left out.
+            mean = self._passes(batch, longest, targets, step)
+        # Gradients that are not finite make every stage leave the weights as they are, without a word.
+        self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
+        return mean
+
+    def _has_a_lower_scale(self) -> bool:
+        """Whether the loss is still scaled up. All ranks have the same scale."""
+        return bool(self.engine.fp16_enabled() and self.engine.optimizer.loss_scale > 1)
+
+    def _passes(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
+        """Forward, backward and the step; the mean loss per target."""
         rank, workers = dist.get_rank(), dist.get_world_size()
         # DeepSpeed divides the gradients by the passes and by the ranks, as if each had seen as many targets; undo
         # both, and divide by the targets of the global batch instead.
@@ -133,8 +147,6 @@ class Loop:
                 mean = float(total) / targets
                 self._refuse_what_is_not_finite(mean, f"the loss of step {step} is {mean}")
             self.engine.step()
-        # Gradients that are not finite make every stage leave the weights as they are, without a word.
-        self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
         return mean
 
     def _may_be_final(self, name: str, step: int) -> bool:
@@ -149,7 +161,8 @@ class Loop:
     def _refuse_what_is_not_finite(self, value: float, sentence: str) -> None:
         if not isfinite(value):
             less = ", lengthen the warm-up, or set spec.training.precision to FP32"
-            remedy = less if self.engine.bfloat16_enabled() else " or lengthen the warm-up"
+            short = self.engine.bfloat16_enabled() or self.engine.fp16_enabled()
+            remedy = less if short else " or lengthen the warm-up"
             raise RunError(Reason.NOT_FINITE, f"{sentence}; lower spec.training.learningRate{remedy}")
 
     def _evaluate(self, name: str, step: int) -> EvaluationRecord:

@@ -3,25 +3,27 @@
 from typing import Any
 
 from kubetune_planner.buffers import bucket_size
-from kubetune_planner.states import stage_that_runs
+from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.training.batches import BatchPlan
 
 
 def deepspeed_config(
-    plan: BatchPlan, *, stage: int, bf16: bool, max_gradient_norm: float, on_gpu: bool, trained: int
+    plan: BatchPlan, *, stage: int, precision: Precision, max_gradient_norm: float, on_gpu: bool, trained: int
 ) -> dict[str, Any]:
     """The configuration for `deepspeed.initialize`; `trained` is the number of parameters that have gradients.
 
     Optimizer and schedule are not in it: they are torch objects, the same ones for every stage.
     """
-    assert stage == stage_that_runs("BF16" if bf16 else "FP32", stage), "a stage that DeepSpeed does not have"
+    assert stage == stage_that_runs(precision, stage), "a stage that DeepSpeed does not have"
     return {
         "train_micro_batch_size_per_gpu": plan.micro_batch_size,
         "gradient_accumulation_steps": plan.accumulation_steps,
         "train_batch_size": plan.micro_batch_size * plan.accumulation_steps * plan.workers,
         # At stage 0 the optimizer clips: see `clip_in_each_step`.
         "gradient_clipping": max_gradient_norm if stage else 0.0,
-        "bf16": {"enabled": bf16},
+        "bf16": {"enabled": precision == "BF16"},
+        # The scale is found anew by halving; the loop repeats a step that was too large for it.
+        "fp16": {"enabled": precision == "FP16", "loss_scale": 0, "initial_scale_power": 16, "hysteresis": 1},
         "data_types": {"grad_accum_dtype": "fp32"},
         "zero_optimization": {
             "stage": stage,
