@@ -26,6 +26,7 @@ JOB_EXAMPLES = {
     "spec.zero": "{stage: 2}",
     "spec.evaluation": "{require: [{metric: test/accuracy, min: 0.8}]}",
     "spec.evaluation.require": "[{metric: test/loss, max: 1.2}]",
+    "spec.evaluation.slices": "[{name: german, column: lang, values: [de]}]",
     "spec.output": "{uri: s3://tenants/team-a/models}",
     "spec.credentials": "[{prefix: s3://tenants/team-a, secretName: s3-team-a}]",
     "spec.inheritedMetadata": "{labels: {cost-center: nlp}}",

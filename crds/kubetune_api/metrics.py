@@ -62,6 +62,12 @@ def metric_row(name: str) -> MetricRow:
     return METRICS.get(plain, MetricRow(plain, "Max"))
 
 
+def slice_of(name: str) -> str | None:
+    """The slice of a metric's full name: `german` of `test/german/accuracy`; None of the whole split."""
+    parts = name.split("/")
+    return parts[1] if len(parts) > 2 else None
+
+
 def metric_text(name: str, value: float) -> str:
     """The value of the metric of this name or full name, with the digits of its row."""
     row = metric_row(name)

@@ -236,6 +236,20 @@ RIGHT = (
             "spec.evaluation.require": [{"metric": "test/recall_at_10", "min": 0.5}],
         },
     ),
+    Case(
+        "slices, and requirements of them",
+        {
+            "spec.evaluation.slices": [
+                {"name": "german", "column": "lang", "values": ["de", "de-AT"]},
+                {"name": "long-ones", "column": "words", "values": ["1"]},
+            ],
+            "spec.evaluation.require": [
+                {"metric": "test/german/accuracy", "min": 0.5},
+                {"metric": "validation/long-ones/loss", "max": 2},
+                {"metric": "test/accuracy", "min": 0.5},
+            ],
+        },
+    ),
     Case("a loss required of a classification", {"spec.evaluation.require": [{"metric": "validation/loss", "max": 1}]}),
     Case("nearly all rows held out", {"spec.dataset.validationFraction": 0.9, "spec.dataset.testFraction": 0.04}),
     Case("no rows held out", {"spec.dataset.validationFraction": 0, "spec.dataset.testFraction": 0.0}),
@@ -314,9 +328,23 @@ RULES_BROKEN = (
         "spec.training.schedule.decayRatio",
     ),
     Case(
-        "a decay over no step",
-        {"spec.training.schedule": {"type": "WSD", "decayRatio": 0}},
-        "spec.training.schedule.decayRatio",
+        "two slices of one name",
+        {"spec.evaluation.slices": [{"name": "german", "column": "lang", "values": ["de"]}] * 2},
+        "spec.evaluation.slices",
+    ),
+    Case(
+        "a requirement of a slice that is not there",
+        {"spec.evaluation.require": [{"metric": "test/german/accuracy", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "slices without held-out rows",
+        {
+            "spec.dataset.testFraction": 0,
+            "spec.dataset.validationFraction": 0,
+            "spec.evaluation.slices": [{"name": "german", "column": "lang", "values": ["de"]}],
+        },
+        "spec.evaluation.slices",
     ),
     Case("a schedule that nobody knows", {"spec.training.schedule": {"type": "Square"}}, "spec.training.schedule.type"),
     Case("a dropout of everything", {"spec.training.dropout": 1.0}, "spec.training.dropout"),
@@ -572,6 +600,21 @@ WRONG = (
     Case("no URI of the model", {"spec.model": {}}, "spec.model.uri"),
     Case("no columns", {"spec.dataset.columns": MISSING}, "spec.dataset.columns"),
     Case("no place for the result", {"spec.output": MISSING}, "spec.output"),
+    Case(
+        "a decay over no step",
+        {"spec.training.schedule": {"type": "WSD", "decayRatio": 0}},
+        "spec.training.schedule.decayRatio",
+    ),
+    Case(
+        "a slice without values",
+        {"spec.evaluation.slices": [{"name": "german", "column": "lang", "values": []}]},
+        "spec.evaluation.slices[0].values",
+    ),
+    Case(
+        "a slice whose name is no name",
+        {"spec.evaluation.slices": [{"name": "German/de", "column": "lang", "values": ["de"]}]},
+        "spec.evaluation.slices[0].name",
+    ),
     Case("no metric in a requirement", {"spec.evaluation.require": [{"min": 1}]}, "spec.evaluation.require[0].metric"),
     Case("a word for a count", {"spec.training.epochs": "three"}, "spec.training.epochs"),
     Case("a number in quotes", {"spec.training.epochs": "3"}, "spec.training.epochs"),

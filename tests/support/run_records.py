@@ -12,11 +12,11 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.tasks import TASKS
+from kubetune_trainer.figures import Interval
 from kubetune_trainer.records import (
     CleaningStep,
     DataReport,
     EvaluationRecord,
-    Interval,
     PretrainedRecord,
     RequirementResult,
     ResolvedTraining,

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from kubetune_api.job import FineTuneJob
+from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.shown_rows import Sample, ShownError, WorstRow
 
 
@@ -116,13 +117,6 @@ class Details(Protocol):
         """What `metrics.jsonl` says of it, in values that JSON has."""
 
 
-class Interval(NamedTuple):
-    """Where a metric lies with 95 % confidence."""
-
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class EvaluationRecord:
     """One evaluation of one split."""
@@ -137,6 +131,8 @@ class EvaluationRecord:
     """By the same names. Only of weights that may be published, and not where the tally is too large."""
     worst: tuple[WorstRow, ...] = ()
     """The rows with the greatest loss per target, of weights that may be published."""
+    slices: tuple[SliceRecord, ...] = ()
+    """Those of `evaluation.slices` that have a row in the split, of weights that may be published."""
 
     def judges(self, kept_step: int) -> bool:
         """Whether it is of the published weights: the last of the test split always is."""

@@ -32,7 +32,7 @@ from kubetune_trainer.tasks.base import OpenedElsewhere
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
-from kubetune_trainer.training.requirements import check_requirements
+from kubetune_trainer.training.requirements import check_requirements, slice_metrics
 from kubetune_trainer.training.schedule import sum_of_rates
 
 
@@ -137,7 +137,8 @@ def _result(
         evaluations=evaluations,
         end=end,
         requirements=check_requirements(
-            given.run.job.spec.evaluation.require, final_metrics(evaluations, end.kept_step)
+            given.run.job.spec.evaluation.require,
+            final_metrics(evaluations, end.kept_step) | slice_metrics(evaluations, end.kept_step),
         ),
         files=files,
     )

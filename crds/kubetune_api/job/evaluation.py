@@ -4,14 +4,19 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel, Rule
-from kubetune_api.metrics import METRICS, SPLITS
+from kubetune_api.base import ApiModel, ColumnName, Rule, words
+from kubetune_api.job.names import NAME_PATTERN, NAME_WORDS
+from kubetune_api.metrics import METRICS, SPLITS, slice_of
 from kubetune_api.tables import Matches, filled, listed
 from kubetune_api.tasks import TASKS
 
 
 def _pattern() -> str:
     return f"^({'|'.join(SPLITS)})/({'|'.join(METRICS)})$"
+
+
+def _pattern_with_slices() -> str:
+    return f"^({'|'.join(SPLITS)})/({NAME_PATTERN.strip('^$')}/)?({'|'.join(METRICS)})$"
 
 
 def _words() -> str:
@@ -29,14 +34,25 @@ def _headlines() -> str:
 
 
 _FullName = Annotated[str, StringConstraints(max_length=64), Matches(_pattern, _words)]
-MetricName = Annotated[_FullName, Field(json_schema_extra=filled(metrics=_of_each_task))]
+MetricName = Annotated[
+    str,
+    StringConstraints(max_length=96),
+    Matches(_pattern_with_slices, _words),
+    Field(json_schema_extra=filled(metrics=_of_each_task)),
+]
+SliceValue = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+SliceName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=32, pattern=NAME_PATTERN),
+    Field(json_schema_extra=words(f"a name of at most 32 {NAME_WORDS}")),
+]
 
 
 class Requirement(ApiModel):
     """A metric that the final model must reach."""
 
     metric: MetricName
-    """The full name of the metric: `validation/` or `test/`, then {metrics}."""
+    """The full name of the metric: `validation/` or `test/`, for rows of a slice its name and `/`, then {metrics}."""
     min: float | None = None
     """The lowest value that is good enough."""
     max: float | None = None
@@ -64,6 +80,25 @@ class Requirement(ApiModel):
     )
 
 
+class Slice(ApiModel):
+    """Rows of the held-out splits that are judged by themselves as well: those with certain values in a column."""
+
+    name: SliceName
+    """What the report calls it, and the names of its metrics: `test/german/accuracy`."""
+    column: ColumnName
+    """The column that decides. The model does not see it, unless it is one of `dataset.columns` too."""
+    values: Annotated[list[SliceValue], Field(min_length=1, max_length=32)]
+    """The values of the rows that belong to it, as texts: `"1"` for a number, `"true"` for a boolean."""
+
+
+def _has_each_slice(evaluation: "Evaluation") -> bool:
+    names = {one.name for one in evaluation.slices}
+    return all(slice_of(required.metric) in {None, *names} for required in evaluation.require)
+
+
+_OF_SLICE = " || ".join(f"r.metric.startsWith('{split}/' + s.name + '/')" for split in SPLITS)
+
+
 class Evaluation(ApiModel):
     """How the model is judged."""
 
@@ -76,3 +111,22 @@ class Evaluation(ApiModel):
     require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
     """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
     manifest says `rejected`, and the run ends Failed."""
+    slices: Annotated[list[Slice], Field(max_length=16)] = Field([])
+    """Parts of the held-out rows that the published model is judged on as well, each by itself."""
+
+    rules: ClassVar = (
+        Rule(
+            # The API server judges the default {} of the group before it fills it in.
+            cel="!has(self.slices) || self.slices.all(s, self.slices.exists_one(other, other.name == s.name))",
+            message="two slices have the same name; rename one of them",
+            holds=lambda evaluation: len({one.name for one in evaluation.slices}) == len(evaluation.slices),
+            field="slices",
+        ),
+        Rule(
+            cel="!has(self.require) || self.require.all(r, !r.metric.matches('/.+/') ||"
+            f" self.slices.exists(s, {_OF_SLICE}))",
+            message="a required metric is of a slice that `slices` does not have; add the slice, or correct the name",
+            holds=_has_each_slice,
+            field="require",
+        ),
+    )

@@ -85,7 +85,9 @@ class Method(ApiModel):
     rules: ClassVar = (
         members_of_type(lambda: {name: row.settings for name, row in METHODS.items()}),
         Rule(
-            cel=f"self.type in {_FREEZING} || !(self.freeze.embeddings || self.freeze.bottomLayers > 0)",
+            # The API server judges the default {} of the group before it fills it in.
+            cel=f"!has(self.freeze) || self.type in {_FREEZING} ||"
+            " !(self.freeze.embeddings || self.freeze.bottomLayers > 0)",
             message="this method leaves all pretrained weights as they are; remove `freeze`, or set `type` to Full",
             holds=lambda method: method.type in _FREEZING or method.freeze == Freeze(),
             field="freeze",

@@ -172,6 +172,13 @@ class FineTuneJobSpec(ApiModel):
         *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
         *_validation_rules,
+        Rule(
+            cel=f"self.evaluation.slices.size() == 0 || {' || '.join(f'({_is_there(split)})' for split in SPLITS)}",
+            message="slices are of held-out rows, and there are none; raise dataset.testFraction or"
+            " dataset.validationFraction, set dataset.test, or remove the slices",
+            holds=lambda spec: not spec.evaluation.slices or len(spec.dataset.splits) > 1,
+            field="evaluation.slices",
+        ),
         _stage_of_whole_matrices,
         _STAGE_OF_DORA,
     )

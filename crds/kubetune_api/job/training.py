@@ -120,7 +120,8 @@ class Schedule(ApiModel):
 def _precision_rules() -> Iterator[Rule]:
     names = _whole_matrices()
     yield Rule(
-        cel=f"!(self.optimizer.type in {names}) || self.precision in ['Auto', 'FP32']",
+        # The API server judges the default {} of the group before it fills it in.
+        cel=f"!has(self.optimizer) || !(self.optimizer.type in {names}) || self.precision in ['Auto', 'FP32']",
         message=f"{listed(names)} work on whole matrices, which DeepSpeed keeps in one piece in FP32 only; set"
         " precision to FP32 or Auto, or choose another optimizer",
         holds=lambda training: not training.optimizer.row.whole_matrices or training.precision in ("Auto", "FP32"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kubetune_trainer.figures import SliceRecord
 from kubetune_trainer.records import EvaluationRecord, RunRecord, TrainingEnd
 from kubetune_trainer.report import metric_lines, write_metrics
 from kubetune_trainer.shown_rows import WorstRow
@@ -63,6 +64,12 @@ def test_only_an_evaluation_with_intervals_tells_them() -> None:
     events = [event for event in read(classification(total=9)) if event["type"] == "evaluation"]
     assert ["intervals" in event for event in events] == [False, False, False, True]
     assert events[-1]["intervals"]["accuracy"] == [*classification(total=9).evaluations[-1].intervals["accuracy"]]
+
+
+def test_slices_are_told_with_their_metrics() -> None:
+    slices = (SliceRecord("german", 118, {"loss": math.nan}),)
+    event, _ = read(run(job(), evaluations=(EvaluationRecord("test", 1, 1.0, {"loss": 0.5}, slices=slices),)))
+    assert event["slices"] == [{"name": "german", "rows": 118, "metrics": {"loss": None}}]
 
 
 def test_no_text_of_the_data_is_told() -> None:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from kubetune_trainer.figures import SliceRecord
 from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
 from kubetune_trainer.shown_rows import Piece, Sample, ShownError
@@ -312,6 +313,19 @@ def test_the_worst_errors_are_shown_with_what_was_expected_and_answered() -> Non
     assert "[CLS] a dull film [SEP] → rotten answered fresh loss 4.25, 6 tokens, s3://data/a.csv, line 7" in page
     assert "→ fresh answered the same loss 0.7" in page
     assert "Worst errors" not in quiet(render_report(without_curves(classification()))).text
+
+
+def test_slices_are_shown_beside_all_rows() -> None:
+    record = without_curves(classification())
+    last = record.evaluations[-1]
+    worse = {name: value * 0.9 for name, value in last.metrics.items()}
+    judged = replace(last, slices=(SliceRecord("german", 118, worse), SliceRecord("long-ones", 7, last.metrics)))
+    page = quiet(render_report(replace(record, evaluations=(*record.evaluations[:-1], judged))))
+    assert f"german 118 {worse['accuracy']:.4f}" in page.text
+    assert f"all rows {last.metrics['accuracy']:.4f}" in page.text
+    # A lower loss is no worse.
+    assert page.values("class").count("n bar warn") == 2
+    assert "Slices" not in quiet(render_report(record)).text
 
 
 def test_each_headline_tells_how_sure_it_is() -> None:

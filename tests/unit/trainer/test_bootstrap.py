@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kubetune_trainer.records import Interval
+from kubetune_trainer.figures import Interval
 from kubetune_trainer.tasks.base import Losses, MicroBatch
 from kubetune_trainer.tasks.classification import Classification, Labels
 from kubetune_trainer.training.bootstrap import REPLICATES, Replicates, draws, fits, intervals

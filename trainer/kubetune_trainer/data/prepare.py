@@ -1,6 +1,7 @@
 """The whole way from files to encoded splits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
@@ -13,6 +14,7 @@ from kubetune_trainer.data.prepared import Places, PreparedData
 from kubetune_trainer.data.read import Classes, read
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.data.samples import samples_of
+from kubetune_trainer.data.slices import masks_of, notes_of_slices, refuse_empty, slice_fields
 from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.errors import invalid_data
@@ -33,7 +35,7 @@ def prepare(
     notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
     splits = make_splits(task, spec.dataset, sources, counts)
     task.refuse_untaught(spec, space, splits["train"])
-    encoded, places, reports = {}, {}, []
+    encoded, places, masks, reports = {}, {}, {}, []
     for name, rows in splits.items():
         part = task.encode(rows, tokenizer, max_length, space)
         _refuse_nothing_taught(name, part, max_length)
@@ -41,9 +43,12 @@ def prepare(
             counts[clean.NO_TARGET] += len(rows) - part.split.rows
         encoded[name] = part.split
         if name != "train":
-            places[name] = Places.of_rows(list(compress(rows, part.kept)))
+            kept = list(compress(rows, part.kept))
+            places[name], masks[name] = Places.of_rows(kept), masks_of(spec.evaluation.slices, kept)
+            encoded[name] = replace(part.split, slices=masks[name])
         reports.append(_report(name, part))
         notes += part.notes if name == "train" else ()
+    refuse_empty(spec, masks, splits)
     stored = tuple(file.stored for source in files.values() for file in source)
     steps = clean.steps_of(counts)
     report = DataReport(
@@ -52,7 +57,7 @@ def prepare(
         steps,
         tuple(reports),
         space.labels,
-        notes=(*notes, *notes_of_cleaning(steps, rows_read, max_length)),
+        notes=(*notes, *notes_of_slices(masks), *notes_of_cleaning(steps, rows_read, max_length)),
         samples=samples_of(encoded["train"], space, tokenizer),
     )
     return PreparedData(encoded, space, report, places)
@@ -65,7 +70,7 @@ def _cleaned(
     cleaner = Cleaner(spec.dataset.cleaning, fields)
     sources, classes, total, rows_read = {}, {}, Counts(), 0
     for name, source in files.items():
-        rows, classes[name] = read(source, fields, FIELDS[name])
+        rows, classes[name] = read(source, fields, FIELDS[name], slice_fields(spec, name))
         kept, counts = cleaner.clean(rows)
         clean.refuse_nothing_left(kept, len(rows), counts, FIELDS[name])
         sources[name] = kept

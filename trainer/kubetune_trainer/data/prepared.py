@@ -55,6 +55,8 @@ class EncodedSplit:
     """What each sequence of a row is: "anchor", "positive". Where a row is one sequence, it needs no name."""
     compares_rows: bool = False
     """Whether the loss compares the rows of a micro-batch with each other, which must then be as many as they may."""
+    slices: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """By name: which rows are judged by themselves as well."""
 
     @property
     def rows(self) -> int:

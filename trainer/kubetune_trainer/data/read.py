@@ -31,20 +31,22 @@ READERS: dict[str, Reader] = {
 """By the format's name in the API's table."""
 
 
-def read(files: Iterable[LocalFile], fields: Sequence[Field], field: str) -> tuple[list[Row], Classes]:
+def read(
+    files: Iterable[LocalFile], fields: Sequence[Field], field: str, beside: Sequence[Field] = ()
+) -> tuple[list[Row], Classes]:
     """All rows of the files, in the order of the files' names, and the classes that the files name.
 
-    `field` is the field of the manifest that names the files: `spec.dataset.uri`.
+    `field` is the field of the manifest that names the files: `spec.dataset.uri`. `beside` are those of `Row.beside`.
     """
     ordered = sorted(files, key=lambda file: file.uri)
     rows: list[Row] = []
     classes: dict[str, dict[str, None]] = {}
     for file in ordered:
-        table = _table(file, fields)
-        names = [_names(table, field) for field in fields]
-        for one, found in zip(fields, names, strict=True):
+        table = _table(file, [*fields, *beside])
+        names = [_names(table, one) for one in (*fields, *beside)]
+        for one, found in zip(fields, names, strict=False):
             classes.setdefault(one.name, {}).update(dict.fromkeys(found or ()))
-        rows += _rows(file, table, fields, names)
+        rows += _rows(file, table, fields, beside, names)
     if not rows:
         shown = ", ".join(file.uri for file in ordered[:3]) + (" …" if len(ordered) > 3 else "")
         raise invalid_data(f"{field}: there are no rows in {shown}; add rows, or name another file")
@@ -67,7 +69,11 @@ def _names(table: Table, field: Field) -> Sequence[str] | None:
 
 
 def _rows(
-    file: LocalFile, table: Table, fields: Sequence[Field], classes: Sequence[Sequence[str] | None]
+    file: LocalFile,
+    table: Table,
+    fields: Sequence[Field],
+    beside: Sequence[Field],
+    classes: Sequence[Sequence[str] | None],
 ) -> Iterator[Row]:
     names = tuple(field.name for field in fields)
     with closing(table.records) as found:
@@ -75,9 +81,9 @@ def _rows(
             where = place(file.uri, line)
             values = tuple(
                 field.read(cell if own is None else named(cell, own, field.column, where), field.column, where)
-                for field, cell, own in zip(fields, cells, classes, strict=True)
+                for field, cell, own in zip((*fields, *beside), cells, classes, strict=True)
             )
-            yield Row(names, values, file.uri, line)
+            yield Row(names, values[: len(names)], file.uri, line, values[len(names) :])
 
 
 def _refuse_another_kind(file: LocalFile, name: str) -> None:

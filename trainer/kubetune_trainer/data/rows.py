@@ -21,6 +21,8 @@ class Row:
     """The URI of its file."""
     line: int
     """Where it begins in the file, counted from 1: a line of text (the header is line 1), or a row of Parquet."""
+    beside: tuple[str | None, ...] = ()
+    """Values that say something of the row and are not for the model; the cleaning leaves them alone."""
 
     def __getitem__(self, name: str) -> str:
         """The value of a field, "" where it is missing."""

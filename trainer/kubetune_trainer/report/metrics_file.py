@@ -8,7 +8,7 @@ of the data is in it.
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ def metric_line(event: StepRecord | EvaluationRecord | TrainingEnd) -> str:
 def _fields(event: StepRecord | EvaluationRecord | TrainingEnd) -> dict[str, Any]:
     found = {key: getattr(event, name) for name, key in _KEYS[type(event)]}
     if isinstance(event, EvaluationRecord):
-        if not event.intervals:
-            del found["intervals"]
+        found = {name: value for name, value in found.items() if name not in ("intervals", "slices") or value}
+        if event.slices:
+            found["slices"] = [asdict(one) for one in event.slices]
         found |= event.details.to_dict() if event.details is not None else {}
     return {name: _finite(value) for name, value in found.items()}
 

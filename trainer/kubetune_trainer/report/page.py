@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import RunRecord
 from kubetune_trainer.report import charts, findings
 from kubetune_trainer.report.details import details_section
 from kubetune_trainer.report.headline import headline_figures
 from kubetune_trainer.report.inputs import MOST_FILES, cleaning_bars, elapsed, label_distribution, manifest_yaml
+from kubetune_trainer.report.slices import slice_table
 from kubetune_trainer.report.templating import html_environment
 from kubetune_trainer.report.verdict import verdict
 
@@ -35,6 +37,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "metric_names": list(dict.fromkeys(name for found in record.evaluations for name in found.metrics)),
         "labels": labels,
         "section": details_section(judged),
+        "slices": slice_table(judged, TASKS[record.job.spec.task.type].headline) if judged else (),
         "cleaning": cleaning_bars(record.data),
         "rows_used": sum(split.rows for split in record.data.splits),
         "distribution": distribution,

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kubetune_trainer.records import Interval
+from kubetune_trainer.figures import Interval
 from kubetune_trainer.tasks.base import Losses, MicroBatch, Tally, TrainingTask
+from kubetune_trainer.training.parts import part_of
 
 REPLICATES = 200
 MOST_BYTES = 64 * 2**20
@@ -59,13 +60,9 @@ def draws(rows: NDArray[np.int64]) -> NDArray[np.float64]:
 def row_tallies(task: TrainingTask, space: object, losses: Losses, batch: MicroBatch) -> Arrays:
     """The tally of each row of a batch by itself, by name: [rows, …]."""
     # Many small steps: not on a GPU.
-    rows, outputs, targets = losses.rows.cpu(), losses.outputs.cpu(), batch.targets.cpu()
     inputs = {name: values.cpu() for name, values in batch.inputs.items()}
-    found = []
-    for place in range(len(targets)):
-        one = slice(place, place + 1)
-        part = MicroBatch({name: values[one] for name, values in inputs.items()}, targets[one], batch.rows[one])
-        found.append(task.tally(Losses(rows[one], outputs[one]), part, space))
+    here = Losses(losses.rows.cpu(), losses.outputs.cpu()), MicroBatch(inputs, batch.targets.cpu(), batch.rows)
+    found = [task.tally(*part_of(*here, [place]), space) for place in range(len(batch.targets))]
     return {name: torch.stack([tally[name].double() for tally in found]).numpy() for name in found[0]}
 
 

@@ -10,12 +10,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
-from kubetune_trainer.records import EvaluationRecord, Interval
+from kubetune_trainer.figures import Interval, SliceRecord
+from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.base import Measured, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.bootstrap import Replicates, fits, intervals
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.slices import Slices
 from kubetune_trainer.training.worst import WorstRows
 
 
@@ -26,12 +28,12 @@ class Judged:
     measured: Measured
     intervals: dict[str, Interval] = field(default_factory=dict)
     worst: tuple[WorstRow, ...] = ()
+    slices: tuple[SliceRecord, ...] = ()
 
     def record(self, split: str, step: int, epoch: float) -> EvaluationRecord:
         """For the report."""
-        return EvaluationRecord(
-            split, step, epoch, self.measured.metrics, self.measured.details, self.intervals, self.worst
-        )
+        metrics, details = self.measured.metrics, self.measured.details
+        return EvaluationRecord(split, step, epoch, metrics, details, self.intervals, self.worst, self.slices)
 
 
 @torch.no_grad()
@@ -48,12 +50,12 @@ def evaluate(
     """Judges the model on a split; every rank takes a share and gets the whole result.
 
     `final`: the weights may be those that are published, so that it is also told how sure the result is, and
-    which rows are the worst.
+    which rows are the worst, and what it comes to on each slice.
     """
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
-    replicates, worst = Replicates(task, space), WorstRows(task, split, space)
+    replicates, worst, slices = Replicates(task, space), WorstRows(task, split, space), Slices(task, split, space)
     for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
@@ -63,6 +65,7 @@ def evaluate(
             tallies[name] = tallies[name] + counts if name in tallies else counts.double()
         if final:
             worst.add(losses, batch)
+            slices.add(losses, batch, tally)
         # What rows come to that are compared with each other is no sum over rows.
         if final and fits(tally) and not split.compares_rows:
             replicates.add(losses, batch)
@@ -70,7 +73,8 @@ def evaluate(
     measured = task.measure(_sum_over_ranks(tallies), space)
     if not final:
         return Judged(measured)
-    return Judged(measured, _intervals(replicates, task, space, engine.device), worst.of_all_ranks())
+    certain = _intervals(replicates, task, space, engine.device)
+    return Judged(measured, certain, worst.of_all_ranks(), slices.records(_sum_over_ranks))
 
 
 def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, device: Any) -> dict[str, Interval]:

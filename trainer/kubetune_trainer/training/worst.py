@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.base import Answering, Losses, MicroBatch, TrainingTask
+from kubetune_trainer.training.parts import part_of
 
 MOST_ROWS = 50
 
@@ -32,7 +33,7 @@ class WorstRows:
         targets = self._targets[batch.rows].tolist()
         means = [total / count if count else -math.inf for total, count in zip(sums, targets, strict=True)]
         places = sorted(range(len(means)), key=lambda place: _badness(means[place]), reverse=True)[:MOST_ROWS]
-        said = self._said(losses, places)
+        said = self._said(*part_of(losses, batch, places))
         rows = [
             WorstRow(int(batch.rows[place]), means[place], answer)
             for place, answer in zip(places, said, strict=True)
@@ -40,11 +41,10 @@ class WorstRows:
         ]
         self.found = _worst([*self.found, *rows])
 
-    def _said(self, losses: Losses, places: Sequence[int]) -> Sequence[str | None]:
-        if not places or not isinstance(self._task, Answering):
-            return [None] * len(places)
-        taken = list(places)
-        return self._task.answers(Losses(losses.rows[taken], losses.outputs[taken]), self._space)
+    def _said(self, losses: Losses, batch: MicroBatch) -> Sequence[str | None]:
+        if not len(batch.rows) or not isinstance(self._task, Answering):
+            return [None] * len(batch.rows)
+        return self._task.answers(losses, self._space)
 
     def of_all_ranks(self) -> tuple[WorstRow, ...]:
         """The worst of all ranks, the worst first."""

@@ -47,7 +47,8 @@ def _batches(
         if column.name not in schema.names:
             raise missing_column(column, file.uri, schema.names)
         refuse_double_column(column, file.uri, schema.names)
-    names = [column.name for column in columns]
+    # Two fields may be of one column.
+    names = list(dict.fromkeys(column.name for column in columns))
     texts = [name for name in names if pa.types.is_string(schema.field(name).type)]
     # Before the first batch: one page alone may fill the memory.
     refuse_bomb(file, _unpacked(metadata, names))

@@ -1,0 +1,81 @@
+"""An evaluation of weights that may be published, as the loop asks for it: with intervals, worst rows and slices."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.tasks.classification import Classification, ClassTargets, Labels
+from kubetune_trainer.training.evaluate import evaluate
+from kubetune_trainer.training.requirements import slice_metrics
+from support.tiny_models import PAD, VOCABULARY, classification_rows
+
+SPACE = Labels(("a", "b", "c"))
+
+
+class Engine:
+    """Answers from the tokens alone."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.table = torch.randn(VOCABULARY, 3, generator=torch.Generator().manual_seed(0))
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        return SimpleNamespace(logits=(self.table[input_ids] * attention_mask[..., None]).sum(dim=1))
+
+    def eval(self) -> None: ...
+
+    def train(self) -> None: ...
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    yield
+    dist.destroy_process_group()
+
+
+def judged(split: EncodedSplit, *, final: bool = True) -> EvaluationRecord:
+    found = evaluate(Engine(), Classification(), split, SPACE, pad_token=PAD, micro_batch_size=4, final=final)
+    return found.record("test", 7, 1.0)
+
+
+def some_of(split: EncodedSplit, mask: Any) -> EncodedSplit:
+    rows = np.flatnonzero(mask)
+    texts = [split.tokens[split.offsets[row] : split.offsets[row + 1]] for row in rows]
+    assert isinstance(split.targets, ClassTargets)
+    offsets = np.cumsum([0, *map(len, texts)])
+    return EncodedSplit(np.concatenate(texts), None, offsets, ClassTargets(split.targets.classes[rows]))
+
+
+def test_only_a_final_evaluation_tells_more_than_its_metrics() -> None:
+    split = replace(classification_rows(30), slices={"even": np.arange(30) % 2 == 0})
+    plain, final = judged(split, final=False), judged(split)
+    assert plain.metrics == final.metrics
+    assert (plain.intervals, plain.worst, plain.slices) == ({}, (), ())
+    assert final.intervals.keys() == final.metrics.keys()
+    assert len(final.worst) == 30
+
+
+def test_a_slice_is_judged_as_a_split_of_its_rows_would_be() -> None:
+    split = classification_rows(41)
+    masks = {"few": np.arange(41) < 5, "odd": np.arange(41) % 2 == 1, "none": np.zeros(41, dtype=np.bool_)}
+    found = judged(replace(split, slices=masks)).slices
+    assert [(one.name, one.rows) for one in found] == [("few", 5), ("odd", 20)]
+    for one in found:
+        assert one.metrics == pytest.approx(judged(some_of(split, masks[one.name])).metrics, abs=1e-6)
+
+
+def test_metrics_of_slices_have_full_names_of_the_published_weights() -> None:
+    record = judged(replace(classification_rows(30), slices={"few": np.arange(30) < 5}))
+    names = slice_metrics([record], kept_step=7)
+    assert names["test/few/accuracy"] == record.slices[0].metrics["accuracy"]
+    assert slice_metrics([replace(record, split="validation")], kept_step=6) == {}
