@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport, TrainingEnd
-from kubetune_trainer.report.findings import findings, headline
+from kubetune_trainer.report.findings import best_on_validation, findings, headline
 from kubetune_trainer.tasks.classification import baseline_accuracy
 from support.run_records import causal, classification, data, evaluation, job, run, steps
 
@@ -96,6 +96,27 @@ def test_the_test_split_is_the_headline_and_validation_stands_in() -> None:
     assert headline(record) is record.evaluations[-1]
     assert headline(replace(record, evaluations=record.evaluations[:-1])) is record.evaluations[-2]
     assert headline(run(job())) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch"),
+    [
+        pytest.param((0.5, 0.4, 0.6), 2, id="the lowest loss"),
+        pytest.param((0.4, 0.4, math.nan), 1, id="the first of equal ones, and of numbers"),
+        pytest.param((0.5,), None, id="one evaluation is no choice"),
+    ],
+)
+def test_the_best_evaluation_is_by_what_is_best_of_the_metric(losses: tuple[float, ...], epoch: int | None) -> None:
+    best = best_on_validation(validated(*losses), "loss")
+    assert (best and best.epoch) == epoch
+
+
+def test_the_highest_accuracy_is_the_best() -> None:
+    best = best_on_validation(classification(total=9), "accuracy")
+    assert best is not None
+    assert best.metrics["accuracy"] == max(
+        found.metrics["accuracy"] for found in classification(total=9).evaluations if found.split == "validation"
+    )
 
 
 def test_the_baseline_is_the_label_most_frequent_in_training() -> None:

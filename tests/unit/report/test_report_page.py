@@ -328,6 +328,17 @@ def test_slices_are_shown_beside_all_rows() -> None:
     assert "Slices" not in quiet(render_report(record)).text
 
 
+def test_the_best_value_over_time_is_marked_and_told_where_it_was_not_published() -> None:
+    record = classification()
+    first, *others = record.evaluations
+    better = replace(first, metrics={**first.metrics, "accuracy": 0.9871})
+    page = render_report(replace(record, evaluations=(better, *others)))
+    assert "<mark>0.9871</mark>" in page
+    text = quiet(page).text
+    assert "best on validation at epoch 1: 0.9871" in text
+    assert "best accuracy: epoch 1" in text
+
+
 def test_each_headline_tells_how_sure_it_is() -> None:
     page = quiet(render_report(without_curves(classification()))).text
     low, high = classification().evaluations[-1].intervals["accuracy"]

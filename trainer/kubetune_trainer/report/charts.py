@@ -13,7 +13,7 @@ from kubetune_api.metrics import LOSS, metric_row, metric_text
 from kubetune_api.numbers import number
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
-from kubetune_trainer.report import svg
+from kubetune_trainer.report import findings, svg
 from kubetune_trainer.report.series import Line, line, smoothing_window
 
 WIDE = (450.0, 250.0)
@@ -88,12 +88,15 @@ def metrics_chart(record: RunRecord) -> Chart | None:
     if not any(len(curve.drawn) > 1 for curve in validation.values()):
         return None  # a curve of one point shows nothing that the figures above it do not say
     one = names[0] if len(names) == 1 else None
+    best = findings.best_on_validation(record, names[0])
 
     def paint(axes: Axes) -> None:
         for place, name in enumerate(names):
             _paint_line(axes, validation[name], svg.SERIES[place], marker=_MARKERS[place])
             _paint_points(axes, test[name], svg.SERIES[place])
         _paint_kept(axes, record, _kept_epoch(record))
+        if best is not None:
+            _paint_ring(axes, best.epoch, best.metrics[names[0]])
         _label(axes, "epoch", one or "metric", [*validation.values(), *test.values()])
 
     tested = any(len(curve.drawn) for curve in test.values())
@@ -105,7 +108,8 @@ def metrics_chart(record: RunRecord) -> Chart | None:
         if len(curve.drawn)
     ).strip()
     title = f"{(one or 'metrics').capitalize()} by epoch"
-    keys = (*legend, *[Key("on the test split", 0, "point")] * tested, *_keys_of_kept(record))
+    ring = () if best is None else (Key(f"best {names[0]}: epoch {best.epoch:.3g}", 1, "ring"),)
+    keys = (*legend, *[Key("on the test split", 0, "point")] * tested, *ring, *_keys_of_kept(record))
     return Chart(title, summary, svg.draw("metrics", summary, WIDE, paint), keys)
 
 
@@ -178,6 +182,10 @@ def _paint_points(axes: Axes, curve: Line, colour: str) -> None:
         markerfacecolor="none",
         markeredgewidth=1.6,
     )
+
+
+def _paint_ring(axes: Axes, place: float, value: float) -> None:
+    axes.plot([place], [value], color=svg.SERIES[0], linestyle="", marker="o", markersize=12, markerfacecolor="none")
 
 
 def _paint_kept(axes: Axes, record: RunRecord, place: float) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from kubetune_api import text
-from kubetune_api.metrics import LOSS
+from kubetune_api.metrics import LOSS, metric_row
 from kubetune_api.numbers import number
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.tasks import task_of
@@ -26,6 +26,19 @@ def headline(record: RunRecord) -> EvaluationRecord | None:
 def before_training(record: RunRecord, judged: EvaluationRecord) -> EvaluationRecord | None:
     """The evaluation of the same split before the first step, if there was one."""
     return next((found for found in record.evaluations if found.split == judged.split and found.step == 0), None)
+
+
+def best_on_validation(record: RunRecord, name: str) -> EvaluationRecord | None:
+    """The evaluation in which a metric was the best, the first of several; None where there is no choice."""
+    judged = [
+        found
+        for found in record.evaluations
+        if found.split == "validation" and found.step and math.isfinite(found.metrics.get(name, math.nan))
+    ]
+    if len(judged) < 2:
+        return None
+    sign = 1 if metric_row(name).best == "Max" else -1
+    return max(judged, key=lambda found: (sign * found.metrics[name], -found.step))
 
 
 def findings(record: RunRecord) -> list[str]:

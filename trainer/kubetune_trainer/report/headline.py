@@ -34,6 +34,9 @@ def _figure(record: RunRecord, judged: EvaluationRecord, name: str) -> Figure:
     before = findings.before_training(record, judged)
     if before is not None and before is not judged and name in before.metrics:
         notes.append(f"{metric_text(name, before.metrics[name])} before training")
+    best = findings.best_on_validation(record, name)
+    if best is not None and best.step != record.end.kept_step:
+        notes.append(f"best on validation at epoch {best.epoch:.3g}: {metric_text(name, best.metrics[name])}")
     return Figure(f"{judged.split} {metric_row(name).title}", metric_text(name, judged.metrics[name]), tuple(notes))
 
 

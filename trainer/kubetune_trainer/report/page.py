@@ -20,6 +20,7 @@ def render_report(record: RunRecord) -> str:
 
 def _context(record: RunRecord) -> dict[str, Any]:
     judged = findings.headline(record)
+    metric_names = list(dict.fromkeys(name for found in record.evaluations for name in found.metrics))
     labels = record.data.labels
     distribution = label_distribution(record.data)
     return {
@@ -34,7 +35,8 @@ def _context(record: RunRecord) -> dict[str, Any]:
             charts.learning_rate_chart(record), charts.gradient_norm_chart(record), charts.speed_chart(record)
         ),
         "judged": judged,
-        "metric_names": list(dict.fromkeys(name for found in record.evaluations for name in found.metrics)),
+        "metric_names": metric_names,
+        "best": {name: findings.best_on_validation(record, name) for name in metric_names},
         "labels": labels,
         "section": details_section(judged),
         "slices": slice_table(judged, TASKS[record.job.spec.task.type].headline) if judged else (),

@@ -41,8 +41,11 @@ class Replicates:
         # A batch without rows has one that counts nothing.
         drawn = draws(batch.rows) if len(batch.rows) else np.zeros((REPLICATES, 1))
         for name, counts in alone.items():
-            added = np.tensordot(drawn, counts, axes=1)
-            self.sums[name] = self.sums[name] + added if name in self.sums else added
+            sums = self.sums.setdefault(name, np.zeros((REPLICATES, *counts.shape[1:])))
+            flat = counts.reshape(len(counts), -1)
+            # Of a confusion matrix a row counts in one place.
+            counted = np.flatnonzero(flat.any(axis=0))
+            sums.reshape(REPLICATES, -1)[:, counted] += drawn @ flat[:, counted]
         self.rows += drawn.sum(axis=1)
 
 
