@@ -255,3 +255,25 @@ def test_notes_with_quotes_and_signs_read_as_they_were_written() -> None:
         token.type == "inline" and QUOTED in "".join(part.content for part in token.children or ())
         for token in tokens(card)
     )
+
+
+@pytest.mark.parametrize(
+    ("uri", "revision", "shown"),
+    [
+        ("hf://owner/base", "0" * 40, f"from_pretrained(base, revision='{'0' * 40}', config="),
+        ("s3://models/base", None, "from_pretrained(base, config="),
+    ],
+)
+def test_an_adapter_is_shown_beside_its_base(uri: str, revision: str | None, shown: str) -> None:
+    model = {"uri": uri, **({"revision": revision} if revision else {})}
+    record = replace(classification(), job=job(method={"type": "LoRA"}, model=model))
+    record = replace(record, base=replace(record.base, uri=uri, revision=revision))
+    card = render_card(record, STORED)
+    assert shown in card
+    assert "model = PeftModel.from_pretrained(model, folder)" in card
+    assert ("give its folder as `base`" in card) == uri.startswith("s3://")
+    matter = front_matter(card)
+    assert matter["library_name"] == "peft"
+    assert matter.get("base_model_relation") == ("adapter" if revision else None)
+    merged = replace(record, job=job(method={"type": "LoRA", "lora": {"publish": "Merged"}}, model=model))
+    assert "peft" not in render_card(merged, STORED).partition("## Settings")[0]
