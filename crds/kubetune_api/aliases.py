@@ -73,7 +73,10 @@ _ROWS: dict[str, Alias] = {
     "momentum": Means("training.optimizer.momentum"),
     "epsilon eps adam_epsilon": Means("training.optimizer.epsilon"),
     "max_grad_norm gradient_clipping": Means("training.maxGradientNorm"),
-    "label_smoothing label_smoothing_factor": NotYet("training.labelSmoothing", "label smoothing"),
+    "label_smoothing label_smoothing_factor": Means("training.labelSmoothing"),
+    "class_weight class_weights pos_weight": Means("task.sequenceClassification.classWeights"),
+    "focal_loss loss_type": Means("task.sequenceClassification.loss"),
+    "gamma focal_gamma": Means("task.sequenceClassification.focalGamma"),
     # model and task
     "base_model model_name model_name_or_path pretrained_model_name_or_path": Means("model.uri"),
     "max_seq_length max_seq_len sequence_len cutoff_len model_max_length block_size": Means("task.maxLength"),

@@ -9,6 +9,8 @@ JOB_EXAMPLES = {
     "spec.task": f"{{type: {_TASK}, labels: [fresh, rotten], maxLength: 128}}",
     "spec.task.sequenceRegression": "{loss: Huber, huberDelta: 0.5}",
     "spec.task.embedding": "{pooling: Mean, temperature: 0.05}",
+    "spec.task.sequenceClassification": "{classWeights: Balanced}",
+    "spec.task.sequenceClassification.weights": "[{label: fresh, weight: 3}]",
     "spec.dataset": "{uri: file://data.csv, columns: {text: text, label: label}}",
     "spec.dataset.columns": "{text: body, label: verdict}",
     "spec.dataset.cleaning": "{minCharacters: 8, unicodeNormalization: NFKC}",

@@ -39,10 +39,12 @@ class TaskRow:
     """Those that a row may have in the place of `columns`: the other shape of its data."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
-    per_token: bool = False
-    """Whether its head answers each token, and not the text as a whole."""
     settings: str | None = None
     """The attribute of `task` that holds what can be set for it alone: `sequence_regression`."""
+    smooths_labels: bool = False
+    """Whether `training.labelSmoothing` means anything to it: it chooses among labels or tokens."""
+    per_token: bool = False
+    """Whether its head answers each token, and not the text as a whole."""
     parts: tuple[str, ...] = ()
     """The columns that are a sequence of their own each, where a row goes through the model as several."""
     compares_rows: bool = False
@@ -65,6 +67,8 @@ TASKS: dict[str, TaskRow] = {
         max_length=512,
         pipeline=("text-classification", "Text Classification"),
         has_labels=True,
+        settings="sequence_classification",
+        smooths_labels=True,
     ),
     "TokenClassification": TaskRow(
         does="puts a new linear layer on the model, which gives each word its tag, and trains it with cross-entropy on"
@@ -79,6 +83,7 @@ TASKS: dict[str, TaskRow] = {
         max_length=512,
         pipeline=("token-classification", "Token Classification"),
         has_labels=True,
+        smooths_labels=True,
         per_token=True,
     ),
     "SequenceRegression": TaskRow(
@@ -105,6 +110,7 @@ TASKS: dict[str, TaskRow] = {
         model="Decoder",
         max_length=512,
         pipeline=("text-generation", "Text Generation"),
+        smooths_labels=True,
         output="Vocabulary",
         also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning"),
     ),

@@ -109,6 +109,23 @@ RIGHT = (
             },
         },
     ),
+    Case(
+        "weights of labels and a focal loss",
+        {
+            "spec.task.sequenceClassification": {
+                "loss": "Focal",
+                "focalGamma": 1.5,
+                "classWeights": "None",
+                "weights": [{"label": "fresh", "weight": 2}, {"label": "rotten", "weight": 0.5}],
+            },
+        },
+    ),
+    Case(
+        "balanced labels, smoothed",
+        {"spec.task.sequenceClassification": {"classWeights": "Balanced"}, "spec.training.labelSmoothing": 0.1},
+    ),
+    Case("smoothed words", {**WORDS, "spec.training.labelSmoothing": 0.1}),
+    Case("smoothed tokens", {**CAUSAL, "spec.training.labelSmoothing": 0.1}),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
     Case("16 bits with a scaled loss", {"spec.training.precision": "FP16"}),
     Case("a schedule to a minimum", {"spec.training.schedule": {"type": "CosineWithMinimum", "minimumRatio": 0.05}}),
@@ -516,6 +533,36 @@ RULES_BROKEN = (
         {**CAUSAL, "spec.dataset.columns": {"completion": "answer", "messages": "turns"}},
         "spec.dataset.columns",
     ),
+    Case(
+        "a regression with smoothed labels",
+        {**NUMBERS, "spec.training.labelSmoothing": 0.1},
+        "spec.training.labelSmoothing",
+    ),
+    Case(
+        "a gamma without a focal loss",
+        {"spec.task.sequenceClassification": {"focalGamma": 2}},
+        "spec.task.sequenceClassification.focalGamma",
+    ),
+    Case(
+        "weights given and worked out",
+        {
+            "spec.task.sequenceClassification": {
+                "classWeights": "Balanced",
+                "weights": [{"label": "fresh", "weight": 2}],
+            }
+        },
+        "spec.task.sequenceClassification.weights",
+    ),
+    Case(
+        "weights of labels beside another task",
+        {**WORDS, "spec.task.sequenceClassification": {"classWeights": "Balanced"}},
+        "spec.task.sequenceClassification",
+    ),
+    Case(
+        "smoothed labels of a focal loss",
+        {"spec.task.sequenceClassification": {"loss": "Focal"}, "spec.training.labelSmoothing": 0.1},
+        "spec.training.labelSmoothing",
+    ),
     Case("words without tags", {**WORDS, "spec.dataset.columns": {"tokens": "words"}}, "spec.dataset.columns"),
     Case(
         "tags beside spans",
@@ -640,6 +687,17 @@ WRONG = (
         "labels of too many bytes together, though not of too many characters (S1)",
         {"spec.task.labels": [f"{number:03}{'ж' * 120}" for number in range(300)]},
         "spec.task.labels",
+    ),
+    Case("labels smoothed to nothing", {"spec.training.labelSmoothing": 1.0}, "spec.training.labelSmoothing"),
+    Case(
+        "two weights of a label",
+        {"spec.task.sequenceClassification": {"weights": [{"label": "a", "weight": 1}, {"label": "a", "weight": 2}]}},
+        "spec.task.sequenceClassification.weights",
+    ),
+    Case(
+        "a weight of nothing",
+        {"spec.task.sequenceClassification": {"weights": [{"label": "a", "weight": 0}]}},
+        "spec.task.sequenceClassification.weights[0].weight",
     ),
     Case("a single label", {"spec.task.labels": ["fresh"]}, "spec.task.labels"),
     Case("a label twice", {"spec.task.labels": ["a", "b", "a"]}, "spec.task.labels"),

@@ -27,7 +27,7 @@ from kubetune_trainer.records import (
     TrainingEnd,
 )
 from kubetune_trainer.shown_rows import Piece, Sample
-from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
+from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
 from kubetune_trainer.tasks.number_metrics import Frame, number_metrics, ranks, sums
 
 

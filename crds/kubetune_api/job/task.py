@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Label, Rule
-from kubetune_api.job.task_settings import EmbeddingSettings, RegressionSettings
+from kubetune_api.job.task_settings import ClassificationSettings, EmbeddingSettings, RegressionSettings
 from kubetune_api.tables import OneOf, filled, listed
 from kubetune_api.tasks import TASKS, tasks_with_labels
 from kubetune_api.unions import members_of_type
@@ -64,6 +64,8 @@ class Task(ApiModel):
 
     sequence_regression: RegressionSettings | None = None
     """How numbers are learned. Unset: by the squared error."""
+    sequence_classification: ClassificationSettings | None = None
+    """What the loss makes of the labels. Unset: the cross-entropy, in which all rows count the same."""
 
     rules: ClassVar = (
         _labels_rule,

@@ -97,6 +97,32 @@ def _is_not_one(spec: Any, attribute: str) -> bool:
     return bool(getattr(spec.training, attribute) != 1)
 
 
+def smoothing_rules() -> Iterator[Rule]:
+    """Smoothing needs something to choose among."""
+    for name, task in TASKS.items():
+        if not task.smooths_labels:
+            yield Rule(
+                cel=_unless(name, "self.training.labelSmoothing == 0.0"),
+                message=f"{name} does not choose among labels or tokens, so there is nothing to smooth; remove"
+                " labelSmoothing, or change task.type",
+                holds=_holds_for(name, lambda spec: spec.training.label_smoothing == 0.0),
+                field="training.labelSmoothing",
+            )
+    focal = "self.task.sequenceClassification.loss != 'Focal'"
+    yield Rule(
+        cel=f"self.training.labelSmoothing == 0.0 || !has(self.task.sequenceClassification) || {focal}",
+        message="the focal loss needs the probability of the right label alone; remove labelSmoothing, or set"
+        " task.sequenceClassification.loss to CrossEntropy",
+        holds=_smooths_no_focal_loss,
+        field="training.labelSmoothing",
+    )
+
+
+def _smooths_no_focal_loss(spec: Any) -> bool:
+    settings = spec.task.sequence_classification
+    return spec.training.label_smoothing == 0.0 or settings is None or settings.loss != "Focal"
+
+
 def _unless(task: str, condition: str) -> str:
     return f"self.task.type != '{task}' || ({condition})"
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from kubetune_api.base import ApiModel, Rule
+from kubetune_api.base import ApiModel, Label, Rule
 
 HUBER_DELTA = 1.0
 """Where the errors become large when the manifest does not say, as in torch."""
@@ -42,3 +42,68 @@ class EmbeddingSettings(ApiModel):
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 0.05
     """What the cosines are divided by before they are compared, in units of the cosine; 1 / `scale` of
     sentence-transformers. A low one looks at the nearest wrong texts most."""
+
+
+FOCAL_GAMMA = 2.0
+"""As its authors found best."""
+
+
+class LabelWeight(ApiModel):
+    """How much the rows of a label count."""
+
+    label: Label
+    """The label, as the data has it."""
+    weight: Annotated[float, Field(gt=0.0, le=1000000.0)]
+    """How much a row of the label counts, in rows of a label of weight 1."""
+
+
+class ClassificationSettings(ApiModel):
+    """What the loss makes of the labels."""
+
+    loss: Literal["CrossEntropy", "Focal"] = "CrossEntropy"
+    """`Focal` multiplies the cross-entropy of a row by (1 - p)^gamma, where p is the probability that the model gives
+    to the right label: rows that it has learned count less."""
+    focal_gamma: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
+    """With `Focal`: the exponent of that factor of the loss; the larger, the less such rows count. Unset: 2."""
+    class_weights: Literal["None", "Balanced"] = "None"
+    """`Balanced` weighs the rows of each label such that all labels count the same: rows / (labels × rows of the
+    label), of the training split, as scikit-learn does."""
+    weights: (
+        Annotated[
+            list[LabelWeight],
+            Field(
+                min_length=1,
+                max_length=1000,
+                json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["label"]},
+            ),
+        ]
+        | None
+    ) = None
+    """The weights of some labels, in the place of `classWeights`; the others weigh 1. Only their ratio matters."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.focalGamma) || self.loss == 'Focal'",
+            message="focalGamma belongs to the loss Focal; remove it, or set loss to Focal",
+            holds=lambda settings: settings.focal_gamma is None or settings.loss == "Focal",
+            field="focalGamma",
+        ),
+        Rule(
+            cel="!has(self.weights) || self.classWeights == 'None'",
+            message="the labels have weights of their own; remove them, or set classWeights to None",
+            holds=lambda settings: settings.weights is None or settings.class_weights == "None",
+            field="weights",
+        ),
+        Rule(
+            # The API server judges a list of type `map` without CEL.
+            cel=None,
+            message="a label has two weights; keep one of them",
+            holds=lambda settings: len({each.label for each in settings.weights or []}) == len(settings.weights or []),
+            field="weights",
+        ),
+    )
+
+    @property
+    def gamma(self) -> float | None:
+        """Of the focal loss; None for another loss."""
+        return (self.focal_gamma or FOCAL_GAMMA) if self.loss == "Focal" else None

@@ -180,6 +180,9 @@ class Training(ApiModel):
     """Which weights are published: `Best`, those of the evaluation with the best `evaluation.primaryMetric`, or `Last`,
     those of the last step. `Best` needs main memory for a copy of the trained weights. Unset: `Best` with
     `earlyStopping`, `Last` without."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """The share of each target that is spread over all labels, or over all tokens of the vocabulary, 0 to 1: the model
+    does not learn to be sure. The loss of an evaluation is without it."""
     max_gradient_norm: Annotated[float, Field(ge=0.0, le=1000000.0)] = 1.0
     """Scales the gradients of a step down to this Euclidean norm, in units of the gradient. 0 turns it off."""
     precision: Literal["Auto", "FP32", "BF16", "FP16"] = "Auto"

@@ -96,6 +96,12 @@ def test_a_job_may_name_a_new_task_and_require_its_metric() -> None:
             id="a column of another task",
         ),
         pytest.param(
+            {**GRADED, "spec.training.labelSmoothing": 0.1},
+            "spec.training.labelSmoothing: Grading does not choose among labels or tokens, so there is nothing to"
+            " smooth; remove labelSmoothing, or change task.type (given: 0.1)",
+            id="labels to smooth",
+        ),
+        pytest.param(
             {**GRADED, "spec.task.labels": ["a", "b"]},
             f"spec.task.labels: labels belong to {listed(tasks_with_labels())}; remove them, or change task.type",
             id="labels that it has not",
@@ -135,6 +141,7 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
         "self.task.type != 'Grading' || (self.evaluation.require.all(r, r.metric.matches('/(loss|spread)$')))",
         "self.task.type != 'Grading' || (!has(self.evaluation.primaryMetric) ||"
         " self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
+        "self.task.type != 'Grading' || (self.training.labelSmoothing == 0.0)",
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import EncodedSplit, PreparedData, prepare
+from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import TokenTargets
@@ -326,3 +327,32 @@ def test_metadata_that_names_no_classes_is_passed_over(tmp_path: Path, metadata:
     pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), buffer)
     files = {"train": [local_file(tmp_path, "r.parquet", buffer.getvalue())]}
     assert prepare(task_of(classification()), classification(), files, bert_like(), 32).space.labels == ("0", "1")
+
+
+def weights_of(data: PreparedData) -> list[float] | None:
+    weights = data.space.loss.weights
+    return None if weights is None else [round(weight, 6) for weight in weights]
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights"),
+    [
+        pytest.param({}, None, id="none"),
+        # 25 rows are bad and 75 good, of which the test and the validation get a fifth each.
+        pytest.param({"classWeights": "Balanced"}, [60 / (2 * 15), round(60 / (2 * 45), 6)], id="balanced"),
+        pytest.param({"weights": [{"label": "bad", "weight": 5}]}, [2.5, 0.5], id="given, to a mean of 1"),
+    ],
+)
+def test_weights_of_labels_follow_from_the_training_split(
+    tmp_path: Path, settings: dict[str, Any], weights: list[float] | None
+) -> None:
+    spec = classification(task={"sequenceClassification": settings}, validationFraction=0.2, testFraction=0.2)
+    assert weights_of(prepared(tmp_path, spec=spec)) == weights
+
+
+def test_a_weight_of_a_label_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    spec = classification(task={"sequenceClassification": {"weights": [{"label": "Good", "weight": 5}]}})
+    with pytest.raises(
+        RunError, match=r"sequenceClassification.weights: there is no label 'Good'; the labels are 'bad'"
+    ):
+        prepared(tmp_path, spec=spec)

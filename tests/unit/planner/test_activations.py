@@ -134,7 +134,7 @@ def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, 
 
     def both_passes() -> None:
         given = inputs(ROWS, LENGTH)
-        next_token_losses(model(**given).logits, given["input_ids"]).sum().backward()
+        next_token_losses(model(**given).logits, given["input_ids"])[0].sum().backward()
 
     peak = largest_allocation(both_passes)
     said = Passes(shape, ROWS, LENGTH, number).peak_bytes(kept_layers=LAYERS, language_model=True)

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 
 from kubetune_api.job import Requirement
 from kubetune_trainer.tasks.causal import perplexity
-from kubetune_trainer.tasks.classification import ClassMetrics, class_metrics
+from kubetune_trainer.tasks.class_metrics import ClassMetrics, class_metrics
 from kubetune_trainer.training.requirements import check_requirements
 
 LABELS = ("bad", "fair", "good")

@@ -10,10 +10,18 @@ import torch
 from kubetune_api.job import RegressionSettings
 from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import next_token_losses
-from kubetune_trainer.tasks.classification import class_losses
+from kubetune_trainer.tasks.choice_losses import PLAIN, choice_losses
 from kubetune_trainer.tasks.regression import value_losses
 
 REGRESSIONS = {loss: RegressionSettings.model_validate({"loss": loss}) for loss in ("MSE", "MAE", "Huber")}
+
+
+def plain_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return choice_losses(logits.float(), targets, PLAIN)[0]
+
+
+def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return next_token_losses(logits, targets)[0]
 
 
 def nats(logits: list[float], target: int) -> float:
@@ -25,7 +33,7 @@ def test_classification_is_the_cross_entropy_of_each_row() -> None:
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     targets = [0, 2, 1, 1, 0]
     expected = [nats(row, target) for row, target in zip(logits.tolist(), targets, strict=True)]
-    assert class_losses(logits, torch.tensor(targets)).tolist() == pytest.approx(expected, abs=1e-6)
+    assert plain_losses(logits, torch.tensor(targets)).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_language_model_predicts_the_next_token_and_counts_only_the_targets() -> None:
@@ -33,7 +41,7 @@ def test_a_language_model_predicts_the_next_token_and_counts_only_the_targets() 
     targets = torch.tensor([[IGNORED, IGNORED, 5, 1], [IGNORED, 3, IGNORED, IGNORED]])
     values = logits.tolist()
     expected = [nats(values[0][1], 5) + nats(values[0][2], 1), nats(values[1][0], 3)]
-    assert next_token_losses(logits, targets).tolist() == pytest.approx(expected, abs=1e-6)
+    assert next_token_losses(logits, targets)[0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +70,12 @@ def test_a_regression_adds_the_loss_of_each_number_of_a_row(
 @pytest.mark.parametrize(
     ("row_losses", "logits", "targets"),
     [
-        pytest.param(class_losses, torch.ones(1, 3), torch.tensor([IGNORED]), id="classification"),
+        pytest.param(plain_losses, torch.ones(1, 3), torch.tensor([IGNORED]), id="classification"),
         *(
             pytest.param(partial(value_losses, settings=settings), torch.ones(1, 2), torch.full((1, 2), nan), id=loss)
             for loss, settings in REGRESSIONS.items()
         ),
-        pytest.param(next_token_losses, torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
+        pytest.param(token_losses, torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
     ],
 )
 def test_a_row_without_targets_has_no_loss_and_no_gradient(
@@ -83,6 +91,6 @@ def test_a_row_without_targets_has_no_loss_and_no_gradient(
 
 def test_bfloat16_logits_are_judged_in_32_bits() -> None:
     logits = torch.tensor([[3.0, 1.0, -2.0]], dtype=torch.bfloat16)
-    loss = class_losses(logits, torch.tensor([1]))
+    loss = plain_losses(logits, torch.tensor([1]))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(nats([3.0, 1.0, -2.0], 1), abs=1e-6)

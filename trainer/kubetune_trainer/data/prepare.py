@@ -34,7 +34,7 @@ def prepare(
     space = task.space(spec, sources, classes)
     notes = [*notes_of_rows(task.fields(spec), sources), *task.data_notes(sources, tokenizer)]
     splits = make_splits(task, spec.dataset, sources, counts)
-    task.refuse_untaught(spec, space, splits["train"])
+    space = task.refuse_untaught(spec, space, splits["train"]) or space
     encoded, places, masks, reports = {}, {}, {}, []
     for name, rows in splits.items():
         part = task.encode(rows, tokenizer, max_length, space)

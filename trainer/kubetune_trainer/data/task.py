@@ -30,8 +30,11 @@ class DataTask(Protocol):
     def stratum(self, row: Row) -> str | None:
         """Every split gets the same share of each stratum; None: the task has none."""
 
-    def refuse_untaught(self, spec: FineTuneJobSpec, space: Any, training: Sequence[Row]) -> None:
-        """RunError (INVALID_DATA) if the training split cannot teach what the space holds."""
+    def refuse_untaught(self, spec: FineTuneJobSpec, space: Any, training: Sequence[Row]) -> TargetSpace | None:
+        """RunError (INVALID_DATA) if the training split cannot teach what the space holds.
+
+        Returns the space with what follows from the training split (weights of classes); None where nothing does.
+        """
 
     def data_notes(self, sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
         """What the author of the job should know of how the cleaned rows become tokens, in sentences."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kubetune_trainer.tasks.classification import ClassificationDetails, ClassMetrics
+from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
 
 MOST_ROWS = 50
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kubetune_trainer.tasks.classification import ClassificationDetails
+from kubetune_trainer.tasks.class_metrics import ClassificationDetails
 
 MOST_LABELS_OF_A_MAP = 30
 MOST_CONFUSIONS = 30

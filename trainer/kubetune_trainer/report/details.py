@@ -8,7 +8,7 @@ from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
 from kubetune_trainer.report.scatter import scatter_charts
 from kubetune_trainer.report.similarities import similarity_chart
-from kubetune_trainer.tasks.classification import ClassificationDetails
+from kubetune_trainer.tasks.class_metrics import ClassificationDetails
 from kubetune_trainer.tasks.entities import EntityDetails
 from kubetune_trainer.tasks.number_metrics import RegressionDetails
 from kubetune_trainer.tasks.retrieval import RetrievalDetails

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.model.task import ModelTask
 from kubetune_trainer.records import DataReport, Details, EvaluationRecord
+from kubetune_trainer.tasks.choice_losses import IGNORED as IGNORED
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED = -100
-"""The target of a position that no loss is counted for; torch's cross-entropy skips it."""
 
 Forward = Callable[..., Any]
 """The model: takes the inputs of a batch by name, and returns what transformers returns (`logits`)."""
@@ -45,10 +43,18 @@ class Losses:
     """What a batch came to."""
 
     rows: "torch.Tensor"
-    """[rows]: the summed loss of each row over its targets, in 32-bit numbers; 0 for a row without targets."""
+    """[rows]: the summed loss of each row over its targets, in 32-bit numbers; 0 for a row without targets. It is what
+    is trained on."""
     outputs: "torch.Tensor"
     """[rows, …]: what the tally needs of the model's answer to each row, and no more (no logits over a vocabulary): it
     is taken apart by rows, and tallied again for the intervals."""
+    plain: "torch.Tensor | None" = None
+    """[rows]: the loss that an evaluation counts, where it is another one."""
+
+    @property
+    def judged(self) -> "torch.Tensor":
+        """[rows]: the loss that an evaluation counts."""
+        return self.rows if self.plain is None else self.plain
 
 
 @dataclass(frozen=True)

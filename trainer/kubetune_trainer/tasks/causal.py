@@ -22,6 +22,7 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class Vocabulary:
     """Whatever the model's tokens can spell."""
 
     labels: tuple[str, ...] = ()
+    loss: ChoiceLoss = PLAIN
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class CausalLanguageModel:
         self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], classes: Mapping[str, Sequence[str]]
     ) -> Vocabulary:
         """Any text can be learned."""
-        return Vocabulary()
+        return Vocabulary(loss=ChoiceLoss(spec.training.label_smoothing))
 
     def group(self, row: Row) -> str:
         """What stands before the first answer: no answer is tested on a question that training has seen."""
@@ -148,11 +150,12 @@ class CausalLanguageModel:
     def losses(self, forward: Forward, batch: MicroBatch, space: Vocabulary) -> Losses:
         """The cross-entropy of the completions' tokens."""
         logits = forward(**batch.inputs).logits
-        return Losses(next_token_losses(logits, batch.targets), logits.new_empty(len(logits), 0))
+        trained, plain = next_token_losses(logits, batch.targets, space.loss)
+        return Losses(trained, logits.new_empty(len(logits), 0), plain)
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Vocabulary) -> Tally:
         """The loss and the number of tokens that it is of."""
-        return {"loss": losses.rows.double().sum(), "targets": (batch.targets != IGNORED).sum()}
+        return {"loss": losses.judged.double().sum(), "targets": (batch.targets != IGNORED).sum()}
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Vocabulary) -> Measured:
         """The mean loss per token, in nats, and its exponential."""
@@ -172,16 +175,15 @@ class CausalLanguageModel:
         return CardText("A language model that continues a prompt with its completion", _LIMITS, _CLASS, _USAGE)
 
 
-def next_token_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    """The summed cross-entropy of each row, in nats, in 32-bit numbers, shape [rows].
+def next_token_losses(
+    logits: "torch.Tensor", targets: "torch.Tensor", how: ChoiceLoss = PLAIN
+) -> tuple["torch.Tensor", "torch.Tensor"]:
+    """The summed loss of each row that is trained on, and its cross-entropy, in nats, in 32-bit numbers, shape [rows].
 
     `logits` [rows, length, vocabulary], `targets` [rows, length]: the logits at position t predict the token at t + 1.
     """
-    from torch.nn.functional import cross_entropy
-
-    predicting, predicted = logits[:, :-1].float(), targets[:, 1:]
-    losses = cross_entropy(predicting.transpose(1, 2), predicted, ignore_index=IGNORED, reduction="none")
-    return losses.sum(dim=1)
+    trained, plain = choice_losses(logits[:, :-1].float().transpose(1, 2), targets[:, 1:], how)
+    return trained.sum(dim=1), plain.sum(dim=1)
 
 
 def perplexity(mean_loss: float) -> float:

@@ -2,29 +2,28 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kubetune_api import text
-from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.job import ClassificationSettings, FineTuneJobSpec
 from kubetune_api.metrics import LOSS
 from kubetune_trainer.data import labels
 from kubetune_trainer.data.encode import encode_texts
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.data.rows import Column, Field, Row
 from kubetune_trainer.data.tokens import Encoded
+from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks import texts
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, balanced, choice_losses, on_average_one
+from kubetune_trainer.tasks.class_metrics import ACCURACY, ClassificationDetails, class_metrics
 
-if TYPE_CHECKING:
-    import torch
-
-ACCURACY = "accuracy"
 RARE_LABEL_ROWS = 20
 
 
@@ -33,6 +32,7 @@ class Labels:
     """The labels, in the order of the head's outputs."""
 
     labels: tuple[str, ...]
+    loss: ChoiceLoss = PLAIN
 
 
 @dataclass(frozen=True)
@@ -53,41 +53,6 @@ class ClassTargets:
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> str:
         """The label."""
         return labels[int(self.classes[row])]
-
-
-@dataclass(frozen=True)
-class ClassMetrics:
-    """How one label fared."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    rows: int
-
-
-@dataclass(frozen=True)
-class ClassificationDetails:
-    """How each label fared, and what was taken for what."""
-
-    per_class: tuple[ClassMetrics, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    """Rows are true labels, columns predicted ones."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """In the order of the head's outputs."""
-        return tuple(one.label for one in self.per_class)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The labels, and the entries of the matrix that are not zero: of a million pairs, a few thousand are."""
-        entries = [
-            {"true": true, "predicted": predicted, "rows": rows}
-            for true, line in enumerate(self.confusion)
-            for predicted, rows in enumerate(line)
-            if rows
-        ]
-        return {"perClass": [asdict(one) for one in self.per_class], "confusion": entries}
 
 
 class Classification:
@@ -111,7 +76,8 @@ class Classification:
         names = labels.label_set(sources["train"], given, Column.of(spec, "label"), classes.get("label", ()))
         for source, rows in sources.items():
             labels.refuse_unknown(rows, names, source, given=given is not None)
-        return Labels(names)
+        _refuse_weights_of_nothing(spec, names)
+        return Labels(names, ChoiceLoss(spec.training.label_smoothing, _settings(spec).gamma))
 
     def group(self, row: Row) -> str:
         """The text, with its pair."""
@@ -121,9 +87,11 @@ class Classification:
         """The label."""
         return row["label"]
 
-    def refuse_untaught(self, spec: FineTuneJobSpec, space: Labels, training: Sequence[Row]) -> None:
-        """Every label needs a row to learn from."""
+    def refuse_untaught(self, spec: FineTuneJobSpec, space: Labels, training: Sequence[Row]) -> Labels:
+        """Every label needs a row to learn from; the weights of the labels follow from these rows."""
         labels.refuse_untaught(training, space.labels, given=spec.task.labels is not None)
+        counts = np.array([rows for _, rows in labels.label_rows(training, space.labels)])
+        return replace(space, loss=replace(space.loss, weights=_weights(_settings(spec), space.labels, counts)))
 
     def data_notes(self, sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
         """A text is a text."""
@@ -155,7 +123,8 @@ class Classification:
     def losses(self, forward: Forward, batch: MicroBatch, space: Labels) -> Losses:
         """The cross-entropy of each row's label."""
         logits = forward(**batch.inputs).logits
-        return Losses(class_losses(logits, batch.targets), logits)
+        trained, plain = choice_losses(logits.float(), batch.targets, space.loss)
+        return Losses(trained, logits, plain)
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Labels) -> Tally:
         """The loss, and the confusion matrix: [labels, labels], rows the true ones."""
@@ -165,7 +134,7 @@ class Classification:
         counted = batch.targets != IGNORED
         pairs = batch.targets[counted] * size + losses.outputs.argmax(dim=-1)[counted]
         confusion = torch.bincount(pairs, minlength=size * size).reshape(size, size)
-        return {"loss": losses.rows.double().sum(), "confusion": confusion}
+        return {"loss": losses.judged.double().sum(), "confusion": confusion}
 
     def answers(self, losses: Losses, space: Labels) -> list[str]:
         """The labels with the highest scores."""
@@ -210,39 +179,26 @@ class Classification:
         return CardText(what, _LIMITS, texts.MODEL_CLASS, _USAGE)
 
 
-def class_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    """The cross-entropy of each row, in nats, in 32-bit numbers. `logits` [rows, labels], `targets` [rows]."""
-    from torch.nn.functional import cross_entropy
-
-    return cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="none")
+def _settings(spec: FineTuneJobSpec) -> ClassificationSettings:
+    return spec.task.sequence_classification or ClassificationSettings()
 
 
-def class_metrics(
-    confusion: NDArray[np.float64], names: tuple[str, ...]
-) -> tuple[dict[str, float], ClassificationDetails]:
-    """Accuracy, macro and per-class precision, recall and F1 of a confusion matrix, whose rows are true labels.
-
-    A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
-    """
-    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = shares(right, predicted), shares(right, true), shares(2 * right, true + predicted)
-    per_class = tuple(
-        ClassMetrics(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
-        for i, name in enumerate(names)
-    )
-    metrics = {
-        ACCURACY: float(right.sum() / confusion.sum()),
-        "precision_macro": float(precision.mean()),
-        "recall_macro": float(recall.mean()),
-        "f1_macro": float(f1.mean()),
-    }
-    matrix = tuple(tuple(line) for line in confusion.astype(np.int64).tolist())
-    return metrics, ClassificationDetails(per_class, matrix)
+def _refuse_weights_of_nothing(spec: FineTuneJobSpec, names: tuple[str, ...]) -> None:
+    unknown = [each.label for each in _settings(spec).weights or [] if each.label not in names]
+    if unknown:
+        raise invalid_data(
+            f"spec.task.sequenceClassification.weights: there is no label {labels.listed_labels(unknown)}; the labels"
+            f" are {labels.listed_labels(names)}"
+        )
 
 
-def shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each part of its whole; 0 of nothing, as scikit-learn and seqeval have it."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def _weights(
+    settings: ClassificationSettings, names: tuple[str, ...], counts: NDArray[np.int64]
+) -> tuple[float, ...] | None:
+    if settings.weights is not None:
+        given = {each.label: each.weight for each in settings.weights}
+        return on_average_one([given.get(name, 1.0) for name in names], counts)
+    return balanced(counts) if settings.class_weights == "Balanced" else None
 
 
 def baseline_accuracy(data: DataReport, split_name: str) -> tuple[str, float] | None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kubetune_trainer.data.tagged import OUTSIDE
 from kubetune_trainer.data.tags import are_prefixed, place_and_type
-from kubetune_trainer.tasks.classification import ClassMetrics, shares
+from kubetune_trainer.tasks.class_metrics import ClassMetrics, shares
 
 if TYPE_CHECKING:
     import torch

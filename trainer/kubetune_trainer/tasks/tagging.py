@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,8 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
 from kubetune_trainer.tasks.entities import EntityDetails, Scheme, entity_counts, entity_details, entity_metrics
-
-if TYPE_CHECKING:
-    import torch
 
 ACCURACY = "accuracy"
 _LONGEST_ANSWER = 200
@@ -52,6 +50,7 @@ class Tags:
     """The tags, in the order of the head's outputs."""
 
     labels: tuple[str, ...]
+    loss: ChoiceLoss = PLAIN
 
     @cached_property
     def scheme(self) -> Scheme:
@@ -119,7 +118,7 @@ class Tagging:
         names = tags.tag_set(counts, given, column, classes.get(TAGS, ()))
         for source, rows in sources.items():
             tags.refuse_unknown(rows, names, source, given=given is not None)
-        return Tags(names)
+        return Tags(names, ChoiceLoss(spec.training.label_smoothing))
 
     def group(self, row: Row) -> str:
         """The text."""
@@ -177,7 +176,8 @@ class Tagging:
     def losses(self, forward: Forward, batch: MicroBatch, space: Tags) -> Losses:
         """The cross-entropy of each word's tag."""
         logits = forward(**batch.inputs).logits
-        return Losses(tag_losses(logits, batch.targets), logits.argmax(dim=-1))
+        trained, plain = choice_losses(logits.float().transpose(1, 2), batch.targets, space.loss)
+        return Losses(trained.sum(dim=1), logits.argmax(dim=-1), plain.sum(dim=1))
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Tags) -> Tally:
         """The loss, the right tags, the words of each tag, and entities: those there, those found, and those both."""
@@ -186,7 +186,7 @@ class Tagging:
         counted = batch.targets != IGNORED
         true, predicted = batch.targets[counted], losses.outputs[counted]
         return {
-            "loss": losses.rows.double().sum(),
+            "loss": losses.judged.double().sum(),
             "right": (true == predicted).sum(),
             "words": torch.bincount(true, minlength=len(space.labels)),
             **entity_counts(true, predicted, counted.nonzero()[:, 0], space.scheme),
@@ -230,14 +230,6 @@ class Tagging:
         """What the answers mean, and how to get them."""
         what = f"A tagger of words with {text.plural(len(data.labels), 'tag')}"
         return CardText(what, _LIMITS, _CLASS, _USAGE)
-
-
-def tag_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    """The summed cross-entropy of each row, in nats, in 32-bit numbers. `logits` [rows, length, tags]."""
-    from torch.nn.functional import cross_entropy
-
-    losses = cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
-    return losses.sum(dim=1)
 
 
 def _notes(targets: NDArray[np.int32], words: int, space: Tags) -> tuple[str, ...]:

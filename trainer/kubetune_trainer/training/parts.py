@@ -11,4 +11,4 @@ def part_of(losses: Losses, batch: MicroBatch, places: Sequence[int]) -> tuple[L
     inputs = {name: values[taken] for name, values in batch.inputs.items()}
     # A batch that only keeps step has one row in the model and none of the split.
     rows = batch.rows[taken] if len(batch.rows) else batch.rows
-    return Losses(losses.rows[taken], losses.outputs[taken]), MicroBatch(inputs, batch.targets[taken], rows)
+    return Losses(losses.judged[taken], losses.outputs[taken]), MicroBatch(inputs, batch.targets[taken], rows)

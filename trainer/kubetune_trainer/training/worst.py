@@ -29,7 +29,7 @@ class WorstRows:
 
     def add(self, losses: Losses, batch: MicroBatch) -> None:
         """Looks at the rows of a batch."""
-        sums = losses.rows[: len(batch.rows)].tolist()
+        sums = losses.judged[: len(batch.rows)].tolist()
         targets = self._targets[batch.rows].tolist()
         means = [total / count if count else -math.inf for total, count in zip(sums, targets, strict=True)]
         places = sorted(range(len(means)), key=lambda place: _badness(means[place]), reverse=True)[:MOST_ROWS]

@@ -1,0 +1,72 @@
+"""How labels fared: what follows from the counts of an evaluation."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How one label fared."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class ClassificationDetails:
+    """How each label fared, and what was taken for what."""
+
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Rows are true labels, columns predicted ones."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the head's outputs."""
+        return tuple(one.label for one in self.per_class)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The labels, and the entries of the matrix that are not zero: of a million pairs, a few thousand are."""
+        entries = [
+            {"true": true, "predicted": predicted, "rows": rows}
+            for true, line in enumerate(self.confusion)
+            for predicted, rows in enumerate(line)
+            if rows
+        ]
+        return {"perClass": [asdict(one) for one in self.per_class], "confusion": entries}
+
+
+def class_metrics(
+    confusion: NDArray[np.float64], names: tuple[str, ...]
+) -> tuple[dict[str, float], ClassificationDetails]:
+    """Accuracy, macro and per-class precision, recall and F1 of a confusion matrix, whose rows are true labels.
+
+    A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
+    """
+    right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    precision, recall, f1 = shares(right, predicted), shares(right, true), shares(2 * right, true + predicted)
+    per_class = tuple(
+        ClassMetrics(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
+        for i, name in enumerate(names)
+    )
+    metrics = {
+        ACCURACY: float(right.sum() / confusion.sum()),
+        "precision_macro": float(precision.mean()),
+        "recall_macro": float(recall.mean()),
+        "f1_macro": float(f1.mean()),
+    }
+    matrix = tuple(tuple(line) for line in confusion.astype(np.int64).tolist())
+    return metrics, ClassificationDetails(per_class, matrix)
+
+
+def shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each part of its whole; 0 of nothing, as scikit-learn and seqeval have it."""
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
