@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
 from kubetune_api.families import FAMILIES
@@ -23,13 +23,14 @@ from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.verify import Verification, verify
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
+from kubetune_trainer.methods.adapted import adapted_layers, whole_parts
 from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.tasks.classification import Labels
-from support.tiny_models import saved, spec_for, tiny_model
+from support.tiny_models import CONFIGS, saved, spec_for, tiny_model
 
 # peft asks transformers for an attribute by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -231,6 +232,16 @@ def test_a_configuration_of_another_adapter_is_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"r": 4', '"r": 8'))
     with pytest.raises(RunError, match=r"adapter_config\.json gives the tensor .* the shape \(8, 16\), not \(4, 16\)"):
         verified(method, trainable, tmp_path / "adapter", shapes, AutoModelForSequenceClassification)
+
+
+def test_a_pooler_that_nothing_reads_is_neither_trained_nor_adapted() -> None:
+    model = AutoModel.from_config(CONFIGS["bert"])
+    assert whole_parts(model) == ("pooler",)
+    model.pooler.requires_grad_(False)
+    assert whole_parts(model) == ()
+    layers = adapted_layers(model, Settings().resolved, ())
+    assert len(layers) == 18
+    assert not any("pooler" in name for name in layers)
 
 
 def test_an_adapter_beside_a_gguf_file_is_refused_before_the_workers_start(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def whole_parts(model: PreTrainedModel) -> tuple[str, ...]:
         for name, part in model.named_children()
         if part not in (output, base) and base is not model and any(True for _ in part.parameters())
     ]
-    poolers = [name for name, _ in model.named_modules() if name.rpartition(".")[2] == _POOLER]
+    poolers = [name for name, part in model.named_modules() if name.rpartition(".")[2] == _POOLER and _is_read(part)]
     return tuple(dict.fromkeys([*poolers, *heads]))
 
 
@@ -68,8 +68,13 @@ def _linear(model: PreTrainedModel, whole: Collection[str]) -> Iterator[str]:
     output = model.get_output_embeddings()
     for name, module in model.named_modules():
         in_whole = any(name == part or name.startswith(f"{part}.") for part in whole)
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not in_whole:
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not output and not in_whole and _is_read(module):
             yield name
+
+
+def _is_read(part: nn.Module) -> bool:
+    """Loading freezes what is left over from another task."""
+    return any(each.requires_grad for each in part.parameters())
 
 
 def _ends_with(name: str, end: str) -> bool:
