@@ -61,7 +61,10 @@ TASKS: dict[str, TaskRow] = {
         columns=("text", "label"),
         also=("SEQ_CLS", "classification", "text-classification", "sequence_cls"),
         optional_columns=("text_pair",),
-        metrics=(LOSS, "accuracy", "precision_macro", "recall_macro", "f1_macro"),
+        metrics=(
+            *(LOSS, "accuracy", "precision_macro", "recall_macro", "f1_macro"),
+            *("f1_weighted", "f1_micro", "mcc", "auc", "ece"),
+        ),
         headline=("accuracy", "f1_macro", LOSS),
         model="Any",
         max_length=512,

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+)
 
 from kubetune_api.job import Requirement
 from kubetune_trainer.tasks.causal import perplexity
@@ -42,6 +48,9 @@ def test_metrics_by_hand() -> None:
             "precision_macro": (1 + 1 / 2 + 2 / 3) / 3,
             "recall_macro": (3 / 4 + 1 / 2 + 1) / 3,
             "f1_macro": (6 / 7 + 1 / 2 + 4 / 5) / 3,
+            "f1_weighted": (4 * 6 / 7 + 2 * 1 / 2 + 2 * 4 / 5) / 8,
+            "f1_micro": 6 / 8,
+            "mcc": (6 * 8 - (4 * 3 + 2 * 2 + 2 * 3)) / ((64 - 22) * (64 - 24)) ** 0.5,
         }
     )
 
@@ -54,6 +63,7 @@ def test_a_label_without_rows_and_predictions_counts_as_zero() -> None:
     assert overall["f1_macro"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
 @given(st.integers(2, 6), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=60))
 def test_metrics_are_those_of_scikit_learn(labels: int, rows: list[tuple[int, int]]) -> None:
     truth, predicted = (np.array(column) % labels for column in zip(*rows, strict=True))
@@ -64,6 +74,10 @@ def test_metrics_are_those_of_scikit_learn(labels: int, rows: list[tuple[int, in
         assert [getattr(one, name) for one in per_class] == pytest.approx(values.tolist(), abs=1e-12)
         assert overall[f"{name}_macro"] == pytest.approx(values.mean(), abs=1e-12)
     assert overall["accuracy"] == pytest.approx(accuracy_score(truth, predicted), abs=1e-12)
+    for average in ("weighted", "micro"):
+        theirs = f1_score(truth, predicted, labels=classes, average=average, zero_division=0)
+        assert overall[f"f1_{average}"] == pytest.approx(theirs, abs=1e-12)
+    assert overall["mcc"] == pytest.approx(matthews_corrcoef(truth, predicted), abs=1e-12)
     assert [one.rows for one in per_class] == support.tolist()
     assert confusion == tuple(map(tuple, confusion_matrix(truth, predicted, labels=classes).tolist()))
 

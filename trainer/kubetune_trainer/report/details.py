@@ -6,6 +6,7 @@ from typing import Any
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
+from kubetune_trainer.report.reliability import reliability_chart
 from kubetune_trainer.report.scatter import scatter_charts
 from kubetune_trainer.report.similarities import similarity_chart
 from kubetune_trainer.tasks.class_metrics import ClassificationDetails
@@ -47,6 +48,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                     "top_confusions": top_confusions(details),
                     "table": class_table(details),
                     "classes": details.per_class[:MOST_ROWS],
+                    "reliability": reliability_chart(details.calibration),
                 },
             )
         case EntityDetails() as details:

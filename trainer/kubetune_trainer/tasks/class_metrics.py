@@ -1,10 +1,13 @@
 """How labels fared: what follows from the counts of an evaluation."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kubetune_trainer.tasks.scores import CalibrationBin
 
 ACCURACY = "accuracy"
 
@@ -27,6 +30,10 @@ class ClassificationDetails:
     per_class: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     """Rows are true labels, columns predicted ones."""
+    calibration: tuple[CalibrationBin, ...] = ()
+    """How far the probabilities of its answers can be believed."""
+    auc_within: float = math.nan
+    """How far the exact `auc` may be from the one that is told."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -41,13 +48,19 @@ class ClassificationDetails:
             for predicted, rows in enumerate(line)
             if rows
         ]
-        return {"perClass": [asdict(one) for one in self.per_class], "confusion": entries}
+        return {
+            "perClass": [asdict(one) for one in self.per_class],
+            "confusion": entries,
+            "calibration": [asdict(one) for one in self.calibration],
+            "aucWithin": self.auc_within,
+        }
 
 
 def class_metrics(
     confusion: NDArray[np.float64], names: tuple[str, ...]
 ) -> tuple[dict[str, float], ClassificationDetails]:
-    """Accuracy, macro and per-class precision, recall and F1 of a confusion matrix, whose rows are true labels.
+    """What follows from a confusion matrix, whose rows are true labels: accuracy; precision, recall and F1 of each
+    label and over all; Matthews' correlation.
 
     A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
     """
@@ -62,9 +75,19 @@ def class_metrics(
         "precision_macro": float(precision.mean()),
         "recall_macro": float(recall.mean()),
         "f1_macro": float(f1.mean()),
+        "f1_weighted": float((f1 * true).sum() / true.sum()),
+        "f1_micro": float(right.sum() / confusion.sum()),
+        "mcc": _correlation(float(right.sum()), true, predicted),
     }
     matrix = tuple(tuple(line) for line in confusion.astype(np.int64).tolist())
     return metrics, ClassificationDetails(per_class, matrix)
+
+
+def _correlation(right: float, true: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+    """Matthews' coefficient, of any number of labels; 0 where all rows have one label, or got one."""
+    rows = true.sum()
+    spread = float((rows**2 - (predicted**2).sum()) * (rows**2 - (true**2).sum()))
+    return (float(right * rows) - float(predicted @ true)) / math.sqrt(spread) if spread > 0 else 0.0
 
 
 def shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

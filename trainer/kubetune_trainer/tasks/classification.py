@@ -23,8 +23,10 @@ from kubetune_trainer.tasks import texts
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, balanced, choice_losses, on_average_one
 from kubetune_trainer.tasks.class_metrics import ACCURACY, ClassificationDetails, class_metrics
+from kubetune_trainer.tasks.scores import calibration_bins, calibration_error, ranking, score_counts
 
 RARE_LABEL_ROWS = 20
+ECE, POOR_CALIBRATION = "ece", 0.1
 
 
 @dataclass(frozen=True)
@@ -127,23 +129,28 @@ class Classification:
         return Losses(trained, logits, plain)
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Labels) -> Tally:
-        """The loss, and the confusion matrix: [labels, labels], rows the true ones."""
+        """The loss, the confusion matrix ([labels, labels], rows the true ones), and the probabilities in bins."""
         import torch
 
         size = len(space.labels)
         counted = batch.targets != IGNORED
         pairs = batch.targets[counted] * size + losses.outputs.argmax(dim=-1)[counted]
         confusion = torch.bincount(pairs, minlength=size * size).reshape(size, size)
-        return {"loss": losses.judged.double().sum(), "confusion": confusion}
+        scores = score_counts(losses.outputs, batch.targets)
+        return {"loss": losses.judged.double().sum(), "confusion": confusion, **scores}
 
     def answers(self, losses: Losses, space: Labels) -> list[str]:
         """The labels with the highest scores."""
         return [space.labels[index] for index in losses.outputs.argmax(dim=-1).tolist()]
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Labels) -> Measured:
-        """The mean loss, and what follows from the confusion matrix."""
+        """The mean loss, and what follows from the confusion matrix and from the probabilities."""
         confusion = tally["confusion"]
         metrics, details = class_metrics(confusion, space.labels)
+        ranked = ranking(tally["scores"])
+        metrics |= {"auc": ranked.auc, ECE: calibration_error(tally["calibration"])}
+        bins = calibration_bins(tally["calibration"])
+        details = replace(details, calibration=bins, auc_within=ranked.within)
         return Measured({LOSS: float(tally["loss"] / confusion.sum()), **metrics}, details)
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
@@ -172,6 +179,12 @@ class Classification:
         if evaluation is not None and silent:
             split = evaluation.split
             yield f"The model never predicted {_listed(silent)} on the {split} split, though it has such rows."
+        error = evaluation.metrics.get(ECE, 0.0) if evaluation else 0.0
+        if evaluation is not None and error > POOR_CALIBRATION:
+            yield (
+                f"The probabilities of the answers are {_lean(evaluation)} on the {evaluation.split} split: ECE"
+                f" {error:.3f}, which is how far they are from the share of right answers on average."
+            )
 
     def card(self, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
@@ -218,6 +231,13 @@ def never_predicted(evaluation: EvaluationRecord | None) -> list[str]:
         return []
     totals = [sum(column) for column in zip(*details.confusion, strict=True)]
     return [one.label for one, total in zip(details.per_class, totals, strict=True) if total == 0 and one.rows > 0]
+
+
+def _lean(evaluation: EvaluationRecord) -> str:
+    details = evaluation.details
+    bins = details.calibration if isinstance(details, ClassificationDetails) else ()
+    lean = sum((one.confidence - one.accuracy) * one.rows for one in bins)
+    return "too high" if lean > 0 else "too low"
 
 
 def _named(names: list[str]) -> str:

@@ -17,7 +17,7 @@ from kubetune_trainer.training.parts import part_of
 
 REPLICATES = 200
 MOST_BYTES = 64 * 2**20
-"""What the tallies of all replicates may take. Those of a classification of 200 labels do."""
+"""What the tallies of all replicates may take. Those of a classification of 150 labels do."""
 _CONFIDENCE = (0.025, 0.975)
 _FEWEST = 0.95
 """The part of the replicates in which a metric must be a number to have an interval."""
