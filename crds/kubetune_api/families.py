@@ -32,12 +32,23 @@ class Family:
     """Whether a norm without bias applies its weight in 32 bits."""
     query_norms: Literal["None", "Head", "Width"] = "None"
     """Whether queries and keys have norms: one for a head's width, or one for the width of all heads."""
+    plain_norms: bool = False
+    """Whether norms without bias are not Llama's, which compute in 32 bits."""
+    norms_first: bool = False
+    """Whether a norm behind the embeddings stands for the first layer's first, and one more behind the last layer."""
     fused_queries: bool = False
     """Whether queries, keys and values are one matrix, whose output stays as long as the values do."""
     joint_queries: bool = False
     """Whether they are one matrix, whose output is copied apart at once."""
     fused_gate: bool = False
     """Whether the gate and what it is multiplied with are one matrix."""
+    partial_rotary: bool = False
+    """Whether the rotation joins what it turns with what it leaves, which puts the attention's output into another
+    order and keeps it twice."""
+    relative: Literal["None", "Buckets", "Disentangled"] = "None"
+    """How distances count in the attention: not, by a number for each head, or by vectors as wide as the model."""
+    shared: str | None = None
+    """What config.json calls the number of layers that have weights of their own, where layers share theirs."""
     experts: tuple[str, str] | None = None
     """What config.json calls the number of experts of a layer, and how many of them a token passes through."""
     parallel: bool = False
@@ -60,8 +71,11 @@ class Family:
     """Whether queries, keys and values have biases, where config.json does not say."""
     pooler: bool = False
     """Whether the pretrained model ends in a dense layer over the first token."""
-    head: Literal["linear", "dense"] = "dense"
-    """The head of a classifier: one matrix without a bias, or a dense layer and then one with a bias."""
+    head: Literal["linear", "dense", "norm"] = "dense"
+    """The head of a classifier: one matrix without a bias, or one with a bias behind a dense layer, or behind a dense
+    layer and a norm without biases."""
+    pretrained_head: str = ""
+    """The module beside the base model that pretraining trains too, and that a new head keeps."""
     dropouts: int = 2
     """Dropouts of one layer that keep a mask."""
     tagger: bool = True
@@ -103,6 +117,20 @@ _PHI3_NAMES = _BERT_NAMES | {"dropout": "resid_pdrop"}
 _ELECTRA_NAMES = _BERT_NAMES | {"embedding": "embedding_size"}
 # RoBERTa counts positions from the padding token's index plus one.
 _ROBERTA = Family(_BERT_NAMES, ("embeddings",), "encoder.layer", position_offset=2, token_types=2, pooler=True)
+_MODERNBERT = Family(
+    _BERT_NAMES | {"activation": "hidden_activation", "dropout": "mlp_dropout"},
+    ("embeddings",),
+    "layers",
+    gated=True,
+    plain_norms=True,
+    norms_first=True,
+    query_bias=False,
+    fused_queries=True,
+    fused_gate=True,
+    head="norm",
+    pretrained_head="head",
+    dropouts=0,
+)
 _LLAMA = Family(
     _BERT_NAMES,
     ("embed_tokens",),
@@ -131,6 +159,35 @@ FAMILIES = {
     "bert": Family(_BERT_NAMES, ("embeddings",), "encoder.layer", token_types=2, pooler=True),
     # The smaller sizes widen their embeddings to the width of the layers.
     "electra": Family(_ELECTRA_NAMES, ("embeddings", "embeddings_project"), "encoder.layer", token_types=2),
+    "albert": Family(
+        _ELECTRA_NAMES,
+        ("embeddings", "encoder.embedding_hidden_mapping_in"),
+        "encoder.albert_layer_groups",
+        token_types=2,
+        pooler=True,
+        activation="gelu_new",
+        dropouts=1,
+        shared="num_hidden_groups",
+    ),
+    # The second version has a convolution above the first layer in its larger sizes; the third shares projections.
+    "deberta-v2": Family(
+        _BERT_NAMES,
+        ("embeddings", "encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"),
+        "encoder.layer",
+        relative="Disentangled",
+        eager=True,
+    ),
+    "modernbert": _MODERNBERT,
+    # Its distances lie beside the layers, all of which use them.
+    "mpnet": Family(
+        _BERT_NAMES,
+        ("embeddings", "encoder.relative_attention_bias"),
+        "encoder.layer",
+        position_offset=2,
+        pooler=True,
+        relative="Buckets",
+        eager=True,
+    ),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "distilbert": Family(_DISTILBERT_NAMES, ("embeddings",), "transformer.layer", dropouts=1),
@@ -150,6 +207,7 @@ FAMILIES = {
         "layers",
         decoder=True,
         rotary=True,
+        partial_rotary=True,
         tied=False,
         head="linear",
         fused_queries=True,
@@ -169,7 +227,7 @@ FAMILIES = {
     "gemma2": _GEMMA2,
     # The text model alone; `gemma3` sees pictures too.
     "gemma3_text": replace(_GEMMA2, query_norms="Head", eager=False, tagger=False),
-    "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, fused_gate=True, dropouts=2),
+    "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, partial_rotary=True, fused_gate=True, dropouts=2),
     "smollm3": replace(_LLAMA, tied=True),
     "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width", tagger=False),
 }
@@ -193,20 +251,27 @@ HEADS = frozenset(
         "classifier",
         "cls",
         "crf",
+        "decoder",
         "discriminator_predictions",
         # What GPT-NeoX's files call the output layer.
         "embed_out",
         "generator_lm_head",
         "generator_predictions",
         # The projection of ColBERT.
+        "head",
         "linear",
         "lm_head",
+        "lm_predictions",
+        "mask_predictions",
         "medusa_head",
         "multiple_choice_head",
+        "pooler",
         "pre_classifier",
+        "predictions",
         "qa_outputs",
         "score",
         "sequence_summary",
+        "sop_classifier",
         # Of reinforcement learning, and of reward models.
         "regression_head",
         "reward_head",

@@ -12,8 +12,9 @@ from kubetune_api.families import FAMILIES
 from kubetune_planner.shape import ModelShape
 
 _FLOAT32 = 4
-_INDICES = 40
-"""Of a token and its expert: five of 64 bits."""
+_INDEX = 8
+_INDICES_OF_EXPERT = 5
+"""Of a token and its expert."""
 _DEFAULT_COPIES = 2
 _COPIES = {"gelu_new": 5, "relu": 1}
 """Tensors as wide as the feed-forward part that its function leaves behind, the next matrix's input among them.
@@ -38,8 +39,12 @@ class Passes:
 
     def kept_bytes(self, layers: int) -> int:
         """Bytes that so many layers and what is around them keep for the backward pass."""
-        per_token = layers * _layer(self.shape, self.length, self.number) + _ends(self.shape, self.number)
-        return self.rows * self.length * per_token
+        shape, number = self.shape, self.number
+        per_token = layers * _layer(shape, self.length, number) + _ends(shape, number)
+        lookups = shape.relative.lookups * shape.hidden * number
+        # Where the distance of two words is looked up, in each layer or once for all.
+        distances = layers * shape.relative.kinds + (FAMILIES[shape.family].relative == "Buckets")
+        return self.rows * (self.length * per_token + layers * lookups) + distances * self.length**2 * _INDEX
 
 
 def _layer(shape: ModelShape, length: int, number: int) -> int:
@@ -57,20 +62,38 @@ def _layer(shape: ModelShape, length: int, number: int) -> int:
 
 def _attention(shape: ModelShape, number: int) -> int:
     """Queries, keys and values (keys and values repeated for each head), and the output."""
-    kept = 4
-    if FAMILIES[shape.family].fused_queries:
-        # The output twice, in two orders; values alone keep the whole matrix of queries and keys, if not repeated.
-        kept += 3 if shape.heads == shape.kv_heads else 1
+    family, kept = FAMILIES[shape.family], 4
+    if family.fused_queries and shape.heads == shape.kv_heads:
+        # Values that are not repeated keep the whole matrix.
+        kept += 2
+    if family.partial_rotary:
+        kept += 1
+    if family.relative == "Disentangled":
+        # The keys once more, scaled.
+        kept += 1
     return kept * shape.query_width * number
 
 
 def _scores(shape: ModelShape, length: int, number: int) -> int:
-    if FAMILIES[shape.family].eager:
-        # The softmax in 32 bits and in the model's, and before it the tangent that bounds it.
-        per_score = _FLOAT32 + (number if number != _FLOAT32 else 0) + (number if shape.bounded_scores else 0)
-        return shape.heads * length * per_score
+    family = FAMILIES[shape.family]
+    if family.eager:
+        mask = length if shape.relative.kinds else 0
+        # The scores of all distances, of which each pair of words takes one.
+        distances = shape.heads * shape.relative.lookups * number
+        return shape.heads * length * _per_score(shape, number) + distances + mask
     # Fused: a number per head; the mask, of which every layer makes its own.
     return shape.heads * _FLOAT32 + length * number
+
+
+def _per_score(shape: ModelShape, number: int) -> int:
+    """Bytes that one score of one head leaves: the softmax; of Llama's kin in 32 bits and in the model's, and before
+    it the tangent that bounds it. Dropout leaves a mask and a copy."""
+    kept = number
+    if FAMILIES[shape.family].gated and number != _FLOAT32:
+        kept += _FLOAT32
+    if shape.bounded_scores:
+        kept += number
+    return kept + (number + 1 if shape.dropout else 0)
 
 
 def _norm(shape: ModelShape, width: int, number: int) -> int:
@@ -79,7 +102,7 @@ def _norm(shape: ModelShape, width: int, number: int) -> int:
     family = FAMILIES[shape.family]
     if family.wide_norms:
         return width * 2 * _FLOAT32
-    return width * (_FLOAT32 + number if family.gated else number)
+    return width * (_FLOAT32 + number if family.gated and not family.plain_norms else number)
 
 
 def _feed_forward(shape: ModelShape, number: int) -> int:
@@ -87,7 +110,7 @@ def _feed_forward(shape: ModelShape, number: int) -> int:
     per_expert = _copies(shape) * shape.intermediate * number
     if FAMILIES[shape.family].experts is None:
         return per_expert
-    router = shape.experts * _FLOAT32 + shape.active_experts * _INDICES
+    router = shape.experts * _FLOAT32 + shape.active_experts * _INDICES_OF_EXPERT * _INDEX
     return shape.active_experts * (per_expert + 2 * shape.hidden * number) + router
 
 

@@ -20,8 +20,8 @@ class TrainedPart:
 
 def full(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     """`Full`: everything that is not frozen. `labels` as in `ModelShape.parameters_for`."""
-    layers, embeddings = min(method.freeze.bottom_layers, shape.layers), method.freeze.embeddings
-    frozen = layers * shape.layer_parameters + embeddings * shape.embedding_parameters
+    layers, embeddings = min(method.freeze.bottom_layers, shape.layers_with_weights), method.freeze.embeddings
+    frozen = shape.bottom_parameters(layers) + embeddings * shape.embedding_parameters
     has_output_layer = labels is None and not shape.tied
     learns_vocabulary = not embeddings or has_output_layer
     return TrainedPart(
@@ -39,7 +39,7 @@ def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     everywhere = settings.targets != "Attention"
     of_a_layer = shape.linear_matrices if everywhere else shape.attention_matrices
     widened = ((shape.embedding, shape.hidden),) if everywhere and shape.embedding != shape.hidden else ()
-    widths = (*shape.layers * of_a_layer, *widened)
+    widths = (*shape.layers_with_weights * of_a_layer, *widened)
     adapters = sum(settings.rank * (inputs + outputs) for inputs, outputs in widths)
     lengths = sum(outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
     head = 0 if labels is None else shape.classifier_parameters(labels)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from kubetune_api.families import FAMILIES, Family, not_supported
+from kubetune_planner.relative_positions import NONE, RelativePositions, relative_positions
 
 _TIED = "tie_word_embeddings"
 
@@ -53,6 +54,11 @@ class ModelShape:
     """Whether the output's are."""
     parallel: bool = False
     """Whether attention and feed-forward part read the same numbers."""
+    own_layers: int | None = None
+    """Layers with weights of their own; None for all."""
+    learned_positions: int = 0
+    """Positions that have a vector of their own."""
+    relative: RelativePositions = NONE
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -62,7 +68,7 @@ class ModelShape:
             raise ValueError(not_supported(str(config.get("model_type"))))
         size = _Sizes(config, family)
         hidden, heads = size("hidden"), size("heads")
-        gated = family.gated
+        gated, biased = family.gated, config.get("position_biased_input", True)
         return cls(
             family=str(config["model_type"]),
             layers=size("layers"),
@@ -86,6 +92,9 @@ class ModelShape:
             bounded_scores=bool(family.bounds and config.get(family.bounds[0])),
             bounded_logits=bool(family.bounds and config.get(family.bounds[1])),
             parallel=bool(family.parallel and config.get("use_parallel_residual", True)),
+            own_layers=size.plain(family.shared) if family.shared else None,
+            learned_positions=0 if gated or family.rotary or not biased else size("positions"),
+            relative=relative_positions(config, family, hidden, heads),
         )
 
     @property
@@ -96,15 +105,13 @@ class ModelShape:
     @property
     def embedding_parameters(self) -> int:
         """Parameters of the embeddings, with their norm: what `method.freeze.embeddings` freezes."""
-        tokens = self.vocabulary * self.embedding
         family = FAMILIES[self.family]
-        if family.gated or family.rotary:
-            return tokens
-        positions = (self.positions + family.position_offset) * self.embedding
-        if family.decoder:
-            return tokens + positions
+        vectors = self.vocabulary + self.learned_positions + self.token_types
         widened = (self.embedding + 1) * self.hidden if self.embedding != self.hidden else 0
-        return tokens + positions + (self.token_types + 2) * self.embedding + widened
+        norm = 0 if family.decoder else 2 * self.embedding
+        if family.norms_first:
+            norm = self.hidden
+        return vectors * self.embedding + norm + widened + self.relative.embedding_parameters
 
     @property
     def layer_parameters(self) -> int:
@@ -119,7 +126,12 @@ class ModelShape:
                 norms += 2 * self.head_size
             case "Width":
                 norms += queries + keys
-        return attention + biases + norms + self._feed_forward_parameters
+        return attention + biases + norms + self._feed_forward_parameters + self.relative.layer_parameters
+
+    def bottom_parameters(self, layers: int) -> int:
+        """Parameters of the lowest layers: what `method.freeze.bottomLayers` freezes."""
+        lacking = self.hidden if layers and FAMILIES[self.family].norms_first else 0
+        return layers * self.layer_parameters - lacking
 
     @property
     def query_width(self) -> int:
@@ -141,10 +153,11 @@ class ModelShape:
 
     @property
     def norm_parameters(self) -> int:
-        """Parameters of the norm behind the last layer, which only decoders have."""
-        if not self.decoder:
+        """Parameters of the norm behind the last layer, which encoders mostly have not."""
+        family = FAMILIES[self.family]
+        if not (family.decoder or family.norms_first):
             return 0
-        return self.hidden if FAMILIES[self.family].gated else 2 * self.hidden
+        return self.hidden if family.gated else 2 * self.hidden
 
     @property
     def output_parameters(self) -> int:
@@ -155,6 +168,7 @@ class ModelShape:
         """Parameters of a classifier's head for that many labels."""
         if FAMILIES[self.family].head == "linear":
             return self.hidden * labels
+        # A dense layer and its bias, or the weight of a norm: as many.
         return (self.hidden + 1) * self.hidden + (self.hidden + 1) * labels
 
     def head_matrix(self, labels: int | None) -> int:
@@ -185,7 +199,7 @@ class ModelShape:
         """Parameters of the largest matrix inside a layer."""
         family = FAMILIES[self.family]
         # Some families keep a gate and what it is multiplied with in one matrix, and so all experts.
-        together = 2 * self.experts if family.experts or (family.gated and family.fused_queries) else 1
+        together = 2 * self.experts if family.experts or family.fused_gate else 1
         attention = self.query_width + (2 * self.key_width if family.fused_queries else 0)
         return self.hidden * max(together * self.intermediate, attention)
 
@@ -212,7 +226,12 @@ class ModelShape:
 
     @property
     def _without_head(self) -> int:
-        return self.embedding_parameters + self.layers * self.layer_parameters + self.norm_parameters
+        return self.embedding_parameters + self.bottom_parameters(self.layers_with_weights) + self.norm_parameters
+
+    @property
+    def layers_with_weights(self) -> int:
+        """Layers with weights of their own."""
+        return self.own_layers or self.layers
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
+    AlbertConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     BertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     Gemma2Config,
@@ -24,6 +26,8 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
+    ModernBertConfig,
+    MPNetConfig,
     Olmo2Config,
     Phi3Config,
     PretrainedConfig,
@@ -59,6 +63,22 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "electra": ElectraConfig(
         **_SMALL, **_NO_DROPOUT, embedding_size=8, intermediate_size=32, max_position_embeddings=64
     ),
+    # Groups of layers as many as layers: each has weights of its own.
+    "albert": AlbertConfig(
+        **_SMALL, **_NO_DROPOUT, embedding_size=8, intermediate_size=32, max_position_embeddings=64,
+        num_hidden_groups=3, classifier_dropout_prob=0.0,
+    ),
+    # As the third version has it.
+    "deberta-v2": DebertaV2Config(
+        **_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=64, relative_attention=True,
+        position_buckets=8, pos_att_type=["p2c", "c2p"], share_att_key=True, norm_rel_ebd="layer_norm",
+        position_biased_input=False, type_vocab_size=0,
+    ),
+    "modernbert": ModernBertConfig(
+        **_SMALL, intermediate_size=32, max_position_embeddings=64, local_attention=16, bos_token_id=2, eos_token_id=2,
+        cls_token_id=2, sep_token_id=2, pad_token_id=PAD,
+    ),
+    "mpnet": MPNetConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=66, pad_token_id=1),
     "roberta": RobertaConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=66, pad_token_id=1),
     "xlm-roberta": XLMRobertaConfig(
         **_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=66, pad_token_id=1

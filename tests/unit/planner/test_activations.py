@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import (
+    AlbertConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertConfig,
+    DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
     Gemma2Config,
@@ -18,6 +20,8 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
+    ModernBertConfig,
+    MPNetConfig,
     Olmo2Config,
     Phi3Config,
     PretrainedConfig,
@@ -41,10 +45,22 @@ _ENCODER = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
+_DEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 16,
+    "pos_att_type": ["p2c", "c2p"],
+    "norm_rel_ebd": "layer_norm",
+    "position_biased_input": False,
+}
 _DECODER = {**_SIZES, "intermediate_size": 160, "num_key_value_heads": 2, "pad_token_id": 0, "use_cache": False}
 CONFIGS: dict[str, PretrainedConfig] = {
     "bert": BertConfig(**_ENCODER),
     "electra": ElectraConfig(**_ENCODER, embedding_size=32),
+    "albert": AlbertConfig(**_ENCODER, embedding_size=32),
+    "deberta-v2": DebertaV2Config(**_ENCODER, **_DEBERTA, share_att_key=True),
+    "deberta-v2 with projections of positions": DebertaV2Config(**_ENCODER, **_DEBERTA | {"pos_att_type": ["p2c"]}),
+    "modernbert": ModernBertConfig(**_SIZES, intermediate_size=160, pad_token_id=0),
+    "mpnet": MPNetConfig(**_ENCODER),
     "roberta": RobertaConfig(**_ENCODER),
     "xlm-roberta": XLMRobertaConfig(**_ENCODER),
     "distilbert": DistilBertConfig(

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AlbertConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    DebertaV2Config,
     ElectraConfig,
     GPT2Config,
     LlamaConfig,
@@ -33,6 +35,11 @@ VARIANTS: dict[str, PretrainedConfig] = {
     "a tied output layer": Qwen2Config(**SIZES, num_key_value_heads=2, tie_word_embeddings=True),
     "an output layer of its own": MistralConfig(**SIZES, num_key_value_heads=1, tie_word_embeddings=False),
     "embeddings as wide as the layers": ElectraConfig(**SIZES, embedding_size=32),
+    "layers that share their weights": AlbertConfig(**SIZES, embedding_size=16),
+    "relative positions with projections of their own, and a convolution": DebertaV2Config(
+        **SIZES, relative_attention=True, pos_att_type=["c2p", "p2c"], norm_rel_ebd="layer_norm", conv_kernel_size=3
+    ),
+    "no relative positions": DebertaV2Config(**SIZES),
     "one kind of tokens": RobertaConfig(**SIZES, type_vocab_size=1, pad_token_id=1),
     "a feed-forward part of a width of its own": GPT2Config(
         vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=80, n_positions=32, bos_token_id=2, eos_token_id=2
@@ -59,6 +66,19 @@ PUBLISHED = {
     "sentence-transformers/all-MiniLM-L12-v2": 33.4e6,
     "nreimers/MiniLM-L6-H384-uncased": 22.7e6,
     "microsoft/MiniLM-L12-H384-uncased": 33.4e6,
+    "albert/albert-base-v2": 11.7e6,
+    "albert/albert-large-v2": 17.7e6,
+    "albert/albert-xlarge-v2": 58.7e6,
+    "albert/albert-xxlarge-v2": 222.6e6,
+    "microsoft/deberta-v3-xsmall": 70.7e6,
+    "microsoft/deberta-v3-small": 141.3e6,
+    "microsoft/deberta-v3-base": 184e6,
+    "microsoft/deberta-v3-large": 434e6,
+    "microsoft/mdeberta-v3-base": 278e6,
+    "answerdotai/ModernBERT-base": 149e6,
+    "answerdotai/ModernBERT-large": 395e6,
+    "microsoft/mpnet-base": 109.5e6,
+    "sentence-transformers/all-mpnet-base-v2": 109.5e6,
     "openai-community/gpt2": 124.4e6,
     "openai-community/gpt2-medium": 355e6,
     "openai-community/gpt2-large": 774e6,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import Freeze
@@ -22,6 +23,10 @@ LIKE_LLAMA = (
 EMBEDDINGS = {
     "bert": ("bert.embeddings.",),
     "electra": ("electra.embeddings.", "electra.embeddings_project."),
+    "albert": ("albert.embeddings.", "albert.encoder.embedding_hidden_mapping_in."),
+    "deberta-v2": ("deberta.embeddings.", "deberta.encoder.rel_embeddings.", "deberta.encoder.LayerNorm."),
+    "modernbert": ("model.embeddings.",),
+    "mpnet": ("mpnet.embeddings.", "mpnet.encoder.relative_attention_bias."),
     "roberta": ("roberta.embeddings.",),
     "xlm-roberta": ("roberta.embeddings.",),
     "distilbert": ("distilbert.embeddings.",),
@@ -32,6 +37,10 @@ EMBEDDINGS = {
 LAYER = {
     "bert": "bert.encoder.layer.{}.",
     "electra": "electra.encoder.layer.{}.",
+    "albert": "albert.encoder.albert_layer_groups.{}.",
+    "deberta-v2": "deberta.encoder.layer.{}.",
+    "modernbert": "model.layers.{}.",
+    "mpnet": "mpnet.encoder.layer.{}.",
     "roberta": "roberta.encoder.layer.{}.",
     "xlm-roberta": "roberta.encoder.layer.{}.",
     "distilbert": "distilbert.transformer.layer.{}.",
@@ -80,6 +89,18 @@ def test_more_layers_than_there_are_are_refused() -> None:
         "spec.method.freeze.bottomLayers: 4 layers cannot be frozen, the model has 3; freeze 3 or fewer"
     )
     assert caught.value.reason == Reason.INVALID_MODEL
+
+
+def test_the_lower_layers_of_a_model_that_shares_them_cannot_be_frozen() -> None:
+    config = AlbertConfig.from_dict(CONFIGS["albert"].to_dict() | {"num_hidden_groups": 1})
+    model = AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(RunError) as caught:
+        frozen_of(model, "albert", bottom_layers=1)
+    assert str(caught.value) == (
+        "spec.method.freeze.bottomLayers: the layers of this model share the weights of 1, so the lower ones cannot be"
+        " frozen without the upper ones; remove bottomLayers"
+    )
+    assert frozen_of(model, "albert", embeddings=True)
 
 
 def test_nothing_left_to_train_is_refused() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PretrainedConfig
+from transformers import AutoModelForMaskedLM, PretrainedConfig
 
 from kubetune_api.families import FAMILIES, HEADS
 from kubetune_api.reasons import Reason
@@ -82,7 +82,8 @@ def test_the_pretrained_weights_arrive_and_the_head_is_new(family: str, tmp_path
     before, after = pretrained.state_dict(), loaded.model.state_dict()
     stored = load_file(tmp_path / "model.safetensors")
     for name, tensor in after.items():
-        if in_base(loaded.model, name):
+        kept = loaded.family.pretrained_head
+        if in_base(loaded.model, name) or (kept and name.startswith(f"{kept}.")):
             assert torch.equal(tensor, before[name]), name
             assert torch.equal(tensor, stored[loaded.base_names[name]]), name
         else:
@@ -142,6 +143,17 @@ def test_a_head_of_other_labels_is_renewed(family: str, theirs: tuple[str, ...],
         if tensor.ndim > 1:
             assert tensor.shape != before.shape or not torch.equal(tensor, before), name
             assert 0.0 < tensor.std() < 0.1, name
+
+
+def test_what_pretraining_learned_beside_the_base_stays_under_a_new_head(tmp_path: Path) -> None:
+    """As transformers has it: ModernBERT's classifiers go on from the dense layer of its masked language model."""
+    config = type(CONFIGS["modernbert"]).from_dict(CONFIGS["modernbert"].to_dict())
+    pretrained = AutoModelForMaskedLM.from_config(config)
+    loaded = load(saved(pretrained, tmp_path))
+    assert torch.equal(loaded.model.head.dense.weight, pretrained.head.dense.weight)
+    assert (loaded.model.head.norm.weight == 1).all()
+    assert loaded.base_names["head.dense.weight"] == "head.dense.weight"
+    assert "classifier.weight" not in loaded.base_names
 
 
 def test_a_new_head_depends_on_the_seed_alone(tmp_path: Path) -> None:

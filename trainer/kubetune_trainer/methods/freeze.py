@@ -1,12 +1,14 @@
 """Freezing of the lower parts of a pretrained model."""
 
+from typing import Any
+
 from torch import nn
 
 from kubetune_api.families import Family
 from kubetune_api.job import Freeze
 from kubetune_trainer.errors import RunError, invalid_model
 
-_KEY_BIASES = ("key.bias", "k_proj.bias", "k_lin.bias")
+_KEY_BIASES = ("key.bias", "k_proj.bias", "k_lin.bias", ".k.bias", "pos_key_proj.bias")
 
 
 def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) -> frozenset[str]:
@@ -15,11 +17,16 @@ def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) ->
     `base` is `model` without its head. Returns the names, in `model`, of the parameters that are frozen.
     """
     layers: nn.ModuleList = base.get_submodule(family.layers)  # type: ignore[assignment]
-    if wanted.bottom_layers > len(layers):
-        raise _too_many(wanted.bottom_layers, len(layers))
+    there = len(layers)
+    config: Any = base.config
+    if wanted.bottom_layers and family.shared and there < config.num_hidden_layers:
+        raise _shared(there)
+    if wanted.bottom_layers > there:
+        raise _too_many(wanted.bottom_layers, there)
     frozen: list[nn.Module] = [*layers[: wanted.bottom_layers]]
     if wanted.embeddings:
-        frozen.extend(base.get_submodule(name) for name in family.embeddings if hasattr(base, name))
+        modules = dict(base.named_modules())
+        frozen.extend(modules[name] for name in family.embeddings if name in modules)
     for module in frozen:
         module.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -37,6 +44,13 @@ def may_be_unchanged(model: nn.Module, *, short: bool) -> frozenset[str]:
         name
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and (name.endswith(_KEY_BIASES) or (short and parameter.ndim == 1))
+    )
+
+
+def _shared(there: int) -> RunError:
+    return invalid_model(
+        f"spec.method.freeze.bottomLayers: the layers of this model share the weights of {there}, so the lower ones"
+        " cannot be frozen without the upper ones; remove bottomLayers"
     )
 
 

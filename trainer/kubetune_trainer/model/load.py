@@ -139,6 +139,7 @@ def load_model(
     Without `numbers` it is on torch's meta device, which holds shapes alone, and is judged all the same.
     """
     config = load_config(folder, spec)
+    family = FAMILIES[config.model_type]
     packing = _unpacked(config)
     keep_head = task.fits_head(config, space)
     task.configure(config, space)
@@ -157,8 +158,7 @@ def load_model(
     new = _without_unread(model, new_tensors(model, info, head_may_be_new=task.new_head))
     refuse_misfit(model, info, head_is_new=task.new_head and not keep_head)
     if task.new_head and not keep_head:
-        new |= _renew_head(model, already_new=new, deviation=getattr(config, "initializer_range", 0.02))
-    family = FAMILIES[config.model_type]
+        new |= _renew_head(model, family, already_new=new)
     use_cache = _prepare_config(model, tokenizer, family, task)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
     names = base_names(model, family, folder, new)
@@ -230,12 +230,13 @@ def _note(left_out: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def _renew_head(model: PreTrainedModel, already_new: set[str], deviation: float) -> set[str]:
+def _renew_head(model: PreTrainedModel, family: Family, already_new: set[str]) -> set[str]:
     """Draws new weights for a head that was pretrained for other labels."""
-    prefix = f"{model.base_model_prefix}."
+    kept = tuple(f"{part}." for part in (model.base_model_prefix, family.pretrained_head) if part)
+    deviation = getattr(model.config, "initializer_range", 0.02)
     renewed = set()
     for name, parameter in model.named_parameters():
-        if not name.startswith(prefix) and name not in already_new:
+        if not name.startswith(kept) and name not in already_new:
             with torch.no_grad():
                 torch.nn.init.zeros_(parameter) if parameter.ndim == 1 else parameter.normal_(0.0, deviation)
             renewed.add(name)
