@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import Manifest
@@ -15,13 +14,11 @@ from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli import validate as validation
 from kubetune_cli.cluster_commands import logs, report, status
 from kubetune_cli.plain_help import PlainCommand, PlainGroup
-from kubetune_cli.run import FAILED, INVALID, invalid_manifest, run_job
+from kubetune_cli.plan_command import ManifestFile, plan
+from kubetune_cli.run import INVALID, invalid_manifest, run_job
 from kubetune_cli.trainer_process import why_not_installed
 
 app = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_enable=False)
-ManifestFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The manifest of a FineTuneJob; - reads standard input.")
-]
 
 
 def _print_version(*, asked: bool) -> None:
@@ -96,49 +93,7 @@ def validate(
     raise typer.Exit(validation.validate(files))
 
 
-@app.command(cls=PlainCommand)
-def plan(
-    file: ManifestFile,
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="A file with the job's FineTuneProfile, if the manifest does not contain it."
-        ),
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="The memory of one accelerator instead of the profile's: a quantity such as 80Gi, or a number of GiB.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The model's config.json, if kubetune does not know its shape."),
-    ] = None,
-    as_yaml: Annotated[
-        bool, typer.Option("--yaml", help="Prints the fields to set as YAML on standard output, nothing else.")
-    ] = False,
-) -> None:
-    """Calculates the memory that each worker needs, and the ZeRO stage that fits it.
-
-    Exit code 0: it fits. 1: it does not fit; a proposal is printed. 2: the manifest is wrong, or something is missing.
-    """
-    from kubetune_cli.plan import CannotPlanError, fields_to_set, plan_file, print_plan
-    from kubetune_planner.plan import Refusal
-
-    try:
-        planned = plan_file(file, profile, accelerator_memory=memory, config=config)
-    except CannotPlanError as error:
-        Console(stderr=True, soft_wrap=True).print(Text(str(error)))
-        raise typer.Exit(INVALID) from None
-    print_plan(planned, Console(stderr=as_yaml))
-    if isinstance(planned, Refusal):
-        raise typer.Exit(FAILED)
-    if as_yaml:
-        sys.stdout.write(fields_to_set(planned))
-
-
+app.command(cls=PlainCommand)(plan)
 for of_a_cluster in (status, logs, report):
     app.command(cls=PlainCommand)(of_a_cluster)
 

@@ -18,7 +18,7 @@ from kubetune_planner.catalogue import shape_of
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
 from kubetune_planner.shape import ModelShape
 
-_CONFIG = "config.json"
+_CONFIG, _GGUF = "config.json", ".gguf"
 _LARGEST_CONFIG = 1 << 20
 """Bytes; real ones have a few thousand."""
 _LEAST_MEMORY = 1 << 20
@@ -47,6 +47,13 @@ def plan_file(
     quantity, or a number of GiB.
     The model's shape comes from `config`, a config.json; without it from the catalogue or the model's folder.
     """
+    job, profiles = job_and_profiles(file, profile_file)
+    accelerator = accelerator_of(job, profiles, accelerator_memory)
+    return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
+
+
+def job_and_profiles(file: Path, profile_file: Path | None) -> tuple[FineTuneJob, tuple[FineTuneProfile, ...]]:
+    """The one job of a manifest, and the profiles that are there."""
     manifest, profiles = _read(file), _read(profile_file).profiles if profile_file else ()
     if len(manifest.jobs) != 1:
         raise CannotPlanError(
@@ -54,9 +61,7 @@ def plan_file(
             " of its own"
         )
     folder = Path.cwd() if file == STANDARD_INPUT else file.resolve().parent
-    job = resolve_relative_uris(manifest.jobs[0], folder)
-    accelerator = _accelerator(job, (*profiles, *manifest.profiles), accelerator_memory)
-    return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
+    return resolve_relative_uris(manifest.jobs[0], folder), (*profiles, *manifest.profiles)
 
 
 def fields_to_set(planned: TrainingPlan) -> str:
@@ -96,7 +101,8 @@ def _read(file: Path) -> Manifest:
     return manifest
 
 
-def _accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory: str | None) -> AcceleratorSpec:
+def accelerator_of(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory: str | None) -> AcceleratorSpec:
+    """What each worker computes on: the accelerator of the job's profile, or one with that memory."""
     name = profile_name(job)
     profile = next((profile for profile in profiles if profile.metadata.name == name), None)
     described = profile.spec.accelerator if profile else None
@@ -136,12 +142,22 @@ def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
     uri = job.spec.model.uri
     if config is None and (known := shape_of(uri)):
         return known
+    if config is None and uri.endswith(_GGUF):
+        raise CannotPlanError(
+            f"spec.model.uri: {uri} is a GGUF file, which a plan does not read; give the {_CONFIG} of the model that it"
+            " was made from with --config"
+        )
     if config is None and (folder := file_path(uri)):
         config = folder / _CONFIG
     if config is None:
         raise CannotPlanError(
             f"spec.model.uri: kubetune does not know the shape of {uri}; give the model's {_CONFIG} with --config"
         )
+    return shape_in(config)
+
+
+def shape_in(config: Path) -> ModelShape:
+    """The shape that a config.json describes."""
     try:
         return ModelShape.from_config(_json_of(config))
     except ValueError as error:

@@ -128,6 +128,13 @@ class ModelShape:
                 norms += queries + keys
         return attention + biases + norms + self._feed_forward_parameters + self.relative.layer_parameters
 
+    @property
+    def active_layer_parameters(self) -> int:
+        """Those of them that one token meets: of experts, only the ones that it passes through."""
+        idle = self.experts - self.active_experts
+        gated = FAMILIES[self.family].gated
+        return self.layer_parameters - idle * (3 if gated else 2) * self.hidden * self.intermediate
+
     def bottom_parameters(self, layers: int) -> int:
         """Parameters of the lowest layers: what `method.freeze.bottomLayers` freezes."""
         lacking = self.hidden if layers and FAMILIES[self.family].norms_first else 0

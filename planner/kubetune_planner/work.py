@@ -1,0 +1,81 @@
+"""What a training computes, and how long accelerators take for it.
+
+Each parameter that a token meets costs two operations forward, two where gradients pass it, and two where it learns
+itself: 6·N where everything is trained (Kaplan et al. 2020, arXiv:2001.08361, section 2.1), 4·N for adapters. The
+attention's scores, norms and functions are left out: they are little but for long texts.
+"""
+
+from dataclasses import dataclass
+
+from kubetune_api.accelerators import AcceleratorRow
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.text import count, plural
+from kubetune_planner.memory import labels_of, sequence_length
+from kubetune_planner.methods import METHODS
+from kubetune_planner.shape import ModelShape
+from kubetune_planner.states import Precision
+
+USED = 0.40
+"""The share of the peak that is used, unless said otherwise. MosaicML measured 35 to 46 % on H100 for models of 0.76 to
+70 billion parameters at 512 to 4,096 tokens (github.com/mosaicml/llm-foundry, scripts/train/benchmarking)."""
+_SECONDS = 3600
+_TERA = 1e12
+
+
+@dataclass(frozen=True)
+class Work:
+    """The parameters that one token meets."""
+
+    forward: int
+    backward: int
+    """Those that gradients pass."""
+    learning: int
+    """Those that learn, no more than gradients pass."""
+
+    @property
+    def operations(self) -> int:
+        """Additions and multiplications for one token."""
+        return 2 * (self.forward + self.backward + self.learning)
+
+    def hours(self, tokens: int, accelerator: AcceleratorRow, precision: Precision, used: float = USED) -> float | None:
+        """Hours of one accelerator for so many tokens; None where it does not compute in that precision."""
+        peak = accelerator.bf16 if precision == "BF16" else accelerator.fp32
+        return None if peak is None else tokens * self.operations / (peak * _TERA * used) / _SECONDS
+
+
+def work_of(shape: ModelShape, spec: FineTuneJobSpec) -> Work:
+    """The work of a job for each token. The vectors of the vocabulary are looked up, which costs nothing."""
+    labels = labels_of(spec)
+    trained = METHODS[spec.method.type](spec.method, shape, labels)
+    layer = shape.active_layer_parameters
+    output = shape.embedding_matrix if labels is None else 0
+    backward = trained.kept_layers * layer + output
+    return Work(shape.layers * layer + output, backward, min(backward, trained.parameters))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How many tokens a training sees."""
+
+    number: int
+    said: str
+    """How that came about, in words."""
+
+
+def tokens_of(spec: FineTuneJobSpec, shape: ModelShape, *, tokens: int | None, rows: int | None) -> Tokens | None:
+    """The tokens of all passes, from those of one pass or from its rows; None where neither is known, and no step ends
+    the training."""
+    length, training = sequence_length(shape, spec), spec.training
+    steps = training.max_steps
+    passes = plural(training.epochs, "epoch")
+    found = []
+    if tokens is not None:
+        found.append(Tokens(tokens * training.epochs, f"{count(tokens)} tokens · {passes}"))
+    elif rows is not None:
+        said = f"at most {count(rows)} rows · {count(length)} tokens · {passes}"
+        found.append(Tokens(rows * length * training.epochs, said))
+    if steps is not None:
+        batch = training.global_batch_size
+        said = f"at most {plural(steps, 'step')} · {count(batch)} rows · {count(length)} tokens"
+        found.append(Tokens(steps * batch * length, said))
+    return min(found, key=lambda each: each.number, default=None)

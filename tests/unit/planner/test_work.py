@@ -1,0 +1,122 @@
+"""What a training computes: by the parameters that a token meets, forward, backward and learning."""
+
+from typing import Any
+
+import pytest
+
+from kubetune_api.accelerators import ACCELERATORS
+from kubetune_planner.catalogue import shape_of
+from kubetune_planner.shape import ModelShape
+from kubetune_planner.work import Work, tokens_of, work_of
+from support.tiny_models import CONFIGS, spec_for
+
+
+def shape(name: str) -> ModelShape:
+    found = shape_of(f"hf://{name}")
+    assert found is not None
+    return found
+
+
+def of_family(family: str) -> ModelShape:
+    return ModelShape.from_config(CONFIGS[family].to_dict())
+
+
+def test_where_everything_learns_each_parameter_that_a_token_meets_costs_six_operations() -> None:
+    llama = shape("meta-llama/Llama-3.1-8B")
+    met = llama.parameters - llama.embedding_parameters - llama.norm_parameters
+    assert work_of(llama, spec_for("CausalLM")).operations == 6 * met
+
+
+def test_an_output_layer_that_is_the_embeddings_is_met_all_the_same() -> None:
+    qwen = shape("Qwen/Qwen3-0.6B")
+    assert qwen.tied
+    assert work_of(qwen, spec_for("CausalLM")).forward == qwen.parameters - qwen.norm_parameters
+
+
+def test_a_classifier_meets_its_layers_alone() -> None:
+    bert = shape("google-bert/bert-base-uncased")
+    work = work_of(bert, spec_for("SequenceClassification"))
+    assert work == Work(*3 * [bert.layers * bert.layer_parameters])
+
+
+def test_layers_that_share_their_weights_are_met_each_time() -> None:
+    albert, bert = shape("albert/albert-base-v2"), shape("google-bert/bert-base-uncased")
+    spec = spec_for("SequenceClassification")
+    assert work_of(albert, spec).forward == work_of(bert, spec).forward
+
+
+def test_of_experts_only_those_count_that_a_token_passes_through() -> None:
+    mixtral = shape("mistralai/Mixtral-8x7B-v0.1")
+    assert work_of(mixtral, spec_for("CausalLM")).forward == pytest.approx(12.75e9, rel=0.01)
+
+
+def test_what_is_frozen_costs_two_operations_forward_and_none_behind_what_learns() -> None:
+    bert = shape("google-bert/bert-base-uncased")
+    spec = spec_for("SequenceClassification", method={"freeze": {"embeddings": True, "bottomLayers": 9}})
+    work = work_of(bert, spec)
+    assert work.forward == 12 * bert.layer_parameters
+    assert work.backward == work.learning == 3 * bert.layer_parameters
+
+
+def test_adapters_cost_four_operations_for_each_parameter_below_them() -> None:
+    assert Work(forward=1000, backward=1000, learning=0).operations == 4 * 1000
+
+
+def test_hours_are_operations_by_the_share_of_the_peak_that_is_used() -> None:
+    work = Work(*3 * [10**9])
+    hours = work.hours(10**9, ACCELERATORS["A100"], "BF16", used=0.5)
+    assert hours == pytest.approx(6e18 / (312e12 * 0.5) / 3600)
+    in_32_bits = work.hours(10**9, ACCELERATORS["A100"], "FP32", used=0.5)
+    assert in_32_bits == pytest.approx(6e18 / (19.5e12 * 0.5) / 3600)
+
+
+def test_the_hours_of_a_published_training_come_out_as_its_authors_tell_them() -> None:
+    """LLaMA with 65 billion parameters: 1.4 trillion tokens in some 1,022,362 hours of A100 (arXiv:2302.13971)."""
+    llama = ModelShape.from_config(
+        {
+            "model_type": "llama", "num_hidden_layers": 80, "hidden_size": 8192, "intermediate_size": 22016,
+            "num_attention_heads": 64, "vocab_size": 32000, "max_position_embeddings": 2048,
+        }
+    )  # fmt: skip
+    hours = work_of(llama, spec_for("CausalLM")).hours(1_400_000_000_000, ACCELERATORS["A100"], "BF16")
+    assert hours is not None
+    assert 1_022_362 < hours < 1.25 * 1_022_362
+
+
+def test_an_accelerator_without_bfloat16_has_no_hours_in_it() -> None:
+    assert Work(1, 1, 1).hours(1, ACCELERATORS["V100"], "BF16") is None
+
+
+@pytest.mark.parametrize(
+    ("training", "given", "number", "said"),
+    [
+        pytest.param({}, {"tokens": 100}, 300, "100 tokens · 3 epochs", id="those of one pass"),
+        pytest.param(
+            {}, {"rows": 100}, 100 * 64 * 3, "at most 100 rows · 64 tokens · 3 epochs", id="rows as long as they may be"
+        ),
+        pytest.param(
+            {"maxSteps": 2, "globalBatchSize": 10},
+            {},
+            2 * 10 * 64,
+            "at most 2 steps · 10 rows · 64 tokens",
+            id="the steps that end it",
+        ),
+        pytest.param(
+            {"maxSteps": 2, "globalBatchSize": 10},
+            {"tokens": 100},
+            300,
+            "100 tokens · 3 epochs",
+            id="whichever is less",
+        ),
+    ],
+)
+def test_the_tokens_of_a_training(training: dict[str, Any], given: dict[str, int], number: int, said: str) -> None:
+    found = tokens_of(
+        spec_for("CausalLM", training=training), of_family("llama"), **{"tokens": None, "rows": None} | given
+    )
+    assert found is not None
+    assert (found.number, found.said) == (number, said)
+
+
+def test_without_tokens_rows_and_steps_none_are_known() -> None:
+    assert tokens_of(spec_for("CausalLM"), of_family("llama"), tokens=None, rows=None) is None
