@@ -8,7 +8,8 @@ from rich.table import Table
 
 from kubetune_api.accelerators import ACCELERATORS
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec
-from kubetune_api.profile import FineTuneProfile
+from kubetune_api.pods import Accelerator
+from kubetune_api.profile import FineTuneProfile, profile_name
 from kubetune_api.sentences import closest
 from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS
@@ -28,10 +29,10 @@ class Asked:
     """What a comparison is told beside the job."""
 
     accelerator: str | None = None
-    """A name of `ACCELERATORS`."""
+    """A name of `ACCELERATORS`, instead of the profile's."""
     memory: str | None = None
     price: float | None = None
-    """Of one accelerator for an hour."""
+    """Of one accelerator for an hour, instead of the profile's."""
     tokens: int | None = None
     """Of one pass over the training data."""
     rows: int | None = None
@@ -48,6 +49,10 @@ class Compared:
     planned: TrainingPlan | Refusal
     workers: int
     tokens: Tokens | None
+    peak: str | None
+    """The name of the accelerator in `ACCELERATORS`, where it is known."""
+    price: float | None
+    """Of one accelerator for an hour."""
     hours: float | None
     """Of one accelerator, all of them together."""
     cost: float | None
@@ -63,13 +68,13 @@ def compare(file: Path, profile_file: Path | None, models: list[str], asked: Ask
     job, profiles = job_and_profiles(file, profile_file)
     shapes = {model: _shape(model, job) for model in models}
     return [
-        _compared(job.spec, model, shape, accelerator, asked)
-        for accelerator in _accelerators(job, profiles, asked)
+        _compared(job.spec, model, shape, place, asked)
+        for place in _places(job, profiles, asked)
         for model, shape in shapes.items()
     ]
 
 
-def print_comparison(found: list[Compared], asked: Asked, console: Console) -> None:
+def print_comparison(found: list[Compared], console: Console) -> None:
     """A line for each model on each accelerator, and how time and cost come about."""
     several = len({row.accelerator for row in found}) > 1
     table = Table(box=None, padding=(0, 1, 0, 0))
@@ -81,40 +86,61 @@ def print_comparison(found: list[Compared], asked: Asked, console: Console) -> N
     for row in found:
         table.add_row(row.model, *([row.accelerator] if several else []), *_cells(row))
     console.print(table)
-    for line in _notes(found, asked):
+    for line in _notes(found):
         console.print(line, highlight=False, markup=False)
 
 
-def _accelerators(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], asked: Asked) -> list[AcceleratorSpec]:
-    described = [profile for profile in profiles if profile.spec.accelerator]
-    if asked.memory is not None or len(described) < 2:
-        return [accelerator_of(job, profiles, asked.memory)]
-    each = [job.model_copy(update={"spec": _with_profile(job.spec, profile.metadata.name)}) for profile in described]
-    return [accelerator_of(one, profiles, None) for one in each]
+@dataclass(frozen=True)
+class _Place:
+    """What is computed on, what it is, and what it costs."""
+
+    accelerator: AcceleratorSpec
+    peak: str | None
+    price: float | None
 
 
-def _with_profile(spec: FineTuneJobSpec, name: str) -> FineTuneJobSpec:
-    return spec.model_copy(update={"profile_ref": spec.profile_ref.model_copy(update={"name": name})})
+def _places(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], asked: Asked) -> list[_Place]:
+    described = {profile.metadata.name: profile.spec.accelerator for profile in profiles if profile.spec.accelerator}
+    own = profile_name(job)
+    chosen = [own] if asked.memory is not None or len(described) < 2 else list(described)
+    return [_place(_with_profile(job, name), profiles, described.get(name), asked) for name in chosen]
 
 
-def _compared(
-    spec: FineTuneJobSpec, model: str, shape: ModelShape, accelerator: AcceleratorSpec, asked: Asked
-) -> Compared:
+def _place(
+    job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], described: Accelerator | None, asked: Asked
+) -> _Place:
+    return _Place(
+        accelerator_of(job, profiles, asked.memory),
+        asked.accelerator or (described.model if described else None),
+        asked.price if asked.price is not None or described is None else described.price_per_hour,
+    )
+
+
+def _with_profile(job: FineTuneJob, name: str) -> FineTuneJob:
+    if name == profile_name(job):
+        return job
+    reference = job.spec.profile_ref.model_copy(update={"name": name})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"profile_ref": reference})})
+
+
+def _compared(spec: FineTuneJobSpec, model: str, shape: ModelShape, place: _Place, asked: Asked) -> Compared:
     workers = spec.resources.workers or 1
     tokens = tokens_of(spec, shape, tokens=asked.tokens, rows=asked.rows)
-    precision = precision_that_runs(spec.training.precision, has_bf16=accelerator.has_bf16)
-    row = ACCELERATORS[asked.accelerator] if asked.accelerator else None
+    precision = precision_that_runs(spec.training.precision, has_bf16=place.accelerator.has_bf16)
+    row = ACCELERATORS[place.peak] if place.peak else None
     hours = work_of(shape, spec).hours(tokens.number, row, precision) if tokens and row else None
     return Compared(
         model=model,
-        accelerator=accelerator.name.removeprefix("the accelerator of profile "),
+        accelerator=place.accelerator.name.removeprefix("the accelerator of profile "),
         shape=shape,
         parameters=shape.parameters,
-        planned=plan(spec, shape, accelerator, workers),
+        planned=plan(spec, shape, place.accelerator, workers),
         workers=workers,
         tokens=tokens,
+        peak=place.peak,
+        price=place.price,
         hours=hours,
-        cost=None if hours is None or asked.price is None else hours * asked.price,
+        cost=None if hours is None or place.price is None else hours * place.price,
     )
 
 
@@ -159,7 +185,7 @@ def _millions(parameters: int) -> str:
     return f"{parameters / 1e9:,.2f}B" if parameters >= 1e9 else f"{parameters / 1e6:,.1f}M"
 
 
-def _notes(found: list[Compared], asked: Asked) -> list[str]:
+def _notes(found: list[Compared]) -> list[str]:
     several = len({row.accelerator for row in found}) > 1
     lines = [
         f"{row.model}{f' on {row.accelerator}' if several else ''}: {row.planned.proposal}"
@@ -167,29 +193,36 @@ def _notes(found: list[Compared], asked: Asked) -> list[str]:
         if isinstance(row.planned, Refusal)
     ]
     tokens = {row.tokens.said for row in found if row.tokens}
+    peaks = {row.peak for row in found if row.peak}
     if not tokens:
         lines.append("No time: give --tokens, those of one pass over the training data, or --rows.")
-    if asked.accelerator is None:
-        lines.append(f"No time: give --accelerator, one of {listed(ACCELERATORS, 'or')}.")
-    if not tokens or asked.accelerator is None:
-        return lines
-    price = asked.price
-    lines += _formula(tokens, asked.accelerator)
-    lines.append(
-        "No cost: give --price, that of one accelerator for an hour."
-        if price is None
-        else f"cost = GPU-hours · {price:g}, as --price says"
-    )
+    if any(row.peak is None for row in found):
+        where = "--accelerator, or accelerator.model of the profile,"
+        lines.append(f"No time: give {where} one of {listed(ACCELERATORS, 'or')}.")
+    if tokens and peaks:
+        lines += [*_formula(tokens), *map(_peak, sorted(peaks)), *_prices(found)]
     return lines
 
 
-def _formula(tokens: set[str], accelerator: str) -> list[str]:
-    row = ACCELERATORS[accelerator]
-    peaks = [f"{peak:g} TFLOPS in {name}" for peak, name in ((row.bf16, "BF16"), (row.fp32, "FP32")) if peak]
+def _formula(tokens: set[str]) -> list[str]:
     return [
         "GPU-hours = 2 · (forward + backward + learning) · tokens / (peak · used)",
         "of N parameters: 6·N where all learn, 4·N for adapters; N is without the vectors of",
         "the vocabulary, and of experts has those that a token passes through",
         f"tokens: {listed(sorted(tokens), 'or')}; no evaluations, loading and waiting",
-        f"peak of {accelerator}: {listed(peaks)} by its datasheet; used: {USED:.0%}, an assumption",
+        f"used: {USED:.0%}, an assumption",
     ]
+
+
+def _peak(accelerator: str) -> str:
+    row = ACCELERATORS[accelerator]
+    peaks = [f"{peak:g} TFLOPS in {name}" for peak, name in ((row.bf16, "BF16"), (row.fp32, "FP32")) if peak]
+    return f"peak of {accelerator}: {listed(peaks)} by its datasheet"
+
+
+def _prices(found: list[Compared]) -> list[str]:
+    prices = {row.accelerator: row.price for row in found}
+    said = [f"cost on {name} = GPU-hours · {price:g}" for name, price in prices.items() if price is not None]
+    if None in prices.values():
+        said.append("No cost: give --price, or accelerator.pricePerHour of the profile: one accelerator's for an hour.")
+    return said

@@ -116,7 +116,7 @@ def _compare(file: Path, profile: Path | None, models: list[str], asked: "Asked"
     from kubetune_planner.plan import TrainingPlan
 
     found = compare(file, profile, models, asked)
-    print_comparison(found, asked, Console())
+    print_comparison(found, Console())
     return any(isinstance(row.planned, TrainingPlan) for row in found)
 
 

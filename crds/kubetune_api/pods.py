@@ -4,9 +4,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from kubetune_api.accelerators import ACCELERATORS
 from kubetune_api.base import ApiModel, Rule
 from kubetune_api.object_names import LabelKey, Labels, LabelValue, ResourceName
 from kubetune_api.quantity import Quantity, at_least
+from kubetune_api.tables import OneOf
 
 _UNIT_FORGOTTEN = "a number without a unit is in bytes"
 
@@ -20,6 +22,11 @@ class Accelerator(ApiModel):
     """The memory of one, in bytes (`80Gi`); the planner uses it."""
     bf16: bool = True
     """Whether it computes in bfloat16: jobs are planned by it, and fail in BF16 on a GPU that does not."""
+    model: Annotated[str, OneOf(ACCELERATORS)] | None = None
+    """What it is: `kubetune plan --compare` estimates hours by its published peak. Unset: `--accelerator` says it."""
+    price_per_hour: Annotated[float, Field(ge=0, le=1000000)] | None = None
+    """The price of one, per hour in a currency of your own; `kubetune plan --compare` estimates cost by it. Unset:
+    `--price` says it."""
 
     rules: ClassVar = (
         Rule(

@@ -21,9 +21,10 @@ def listed(names: Iterable[str], conjunction: str = "and", *, code: bool = False
     return f" {conjunction} ".join(part for part in (", ".join(shown[:-1]), shown[-1] if shown else "") if part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneOf:
-    """Marks a text that is a key of the table: `Annotated[str, OneOf(TASKS)]`."""
+    """Marks a text that is a key of the table: `Annotated[str, OneOf(TASKS)]`. Compared by identity, since a table has
+    no hash, which a type beside `None` needs."""
 
     table: Mapping[str, Any]
 

@@ -27,6 +27,7 @@ UNITS = (
     "examples",
     "bytes",
     "seconds",
+    "per hour",
     "passes",
     "step",
     "steps",

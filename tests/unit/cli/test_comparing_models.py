@@ -64,8 +64,9 @@ def test_the_formula_and_where_its_numbers_come_from_are_shown(manifest: Path) -
     shown = called(manifest, "--compare", SMALL, *TIME, "--price", "2.5").stdout
     assert "GPU-hours = 2 · (forward + backward + learning) · tokens / (peak · used)" in shown
     assert "tokens: 10,000,000 tokens · 3 epochs" in shown
-    assert "peak of A100: 312 TFLOPS in BF16 and 19.5 TFLOPS in FP32 by its datasheet; used: 40%" in shown
-    assert "cost = GPU-hours · 2.5, as --price says" in shown
+    assert "peak of A100: 312 TFLOPS in BF16 and 19.5 TFLOPS in FP32 by its datasheet" in shown
+    assert "used: 40%, an assumption" in shown
+    assert "cost on a100 = GPU-hours · 2.5" in shown
 
 
 def test_of_rows_the_time_is_a_bound_that_says_so(manifest: Path) -> None:
@@ -76,7 +77,11 @@ def test_of_rows_the_time_is_a_bound_that_says_so(manifest: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        pytest.param(["--tokens", "1000"], "No time: give --accelerator, one of A10, ", id="no accelerator"),
+        pytest.param(
+            ["--tokens", "1000"],
+            "No time: give --accelerator, or accelerator.model of the profile, one of A10, ",
+            id="no accelerator",
+        ),
         pytest.param(["--accelerator", "A100"], "No time: give --tokens, those of one pass", id="no tokens"),
         pytest.param(TIME, "No cost: give --price", id="no price"),
     ],
@@ -113,13 +118,31 @@ def test_each_profile_with_an_accelerator_has_its_lines(manifest: Path, tmp_path
     assert f"{MIDDLE} on l4: Set resources.workers to " in result.stdout
 
 
-def test_a_config_of_ones_own_is_compared_too(manifest: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    folder.mkdir()
+def test_time_and_cost_are_by_the_profiles_accelerators_and_prices(manifest: Path, tmp_path: Path) -> None:
+    known = [profile("a100", "80Gi"), profile("h100", "80Gi")]
+    for each, model, price in zip(known, ("A100", "H100"), (2.5, 4.0), strict=True):
+        each["spec"]["accelerator"] |= {"model": model, "pricePerHour": price}
+    more = tmp_path / "profiles.yaml"
+    more.write_text(yaml.safe_dump_all(known))
+    only_job = tmp_path / "only-job.yaml"
+    only_job.write_text(yaml.safe_dump(next(yaml.safe_load_all(manifest.read_text()))))
+    shown = called(only_job, "--profile", more, "--compare", MIDDLE, "--tokens", "10000000").stdout
+    lines = {line.split()[1]: line.split() for line in shown.splitlines() if line.startswith(MIDDLE)}
+    hours = {name: float(line[6]) for name, line in lines.items()}
+    assert hours["a100"] / hours["h100"] == pytest.approx(989 / 312, rel=0.02)
+    costs = {name: float(line[8]) for name, line in lines.items()}
+    assert costs == pytest.approx({"a100": hours["a100"] * 2.5, "h100": hours["h100"] * 4}, abs=0.03)
+    assert "cost on h100 = GPU-hours · 4" in shown
+
+
+def test_a_config_of_ones_own_is_compared_too(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my" / "model"
+    folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIGS["llama"].to_dict()))
-    result = called(manifest, "--compare", f"{folder},{SMALL}")
+    monkeypatch.chdir(tmp_path)
+    result = called(manifest, "--compare", f"my/model,{SMALL}")
     assert result.exit_code == 0, result.stderr
-    assert str(folder) in "".join(result.stdout.split())
+    assert rows(result.stdout).keys() == {"my/model", SMALL}
 
 
 def test_the_page_on_choosing_shows_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
