@@ -283,5 +283,16 @@ HEADS = frozenset(
     }
 )
 """The modules beside the base model: the heads of all tasks that these families are pretrained or trained for."""
-BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "cos_cached", "sin_cached", "attn.bias", "attn.masked_bias")
+BUFFERS = (
+    "position_ids",
+    "token_type_ids",
+    "inv_freq",
+    "cos_cached",
+    "sin_cached",
+    "attn.bias",
+    "attn.masked_bias",
+    # GPT-NeoX's.
+    "attention.bias",
+    "attention.masked_bias",
+)
 """How the names of tensors end that older files hold, and that follow from config.json today."""

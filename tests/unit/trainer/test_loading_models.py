@@ -283,6 +283,10 @@ def test_more_layers_in_the_files_of_a_base_model_alone_are_refused(tmp_path: Pa
         pytest.param("gpt2", "h.0.attn.bias", id="the mask of an older GPT-2"),
         pytest.param("gpt2", "transformer.h.2.attn.masked_bias", id="the other mask of an older GPT-2"),
         pytest.param("bert", "bert.embeddings.position_ids", id="positions of an older BERT"),
+        pytest.param("gpt_neox", "gpt_neox.layers.0.attention.bias", id="the mask of Pythia's files"),
+        pytest.param("gpt_neox", "gpt_neox.layers.1.attention.masked_bias", id="the other mask of Pythia's files"),
+        pytest.param("albert", "sop_classifier.classifier.weight", id="a head of ALBERT's pretraining"),
+        pytest.param("deberta-v2", "mask_predictions.classifier.weight", id="a head of DeBERTa-v3's pretraining"),
     ],
 )
 def test_heads_of_other_tasks_and_known_buffers_may_stay_behind(family: str, name: str, tmp_path: Path) -> None:
