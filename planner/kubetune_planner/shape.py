@@ -212,12 +212,15 @@ class ModelShape:
 
     @property
     def attention_matrices(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of each linear layer of one layer's attention: queries, keys, values, output."""
-        queries, keys = self.heads * self.head_size, self.kv_heads * self.head_size
-        family = FAMILIES[self.family]
+        """Inputs and outputs of each linear layer of one layer's attention: queries, keys, values, output; and those
+        of relative positions."""
+        queries, keys = self.query_width, self.key_width
+        family, square = FAMILIES[self.family], (self.hidden, self.hidden)
         if family.joint_queries or family.fused_queries:
             return (self.hidden, queries + 2 * keys), (queries, self.hidden)
-        return (self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden)
+        positions = self.relative.layer_parameters // ((self.hidden + 1) * self.hidden)
+        plain = (self.hidden, queries), (self.hidden, keys), (self.hidden, keys), (queries, self.hidden)
+        return (*plain, *positions * [square])
 
     @property
     def linear_matrices(self) -> tuple[tuple[int, int], ...]:

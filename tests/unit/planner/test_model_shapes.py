@@ -19,6 +19,7 @@ from transformers import (
     Qwen2Config,
     RobertaConfig,
 )
+from transformers.pytorch_utils import Conv1D
 
 from kubetune_api.families import FAMILIES
 from kubetune_planner.catalogue import names, shape_of
@@ -171,6 +172,17 @@ def test_so_has_a_classifier(config: PretrainedConfig) -> None:
     labelled = type(config).from_dict({**config.to_dict(), "num_labels": 5})
     shape = ModelShape.from_config(config.to_dict())
     assert shape.parameters_for(5) == count(on_paper(AutoModelForSequenceClassification, labelled))
+
+
+@pytest.mark.parametrize("config", all_configs())
+def test_its_layers_are_as_many_linear_ones_as_are_adapted(config: PretrainedConfig) -> None:
+    shape = ModelShape.from_config(config.to_dict())
+    model = on_paper(AutoModel, config)
+    layers = model.get_submodule(FAMILIES[shape.family].layers)
+    linear = [each for each in layers[-1].modules() if isinstance(each, (torch.nn.Linear, Conv1D))]
+    assert sorted(width for width in shape.linear_matrices) == sorted(
+        tuple(each.weight.shape[:: 1 if isinstance(each, Conv1D) else -1]) for each in linear
+    )
 
 
 @pytest.mark.parametrize("embeddings", [False, True], ids=["embeddings learn", "embeddings frozen"])

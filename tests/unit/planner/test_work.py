@@ -58,8 +58,12 @@ def test_what_is_frozen_costs_two_operations_forward_and_none_behind_what_learns
     assert work.backward == work.learning == 3 * bert.layer_parameters
 
 
-def test_adapters_cost_four_operations_for_each_parameter_below_them() -> None:
-    assert Work(forward=1000, backward=1000, learning=0).operations == 4 * 1000
+def test_adapters_cost_four_operations_for_each_parameter_beside_them_and_two_of_their_own() -> None:
+    llama = shape("meta-llama/Llama-3.1-8B")
+    everything = work_of(llama, spec_for("CausalLM")).forward
+    work = work_of(llama, spec_for("CausalLM", method={"type": "LoRA", "lora": {"rank": 16}}))
+    assert (work.forward, work.backward) == (everything, everything)
+    assert 0 < work.learning < 0.01 * everything
 
 
 def test_hours_are_operations_by_the_share_of_the_peak_that_is_used() -> None:
