@@ -82,8 +82,11 @@ _ROWS: dict[str, Alias] = {
     "max_seq_length max_seq_len sequence_len cutoff_len model_max_length block_size": Means("task.maxLength"),
     "task_type training_type": Means("task.type"),
     "num_labels id2label label2id": Means("task.labels", "list the labels themselves"),
-    "beta dpo_beta pref_beta": NotYet("task.preference", "training on preferences (DPO)"),
-    "rl rlhf": NotYet("task.preference", "training on preferences (DPO)"),
+    "beta dpo_beta pref_beta": Means("task.preference.beta"),
+    "rl rlhf": Means("task.type", "DPO is one of the tasks"),
+    "ref_model reference_model ref_model_path": Never(
+        "the reference is the model itself, as it was before the training"
+    ),
     "train_on_inputs train_on_prompt completion_only_loss assistant_only_loss roles_to_train mask_history": NotYet(
         "task.causalLM", "a choice of the tokens that the loss counts"
     ),
@@ -162,7 +165,7 @@ _ROWS: dict[str, Alias] = {
 _TASK = "task.type"
 _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
-        "dpo kto orpo rm preference reward": NotYet("Preference", "training on preferences"),
+        "kto orpo rm reward": NotYet("Reward", "training with KTO, ORPO or a model of rewards"),
         "seq_2_seq_lm seq2seq": NotYet("Seq2Seq", "training encoder-decoder models"),
     },
     "method.type": {

@@ -53,6 +53,8 @@ METRICS: dict[str, MetricRow] = {
     "r2": MetricRow("R²", "Max", bounded=False, hub=("r_squared", None)),
     "pearson": MetricRow("Pearson correlation", "Max", bounded=False, hub=("pearsonr", None), also=("pearsonr",)),
     "spearman": MetricRow("Spearman correlation", "Max", bounded=False, hub=("spearmanr", None), also=("spearmanr",)),
+    "reward_accuracy": MetricRow("reward accuracy", "Max", also=("rewards/accuracies",)),
+    "reward_margin": MetricRow("reward margin", "Max", bounded=False, also=("rewards/margins",)),
     "recall_at_1": MetricRow("recall at 1", "Max"),
     "recall_at_10": MetricRow("recall at 10", "Max"),
     "mrr": MetricRow("mean reciprocal rank", "Max", also=("mrr_at_10",)),

@@ -47,6 +47,8 @@ class TaskRow:
     """Whether its head answers each token, and not the text as a whole."""
     parts: tuple[str, ...] = ()
     """The columns that are a sequence of their own each, where a row goes through the model as several."""
+    learning_rate: float | None = None
+    """The highest learning rate, where the manifest does not say; None: the method's."""
     compares_rows: bool = False
     """Whether the loss compares the rows of a micro-batch with each other."""
     output: Literal["Labels", "Vocabulary", "Vector"] = "Labels"
@@ -116,6 +118,22 @@ TASKS: dict[str, TaskRow] = {
         smooths_labels=True,
         output="Vocabulary",
         also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning"),
+    ),
+    "Preference": TaskRow(
+        does="learns to find the chosen answer to a prompt likelier than the rejected one, measured against the model"
+        " as it was (DPO)",
+        noun="a language model that prefers some answers to others",
+        columns=("prompt", "chosen", "rejected"),
+        metrics=(LOSS, "reward_accuracy", "reward_margin"),
+        headline=("reward_accuracy", "reward_margin", LOSS),
+        model="Decoder",
+        max_length=1024,
+        pipeline=("text-generation", "Text Generation"),
+        also=("dpo", "preference", "rl", "rlhf"),
+        settings="preference",
+        parts=("chosen", "rejected"),
+        learning_rate=1e-6,
+        output="Vocabulary",
     ),
     "Embedding": TaskRow(
         does="gives each text a vector, near those of the texts that belong to it and far from the others of its"

@@ -32,6 +32,11 @@ WORDS = {"spec.task.type": "TokenClassification", "spec.dataset.columns": {"toke
 """The edits that make a tagger of words."""
 NUMBERS = {"spec.task.type": "SequenceRegression", "spec.dataset.columns": {"text": "body", "value": "stars"}}
 """The edits that make a regression."""
+PREFERENCES = {
+    "spec.task.type": "Preference",
+    "spec.dataset.columns": {"prompt": "question", "chosen": "better", "rejected": "worse"},
+}
+"""The edits that make one of preferences."""
 PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "question", "positive": "answer"}}
 """The edits that make one of pairs of texts."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
@@ -244,6 +249,14 @@ RIGHT = (
         {**CAUSAL, "spec.evaluation.require": [{"metric": "test/perplexity", "max": 9}]},
     ),
     Case(
+        "preferences",
+        {
+            **PREFERENCES,
+            "spec.task.preference": {"loss": "IPO", "beta": 0.2},
+            "spec.evaluation.require": [{"metric": "test/reward_accuracy", "min": 0.6}],
+        },
+    ),
+    Case(
         "vectors of triplets",
         {
             **PAIRS,
@@ -445,6 +458,8 @@ RULES_BROKEN = (
         {**PAIRS, "spec.training.globalBatchSize": 1},
         "spec.training.globalBatchSize",
     ),
+    Case("a beta beside labels", {"spec.task.preference": {"beta": 0.1}}, "spec.task.preference"),
+    Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case("settings of vectors beside labels", {"spec.task.embedding": {"pooling": "CLS"}}, "spec.task.embedding"),
     Case(
         "a temperature of nothing",

@@ -47,6 +47,7 @@ from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
 from kubetune_trainer.tasks.embedding import TextNumbers
 from kubetune_trainer.tasks.number_metrics import ranks
+from kubetune_trainer.tasks.preference import AnswerTargets
 from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.tagging import TagTargets
 
@@ -177,6 +178,23 @@ def value_rows(rows: int, *, numbers: int = 2, seed: int = 0) -> EncodedSplit:
     texts = [random.integers(4, VOCABULARY, random.integers(3, 20)) for _ in range(rows)]
     values = np.array([[text.mean() / 20, len(text) / 10] for text in texts], dtype=np.float32)[:, :numbers]
     return EncodedSplit(_flat(texts), None, _offsets(texts), ValueTargets(values, ranks(values)))
+
+
+def preference_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
+    """Two answers to each prompt, of which the chosen one counts up, with what a model thought of them."""
+    random = np.random.default_rng(seed)
+    texts, marks = [], []
+    for _ in range(rows):
+        prompt = random.integers(4, 40, random.integers(2, 6))
+        for answer in (
+            prompt[-1] + 1 + np.arange(random.integers(1, 6)),
+            random.integers(4, 60, random.integers(1, 6)),
+        ):
+            texts.append(np.concatenate([prompt, answer]))
+            marks.append(np.arange(len(texts[-1])) >= len(prompt))
+    reference = random.normal(-20, 3, (rows, 2)).astype(np.float32)
+    targets = AnswerTargets(np.concatenate(marks))
+    return EncodedSplit(_flat(texts), None, _offsets(texts), targets, ("chosen", "rejected"), reference)
 
 
 def pair_rows(rows: int, *, seed: int = 0, parts: tuple[str, ...] = ("anchor", "positive")) -> EncodedSplit:

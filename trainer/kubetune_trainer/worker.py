@@ -32,6 +32,7 @@ from kubetune_trainer.tasks.base import OpenedElsewhere
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
+from kubetune_trainer.training.reference import with_references
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
 from kubetune_trainer.training.schedule import sum_of_rates
 
@@ -50,7 +51,9 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
         records.append(record)
         tell(record)
 
-    end = Loop(engine, task, data.splits, data.space, spec, given.plan, tokenizer.pad_token_id, take).run()
+    pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
+    splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro)
+    end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take).run()
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.

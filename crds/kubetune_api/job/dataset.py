@@ -55,6 +55,10 @@ class Columns(ApiModel):
     messages: ColumnName | None = None
     """A conversation, in the place of `prompt` and `completion`: a list of `{role, content}`. Roles are `system`,
     `user`, `assistant` and `tool`; the model learns what the assistant says, each time."""
+    chosen: ColumnName | None = None
+    """The answer to the prompt that is preferred."""
+    rejected: ColumnName | None = None
+    """The answer to the same prompt that is not."""
     anchor: ColumnName | None = None
     """What is searched for: a question, a title."""
     positive: ColumnName | None = None

@@ -6,7 +6,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from kubetune_api.base import ApiModel, Label, Rule
-from kubetune_api.job.task_settings import ClassificationSettings, EmbeddingSettings, RegressionSettings
+from kubetune_api.job.task_settings import (
+    ClassificationSettings,
+    EmbeddingSettings,
+    PreferenceSettings,
+    RegressionSettings,
+)
 from kubetune_api.tables import OneOf, filled, listed
 from kubetune_api.tasks import TASKS, tasks_with_labels
 from kubetune_api.unions import members_of_type
@@ -59,6 +64,8 @@ class Task(ApiModel):
     max_length: Annotated[int | None, Field(ge=8, le=131072, json_schema_extra=filled(lengths=_lengths))] = None
     """The longest sequence, in tokens; what is longer is cut, and the report counts how many were. The model's own
     limit applies as well. Unset: by the task, {lengths}."""
+    preference: PreferenceSettings | None = None
+    """How two answers are compared. Unset: by the loss of DPO, with a beta of 0.1."""
     embedding: EmbeddingSettings | None = None
     """How texts become vectors. Unset: the mean of their tokens, at a temperature of 0.05."""
 

@@ -107,3 +107,14 @@ class ClassificationSettings(ApiModel):
     def gamma(self) -> float | None:
         """Of the focal loss; None for another loss."""
         return (self.focal_gamma or FOCAL_GAMMA) if self.loss == "Focal" else None
+
+
+class PreferenceSettings(ApiModel):
+    """How two answers to a prompt are compared."""
+
+    loss: Literal["Sigmoid", "IPO"] = "Sigmoid"
+    """`Sigmoid` is the loss of DPO. `IPO` draws the difference of the answers' mean log-probabilities to 1 / (2 × beta)
+    and no further, so that it overfits less on rows that are certain."""
+    beta: Annotated[float, Field(gt=0.0, le=100.0)] = 0.1
+    """What the gain in log-probability is multiplied with, in rewards per nat.
+    A lower value lets the model move further from what it was."""

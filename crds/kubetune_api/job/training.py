@@ -11,6 +11,7 @@ from kubetune_api.optimizers import OPTIMIZERS, OptimizerRow
 from kubetune_api.schedules import SCHEDULES, ScheduleRow
 from kubetune_api.schema import default_text
 from kubetune_api.tables import OneOf, filled, listed
+from kubetune_api.tasks import TASKS
 from kubetune_api.unions import members_of_type, with_defaults
 
 DEFAULT_MICRO_BATCH_SIZE = 8
@@ -18,7 +19,9 @@ DEFAULT_MICRO_BATCH_SIZE = 8
 
 
 def _rates() -> str:
-    return ", ".join(f"{default_text(method.learning_rate)} ({name})" for name, method in METHODS.items())
+    rates = [(name, method.learning_rate) for name, method in METHODS.items()]
+    rates += [(name, task.learning_rate) for name, task in TASKS.items() if task.learning_rate is not None]
+    return ", ".join(f"{default_text(rate)} ({name})" for name, rate in rates)
 
 
 def _rates_of_optimizers() -> str:
@@ -156,8 +159,8 @@ class Training(ApiModel):
         float | None,
         Field(gt=0.0, le=1.0, json_schema_extra=filled(rates=_rates, factors=_rates_of_optimizers)),
     ] = None
-    """The highest learning rate of the schedule, per optimizer step. Unset: by the method, {rates}, times a factor for
-    the optimizers that need other rates: {factors}."""
+    """The highest learning rate of the schedule, per optimizer step. Unset: by the task or the method, {rates}, times a
+    factor for the optimizers that need other rates: {factors}."""
     schedule: Schedule = Schedule()
     """How the learning rate moves."""
     optimizer: Optimizer = Optimizer()

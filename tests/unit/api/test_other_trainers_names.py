@@ -58,7 +58,7 @@ def test_no_name_stands_in_two_rows() -> None:
         ("training.warmupSteps", "unknown field here; did you mean `spec.training.schedule.warmupSteps`?"),
         ("training.save_steps", "saving checkpoints during a run is not supported yet; remove the field"),
         ("training.deepspeed", "unknown field here; did you mean `spec.zero.stage`?"),
-        ("task.beta", "training on preferences (DPO) is not supported yet; remove the field"),
+        ("task.beta", "unknown field here; did you mean `spec.task.preference.beta`?"),
         ("num_train_epochs", "unknown field here; did you mean `spec.training.epochs`?"),
         (
             "training.gradient_accumulation_steps",
@@ -87,10 +87,12 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
         ("task.type", "ner", '"ner" is not known; did you mean `TokenClassification`?'),
         ("task.type", "sft", '"sft" is not known; did you mean `CausalLM`?'),
         ("task.type", "regression", '"regression" is not known; did you mean `SequenceRegression`?'),
+        ("task.type", "dpo", '"dpo" is not known; did you mean `Preference`?'),
         (
             "task.type",
-            "dpo",
-            f'"dpo": training on preferences is not supported yet; give one of {", ".join(TASKS)}',
+            "kto",
+            '"kto": training with KTO, ORPO or a model of rewards is not supported yet; give one of '
+            + ", ".join(TASKS),
         ),
         ("method.type", "lora", '"lora" is not known; did you mean `LoRA`?'),
         ("method.type", "dora", '"dora" is not known; did you mean `LoRA`? (set method.lora.variant beside it)'),

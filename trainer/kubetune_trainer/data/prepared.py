@@ -53,6 +53,8 @@ class EncodedSplit:
     targets: Targets
     parts: tuple[str, ...] = ("",)
     """What each sequence of a row is: "anchor", "positive". Where a row is one sequence, it needs no name."""
+    reference: NDArray[np.float32] | None = None
+    """[rows, parts]: what the model said of each sequence before it was trained, for a task that asks for it."""
     compares_rows: bool = False
     """Whether the loss compares the rows of a micro-batch with each other, which must then be as many as they may."""
     slices: dict[str, NDArray[np.bool_]] = field(default_factory=dict)

@@ -83,7 +83,9 @@ class Tokens:
         compares_rows: bool = False,
     ) -> "Encoded":
         """The same as a split; `targets` and `label_rows` are those of the kept rows."""
-        split = EncodedSplit(self.tokens, self.token_types, self.offsets, targets, self.parts, compares_rows)
+        split = EncodedSplit(
+            self.tokens, self.token_types, self.offsets, targets, self.parts, compares_rows=compares_rows
+        )
         return Encoded(split, self.kept, self.truncated, label_rows, notes)
 
 

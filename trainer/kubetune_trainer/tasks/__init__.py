@@ -11,10 +11,18 @@ from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel
 from kubetune_trainer.tasks.classification import Classification
 from kubetune_trainer.tasks.embedding import Embedding
+from kubetune_trainer.tasks.preference import Preference
 from kubetune_trainer.tasks.regression import Regression
 from kubetune_trainer.tasks.tagging import Tagging
 
-_EVERY: tuple[TrainingTask, ...] = (Classification(), Tagging(), Regression(), CausalLanguageModel(), Embedding())
+_EVERY: tuple[TrainingTask, ...] = (
+    Classification(),
+    Tagging(),
+    Regression(),
+    CausalLanguageModel(),
+    Preference(),
+    Embedding(),
+)
 
 TASK_OBJECTS: dict[str, TrainingTask] = {task.name: task for task in _EVERY}
 """By the name that `task.type` has."""

@@ -36,6 +36,8 @@ class MicroBatch:
     """[rows, …], as the split's targets give them; `IGNORED` (NaN) where nothing is to be learned."""
     rows: NDArray[np.int64]
     """The rows' numbers in the split; empty for a batch that only keeps step with the other ranks."""
+    reference: "torch.Tensor | None" = None
+    """[rows, parts]: what the task's own `reference` said of them before the training; None for a task without one."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,14 @@ class CardText:
     """The class of transformers that loads it."""
     usage: str
     """Python that uses `model` and `tokenizer` once they are loaded."""
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """A task whose loss compares the model with what it was before the training."""
+
+    def reference(self, forward: Forward, batch: MicroBatch, space: Any) -> "torch.Tensor":
+        """[rows, parts]: what its losses want to know of the untrained model."""
 
 
 @runtime_checkable

@@ -33,7 +33,8 @@ def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token: int, device
     targets = split.targets.padded(split, taken, longest)
     if not len(rows):
         targets = np.full_like(targets, IGNORED if np.issubdtype(targets.dtype, np.integer) else np.nan)
-    return MicroBatch(inputs, _tensor(targets, device), rows)
+    reference = None if split.reference is None else _tensor(split.reference[taken], device)
+    return MicroBatch(inputs, _tensor(targets, device), rows, reference)
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
