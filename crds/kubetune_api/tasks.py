@@ -75,6 +75,21 @@ TASKS: dict[str, TaskRow] = {
         settings="sequence_classification",
         smooths_labels=True,
     ),
+    "MultiLabelClassification": TaskRow(
+        does="puts a new sigmoid head on the model, which gives a text any number of labels, and trains it with binary"
+        " cross-entropy",
+        noun="a classifier that gives a text any number of labels",
+        columns=("text", "labels"),
+        optional_columns=("text_pair",),
+        metrics=(LOSS, "f1_micro", "f1_macro", "precision_micro", "recall_micro", "subset_accuracy"),
+        headline=("f1_micro", "f1_macro", "subset_accuracy", LOSS),
+        model="Any",
+        max_length=512,
+        pipeline=("text-classification", "Multi-label Text Classification"),
+        also=("multi_label", "multilabel", "multi-label-classification", "multi_label_classification"),
+        has_labels=True,
+        settings="multi_label_classification",
+    ),
     "TokenClassification": TaskRow(
         does="puts a new linear layer on the model, which gives each word its tag, and trains it with cross-entropy on"
         " the first token of each word",

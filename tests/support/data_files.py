@@ -17,6 +17,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.records import LocalFile
 
 REVIEWS = {"text": "text", "label": "label"}
+CLAUSES = {"text": "text", "labels": "labels"}
 RATINGS = {"text": "text", "value": "value"}
 QUESTIONS = {"prompt": "question", "completion": "answer"}
 _PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress}
@@ -61,6 +62,11 @@ def jsonl_text(rows: Sequence[Mapping[str, Any]]) -> str:
 def classification(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
     """A job over the columns `text` and `label`; `dataset` holds fields of `spec.dataset`."""
     return _spec({"type": "SequenceClassification", **(task or {})}, {"columns": REVIEWS, **dataset})
+
+
+def multi_label(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
+    """A job over the columns `text` and `labels`."""
+    return _spec({"type": "MultiLabelClassification", **(task or {})}, {"columns": CLAUSES, **dataset})
 
 
 def regression(*, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:

@@ -30,6 +30,8 @@ CAUSAL = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"prompt": "ques
 """The edits that make a right CausalLM job of `JOB`."""
 WORDS = {"spec.task.type": "TokenClassification", "spec.dataset.columns": {"tokens": "words", "tags": "ner"}}
 """The edits that make a tagger of words."""
+LABEL_SETS = {"spec.task.type": "MultiLabelClassification", "spec.dataset.columns": {"text": "a", "labels": "b"}}
+"""The edits that make a classification of several labels."""
 NUMBERS = {"spec.task.type": "SequenceRegression", "spec.dataset.columns": {"text": "body", "value": "stars"}}
 """The edits that make a regression."""
 PREFERENCES = {
@@ -99,6 +101,17 @@ RIGHT = (
             "spec.task.labels": ["PER", "LOC"],
             "spec.dataset.cleaning.dropOtherLabels": True,
             "spec.evaluation.require": [{"metric": "test/entity_f1", "min": 0.9}],
+        },
+    ),
+    Case("the fewest fields of several labels", LABEL_SETS),
+    Case(
+        "every field of several labels",
+        {
+            **LABEL_SETS,
+            "spec.task.labels": ["fee", "term"],
+            "spec.task.multiLabelClassification": {"separator": "; ", "threshold": 0.4},
+            "spec.dataset.columns": {"text": "a", "textPair": "c", "labels": "b"},
+            "spec.evaluation.require": [{"metric": "test/f1_micro", "min": 0.5}],
         },
     ),
     Case("the fewest fields of a regression", NUMBERS),
@@ -589,6 +602,21 @@ RULES_BROKEN = (
         {**WORDS, "spec.evaluation.require": [{"metric": "test/f1_macro", "min": 0.5}]},
         "spec.evaluation.require",
     ),
+    Case(
+        "several labels in the column of one",
+        {**LABEL_SETS, "spec.dataset.columns": {"text": "a", "label": "b"}},
+        "spec.dataset.columns",
+    ),
+    Case(
+        "a threshold beside a classification of one label",
+        {"spec.task.multiLabelClassification": {"threshold": 0.5}},
+        "spec.task.multiLabelClassification",
+    ),
+    Case(
+        "accuracy required of several labels",
+        {**LABEL_SETS, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
     Case("a regression with a label", {**NUMBERS, "spec.dataset.columns.label": "verdict"}, "spec.dataset.columns"),
     Case("a regression without values", {**NUMBERS, "spec.dataset.columns": {"text": "a"}}, "spec.dataset.columns"),
     Case("a regression with labels", {**NUMBERS, "spec.task.labels": ["1", "2"]}, "spec.task.labels"),
@@ -723,6 +751,16 @@ WRONG = (
         "too many requirements",
         {"spec.evaluation.require": [{"metric": "test/loss", "max": 1}] * 17},
         "spec.evaluation.require",
+    ),
+    Case(
+        "a threshold of 1",
+        {**LABEL_SETS, "spec.task.multiLabelClassification": {"threshold": 1}},
+        "spec.task.multiLabelClassification.threshold",
+    ),
+    Case(
+        "no separator",
+        {**LABEL_SETS, "spec.task.multiLabelClassification": {"separator": ""}},
+        "spec.task.multiLabelClassification.separator",
     ),
     Case(
         "a loss that is not there",

@@ -28,7 +28,9 @@ from kubetune_trainer.records import (
 )
 from kubetune_trainer.shown_rows import Piece, Sample
 from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
+from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.number_metrics import Frame, number_metrics, ranks, sums
+from kubetune_trainer.tasks.thresholds import counts
 
 
 def stored(name: str, size: int) -> StoredFile:
@@ -257,3 +259,24 @@ def run(of_job: FineTuneJob, **changes: Any) -> RunRecord:
     )
     last = max((found.step for key in ("steps", "evaluations") for found in changes.get(key, ())), default=0)
     return replace(record, **{"end": TrainingEnd(last, last, last), **changes})
+
+
+def label_sets(labels: tuple[str, ...] = ("fee", "term", "law"), *, tuned: bool = True, **changes: Any) -> RunRecord:
+    """A run that learned to give a text several labels."""
+    chance = np.random.default_rng(0)
+    true = (chance.random((400, len(labels))) < 0.3).astype(np.float32)
+    scores = np.clip(0.2 + 0.4 * true + chance.normal(0, 0.2, true.shape), 0.001, 0.999)
+    space, evaluations = LabelSets(labels, threshold=None if tuned else 0.5), []
+    for split in ("validation", "test"):
+        counted = counts(*map(torch.from_numpy, (scores, true)), space.thresholds)
+        tally = {"loss": np.array(500.0), **{name: found.double().numpy() for name, found in counted.items()}}
+        measured = MultiLabelClassification().measure(tally, space)
+        space = measured.settled
+        evaluations.append(EvaluationRecord(split, 120, 2.0, measured.metrics, measured.details))
+    return run(
+        job("MultiLabelClassification", "clauses"),
+        data=data(labels, [int(rows) for rows in true.sum(axis=0)]),
+        steps=steps(120),
+        evaluations=tuple(evaluations),
+        **changes,
+    )

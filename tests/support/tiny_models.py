@@ -46,6 +46,7 @@ from kubetune_trainer.tasks.base import IGNORED
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
 from kubetune_trainer.tasks.embedding import TextNumbers
+from kubetune_trainer.tasks.multi_label import SetTargets
 from kubetune_trainer.tasks.number_metrics import ranks
 from kubetune_trainer.tasks.preference import AnswerTargets
 from kubetune_trainer.tasks.regression import ValueTargets
@@ -162,6 +163,19 @@ def completion_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
     texts = [np.concatenate([prompt, prompt[-1] + 1 + np.arange(random.integers(1, 12))]) for prompt in prompts]
     marks = [np.arange(len(text)) >= len(prompt) for prompt, text in zip(prompts, texts, strict=True)]
     return EncodedSplit(_flat(texts), None, _offsets(texts), TokenTargets(np.concatenate(marks)))
+
+
+def label_set_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
+    """Rows of three kinds, which their tokens tell: one has no label, one has the first, and one the two others."""
+    random = np.random.default_rng(seed)
+    kinds = random.integers(0, 3, rows)
+    texts = [
+        np.concatenate([[1 + kind], random.integers(4 + 20 * kind, 7 + 20 * kind, random.integers(3, 9))])
+        for kind in kinds
+    ]
+    sets = [np.array([[], [0], [1, 2]][kind]) for kind in kinds]
+    starts = np.cumsum([0, *map(len, sets)])
+    return EncodedSplit(_flat(texts), None, _offsets(texts), SetTargets(_flat(sets), starts, labels=3))
 
 
 def tag_rows(rows: int, *, tags: int = 5, seed: int = 0) -> EncodedSplit:

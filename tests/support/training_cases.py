@@ -24,6 +24,7 @@ from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRec
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.number_metrics import Frame
 from kubetune_trainer.tasks.regression import Regression, Scale
 from kubetune_trainer.tasks.tagging import Tagging, Tags
@@ -35,6 +36,7 @@ from support.tiny_models import (
     PAD,
     classification_rows,
     completion_rows,
+    label_set_rows,
     spec_for,
     tag_rows,
     tiny_model,
@@ -66,6 +68,7 @@ LEARNED = {
     learned.task.name: learned
     for learned in (
         Learned(Classification(), classification_rows, Labels(LABELS), len(LABELS)),
+        Learned(MultiLabelClassification(), label_set_rows, LabelSets(LABELS), len(LABELS)),
         Learned(Tagging(), tag_rows, Tags(TAGS), len(TAGS), tiny_tagger),
         Learned(Regression(), value_rows, Scale(FRAMES, RegressionSettings()), len(FRAMES)),
         Learned(CausalLanguageModel(), completion_rows, Vocabulary(), None),
@@ -199,8 +202,9 @@ BF16 = {1: [Case(family, bf16=True) for family in BOTH], 2: [Case("llama", micro
 SPARSE_BF16 = [Case("llama", micro=4, stage=stage, bf16=True, more=L1) for stage in (1, 3)]
 NOISY = Case("llama", more=NOISE)
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
+SETS = Case("bert", task="MultiLabelClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
-LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS, NUMBERS]
+LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS, NUMBERS, SETS]
 """Fifty steps of whole batches, for the comparison with transformers.Trainer."""
 
 

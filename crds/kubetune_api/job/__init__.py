@@ -10,7 +10,7 @@ from kubetune_api.job.output import Output
 from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.spec import CHANGEABLE_FIELDS, CLUSTER_FIELDS, FineTuneJobSpec
 from kubetune_api.job.task import Task
-from kubetune_api.job.task_settings import ClassificationSettings, RegressionSettings
+from kubetune_api.job.task_settings import ClassificationSettings, MultiLabelSettings, RegressionSettings
 from kubetune_api.job.training import DEFAULT_MICRO_BATCH_SIZE, Optimizer, Schedule, Training
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "LoRA",
     "Method",
     "Model",
+    "MultiLabelSettings",
     "ObjectMeta",
     "Optimizer",
     "Output",

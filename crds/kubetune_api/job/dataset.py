@@ -39,6 +39,9 @@ class Columns(ApiModel):
     """A second text for tasks over pairs (premise and hypothesis, question and passage)."""
     label: ColumnName | None = None
     """The label of the text: a string, an integer or a boolean."""
+    labels: ColumnName | None = None
+    """Any number of labels of the text: a list, the JSON of one, or a text with a separator between them. An empty list
+    or text has none; null is a missing value."""
     tokens: ColumnName | None = None
     """The words of a text: a list of strings, or a string with spaces between them."""
     tags: ColumnName | None = None

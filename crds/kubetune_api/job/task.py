@@ -9,6 +9,7 @@ from kubetune_api.base import ApiModel, Label, Rule
 from kubetune_api.job.task_settings import (
     ClassificationSettings,
     EmbeddingSettings,
+    MultiLabelSettings,
     PreferenceSettings,
     RegressionSettings,
 )
@@ -69,6 +70,9 @@ class Task(ApiModel):
     embedding: EmbeddingSettings | None = None
     """How texts become vectors. Unset: the mean of their tokens, at a temperature of 0.05."""
 
+    multi_label_classification: MultiLabelSettings | None = None
+    """How several labels are read and given. Unset: labels in a text are separated by commas, and the threshold is
+    tuned."""
     sequence_regression: RegressionSettings | None = None
     """How numbers are learned. Unset: by the squared error."""
     sequence_classification: ClassificationSettings | None = None

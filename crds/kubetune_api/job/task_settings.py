@@ -118,3 +118,15 @@ class PreferenceSettings(ApiModel):
     beta: Annotated[float, Field(gt=0.0, le=100.0)] = 0.1
     """What the gain in log-probability is multiplied with, in rewards per nat.
     A lower value lets the model move further from what it was."""
+
+
+class MultiLabelSettings(ApiModel):
+    """How several labels are read and given."""
+
+    separator: Annotated[str, Field(min_length=1, max_length=8)] = ","
+    """What stands between the labels of a cell that is a text: `fees, refunds`. A list, or the JSON of one, needs
+    none."""
+    threshold: Annotated[float | None, Field(gt=0, lt=1)] = None
+    """The score, a share between 0 and 1, from which on a label is given; the same for all labels. Unset: the one of
+    0.01 to 0.99 that gives the highest F1 over all labels on the validation split, or 0.5 without one. `threshold` of
+    the published config.json has it."""

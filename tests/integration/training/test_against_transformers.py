@@ -12,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.causal import TokenTargets
 from kubetune_trainer.tasks.classification import ClassTargets
+from kubetune_trainer.tasks.multi_label import SetTargets
 from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.tagging import TagTargets
 from support.training_cases import BATCH, LONG, Case, Trained
@@ -51,6 +52,8 @@ def row(split: EncodedSplit, number: int) -> dict[str, Any]:
             "tokens": tokens,
             "labels": split.targets.tags[split.offsets[number] : split.offsets[number + 1]].tolist(),
         }
+    if isinstance(split.targets, SetTargets):
+        return {"tokens": tokens, "labels": split.targets.padded(split, np.array([number]), len(tokens))[0]}
     if isinstance(split.targets, ValueTargets):
         return {"tokens": tokens, "labels": split.targets.values[number]}
     assert isinstance(split.targets, TokenTargets)

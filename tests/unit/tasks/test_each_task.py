@@ -16,6 +16,7 @@ from kubetune_trainer.tasks.base import Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
 from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
+from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.preference import Preference, Rewards
 from kubetune_trainer.tasks.regression import Regression, Scale
 from kubetune_trainer.tasks.tagging import Tagging, Tags
@@ -26,6 +27,7 @@ from support.tiny_models import (
     VOCABULARY,
     classification_rows,
     completion_rows,
+    label_set_rows,
     pair_rows,
     preference_rows,
     tag_rows,
@@ -36,6 +38,7 @@ from support.training_cases import FRAMES
 CPU = torch.device("cpu")
 EACH = [
     pytest.param(Classification(), Labels(("a", "b", "c")), classification_rows(23), id="classification"),
+    pytest.param(MultiLabelClassification(), LabelSets(("a", "b", "c")), label_set_rows(23), id="sets of labels"),
     pytest.param(Tagging(), Tags(("O", "B-A", "I-A", "B-B", "I-B")), tag_rows(23), id="tags of words"),
     pytest.param(Regression(), Scale(FRAMES, RegressionSettings()), value_rows(23), id="regression"),
     pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
@@ -65,9 +68,7 @@ def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
 
 def tally_of(task: TrainingTask, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
     batch = batch_of(split, rows)
-    losses: Losses = task.losses(
-        Model(space, per_token=batch.targets.ndim == 2 or batch.reference is not None), batch, space
-    )
+    losses: Losses = task.losses(Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards)), batch, space)
     return {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
 
 
@@ -94,7 +95,7 @@ def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: TrainingTask, s
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_a_batch_is_tallied_by_rows_as_it_is_whole(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
-    losses = task.losses(Model(space, per_token=batch.targets.ndim == 2 or batch.reference is not None), batch, space)
+    losses = task.losses(Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards)), batch, space)
     alone = row_tallies(task, space, losses, batch)
     for name, counts in task.tally(losses, batch, space).items():
         assert alone[name].sum(axis=0) == pytest.approx(counts.double().numpy(), abs=1e-4)
@@ -108,7 +109,7 @@ def test_a_share_without_rows_adds_nothing(task: TrainingTask, space: Any, split
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_the_losses_of_a_batch_are_one_number_a_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
-    losses = task.losses(Model(space, per_token=batch.targets.ndim == 2 or batch.reference is not None), batch, space)
+    losses = task.losses(Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards)), batch, space)
     assert (losses.rows.shape, losses.rows.dtype) == ((3,), torch.float32)
 
 

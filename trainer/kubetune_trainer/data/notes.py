@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kubetune_api.text import percent, plural
 from kubetune_trainer.data import clean
@@ -48,9 +48,13 @@ def notes_of_rows(fields: Sequence[Field], sources: Mapping[str, Sequence[Row]])
     for place, field in enumerate(fields):
         # Labels that the manifest names are meant.
         if field.label and field.choices is None:
-            found = Counter(row.values[place] or "" for rows in sources.values() for row in rows)
-            counts = found - Counter(row.values[place] or "" for row in headers)
+            found = _labels_of((row for rows in sources.values() for row in rows), place, field)
+            counts = found - _labels_of(headers, place, field)
             yield from _notes_of_labels(counts, field)
+
+
+def _labels_of(rows: Iterable[Row], place: int, field: Field) -> Counter[str]:
+    return Counter(label for row in rows for label in field.labels(row.values[place] or ""))
 
 
 def notes_of_cleaning(steps: Sequence[CleaningStep], rows_read: int, max_length: int) -> Iterator[str]:

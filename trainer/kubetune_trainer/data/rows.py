@@ -101,6 +101,6 @@ class Field:
     choices: tuple[str, ...] | None = None
     """The values that a label may have; None: any."""
     labels: Callable[[str], Sequence[str]] = lambda value: (value,)
-    """The labels in a value that has `choices`."""
+    """The labels in a value, where it may hold several."""
     texts: Texts = Texts()
     """Of a value that is no text itself but holds some."""

@@ -8,15 +8,15 @@ aside) are one group, and a group never crosses splits.
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kubetune_trainer.data.rows import Row
 
 Key = Callable[[Row], str]
 """The text that ties rows together."""
-Stratum = Callable[[Row], str | None]
-"""What every split gets the same share of; None where there is nothing to share out."""
+Stratum = Callable[[Row], str | Sequence[str] | None]
+"""What every split gets the same share of; of several the rarest, None where there is nothing to share out."""
 
 
 def folded(*texts: str) -> str:
@@ -88,10 +88,15 @@ def _content(row: Row) -> tuple[str, ...]:
 
 def _strata(groups: Sequence[Group], stratum: Stratum) -> dict[str, list[Group]]:
     """The groups by stratum, in order; a group that belongs to several goes to the rarest, which needs it most."""
-    counts = Counter(stratum(row) or "" for group in groups for row in group.rows)
+
+    def of(group: Group) -> Iterator[str]:
+        for found in map(stratum, group.rows):
+            yield from (found,) if isinstance(found, str) else found or ("",)
+
+    counts = Counter(name for group in groups for name in of(group))
     strata: dict[str, list[Group]] = {name: [] for name in sorted(counts)}
     for group in groups:
-        strata[min((stratum(row) or "" for row in group.rows), key=lambda name: (counts[name], name))].append(group)
+        strata[min(of(group), key=lambda name: (counts[name], name))].append(group)
     return {name: members for name, members in strata.items() if members}
 
 

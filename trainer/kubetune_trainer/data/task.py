@@ -27,8 +27,8 @@ class DataTask(Protocol):
     def group(self, row: Row) -> str:
         """Rows of one group fall into one split, so that nothing is tested on what was trained on."""
 
-    def stratum(self, row: Row) -> str | None:
-        """Every split gets the same share of each stratum; None: the task has none."""
+    def stratum(self, row: Row) -> str | Sequence[str] | None:
+        """Every split gets the same share of each stratum; of those of a row the rarest counts, None: it has none."""
 
     def refuse_untaught(self, spec: FineTuneJobSpec, space: Any, training: Sequence[Row]) -> TargetSpace | None:
         """RunError (INVALID_DATA) if the training split cannot teach what the space holds.

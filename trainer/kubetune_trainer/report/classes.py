@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
+from kubetune_trainer.tasks.class_metrics import ClassMetrics
 
 MOST_ROWS = 50
 
@@ -15,9 +15,9 @@ class ClassTable:
     folded: tuple[ClassMetrics, ...] = ()
 
 
-def class_table(details: ClassificationDetails) -> ClassTable:
+def class_table(per_class: tuple[ClassMetrics, ...]) -> ClassTable:
     """All labels in their order, or beyond `MOST_ROWS` the ones with the lowest F1 first and the others folded away."""
-    if len(details.per_class) <= MOST_ROWS:
-        return ClassTable(details.per_class)
-    by_f1 = sorted(details.per_class, key=lambda found: found.f1)
+    if len(per_class) <= MOST_ROWS:
+        return ClassTable(per_class)
+    by_f1 = sorted(per_class, key=lambda found: found.f1)
     return ClassTable(tuple(by_f1[:MOST_ROWS]), tuple(by_f1[MOST_ROWS:]))

@@ -9,8 +9,10 @@ from kubetune_trainer.report.confusion import heat_map, top_confusions
 from kubetune_trainer.report.reliability import reliability_chart
 from kubetune_trainer.report.scatter import scatter_charts
 from kubetune_trainer.report.similarities import similarity_chart
+from kubetune_trainer.report.thresholds import threshold_chart
 from kubetune_trainer.tasks.class_metrics import ClassificationDetails
 from kubetune_trainer.tasks.entities import EntityDetails
+from kubetune_trainer.tasks.multi_label import LabelSetDetails
 from kubetune_trainer.tasks.number_metrics import RegressionDetails
 from kubetune_trainer.tasks.retrieval import RetrievalDetails
 
@@ -46,7 +48,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                     "labels": len(details.labels),
                     "heat_map": heat_map(details),
                     "top_confusions": top_confusions(details),
-                    "table": class_table(details),
+                    "table": class_table(details.per_class),
                     "classes": details.per_class[:MOST_ROWS],
                     "reliability": reliability_chart(details.calibration),
                 },
@@ -59,6 +61,8 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                 shows="the entities of each type",
                 values={"types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES]},
             )
+        case LabelSetDetails() as details:
+            return _of_label_sets(details)
         case RegressionDetails() as details:
             return DetailsSection(
                 "Values",
@@ -80,4 +84,21 @@ def _search(details: RetrievalDetails) -> DetailsSection:
         card="sections/search.md.j2",
         shows="the similarities",
         values={"candidates": details.candidates, "chart": similarity_chart(details)},
+    )
+
+
+def _of_label_sets(details: LabelSetDetails) -> DetailsSection:
+    return DetailsSection(
+        "Labels",
+        page="sections/label_sets.html.j2",
+        card="sections/label_sets.md.j2",
+        shows="what other thresholds would come to",
+        values={
+            "labels": len(details.per_class),
+            "table": class_table(details.per_class),
+            "classes": details.per_class[:MOST_ROWS],
+            "chart": threshold_chart(details),
+            "threshold": details.threshold,
+            "tuned": details.tuned,
+        },
     )

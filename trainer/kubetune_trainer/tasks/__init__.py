@@ -11,12 +11,14 @@ from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel
 from kubetune_trainer.tasks.classification import Classification
 from kubetune_trainer.tasks.embedding import Embedding
+from kubetune_trainer.tasks.multi_label import MultiLabelClassification
 from kubetune_trainer.tasks.preference import Preference
 from kubetune_trainer.tasks.regression import Regression
 from kubetune_trainer.tasks.tagging import Tagging
 
 _EVERY: tuple[TrainingTask, ...] = (
     Classification(),
+    MultiLabelClassification(),
     Tagging(),
     Regression(),
     CausalLanguageModel(),

@@ -65,6 +65,8 @@ class Measured:
 
     metrics: dict[str, float]
     details: Details | None = None
+    settled: Any = None
+    """The space with what this evaluation has decided for the test split (a threshold); None: nothing."""
 
 
 @dataclass(frozen=True)

@@ -168,17 +168,17 @@ class Classification:
             accuracy = evaluation.metrics.get(ACCURACY, math.nan)
             if accuracy <= reached:
                 yield (
-                    f"Always predicting {_listed([label])} would reach {text.percent(reached)} on the"
+                    f"Always predicting {listed_names([label])} would reach {text.percent(reached)} on the"
                     f" {evaluation.split} split; the model's {text.percent(accuracy)} is no better."
                 )
         train = data.split("train")
         rare = [label for label, rows in train.label_rows if rows < RARE_LABEL_ROWS] if train else []
         if rare:
-            yield f"{_named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {_listed(rare)}."
+            yield f"{named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {listed_names(rare)}."
         silent = never_predicted(evaluation)
         if evaluation is not None and silent:
             split = evaluation.split
-            yield f"The model never predicted {_listed(silent)} on the {split} split, though it has such rows."
+            yield f"The model never predicted {listed_names(silent)} on the {split} split, though it has such rows."
         error = evaluation.metrics.get(ECE, 0.0) if evaluation else 0.0
         if evaluation is not None and error > POOR_CALIBRATION:
             yield (
@@ -240,11 +240,13 @@ def _lean(evaluation: EvaluationRecord) -> str:
     return "too high" if lean > 0 else "too low"
 
 
-def _named(names: list[str]) -> str:
+def named(names: list[str]) -> str:
+    """How many labels: "3 labels have"."""
     return "One label has" if len(names) == 1 else f"{len(names):,} labels have"
 
 
-def _listed(names: list[str], limit: int = 5) -> str:
+def listed_names(names: list[str], limit: int = 5) -> str:
+    """The names for a finding, the first of many."""
     shown = ", ".join(f"“{text.elide(text.printable(name), 24)}”" for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
 

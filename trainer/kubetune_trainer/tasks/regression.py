@@ -146,6 +146,10 @@ class Regression:
         true, rank = batch.targets[known].double().unbind(dim=-1)
         return {"loss": losses.rows.double().sum(), **sums(true, losses.outputs[known].double(), rank, space.frames)}
 
+    def answers(self, losses: Losses, space: Scale) -> list[str]:
+        """The numbers."""
+        return [shown(numbers) for numbers in losses.outputs.tolist()]
+
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Scale) -> Measured:
         """The mean loss of a number, and what follows from the sums."""
         metrics, details = number_metrics(tally, space.frames)

@@ -50,16 +50,21 @@ class Loop:
             self._evaluate_before_training()
         watch = Watch(self.spec, KeptWeights(self.engine))
         self.engine.train()
-        step = 0
+        step, settled = 0, dict[int, TargetSpace]()
         for step, batch in enumerate(self._batches(), 1):
             self._take_step(step, batch)
             if "validation" in self.splits and self._is_judged_after(step):
-                watch.take(self._evaluate("validation", step))
+                found, settled[step] = self._evaluate("validation", step, self.space)
+                watch.take(found)
                 if watch.ends:
                     break
         end = TrainingEnd(step, self.plan.total_steps, kept_step=watch.choose(step))
+        space = settled.get(end.kept_step, self.space)
         if "test" in self.splits:
-            self._evaluate("test", end.kept_step)
+            self._evaluate("test", end.kept_step, space)
+        if space is not self.space:
+            # What the validation split has decided belongs to the model.
+            self.task.configure(self.engine.module.config, space)
         self.record(end)
         return end
 
@@ -79,7 +84,7 @@ class Loop:
     def _evaluate_before_training(self) -> None:
         for name in self.splits:
             if name != "train":
-                self._evaluate(name, step=0)
+                self._evaluate(name, 0, self.space)
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
         """The rows of each step."""
@@ -165,17 +170,18 @@ class Loop:
             remedy = less if short else " or lengthen the warm-up"
             raise RunError(Reason.NOT_FINITE, f"{sentence}; lower spec.training.learningRate{remedy}")
 
-    def _evaluate(self, name: str, step: int) -> EvaluationRecord:
+    def _evaluate(self, name: str, step: int, space: TargetSpace) -> tuple[EvaluationRecord, TargetSpace]:
+        """The evaluation, recorded, and the space with what it has decided for others."""
         self.record(EvaluationStart(name, step))
         judged = evaluate(
             self.engine,
             self.task,
             self.splits[name],
-            self.space,
+            space,
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
             final=self._may_be_final(name, step),
         )
         found = judged.record(name, step, step / self.plan.steps_per_epoch)
         self.record(found)
-        return found
+        return found, judged.measured.settled or space
