@@ -251,7 +251,6 @@ HEADS = frozenset(
         "classifier",
         "cls",
         "crf",
-        "decoder",
         "discriminator_predictions",
         # What GPT-NeoX's files call the output layer.
         "embed_out",
@@ -265,7 +264,6 @@ HEADS = frozenset(
         "mask_predictions",
         "medusa_head",
         "multiple_choice_head",
-        "pooler",
         "pre_classifier",
         "predictions",
         "qa_outputs",
@@ -283,6 +281,8 @@ HEADS = frozenset(
     }
 )
 """The modules beside the base model: the heads of all tasks that these families are pretrained or trained for."""
+ALSO_BESIDE = frozenset({"decoder", "pooler"})
+"""Two more, ModernBERT's and DeBERTa's, that are parts of the base model in other families."""
 BUFFERS = (
     "position_ids",
     "token_type_ids",

@@ -17,7 +17,7 @@ from kubetune_trainer.training.schedule import sum_of_rates
 from support.tiny_models import CONFIGS, spec_for, tiny_model
 
 RATE = 0.25
-_INNER = ("layer", ".h.", "project", "pooler")
+_INNER = ("layer", ".h.", "project", "mapping", "pooler")
 
 
 def training(optimizer: str, **settings: float) -> Training:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from kubetune_api.families import BUFFERS, HEADS
+from kubetune_api.families import ALSO_BESIDE, BUFFERS, HEADS
 from kubetune_trainer.errors import RunError, invalid_model
 
 _SHOWN = 3
@@ -41,7 +41,7 @@ def refuse_misfit(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: 
     undescribed = {
         name
         for name in info["unexpected_keys"]
-        if _in_base(model, name) or name.partition(".")[0] not in HEADS - of_the_head
+        if _in_base(model, name) or name.partition(".")[0] not in (HEADS | ALSO_BESIDE) - of_the_head
     }
     if gaps := {name for name in undescribed if not is_pooler(name) and not name.endswith(BUFFERS)}:
         raise _not_of_one_model("the files hold weights that config.json does not describe", gaps)
