@@ -1,6 +1,6 @@
 """What stands beside the metrics of an evaluation: how sure they are, and the same of some of its rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -19,3 +19,5 @@ class SliceRecord:
     rows: int
     metrics: dict[str, float]
     """By the names of the API's table."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """By the same names, where the evaluation has them."""

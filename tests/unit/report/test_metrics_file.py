@@ -69,7 +69,7 @@ def test_only_an_evaluation_with_intervals_tells_them() -> None:
 def test_slices_are_told_with_their_metrics() -> None:
     slices = (SliceRecord("german", 118, {"loss": math.nan}),)
     event, _ = read(run(job(), evaluations=(EvaluationRecord("test", 1, 1.0, {"loss": 0.5}, slices=slices),)))
-    assert event["slices"] == [{"name": "german", "rows": 118, "metrics": {"loss": None}}]
+    assert event["slices"] == [{"name": "german", "rows": 118, "metrics": {"loss": None}, "intervals": {}}]
 
 
 def test_no_text_of_the_data_is_told() -> None:

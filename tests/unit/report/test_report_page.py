@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kubetune_trainer.figures import SliceRecord
+from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.records import PretrainedRecord, RequirementResult, RunRecord
 from kubetune_trainer.report import render_report
 from kubetune_trainer.shown_rows import Piece, Sample, ShownError
@@ -319,9 +319,10 @@ def test_slices_are_shown_beside_all_rows() -> None:
     record = without_curves(classification())
     last = record.evaluations[-1]
     worse = {name: value * 0.9 for name, value in last.metrics.items()}
-    judged = replace(last, slices=(SliceRecord("german", 118, worse), SliceRecord("long-ones", 7, last.metrics)))
+    german = SliceRecord("german", 118, worse, {"accuracy": Interval(0.71, 0.8123)})
+    judged = replace(last, slices=(german, SliceRecord("long-ones", 7, last.metrics)))
     page = quiet(render_report(replace(record, evaluations=(*record.evaluations[:-1], judged))))
-    assert f"german 118 {worse['accuracy']:.4f}" in page.text
+    assert f"german 118 {worse['accuracy']:.4f} 0.7100 to 0.8123" in page.text
     assert f"all rows {last.metrics['accuracy']:.4f}" in page.text
     # A lower loss is no worse.
     assert page.values("class").count("n bar warn") == 2
@@ -347,4 +348,7 @@ def test_each_headline_tells_how_sure_it_is() -> None:
 
 
 def test_an_evaluation_without_intervals_says_so() -> None:
-    assert "without intervals: what the last one counts is too large" in quiet(render_report(causal())).text
+    assert (
+        "without intervals: rows are compared with each other, or what is counted is too large"
+        in quiet(render_report(causal())).text
+    )

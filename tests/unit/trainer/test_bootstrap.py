@@ -10,9 +10,19 @@ import torch
 from kubetune_trainer.figures import Interval
 from kubetune_trainer.tasks.base import Losses, MicroBatch
 from kubetune_trainer.tasks.classification import Classification, Labels
-from kubetune_trainer.training.bootstrap import REPLICATES, Replicates, draws, fits, intervals
+from kubetune_trainer.training.bootstrap import MOST_BYTES, REPLICATES, Replicates, draws, fits, intervals
 
 TASK, SPACE = Classification(), Labels(("a", "b"))
+
+
+class Sized(Classification):
+    """Its tally has so many numbers."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def tally(self, losses: Losses, batch: MicroBatch, space: Labels) -> dict[str, torch.Tensor]:
+        return {"numbers": torch.ones(self.size)}
 
 
 def judged(rows: list[int]) -> tuple[Losses, MicroBatch]:
@@ -98,6 +108,16 @@ def test_a_metric_that_is_often_no_number_has_no_interval() -> None:
 
     found = intervals(sums, np.ones(REPLICATES), measure)
     assert found.keys() == {"seldom"}
+
+
+def test_where_slices_would_take_too_much_only_all_rows_are_drawn_again() -> None:
+    masks = {str(number): np.ones(9, dtype=np.bool_) for number in range(9)}
+    small, large = Replicates(TASK, SPACE, masks), Replicates(Sized(MOST_BYTES // REPLICATES // 8), SPACE, masks)
+    for found in (small, large):
+        found.add(*judged(list(range(9))))
+    assert all(one.rows.any() for one in small.slices.values())
+    assert large.rows.any()
+    assert not any(one.sums for one in large.slices.values())
 
 
 @pytest.mark.parametrize(("labels", "fit"), [(200, True), (300, False)])

@@ -10,11 +10,12 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from kubetune_api.job import Requirement
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.tasks.classification import Classification, ClassTargets, Labels
 from kubetune_trainer.training.evaluate import evaluate
-from kubetune_trainer.training.requirements import slice_metrics
+from kubetune_trainer.training.requirements import check_requirements, slice_metrics
 from support.tiny_models import PAD, VOCABULARY, classification_rows
 
 SPACE = Labels(("a", "b", "c"))
@@ -72,6 +73,9 @@ def test_a_slice_is_judged_as_a_split_of_its_rows_would_be() -> None:
     assert [(one.name, one.rows) for one in found] == [("few", 5), ("odd", 20)]
     for one in found:
         assert one.metrics == pytest.approx(judged(some_of(split, masks[one.name])).metrics, abs=1e-6)
+    odd = found[1]
+    assert odd.intervals.keys() == odd.metrics.keys()
+    assert odd.intervals["loss"].low < odd.metrics["loss"] < odd.intervals["loss"].high
 
 
 def test_metrics_of_slices_have_full_names_of_the_published_weights() -> None:
@@ -79,3 +83,13 @@ def test_metrics_of_slices_have_full_names_of_the_published_weights() -> None:
     names = slice_metrics([record], kept_step=7)
     assert names["test/few/accuracy"] == record.slices[0].metrics["accuracy"]
     assert slice_metrics([replace(record, split="validation")], kept_step=6) == {}
+
+
+def test_a_requirement_of_what_could_not_be_measured_is_missed() -> None:
+    (result,) = check_requirements([Requirement(metric="test/few/accuracy", min=0.0)], {})
+    assert not result.met
+
+
+def test_the_interval_of_a_slice_of_all_rows_is_that_of_all_rows() -> None:
+    record = judged(replace(classification_rows(30), slices={"all": np.ones(30, dtype=np.bool_)}))
+    assert record.slices[0].intervals == record.intervals

@@ -1,9 +1,10 @@
 """The slices of an evaluation beside the whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kubetune_api.metrics import metric_row
+from kubetune_trainer.figures import Interval
 from kubetune_trainer.records import EvaluationRecord
 
 
@@ -15,6 +16,7 @@ class SliceCell:
     value: float
     share: float | None
     """The length of its bar, 0 to 1; None of a metric that has no greatest value."""
+    interval: Interval | None
     below: bool
     """Whether it is worse than that of all rows."""
 
@@ -33,14 +35,18 @@ def slice_table(judged: EvaluationRecord, headline: Sequence[str]) -> tuple[Slic
     if not judged.slices:
         return ()
     names = [name for name in headline if name in judged.metrics]
-    lines = [("all rows", None, judged.metrics), *((one.name, one.rows, one.metrics) for one in judged.slices)]
-    return tuple(
-        SliceLine(title, rows, tuple(_cell(name, metrics[name], judged.metrics[name]) for name in names))
-        for title, rows, metrics in lines
-    )
+    whole = tuple(_cell(name, judged.metrics, judged.intervals, judged) for name in names)
+    lines = [
+        SliceLine(one.name, one.rows, tuple(_cell(name, one.metrics, one.intervals, judged) for name in names))
+        for one in judged.slices
+    ]
+    return (SliceLine("all rows", None, whole), *lines)
 
 
-def _cell(name: str, value: float, whole: float) -> SliceCell:
-    row = metric_row(name)
+def _cell(
+    name: str, metrics: Mapping[str, float], intervals: Mapping[str, Interval], judged: EvaluationRecord
+) -> SliceCell:
+    row, value, whole = metric_row(name), metrics[name], judged.metrics[name]
     worse = value < whole if row.best == "Max" else value > whole
-    return SliceCell(name, value, min(max(value, 0.0), 1.0) if row.bounded and value == value else None, worse)
+    share = min(max(value, 0.0), 1.0) if row.bounded and value == value else None
+    return SliceCell(name, value, share, intervals.get(name), worse)

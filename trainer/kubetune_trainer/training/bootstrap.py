@@ -5,7 +5,7 @@ bootstrap), so the intervals do not depend on the number of workers, and two mod
 judged on the same replicates. A replicate is a sum of the tallies of its rows, and measured as the split itself is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from kubetune_trainer.training.parts import part_of
 REPLICATES = 200
 MOST_BYTES = 64 * 2**20
 """What the tallies of all replicates may take. Those of a classification of 150 labels do."""
+MOST_BYTES_OF_SLICES = 8 * MOST_BYTES
+"""What those of all slices may take together."""
 _CONFIDENCE = (0.025, 0.975)
 _FEWEST = 0.95
 """The part of the replicates in which a metric must be a number to have an interval."""
@@ -28,8 +30,12 @@ Arrays = dict[str, NDArray[np.float64]]
 class Replicates:
     """The sums of the tallies of each replicate, of the rows that this rank has taken through the model."""
 
-    def __init__(self, task: TrainingTask, space: object) -> None:
-        self._task, self._space = task, space
+    def __init__(
+        self, task: TrainingTask, space: object, slices: Mapping[str, NDArray[np.bool_]] | None = None
+    ) -> None:
+        self._task, self._space, self._masks = task, space, slices or {}
+        self.slices = {name: Replicates(task, space) for name in self._masks}
+        """The same of the rows of each slice; of nothing where all of them would take too much."""
         self.sums: Arrays = {}
         """By the tally's names: [replicates, …]."""
         self.rows = np.zeros(REPLICATES)
@@ -40,6 +46,13 @@ class Replicates:
         alone = row_tallies(self._task, self._space, losses, batch)
         # A batch without rows has one that counts nothing.
         drawn = draws(batch.rows) if len(batch.rows) else np.zeros((REPLICATES, 1))
+        self._take(alone, drawn)
+        taken = _bytes(counts[0].size for counts in alone.values()) * len(self._masks)
+        for name, mask in self._masks.items() if taken <= MOST_BYTES_OF_SLICES else ():
+            inside = mask[batch.rows] if len(batch.rows) else 0.0
+            self.slices[name]._take(alone, drawn * inside)
+
+    def _take(self, alone: Arrays, drawn: NDArray[np.float64]) -> None:
         for name, counts in alone.items():
             sums = self.sums.setdefault(name, np.zeros((REPLICATES, *counts.shape[1:])))
             flat = counts.reshape(len(counts), -1)
@@ -51,7 +64,11 @@ class Replicates:
 
 def fits(tally: Tally) -> bool:
     """Whether the replicates of such a tally take no more than `MOST_BYTES`."""
-    return REPLICATES * 8 * sum(counts.numel() for counts in tally.values()) <= MOST_BYTES
+    return _bytes(counts.numel() for counts in tally.values()) <= MOST_BYTES
+
+
+def _bytes(sizes: Iterable[int]) -> int:
+    return REPLICATES * 8 * sum(sizes)
 
 
 def draws(rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -55,7 +55,8 @@ def evaluate(
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
-    replicates, worst, slices = Replicates(task, space), WorstRows(task, split, space), Slices(task, split, space)
+    worst, slices = WorstRows(task, split, space), Slices(task, split, space)
+    replicates = Replicates(task, space, split.slices)
     for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
@@ -73,8 +74,9 @@ def evaluate(
     measured = task.measure(_sum_over_ranks(tallies), space)
     if not final:
         return Judged(measured)
-    certain = _intervals(replicates, task, space, engine.device)
-    return Judged(measured, certain, worst.of_all_ranks(), slices.records(_sum_over_ranks))
+    whole, *parts = (_intervals(each, task, space, engine.device) for each in (replicates, *replicates.slices.values()))
+    found = slices.records(_sum_over_ranks, dict(zip(replicates.slices, parts, strict=True)))
+    return Judged(measured, whole, worst.of_all_ranks(), found)
 
 
 def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, device: Any) -> dict[str, Interval]:

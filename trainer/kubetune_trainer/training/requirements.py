@@ -1,15 +1,16 @@
 """What the manifest requires of the model, against what it reached."""
 
 from collections.abc import Iterable
+from math import nan
 
 from kubetune_api.job import Requirement
 from kubetune_trainer.records import EvaluationRecord, RequirementResult
 
 
 def check_requirements(requirements: Iterable[Requirement], metrics: dict[str, float]) -> tuple[RequirementResult, ...]:
-    """Each requirement with the value that was reached."""
+    """Each requirement with the value that was reached; NaN where nothing could be measured."""
     return tuple(
-        RequirementResult(requirement.metric, metrics[requirement.metric], requirement.min, requirement.max)
+        RequirementResult(requirement.metric, metrics.get(requirement.metric, nan), requirement.min, requirement.max)
         for requirement in requirements
     )
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.figures import SliceRecord
+from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.tasks.base import Losses, MicroBatch, Tally, TrainingTask
 from kubetune_trainer.training.parts import part_of
 
@@ -34,15 +34,17 @@ class Slices:
                 counted = self._task.tally(*part_of(losses, batch, places), self._space)
                 self._sums[name] = {key: sums[key] + counts for key, counts in counted.items()}
 
-    def records(self, summed: Summed) -> tuple[SliceRecord, ...]:
-        """The metrics of each slice that has a row in the split."""
+    def records(self, summed: Summed, intervals: Mapping[str, dict[str, Interval]]) -> tuple[SliceRecord, ...]:
+        """The metrics of each slice that has a row in the split, with the intervals that are given by its name."""
         if not self._sums:
             return ()
         flat = summed({f"{name}/{key}": sums for name, tally in self._sums.items() for key, sums in tally.items()})
         found = []
         for name, tally in self._sums.items():
             rows = int(self._split.slices[name].sum())
-            if rows:
-                sums = {key: flat[f"{name}/{key}"] for key in tally}
-                found.append(SliceRecord(name, rows, self._task.measure(sums, self._space).metrics))
+            sums = {key: flat[f"{name}/{key}"] for key in tally}
+            # A task may not look at every row.
+            if rows and any(counts.any() for counts in sums.values()):
+                metrics = self._task.measure(sums, self._space).metrics
+                found.append(SliceRecord(name, rows, metrics, intervals.get(name, {})))
         return tuple(found)
