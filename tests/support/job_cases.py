@@ -399,6 +399,31 @@ RULES_BROKEN = (
         {**PAIRS, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.5}]},
         "spec.evaluation.require",
     ),
+    Case("smoothed preferences", {**PREFERENCES, "spec.training.labelSmoothing": 0.1}, "spec.training.labelSmoothing"),
+    Case(
+        "smoothed sets of labels", {**LABEL_SETS, "spec.training.labelSmoothing": 0.1}, "spec.training.labelSmoothing"
+    ),
+    Case(
+        "preferences without what is rejected",
+        {**PREFERENCES, "spec.dataset.columns": {"prompt": "p", "chosen": "c"}},
+        "spec.dataset.columns",
+    ),
+    Case("labels of preferences", {**PREFERENCES, "spec.dataset.columns.label": "verdict"}, "spec.dataset.columns"),
+    Case(
+        "an accuracy that stands for preferences",
+        {**PREFERENCES, "spec.evaluation.primaryMetric": "test/accuracy"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "an accuracy that stands for sets of labels",
+        {**LABEL_SETS, "spec.evaluation.primaryMetric": "test/accuracy"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "an accuracy required of preferences",
+        {**PREFERENCES, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
     Case(
         "two slices of one name",
         {"spec.evaluation.slices": [{"name": "german", "column": "lang", "values": ["de"]}] * 2},
@@ -496,7 +521,6 @@ RULES_BROKEN = (
         "spec.training.globalBatchSize",
     ),
     Case("a beta beside labels", {"spec.task.preference": {"beta": 0.1}}, "spec.task.preference"),
-    Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case("settings of vectors beside labels", {"spec.task.embedding": {"pooling": "CLS"}}, "spec.task.embedding"),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
@@ -724,6 +748,7 @@ WRONG = (
         {**PAIRS, "spec.task.embedding": {"temperature": 0}},
         "spec.task.embedding.temperature",
     ),
+    Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case(
         "a slice without values",
         {"spec.evaluation.slices": [{"name": "german", "column": "lang", "values": []}]},
