@@ -15,6 +15,7 @@ from kubetune_api.quantity import amount, is_quantity
 from kubetune_api.uris import file_path, resolve_relative_uris
 from kubetune_cli.validate import STANDARD_INPUT, load, name_of
 from kubetune_planner.catalogue import shape_of
+from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
 from kubetune_planner.shape import ModelShape
 
@@ -159,7 +160,7 @@ def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
 def shape_in(config: Path) -> ModelShape:
     """The shape that a config.json describes."""
     try:
-        return ModelShape.from_config(_json_of(config))
+        return shape_from_config(_json_of(config))
     except ValueError as error:
         raise CannotPlanError(f"{config}: {error}") from error
 

@@ -80,6 +80,8 @@ _ROWS: dict[str, Alias] = {
     # model and task
     "base_model model_name model_name_or_path pretrained_model_name_or_path": Means("model.uri"),
     "max_seq_length max_seq_len sequence_len cutoff_len model_max_length block_size": Means("task.maxLength"),
+    "max_target_length val_max_target_length": Means("task.seq2Seq.maxTargetLength"),
+    "max_source_length": Means("task.maxLength"),
     "task_type training_type": Means("task.type"),
     "num_labels id2label label2id": Means("task.labels", "list the labels themselves"),
     "beta dpo_beta pref_beta": Means("task.preference.beta"),
@@ -131,6 +133,9 @@ _ROWS: dict[str, Alias] = {
     "entities entities_column": Means("dataset.columns.spans", "a list of {start, end, label}, beside `text`"),
     "prompt_column": Means("dataset.columns.prompt"),
     "response_column completion_column": Means("dataset.columns.completion"),
+    "source_column article_column document_column": Means("dataset.columns.source"),
+    "target_column summary_column": Means("dataset.columns.target"),
+    "source_prefix": Never("what stands before each source is written into the data, as it is when the model is asked"),
     "conversations conversation messages_column field_messages chat_column": Means("dataset.columns.messages"),
     "role_tag content_tag user_tag assistant_tag message_property_mappings message_field_role": Never(
         "a turn has the keys role and content, or those of ShareGPT: from and value"
@@ -143,6 +148,8 @@ _ROWS: dict[str, Alias] = {
     "eval_steps evals_per_epoch": Means("evaluation.everySteps", "it counts optimizer steps"),
     "eval_strategy evaluation_strategy": Means("evaluation.everySteps", "unset, each epoch is evaluated"),
     "load_best_model_at_end": Means("training.keep", "set it to Best"),
+    "predict_with_generate": Means("evaluation.generation"),
+    "max_new_tokens generation_max_length eval_max_new_tokens": Means("evaluation.generation.maxNewTokens"),
     "metric_for_best_model": Means("evaluation.primaryMetric"),
     "greater_is_better": Never("the metric itself says whether higher or lower is better"),
     "early_stopping_patience": Means("training.earlyStopping.patience"),
@@ -166,7 +173,6 @@ _TASK = "task.type"
 _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
         "kto orpo rm reward": NotYet("Reward", "training with KTO, ORPO or a model of rewards"),
-        "seq_2_seq_lm seq2seq": NotYet("Seq2Seq", "training encoder-decoder models"),
     },
     "method.type": {
         "fft full_finetuning none": Means("Full"),

@@ -4,85 +4,11 @@ The planner reads how a family writes its sizes into config.json and what its pa
 keeps its embeddings and layers.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
+from kubetune_api.family import EncoderDecoder, Family
 
-@dataclass(frozen=True)
-class Family:
-    """One architecture, by transformers' model type."""
-
-    names: dict[str, str]
-    """What config.json calls a size of ours; `embedding` where the embeddings may be narrower than the layers."""
-    embeddings: tuple[str, ...]
-    """The modules of the base model that turn tokens into vectors; not every size of the family has all of them."""
-    layers: str
-    """The list of the base model's transformer layers, bottom first."""
-    decoder: bool = False
-    """Whether it predicts the next token."""
-    gated: bool = False
-    """Llama's design: norms without bias, rotary positions, three matrices in the feed-forward part."""
-    rotary: bool = False
-    """Whether positions are rotations of queries and keys, beside Llama's design, which has them anyway."""
-    activation: str = "gelu"
-    """The function inside the feed-forward part, where config.json does not say."""
-    norms: int = 2
-    """Norms of one layer."""
-    wide_norms: bool = False
-    """Whether a norm without bias applies its weight in 32 bits."""
-    query_norms: Literal["None", "Head", "Width"] = "None"
-    """Whether queries and keys have norms: one for a head's width, or one for the width of all heads."""
-    plain_norms: bool = False
-    """Whether norms without bias are not Llama's, which compute in 32 bits."""
-    norms_first: bool = False
-    """Whether a norm behind the embeddings stands for the first layer's first, and one more behind the last layer."""
-    fused_queries: bool = False
-    """Whether queries, keys and values are one matrix, whose output stays as long as the values do."""
-    joint_queries: bool = False
-    """Whether they are one matrix, whose output is copied apart at once."""
-    fused_gate: bool = False
-    """Whether the gate and what it is multiplied with are one matrix."""
-    partial_rotary: bool = False
-    """Whether the rotation joins what it turns with what it leaves, which puts the attention's output into another
-    order and keeps it twice."""
-    relative: Literal["None", "Buckets", "Disentangled"] = "None"
-    """How distances count in the attention: not, by a number for each head, or by vectors as wide as the model."""
-    shared: str | None = None
-    """What config.json calls the number of layers that have weights of their own, where layers share theirs."""
-    experts: tuple[str, str] | None = None
-    """What config.json calls the number of experts of a layer, and how many of them a token passes through."""
-    parallel: bool = False
-    """Whether attention and feed-forward part read the same numbers, where config.json does not say."""
-    eager: bool = False
-    """Whether no fused attention computes what it does, so that its matrix of scores is kept."""
-    bounds: tuple[str, str] | None = None
-    """What config.json calls the bounds of the attention's scores and of the output's; either may be unset there."""
-    published_names: dict[str, str] = field(default_factory=dict)
-    """Parts of a tensor's name, and what its authors' files call them where transformers has another name."""
-    joined: tuple[str, ...] = ()
-    """How the names of tensors end that transformers joins from several of the files."""
-    position_offset: int = 0
-    """Positions that the model keeps for itself."""
-    token_types: int = 0
-    """How many kinds of tokens it tells apart, where config.json does not say."""
-    tied: bool = True
-    """Whether the output layer shares the embeddings' weights, where config.json does not say."""
-    query_bias: bool = True
-    """Whether queries, keys and values have biases, where config.json does not say."""
-    pooler: bool = False
-    """Whether the pretrained model ends in a dense layer over the first token."""
-    head: Literal["linear", "dense", "norm"] = "dense"
-    """The head of a classifier: one matrix without a bias, or one with a bias behind a dense layer, or behind a dense
-    layer and a norm without biases."""
-    pretrained_head: str = ""
-    """The module beside the base model that pretraining trains too, and that a new head keeps."""
-    dropouts: int = 2
-    """Dropouts of one layer that keep a mask."""
-    tagger: bool = True
-    """Whether transformers has a class of it with an output for each token."""
-    widening: int | None = None
-    """How many times wider the feed-forward part is than the layers, where config.json does not say."""
-
+__all__ = ["BUFFERS", "FAMILIES", "HEADS", "EncoderDecoder", "Family", "not_supported"]
 
 _BERT_NAMES = {
     "layers": "num_hidden_layers",
@@ -153,6 +79,47 @@ _GEMMA2 = replace(
     wide_norms=True,
     eager=True,
     bounds=_BOUNDS,
+)
+_T5_NAMES = {
+    "layers": "num_layers",
+    "decoder_layers": "num_decoder_layers",
+    "hidden": "d_model",
+    "intermediate": "d_ff",
+    "heads": "num_heads",
+    "head": "d_kv",
+    "vocabulary": "vocab_size",
+    "activation": "feed_forward_proj",
+    "dropout": "dropout_rate",
+}
+_BART_NAMES = {
+    "layers": "encoder_layers",
+    "decoder_layers": "decoder_layers",
+    "hidden": "d_model",
+    "intermediate": "encoder_ffn_dim",
+    "decoder_intermediate": "decoder_ffn_dim",
+    "heads": "encoder_attention_heads",
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "activation": "activation_function",
+    "dropout": "dropout",
+}
+
+
+def _t5(activation: str) -> Family:
+    decoder = EncoderDecoder("decoder.block", relative=True, activation=activation)
+    return Family(_T5_NAMES, ("shared",), "encoder.block", encoder_decoder=decoder)
+
+
+_BART_EMBEDDINGS = (
+    "shared",
+    "encoder.embed_positions",
+    "encoder.layernorm_embedding",
+    "decoder.embed_positions",
+    "decoder.layernorm_embedding",
+)
+_BART = EncoderDecoder("decoder.layers", learned_positions=True, embedding_norm=True, last_norm=False)
+_PEGASUS = EncoderDecoder(
+    "decoder.layers", sinusoids=("encoder.embed_positions", "decoder.embed_positions"), activation="relu"
 )
 
 FAMILIES = {
@@ -230,6 +197,11 @@ FAMILIES = {
     "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, partial_rotary=True, fused_gate=True, dropouts=2),
     "smollm3": replace(_LLAMA, tied=True),
     "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width", tagger=False),
+    # Flan-T5 is of the type t5, too.
+    "t5": _t5("relu"),
+    "mt5": _t5("gated-gelu"),
+    "bart": Family(_BART_NAMES, _BART_EMBEDDINGS, "encoder.layers", encoder_decoder=_BART, tagger=False),
+    "pegasus": Family(_BART_NAMES, ("shared",), "encoder.layers", encoder_decoder=_PEGASUS, tagger=False),
 }
 
 _NO_TEXT_MODELS = {
@@ -248,6 +220,7 @@ def not_supported(model_type: str) -> str:
 
 HEADS = frozenset(
     {
+        "classification_head",
         "classifier",
         "cls",
         "crf",

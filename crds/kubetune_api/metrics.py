@@ -62,6 +62,12 @@ METRICS: dict[str, MetricRow] = {
     "recall_at_10": MetricRow("recall at 10", "Max"),
     "mrr": MetricRow("mean reciprocal rank", "Max", also=("mrr_at_10",)),
     "perplexity": MetricRow("perplexity", "Min", bounded=False),
+    "exact_match": MetricRow("exact match", "Max"),
+    "token_f1": MetricRow("token F1", "Max"),
+    "rouge_1": MetricRow("ROUGE-1", "Max", hub=("rouge", None), also=("rouge1",)),
+    "rouge_2": MetricRow("ROUGE-2", "Max", hub=("rouge", None), also=("rouge2",)),
+    "rouge_l": MetricRow("ROUGE-L", "Max", hub=("rouge", None), also=("rougeL", "rouge")),
+    "bleu": MetricRow("BLEU", "Max", bounded=False),
 }
 """By name, in the order in which they are listed everywhere."""
 

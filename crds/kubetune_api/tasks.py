@@ -25,8 +25,8 @@ class TaskRow:
     """What it is judged by, the loss among them; each may be required."""
     headline: tuple[str, ...]
     """The metrics at the top of a report and in `kubectl get`; the first is what the model is judged by."""
-    model: Literal["Any", "Decoder", "Encoder"]
-    """Which architectures can learn it."""
+    model: Literal["Any", "Decoder", "Encoder", "EncoderDecoder"]
+    """Which architectures can learn it; `Any`: an encoder or a decoder."""
     max_length: int
     """The longest sequence in tokens, where the manifest does not say."""
     pipeline: tuple[str, str]
@@ -39,6 +39,8 @@ class TaskRow:
     """Those that a row may have in the place of `columns`: the other shape of its data."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
+    generated_metrics: tuple[str, ...] = ()
+    """What its answers are judged by, where `evaluation.generation` has it write some."""
     settings: str | None = None
     """The attribute of `task` that holds what can be set for it alone: `sequence_regression`."""
     smooths_labels: bool = False
@@ -54,6 +56,11 @@ class TaskRow:
     output: Literal["Labels", "Vocabulary", "Vector"] = "Labels"
     """What the model's last layer has an output for: each label, each token that the model knows, or the numbers of a
     vector, without a head."""
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """Everything that may be required of it."""
+        return (*self.metrics, *self.generated_metrics)
 
 
 TASKS: dict[str, TaskRow] = {
@@ -126,7 +133,8 @@ TASKS: dict[str, TaskRow] = {
         columns=("prompt", "completion"),
         other_columns=("messages",),
         metrics=(LOSS, "perplexity"),
-        headline=("perplexity", LOSS),
+        generated_metrics=("exact_match", "token_f1", "rouge_l"),
+        headline=("perplexity", "rouge_l", LOSS),
         model="Decoder",
         max_length=512,
         pipeline=("text-generation", "Text Generation"),
@@ -149,6 +157,22 @@ TASKS: dict[str, TaskRow] = {
         parts=("chosen", "rejected"),
         learning_rate=1e-6,
         output="Vocabulary",
+    ),
+    "Seq2Seq": TaskRow(
+        does="reads a source with its encoder and writes the target with its decoder: a summary, a translation, an"
+        " answer",
+        noun="a model that writes a target to a source",
+        columns=("source", "target"),
+        metrics=(LOSS, "perplexity"),
+        generated_metrics=("exact_match", "token_f1", "rouge_1", "rouge_2", "rouge_l", "bleu"),
+        headline=("perplexity", "rouge_l", "bleu", LOSS),
+        model="EncoderDecoder",
+        max_length=512,
+        pipeline=("text2text-generation", "Text-to-Text Generation"),
+        settings="seq2_seq",
+        smooths_labels=True,
+        output="Vocabulary",
+        also=("SEQ_2_SEQ_LM", "seq2seq_lm", "text2text-generation", "summarization", "translation"),
     ),
     "Embedding": TaskRow(
         does="gives each text a vector, near those of the texts that belong to it and far from the others of its"

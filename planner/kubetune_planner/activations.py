@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from kubetune_api.families import FAMILIES
 from kubetune_planner.shape import ModelShape
 
-_FLOAT32 = 4
+FLOAT32 = 4
+"""Bytes."""
 _INDEX = 8
 _INDICES_OF_EXPERT = 5
 """Of a token and its expert."""
@@ -33,8 +34,8 @@ class Passes:
     def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
         """Bytes at the turn from forward to backward: all that was kept, and then either the logits and their loss or,
         where there are none to speak of, the gradients inside the topmost layer."""
-        turn = _logits(self.shape, self.number) if language_model else 0
-        at_the_turn = max(turn, _working_set(self.shape, self.length, self.number))
+        turn = logits(self.shape, self.number) if language_model else 0
+        at_the_turn = max(turn, working_set(self.shape, self.length, self.number))
         return self.kept_bytes(kept_layers) + self.rows * self.length * at_the_turn
 
     def kept_bytes(self, layers: int) -> int:
@@ -82,15 +83,15 @@ def _scores(shape: ModelShape, length: int, number: int) -> int:
         distances = shape.heads * shape.relative.lookups * number
         return shape.heads * length * _per_score(shape, number) + distances + mask
     # Fused: a number per head; the mask, of which every layer makes its own.
-    return shape.heads * _FLOAT32 + length * number
+    return shape.heads * FLOAT32 + length * number
 
 
 def _per_score(shape: ModelShape, number: int) -> int:
     """Bytes that one score of one head leaves: the softmax; of Llama's kin in 32 bits and in the model's, and before
     it the tangent that bounds it. Dropout leaves a mask and a copy."""
     kept = number
-    if FAMILIES[shape.family].gated and number != _FLOAT32:
-        kept += _FLOAT32
+    if FAMILIES[shape.family].gated and number != FLOAT32:
+        kept += FLOAT32
     if shape.bounded_scores:
         kept += number
     return kept + (number + 1 if shape.dropout else 0)
@@ -101,8 +102,8 @@ def _norm(shape: ModelShape, width: int, number: int) -> int:
     weight too, which some apply in 32 bits as well."""
     family = FAMILIES[shape.family]
     if family.wide_norms:
-        return width * 2 * _FLOAT32
-    return width * (_FLOAT32 + number if family.gated and not family.plain_norms else number)
+        return width * 2 * FLOAT32
+    return width * (FLOAT32 + number if family.gated and not family.plain_norms else number)
 
 
 def _feed_forward(shape: ModelShape, number: int) -> int:
@@ -110,7 +111,7 @@ def _feed_forward(shape: ModelShape, number: int) -> int:
     per_expert = _copies(shape) * shape.intermediate * number
     if FAMILIES[shape.family].experts is None:
         return per_expert
-    router = shape.experts * _FLOAT32 + shape.active_experts * _INDICES_OF_EXPERT * _INDEX
+    router = shape.experts * FLOAT32 + shape.active_experts * _INDICES_OF_EXPERT * _INDEX
     return shape.active_experts * (per_expert + 2 * shape.hidden * number) + router
 
 
@@ -120,26 +121,31 @@ def _ends(shape: ModelShape, number: int) -> int:
 
 
 def _copies(shape: ModelShape) -> int:
-    copies = _COPIES.get(shape.activation, _DEFAULT_COPIES)
+    return copies_in_between(shape.activation, gated=FAMILIES[shape.family].gated)
+
+
+def copies_in_between(activation: str, *, gated: bool) -> int:
+    """Tensors as wide as the feed-forward part that it keeps."""
+    copies = _COPIES.get(activation, _DEFAULT_COPIES)
     # A gate, its function, what it is multiplied with, and the product.
-    return copies + 2 if FAMILIES[shape.family].gated else copies
+    return copies + 2 if gated else copies
 
 
-def _working_set(shape: ModelShape, length: int, number: int) -> int:
+def working_set(shape: ModelShape, length: int, number: int) -> int:
     """Gradients inside a layer: one as wide as the model and one or two as wide as the feed-forward part; or two of
     the scores."""
     family = FAMILIES[shape.family]
     feed_forward = shape.active_experts * number * (2 if family.gated else 1) * shape.intermediate
-    scores = 2 * _FLOAT32 * shape.heads * length if family.eager else 0
+    scores = 2 * FLOAT32 * shape.heads * length if family.eager else 0
     return number * shape.hidden + max(feed_forward, scores)
 
 
-def _logits(shape: ModelShape, number: int) -> int:
+def logits(shape: ModelShape, number: int) -> int:
     """For each word of the vocabulary: the logits, the same in 32 bits, put in order, and their log-softmax; where
     they are bounded, the tangent too.
 
     Its backward pass needs no more: the log-softmax, the gradient, and that of the logits.
     """
-    in_32_bits = 2 if number == _FLOAT32 else 3
-    logits = (2 if shape.bounded_logits else 1) * number
-    return shape.vocabulary * (logits + in_32_bits * _FLOAT32)
+    in_32_bits = 2 if number == FLOAT32 else 3
+    per_logit = (2 if shape.bounded_logits else 1) * number
+    return shape.vocabulary * (per_logit + in_32_bits * FLOAT32)

@@ -5,6 +5,7 @@ from functools import cache
 from importlib.resources import files
 
 from kubetune_api.schemes import HUB
+from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
 
 _HUB = f"{HUB}://"
@@ -13,7 +14,7 @@ _HUB = f"{HUB}://"
 def shape_of(uri: str) -> ModelShape | None:
     """The shape of a model of the hub, `hf://owner/name`; None where the catalogue does not have it."""
     config = _configs().get(uri.removeprefix(_HUB)) if uri.startswith(_HUB) else None
-    return None if config is None else ModelShape.from_config(config)
+    return None if config is None else shape_from_config(config)
 
 
 def names() -> list[str]:

@@ -1,14 +1,14 @@
 """What one worker of a training needs, in bytes of its accelerator's memory."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.tasks import TASKS
-from kubetune_planner.activations import Passes
 from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.methods import METHODS
 from kubetune_planner.optimizers import STATE_BYTES
+from kubetune_planner.passes import passes_of
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, bytes_per_parameter, model_states, stage_that_runs
 
@@ -69,7 +69,7 @@ def estimate(
     trained = METHODS[job_spec.method.type](job_spec.method, shape, labels)
     cost = bytes_per_parameter(precision, stage, STATE_BYTES[job_spec.training.optimizer.type])
     states = model_states(cost, parameters=parameters, trained=trained.parameters, stage=stage, workers=workers)
-    passes = _passes(shape, job_spec, micro_batch_size, number)
+    passes = passes_of(shape, job_spec, micro_batch_size, number)
     activations = passes.peak_bytes(kept_layers=trained.kept_layers, language_model=labels is None)
     buffers = Reduction(
         trained=trained.parameters,
@@ -90,21 +90,9 @@ def estimate(
     )
 
 
-def _passes(shape: ModelShape, spec: FineTuneJobSpec, rows: int, number: int) -> Passes:
-    """Those of so many rows, with the dropout that the job sets."""
-    dropout = shape.dropout if spec.training.dropout is None else spec.training.dropout
-    length = sequence_length(shape, spec)
-    return Passes(replace(shape, dropout=dropout), rows * spec.sequences_per_row, length, number)
-
-
 def labels_of(spec: FineTuneJobSpec) -> int | None:
     """How many labels the head has; None for a language model, 0 where there is no head but the model's own pooler."""
     output = TASKS[spec.task.type].output
     if output != "Labels":
         return None if output == "Vocabulary" else 0
     return UNKNOWN_LABELS if spec.task.labels is None else len(spec.task.labels)
-
-
-def sequence_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:
-    """The longest sequence, in tokens: what the job allows or the model can, whichever is less."""
-    return min(spec.max_length, shape.positions)

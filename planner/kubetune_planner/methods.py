@@ -25,7 +25,7 @@ def full(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     has_output_layer = labels is None and not shape.tied
     learns_vocabulary = not embeddings or has_output_layer
     return TrainedPart(
-        parameters=shape.parameters_for(labels) - frozen,
+        parameters=shape.parameters_for(labels) - shape.fixed_parameters - frozen,
         largest=max(shape.layer_matrix, shape.embedding_matrix) if learns_vocabulary else shape.layer_matrix,
         # Frozen layers keep no activations where nothing below them learns.
         kept_layers=shape.layers - (layers if embeddings else 0),
@@ -37,9 +37,8 @@ def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     what lies below them learns. Layers that the manifest names are counted as all linear ones."""
     settings = (method.lora or LoRA()).resolved
     everywhere = settings.targets != "Attention"
-    of_a_layer = shape.linear_matrices if everywhere else shape.attention_matrices
     widened = ((shape.embedding, shape.hidden),) if everywhere and shape.embedding != shape.hidden else ()
-    widths = (*shape.layers_with_weights * of_a_layer, *widened)
+    widths = (*shape.adapted_matrices(everywhere=everywhere), *widened)
     adapters = sum(settings.rank * (inputs + outputs) for inputs, outputs in widths)
     lengths = sum(outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
     head = 0 if labels is None else shape.classifier_parameters(labels)

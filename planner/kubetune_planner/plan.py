@@ -8,7 +8,8 @@ from math import ceil
 from kubetune_api.job import FineTuneJobSpec, Optimizer
 from kubetune_api.tasks import TASKS
 from kubetune_api.text import plural
-from kubetune_planner.memory import MemoryEstimate, estimate, sequence_length
+from kubetune_planner.memory import MemoryEstimate, estimate
+from kubetune_planner.passes import sequence_length
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs
 

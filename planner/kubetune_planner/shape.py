@@ -7,7 +7,7 @@ from typing import Any, Self
 from kubetune_api.families import FAMILIES, Family, not_supported
 from kubetune_planner.relative_positions import NONE, RelativePositions, relative_positions
 
-_TIED = "tie_word_embeddings"
+TIED = "tie_word_embeddings"
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,8 @@ class ModelShape:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The shape that a config.json describes; ValueError with a sentence where kubetune trains no such model."""
-        family = FAMILIES.get(str(config.get("model_type")))
-        if family is None:
-            raise ValueError(not_supported(str(config.get("model_type"))))
-        size = _Sizes(config, family)
+        family = family_named(config)
+        size = Sizes(config, family)
         hidden, heads = size("hidden"), size("heads")
         gated, biased = family.gated, config.get("position_biased_input", True)
         return cls(
@@ -81,7 +79,7 @@ class ModelShape:
             embedding=size("embedding", hidden) if "embedding" in family.names else hidden,
             positions=size("positions") - family.position_offset,
             token_types=size.plain("type_vocab_size", family.token_types) if family.token_types else 0,
-            tied=bool(config.get(_TIED, family.tied)),
+            tied=bool(config.get(TIED, family.tied)),
             query_bias=bool(config.get("attention_bias", family.query_bias)) if gated else True,
             output_bias=bool(config.get("attention_bias", False)) if gated else True,
             feed_forward_bias=bool(config.get("mlp_bias", False)) if gated else True,
@@ -185,6 +183,11 @@ class ModelShape:
         return self.hidden * (labels if FAMILIES[self.family].head == "linear" else max(labels, self.hidden))
 
     @property
+    def fixed_parameters(self) -> int:
+        """Parameters that are stored and never trained."""
+        return 0
+
+    @property
     def parameters(self) -> int:
         """Parameters of the pretrained model, as they are published: a decoder with its output layer, an encoder
         with its pooler but without the head of its pretraining. Tied weights count once."""
@@ -234,6 +237,10 @@ class ModelShape:
             return (*self.attention_matrices, (self.hidden, 2 * self.intermediate), down)
         return (*self.attention_matrices, *((up,) if family.gated else ()), up, down)
 
+    def adapted_matrices(self, *, everywhere: bool) -> tuple[tuple[int, int], ...]:
+        """The same of all layers together; of their attention alone if not `everywhere`."""
+        return self.layers_with_weights * (self.linear_matrices if everywhere else self.attention_matrices)
+
     @property
     def _without_head(self) -> int:
         return self.embedding_parameters + self.bottom_parameters(self.layers_with_weights) + self.norm_parameters
@@ -245,13 +252,14 @@ class ModelShape:
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class Sizes:
     """The whole numbers of a config.json."""
 
     config: Mapping[str, Any]
     family: Family
 
     def __call__(self, size: str, default: int | None = None) -> int:
+        """The number that the family writes under a name of its own."""
         return self.plain(self.family.names[size], default)
 
     def plain(self, name: str, default: int | None = None) -> int:
@@ -264,3 +272,11 @@ class _Sizes:
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"config.json gives {name} as {value!r}; it is a whole number of 1 or more")
         return value
+
+
+def family_named(config: Mapping[str, Any]) -> Family:
+    """The family that a config.json names; ValueError with a sentence where kubetune trains no such model."""
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        raise ValueError(not_supported(str(config.get("model_type"))))
+    return family

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from kubetune_api.accelerators import AcceleratorRow
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.text import count, plural
-from kubetune_planner.memory import labels_of, sequence_length
+from kubetune_planner.memory import labels_of
 from kubetune_planner.methods import METHODS
+from kubetune_planner.passes import sequence_length
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision
 

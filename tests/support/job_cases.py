@@ -43,6 +43,8 @@ PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "ques
 """The edits that make one of pairs of texts."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
+SEQ2SEQ = {"spec.task.type": "Seq2Seq", "spec.dataset.columns": {"source": "article", "target": "summary"}}
+"""The edits that make one of sources and targets."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,19 @@ RIGHT = (
     ),
     Case("smoothed words", {**WORDS, "spec.training.labelSmoothing": 0.1}),
     Case("smoothed tokens", {**CAUSAL, "spec.training.labelSmoothing": 0.1}),
+    Case("the fewest fields of Seq2Seq", SEQ2SEQ),
+    Case(
+        "every field of generation",
+        {
+            **CAUSAL,
+            "spec.evaluation": {
+                "generation": {"maxRows": 50, "maxNewTokens": 64},
+                "primaryMetric": "test/rouge_l",
+                "require": [{"metric": "validation/exact_match", "min": 0.1}],
+            },
+        },
+    ),
+    Case("the longest target", {**SEQ2SEQ, "spec.task.seq2Seq": {"maxTargetLength": 16}}),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
     Case("16 bits with a scaled loss", {"spec.training.precision": "FP16"}),
     Case("a schedule to a minimum", {"spec.training.schedule": {"type": "CosineWithMinimum", "minimumRatio": 0.05}}),
@@ -522,6 +537,24 @@ RULES_BROKEN = (
     ),
     Case("a beta beside labels", {"spec.task.preference": {"beta": 0.1}}, "spec.task.preference"),
     Case("settings of vectors beside labels", {"spec.task.embedding": {"pooling": "CLS"}}, "spec.task.embedding"),
+    Case("answers of a classifier", {"spec.evaluation.generation": {"maxRows": 5}}, "spec.evaluation.generation"),
+    Case(
+        "a metric of answers that nobody writes",
+        {**CAUSAL, "spec.evaluation.require": [{"metric": "test/rouge_l", "min": 0.1}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "answers that nobody writes as what stands for the model",
+        {**CAUSAL, "spec.evaluation.primaryMetric": "test/rouge_l"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case("no target", {**SEQ2SEQ, "spec.dataset.columns": {"source": "article"}}, "spec.dataset.columns"),
+    Case("a Seq2Seq with a label", {**SEQ2SEQ, "spec.dataset.columns.label": "mood"}, "spec.dataset.columns"),
+    Case(
+        "settings of Seq2Seq for a CausalLM",
+        {**CAUSAL, "spec.task.seq2Seq": {"maxTargetLength": 16}},
+        "spec.task.seq2Seq",
+    ),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
     Case("folders within a name", {"spec.dataset.uri": "s3://data/reviews/**.csv"}, "spec.dataset.uri"),
@@ -743,6 +776,16 @@ WRONG = (
     Case("layers below that do not learn", {"spec.training.layerwiseDecay": 0}, "spec.training.layerwiseDecay"),
     Case("a penalty below none", {"spec.training.l1": -0.1}, "spec.training.l1"),
     Case("noise below none", {"spec.training.neftuneAlpha": -1}, "spec.training.neftuneAlpha"),
+    Case(
+        "answers of no row",
+        {**CAUSAL, "spec.evaluation.generation": {"maxRows": 0}},
+        "spec.evaluation.generation.maxRows",
+    ),
+    Case(
+        "a target of one token",
+        {**SEQ2SEQ, "spec.task.seq2Seq": {"maxTargetLength": 1}},
+        "spec.task.seq2Seq.maxTargetLength",
+    ),
     Case(
         "a temperature of nothing",
         {**PAIRS, "spec.task.embedding": {"temperature": 0}},

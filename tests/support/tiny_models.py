@@ -13,8 +13,10 @@ from transformers import (
     AlbertConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    BartConfig,
     BertConfig,
     DebertaV2Config,
     DistilBertConfig,
@@ -28,7 +30,9 @@ from transformers import (
     MixtralConfig,
     ModernBertConfig,
     MPNetConfig,
+    MT5Config,
     Olmo2Config,
+    PegasusConfig,
     Phi3Config,
     PretrainedConfig,
     PreTrainedTokenizerFast,
@@ -36,9 +40,11 @@ from transformers import (
     Qwen3Config,
     RobertaConfig,
     SmolLM3Config,
+    T5Config,
     XLMRobertaConfig,
 )
 
+from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
@@ -50,6 +56,7 @@ from kubetune_trainer.tasks.multi_label import SetTargets
 from kubetune_trainer.tasks.number_metrics import ranks
 from kubetune_trainer.tasks.preference import AnswerTargets
 from kubetune_trainer.tasks.regression import ValueTargets
+from kubetune_trainer.tasks.seq2seq import SequenceTargets
 from kubetune_trainer.tasks.tagging import TagTargets
 
 VOCABULARY = 64
@@ -59,6 +66,15 @@ _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _DECODER = {**_SMALL, "intermediate_size": 32, "num_key_value_heads": 1, "max_position_embeddings": 64}
 
 _ENDS = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": PAD}
+_T5 = {
+    "vocab_size": VOCABULARY, "d_model": 16, "d_kv": 12, "d_ff": 32, "num_layers": 3, "num_decoder_layers": 3,
+    "num_heads": 2, "dropout_rate": 0.0, "decoder_start_token_id": PAD, "eos_token_id": 2,
+}  # fmt: skip
+_BART = {
+    "vocab_size": VOCABULARY, "d_model": 16, "encoder_layers": 3, "decoder_layers": 3, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
+    "dropout": 0.0, "pad_token_id": PAD, "bos_token_id": 2, "eos_token_id": 2, "decoder_start_token_id": 2,
+}  # fmt: skip
 
 CONFIGS: dict[str, PretrainedConfig] = {
     "bert": BertConfig(**_SMALL, **_NO_DROPOUT, intermediate_size=32, max_position_embeddings=64),
@@ -107,15 +123,22 @@ CONFIGS: dict[str, PretrainedConfig] = {
         vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
         attn_pdrop=0.0, bos_token_id=2, eos_token_id=2,
     ),
+    "t5": T5Config(**_T5),
+    "mt5": MT5Config(**_T5),
+    "bart": BartConfig(**_BART),
+    "pegasus": PegasusConfig(**_BART, forced_eos_token_id=2, activation_function="relu"),
 }  # fmt: skip
 
 
 def tiny_model(family: str, *, labels: int | None, seed: int = 0) -> Any:
-    """A classifier with that many labels, a language model where there are none, or no head at all for 0."""
+    """A classifier with that many labels, a language model where there are none, or no head at all for 0; an encoder
+    with a decoder is always one that writes."""
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
     config.pad_token_id = PAD
     config.use_cache = False
     torch.manual_seed(seed)
+    if FAMILIES[family].encoder_decoder is not None:
+        return AutoModelForSeq2SeqLM.from_config(config)
     if labels is None:
         return AutoModelForCausalLM.from_config(config)
     if not labels:
@@ -132,16 +155,21 @@ def tiny_tagger(family: str, *, labels: int, seed: int = 0) -> Any:
     return AutoModelForTokenClassification.from_config(config)
 
 
-def saved(model: Any, folder: Path) -> Path:
-    """The model as a folder in Hugging Face format, with a tokenizer of no more words than the model knows."""
-    model.save_pretrained(folder, save_original_format=False)
+def tiny_tokenizer() -> Any:
+    """One of no more words than the models know."""
     special = {"[PAD]": PAD, "[UNK]": 1, "[END]": 2, "a": 3}
     vocabulary = {**special, **{f"w{number}": number for number in range(len(special), VOCABULARY)}}
     backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     backend.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=64
-    ).save_pretrained(folder)
+    )
+
+
+def saved(model: Any, folder: Path) -> Path:
+    """The model as a folder in Hugging Face format, with a tokenizer of no more words than the model knows."""
+    model.save_pretrained(folder, save_original_format=False)
+    tiny_tokenizer().save_pretrained(folder)
     return folder
 
 
@@ -224,12 +252,26 @@ def pair_rows(rows: int, *, seed: int = 0, parts: tuple[str, ...] = ("anchor", "
     return EncodedSplit(_flat(texts), None, _offsets(texts), TextNumbers(numbers), parts, compares_rows=True)
 
 
+def written_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
+    """Sources whose target counts up from their last token, to the token that ends it."""
+    random = np.random.default_rng(seed)
+    sources = [random.integers(4, 40, random.integers(2, 15)) for _ in range(rows)]
+    targets = [np.append(source[-1] + 1 + np.arange(random.integers(1, 9)), 2) for source in sources]
+    return EncodedSplit(_flat(sources), None, _offsets(sources), SequenceTargets(_flat(targets), _offsets(targets)))
+
+
 def _flat(texts: list[Any]) -> Any:
     return np.concatenate(texts).astype(np.int32)
 
 
 def _offsets(texts: list[Any]) -> Any:
     return np.cumsum([0, *(len(text) for text in texts)]).astype(np.int64)
+
+
+def task_for(family: str) -> str:
+    """Encoders learn to classify, decoders to complete, both together to write."""
+    known = FAMILIES[family]
+    return "Seq2Seq" if known.encoder_decoder else "CausalLM" if known.decoder else "SequenceClassification"
 
 
 def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJobSpec:

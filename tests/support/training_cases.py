@@ -21,12 +21,14 @@ from kubetune_trainer.methods.full import Full
 from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
+from kubetune_trainer.shown_rows import WrittenAnswer
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.number_metrics import Frame
 from kubetune_trainer.tasks.regression import Regression, Scale
+from kubetune_trainer.tasks.seq2seq import SequenceToSequence, WrittenTexts
 from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
@@ -39,9 +41,12 @@ from support.tiny_models import (
     label_set_rows,
     spec_for,
     tag_rows,
+    task_for,
     tiny_model,
     tiny_tagger,
+    tiny_tokenizer,
     value_rows,
+    written_rows,
 )
 
 LABELS = ("a", "b", "c")
@@ -72,6 +77,7 @@ LEARNED = {
         Learned(Tagging(), tag_rows, Tags(TAGS), len(TAGS), tiny_tagger),
         Learned(Regression(), value_rows, Scale(FRAMES, RegressionSettings()), len(FRAMES)),
         Learned(CausalLanguageModel(), completion_rows, Vocabulary(), None),
+        Learned(SequenceToSequence(), written_rows, WrittenTexts(32), None),
     )
 }
 """By name."""
@@ -83,7 +89,7 @@ class Case:
 
     family: str
     task: str = ""
-    """What it learns; encoders classify and decoders complete where nothing is said."""
+    """What it learns; as its family usually does where nothing is said."""
     rows: int = 53
     """Not divisible by the batch: the last step of an epoch takes in fewer rows."""
     steps: int = 16
@@ -108,7 +114,7 @@ class Case:
     @property
     def learned(self) -> Learned:
         """The task, and its rows."""
-        return LEARNED[self.task or ("CausalLM" if FAMILIES[self.family].decoder else "SequenceClassification")]
+        return LEARNED[self.task or task_for(self.family)]
 
     @property
     def spec(self) -> FineTuneJobSpec:
@@ -127,7 +133,13 @@ class Case:
                 "precision": "BF16" if self.bf16 else "FP16" if self.fp16 else "FP32",
                 **dict(self.more),
             },
+            evaluation={"generation": {"maxRows": 11, "maxNewTokens": 12}} if self.writes else {},
         )
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is also judged by answers that its model writes."""
+        return self.learned.task.generation is not None and self.optimizer == "AdamW" and self.steps == 16
 
     @property
     def training(self) -> Training:
@@ -193,6 +205,7 @@ SPREAD = {
         *SPARSE,
         *ADAPTERS,
         Case("bert", micro=4, stage=3, more=LAYERWISE),
+        *(Case("t5", micro=4, stage=stage, freeze_embeddings=stage == 3) for stage in range(4)),
     ],
     3: [Case("bert", micro=2, stage=2), Case("llama", micro=2, stage=3)],
 }
@@ -204,8 +217,14 @@ NOISY = Case("llama", more=NOISE)
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
 SETS = Case("bert", task="MultiLabelClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
-LONG = [*(Case(family, rows=50, steps=50, micro=4) for family in BOTH), WORDS, NUMBERS, SETS]
-"""Fifty steps of whole batches, for the comparison with transformers.Trainer."""
+LONG = [
+    *(Case(family, rows=50, steps=50, micro=4) for family in BOTH),
+    *(Case(family, rows=50, steps=20, micro=4) for family in ("t5", "bart")),
+    WORDS,
+    NUMBERS,
+    SETS,
+]
+"""Fifty or twenty steps of whole batches, for the comparison with transformers.Trainer."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +238,8 @@ class Trained:
     evaluations: list[dict[str, float]]
     intervals: dict[str, tuple[float, float]]
     """Of the last evaluation."""
+    answers: list[tuple[WrittenAnswer, ...]]
+    """Those of every evaluation in which the model wrote some."""
     weights: dict[str, np.ndarray]
     """Rank 0 only."""
     written: frozenset[str]
@@ -248,7 +269,7 @@ def _train(case: Case) -> Trained:
     engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
     records: list[StepRecord | EvaluationRecord] = []
     learned = case.learned
-    Loop(engine, learned.task, splits, learned.space, case.spec, plan, PAD, records.append).run()
+    Loop(engine, learned.task, splits, learned.space, case.spec, plan, PAD, records.append, tiny_tokenizer()).run()
     state = dict(method.tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state and not case.lora else frozenset()
@@ -261,6 +282,7 @@ def _train(case: Case) -> Trained:
         gradient_norms=[step.gradient_norm for step in steps],
         evaluations=[record.metrics for record in evaluations],
         intervals=dict(evaluations[-1].intervals),
+        answers=[record.written for record in evaluations if record.written],
         weights=weights,
         written=written,
     )

@@ -67,7 +67,7 @@ class JsonLinesListener:
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""
         # What a model says to a row may be a text of the data.
-        self._write("evaluated", evaluation=asdict(replace(record, worst=())))
+        self._write("evaluated", evaluation=asdict(replace(record, worst=(), written=())))
 
     def finished(self, status: FineTuneJobStatus) -> None:
         """See `Listener`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kubetune_api.run import Run
 from kubetune_api.text import plural
+from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
@@ -85,6 +86,6 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
 def _shape(folder: Path) -> ModelShape | None:
     """The model's shape; None where its configuration does not give one, which only leaves nothing to plan with."""
     try:
-        return ModelShape.from_config(json.loads((folder / CONFIG).read_bytes()))
+        return shape_from_config(json.loads((folder / CONFIG).read_bytes()))
     except ValueError:
         return None

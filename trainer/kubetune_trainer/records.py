@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from kubetune_api.job import FineTuneJob
 from kubetune_trainer.figures import Interval, SliceRecord
-from kubetune_trainer.shown_rows import Sample, ShownError, WorstRow
+from kubetune_trainer.shown_rows import Sample, ShownError, WorstRow, WrittenAnswer
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ class EvaluationRecord:
     """The rows with the greatest loss per target, of weights that may be published."""
     slices: tuple[SliceRecord, ...] = ()
     """Those of `evaluation.slices` that have a row in the split, of weights that may be published."""
+    written: tuple[WrittenAnswer, ...] = ()
+    """Some of the answers that the model wrote."""
 
     def judges(self, kept_step: int) -> bool:
         """Whether it is of the published weights: the last of the test split always is."""

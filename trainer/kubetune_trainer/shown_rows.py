@@ -46,3 +46,14 @@ class ShownError:
     """Its place in the data."""
     loss: float
     answer: str | None
+
+
+@dataclass(frozen=True)
+class WrittenAnswer:
+    """What a model wrote to a row of a split."""
+
+    row: int
+    """Its number in the split."""
+    question: str
+    expected: str
+    written: str

@@ -53,7 +53,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
 
     pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
     splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro)
-    end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take).run()
+    end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer).run()
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.

@@ -1,7 +1,7 @@
 """`FineTuneJob`: one fine-tuning run, from a pretrained model and a dataset to a verified model in object storage."""
 
 from kubetune_api.job.dataset import Cleaning, Columns, Dataset, DataSource
-from kubetune_api.job.evaluation import Evaluation, Requirement, Slice
+from kubetune_api.job.evaluation import Evaluation, Generation, Requirement, Slice
 from kubetune_api.job.job import QUEUE_LABEL, FineTuneJob, ObjectMeta, queue_label_error
 from kubetune_api.job.method import Freeze, LoRA, Method
 from kubetune_api.job.model import Model
@@ -29,6 +29,7 @@ __all__ = [
     "FineTuneJob",
     "FineTuneJobSpec",
     "Freeze",
+    "Generation",
     "LoRA",
     "Method",
     "Model",

@@ -62,6 +62,10 @@ class Columns(ApiModel):
     """The answer to the prompt that is preferred."""
     rejected: ColumnName | None = None
     """The answer to the same prompt that is not."""
+    source: ColumnName | None = None
+    """What the encoder reads: the text to summarise or to translate."""
+    target: ColumnName | None = None
+    """What the decoder learns to write."""
     anchor: ColumnName | None = None
     """What is searched for: a question, a title."""
     positive: ColumnName | None = None
@@ -77,13 +81,14 @@ class Cleaning(ApiModel):
     """The Unicode normal form that texts are brought to. Control characters other than tab and newline are removed
     with either form."""
     drop_empty: bool = True
-    """Drops rows whose text (or prompt, completion, label, a turn of a conversation) is missing or blank. False: such
-    a row is an error."""
+    """Drops rows whose text (or prompt, completion, source, target, label, a turn of a conversation) is missing or
+    blank. False: such a row is an error."""
     drop_duplicates: bool = True
-    """Keeps the first of the rows with the same text, with the same prompt and completion, or with the same
-    messages."""
+    """Keeps the first of the rows with the same text, with the same prompt and completion, with the same source and
+    target, or with the same messages."""
     min_characters: Annotated[int, Field(ge=0, le=100000)] = 0
-    """Drops rows whose text (or completion, or all that the assistant says) is shorter than this, in characters."""
+    """Drops rows whose text (or completion, target, or all that the assistant says) is shorter than this, in
+    characters."""
     drop_other_labels: bool = False
     """Drops rows whose label is not in `task.labels`. False: such a row is an error."""
 

@@ -25,7 +25,7 @@ def _words() -> str:
 
 def _of_each_task() -> str:
     return " or ".join(
-        f"{', '.join(f'`{metric}`' for metric in task.metrics)} ({name})" for name, task in TASKS.items()
+        f"{', '.join(f'`{metric}`' for metric in task.all_metrics)} ({name})" for name, task in TASKS.items()
     )
 
 
@@ -80,6 +80,15 @@ class Requirement(ApiModel):
     )
 
 
+class Generation(ApiModel):
+    """Answers that the model writes, to be compared with those of the data."""
+
+    max_rows: Annotated[int, Field(ge=1, le=100000)] = 200
+    """Of how many rows of each split it writes the answer; the first ones of the split, which has no order."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=131072)] = 128
+    """The longest answer, in tokens. None becomes longer than twice the longest of those rows' own answers."""
+
+
 class Slice(ApiModel):
     """Rows of the held-out splits that are judged by themselves as well: those with certain values in a column."""
 
@@ -111,6 +120,9 @@ class Evaluation(ApiModel):
     require: Annotated[list[Requirement], Field(max_length=16)] = Field([])
     """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
     manifest says `rejected`, and the run ends Failed."""
+    generation: Generation | None = None
+    """Has a model that writes answer some rows, greedily, whenever weights are judged that may be published, and before
+    the training. Unset: nothing is written, and the metrics of answers do not exist."""
     slices: Annotated[list[Slice], Field(max_length=16)] = Field([])
     """Parts of the held-out rows that the published model is judged on as well, each by itself."""
 

@@ -15,7 +15,13 @@ from kubetune_api.job.names import QueueName
 from kubetune_api.job.output import Output
 from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.task import Task
-from kubetune_api.job.task_rules import column_rules, metric_rules, micro_batch_rules, smoothing_rules
+from kubetune_api.job.task_rules import (
+    column_rules,
+    generation_rules,
+    metric_rules,
+    micro_batch_rules,
+    smoothing_rules,
+)
 from kubetune_api.job.training import Training
 from kubetune_api.methods import METHODS
 from kubetune_api.metrics import SPLITS
@@ -170,6 +176,7 @@ class FineTuneJobSpec(ApiModel):
         metric_rules,
         micro_batch_rules,
         smoothing_rules,
+        generation_rules,
         *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
         *_validation_rules,

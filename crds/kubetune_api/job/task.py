@@ -12,6 +12,7 @@ from kubetune_api.job.task_settings import (
     MultiLabelSettings,
     PreferenceSettings,
     RegressionSettings,
+    Seq2SeqSettings,
 )
 from kubetune_api.tables import OneOf, filled, listed
 from kubetune_api.tasks import TASKS, tasks_with_labels
@@ -69,7 +70,8 @@ class Task(ApiModel):
     """How two answers are compared. Unset: by the loss of DPO, with a beta of 0.1."""
     embedding: EmbeddingSettings | None = None
     """How texts become vectors. Unset: the mean of their tokens, at a temperature of 0.05."""
-
+    seq2_seq: Seq2SeqSettings | None = None
+    """How a source becomes its target."""
     multi_label_classification: MultiLabelSettings | None = None
     """How several labels are read and given. Unset: labels in a text are separated by commas, and the threshold is
     tuned."""
@@ -96,3 +98,8 @@ class Task(ApiModel):
             field="labels",
         ),
     )
+
+    @property
+    def longest_target(self) -> int:
+        """The longest target, in tokens, where it is a sequence of its own."""
+        return (self.seq2_seq or Seq2SeqSettings()).max_target_length

@@ -61,20 +61,20 @@ def metric_rules() -> Iterator[Rule]:
     """What a job requires, and what stands for its model, exists for its task."""
     for name, task in TASKS.items():
         yield Rule(
-            cel=_unless(name, f"self.evaluation.require.all(r, r.metric.matches('/({'|'.join(task.metrics)})$'))"),
-            message=f"a required metric does not exist for {name}, which has {listed(task.metrics)}; require one of"
+            cel=_unless(name, f"self.evaluation.require.all(r, r.metric.matches('/({'|'.join(task.all_metrics)})$'))"),
+            message=f"a required metric does not exist for {name}, which has {listed(task.all_metrics)}; require one of"
             " these",
-            holds=_holds_for(name, partial(_requires_only, metrics=task.metrics)),
+            holds=_holds_for(name, partial(_requires_only, metrics=task.all_metrics)),
             field="evaluation.require",
         )
         yield Rule(
             cel=_unless(
                 name,
                 "!has(self.evaluation.primaryMetric) ||"
-                f" self.evaluation.primaryMetric.matches('/({'|'.join(task.metrics)})$')",
+                f" self.evaluation.primaryMetric.matches('/({'|'.join(task.all_metrics)})$')",
             ),
-            message=f"this metric does not exist for {name}, which has {listed(task.metrics)}; name one of these",
-            holds=_holds_for(name, partial(_names_only, metrics=task.metrics)),
+            message=f"this metric does not exist for {name}, which has {listed(task.all_metrics)}; name one of these",
+            holds=_holds_for(name, partial(_names_only, metrics=task.all_metrics)),
             field="evaluation.primaryMetric",
         )
 
@@ -121,6 +121,38 @@ def smoothing_rules() -> Iterator[Rule]:
 def _smooths_no_focal_loss(spec: Any) -> bool:
     settings = spec.task.sequence_classification
     return spec.training.label_smoothing == 0.0 or settings is None or settings.loss != "Focal"
+
+
+def generation_rules() -> Iterator[Rule]:
+    """Metrics of answers need answers, and answers a model that writes."""
+    writing = [name for name, task in TASKS.items() if task.generated_metrics]
+    yield Rule(
+        cel=f"!has(self.evaluation.generation) || self.task.type in {writing}",
+        message=f"only models of {listed(writing)} write answers; remove it, or change task.type",
+        holds=lambda spec: spec.evaluation.generation is None or spec.task.type in writing,
+        field="evaluation.generation",
+    )
+    generated = sorted({metric for task in TASKS.values() for metric in task.generated_metrics})
+    pattern = f"/({'|'.join(generated)})$"
+    needs = "is of answers that the model writes; set evaluation.generation, or name another metric"
+    yield Rule(
+        cel=f"has(self.evaluation.generation) || self.evaluation.require.all(r, !r.metric.matches('{pattern}'))",
+        message=f"a required metric {needs}",
+        holds=lambda spec: (
+            spec.evaluation.generation is not None
+            or not any(_ends_in(required.metric, generated) for required in spec.evaluation.require)
+        ),
+        field="evaluation.require",
+    )
+    yield Rule(
+        cel="has(self.evaluation.generation) || !has(self.evaluation.primaryMetric) ||"
+        f" !self.evaluation.primaryMetric.matches('{pattern}')",
+        message=f"this metric {needs}",
+        holds=lambda spec: (
+            spec.evaluation.generation is not None or not _ends_in(spec.evaluation.primary_metric or "", generated)
+        ),
+        field="evaluation.primaryMetric",
+    )
 
 
 def _unless(task: str, condition: str) -> str:

@@ -44,6 +44,14 @@ class EmbeddingSettings(ApiModel):
     sentence-transformers. A low one looks at the nearest wrong texts most."""
 
 
+class Seq2SeqSettings(ApiModel):
+    """How a source becomes its target."""
+
+    max_target_length: Annotated[int, Field(ge=2, le=131072)] = 128
+    """The longest target, in tokens, the one that ends it among them; what is longer is cut, and the report counts how
+    many were. The longest source is `task.maxLength`."""
+
+
 FOCAL_GAMMA = 2.0
 """As its authors found best."""
 

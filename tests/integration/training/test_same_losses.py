@@ -129,6 +129,25 @@ def test_frozen_tied_embeddings_stay_and_are_written_once(two_workers: Group) ->
     assert (trained.weights["transformer.h.0.ln_1.weight"] != before["transformer.h.0.ln_1.weight"].numpy()).any()
 
 
+WRITING = {workers: [case for case in cases if case.writes] for workers, cases in SPREAD.items()}
+
+
+@pytest.mark.parametrize(("group", "case"), each(WRITING))
+def test_the_same_answers_are_written_however_a_model_is_spread(
+    group: str, case: Case, one_worker: Group, request: pytest.FixtureRequest
+) -> None:
+    """Before the training on both splits, and on both at its end."""
+    alone = one_worker[0][case.alone]
+    ranks: Group = request.getfixturevalue(group)
+    for rank in ranks:
+        trained = rank[case]
+        assert len(trained.answers) == 4
+        assert trained.answers[:2] == alone.answers[:2]
+        for mine, theirs in zip(trained.evaluations, alone.evaluations, strict=True):
+            assert mine.keys() == theirs.keys()
+        assert trained.evaluations[-1]["token_f1"] == pytest.approx(alone.evaluations[-1]["token_f1"], abs=0.1)
+
+
 @pytest.mark.parametrize("family", ["bert", "llama"])
 def test_the_losses_are_those_of_the_last_release(family: str, one_worker: Group) -> None:
     """Whoever changes the numbers on purpose puts the list that the failure shows into the file, and says why."""

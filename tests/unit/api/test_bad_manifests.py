@@ -424,8 +424,8 @@ RULES = [
         " their place; name the one or the other",
         "12: spec.dataset.columns: CausalLM reads the columns `prompt`, `completion` and `messages` only; remove the"
         " others, or change task.type",
-        "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss and perplexity;"
-        " require one of these",
+        "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss, perplexity,"
+        " exact_match, token_f1 and rouge_l; require one of these",
     ),
     case(
         "validation rows come from one place only",

@@ -9,7 +9,9 @@ from transformers import (
     AlbertConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    BartConfig,
     DebertaV2Config,
     ElectraConfig,
     GPT2Config,
@@ -18,16 +20,18 @@ from transformers import (
     PretrainedConfig,
     Qwen2Config,
     RobertaConfig,
+    T5Config,
 )
 from transformers.pytorch_utils import Conv1D
 
 from kubetune_api.families import FAMILIES
 from kubetune_planner.catalogue import names, shape_of
+from kubetune_planner.encoder_decoder import UNLIMITED, EncoderDecoderShape, shape_from_config
 from kubetune_planner.memory import labels_of
 from kubetune_planner.methods import full
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.methods.freeze import freeze
-from support.tiny_models import CONFIGS, spec_for, tiny_model
+from support.tiny_models import CONFIGS, spec_for, task_for, tiny_model
 
 SIZES = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 VARIANTS: dict[str, PretrainedConfig] = {
@@ -42,6 +46,31 @@ VARIANTS: dict[str, PretrainedConfig] = {
     ),
     "no relative positions": DebertaV2Config(**SIZES),
     "one kind of tokens": RobertaConfig(**SIZES, type_vocab_size=1, pad_token_id=1),
+    "fewer layers in the decoder": BartConfig(
+        vocab_size=64,
+        d_model=32,
+        encoder_layers=3,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=80,
+        max_position_embeddings=32,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+    ),
+    "gates and heads of their own width": T5Config(
+        vocab_size=64,
+        d_model=32,
+        d_kv=12,
+        d_ff=48,
+        num_layers=2,
+        num_decoder_layers=3,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    ),
     "a feed-forward part of a width of its own": GPT2Config(
         vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_inner=80, n_positions=32, bos_token_id=2, eos_token_id=2
     ),
@@ -138,6 +167,19 @@ PUBLISHED = {
     "EleutherAI/gpt-neox-20b": 20.55e9,
     "mistralai/Mixtral-8x7B-v0.1": 46.7e9,
     "mistralai/Mixtral-8x22B-v0.1": 140.6e9,
+    "google-t5/t5-small": 60.5e6,
+    "google-t5/t5-base": 222.9e6,
+    "google-t5/t5-large": 737.7e6,
+    "google/flan-t5-small": 76.96e6,
+    "google/flan-t5-base": 247.6e6,
+    "google/flan-t5-large": 783.2e6,
+    "google/flan-t5-xl": 2.85e9,
+    "google/mt5-small": 300.2e6,
+    "google/mt5-base": 582.4e6,
+    "facebook/bart-base": 139.4e6,
+    "facebook/bart-large": 406.3e6,
+    "facebook/bart-large-cnn": 406.3e6,
+    "google/pegasus-xsum": 569.8e6,
 }
 """As their model cards and the hub say it; an encoder's without the head of its pretraining."""
 
@@ -156,25 +198,33 @@ def on_paper(loader: Any, config: PretrainedConfig) -> Any:
         return loader.from_config(config)
 
 
-def all_configs() -> list[Any]:
-    return [pytest.param(config, id=name) for name, config in (CONFIGS | VARIANTS).items()]
+def loader_of(shape: ModelShape) -> Any:
+    if isinstance(shape, EncoderDecoderShape):
+        return AutoModelForSeq2SeqLM
+    return AutoModelForCausalLM if shape.decoder else AutoModel
+
+
+def all_configs(*, classifiers: bool = False) -> list[Any]:
+    known = (CONFIGS | VARIANTS).items()
+    taken = [one for one in known if not (classifiers and FAMILIES[one[1].model_type].encoder_decoder)]
+    return [pytest.param(config, id=name) for name, config in taken]
 
 
 @pytest.mark.parametrize("config", all_configs())
 def test_a_pretrained_model_has_as_many_parameters_as_its_shape_says(config: PretrainedConfig) -> None:
-    shape = ModelShape.from_config(config.to_dict())
-    loader = AutoModelForCausalLM if shape.decoder else AutoModel
+    shape = shape_from_config(config.to_dict())
+    loader = loader_of(shape)
     assert shape.parameters == count(on_paper(loader, config))
 
 
-@pytest.mark.parametrize("config", all_configs())
+@pytest.mark.parametrize("config", all_configs(classifiers=True))
 def test_so_has_a_classifier(config: PretrainedConfig) -> None:
     labelled = type(config).from_dict({**config.to_dict(), "num_labels": 5})
-    shape = ModelShape.from_config(config.to_dict())
+    shape = shape_from_config(config.to_dict())
     assert shape.parameters_for(5) == count(on_paper(AutoModelForSequenceClassification, labelled))
 
 
-@pytest.mark.parametrize("config", all_configs())
+@pytest.mark.parametrize("config", all_configs(classifiers=True))
 def test_its_layers_are_as_many_linear_ones_as_are_adapted(config: PretrainedConfig) -> None:
     shape = ModelShape.from_config(config.to_dict())
     model = on_paper(AutoModel, config)
@@ -188,21 +238,18 @@ def test_its_layers_are_as_many_linear_ones_as_are_adapted(config: PretrainedCon
 @pytest.mark.parametrize("embeddings", [False, True], ids=["embeddings learn", "embeddings frozen"])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_freezing_leaves_as_many_to_train_as_the_planner_says(family: str, embeddings: bool) -> None:
-    decodes = FAMILIES[family].decoder
-    spec = spec_for(
-        "CausalLM" if decodes else "SequenceClassification",
-        method={"freeze": {"embeddings": embeddings, "bottomLayers": 2}},
-    )
-    model = tiny_model(family, labels=None if decodes else 2)
-    freeze(model, getattr(model, model.base_model_prefix), FAMILIES[family], spec.method.freeze)
-    shape = ModelShape.from_config(CONFIGS[family].to_dict())
+    spec = spec_for(task_for(family), method={"freeze": {"embeddings": embeddings, "bottomLayers": 2}})
+    model = tiny_model(family, labels=None if FAMILIES[family].decoder else 2)
+    freeze(model, model.base_model, FAMILIES[family], spec.method.freeze)
+    shape = shape_from_config(CONFIGS[family].to_dict())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert full(spec.method, shape, labels_of(spec)).parameters == trained
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_sequence_is_as_long_as_the_model_can_take(family: str) -> None:
-    assert ModelShape.from_config(CONFIGS[family].to_dict()).positions == 64
+    unlimited = "positions" not in FAMILIES[family].names
+    assert shape_from_config(CONFIGS[family].to_dict()).positions == (UNLIMITED if unlimited else 64)
 
 
 @pytest.mark.parametrize("name", names())
@@ -223,7 +270,7 @@ def test_other_models_are_not_in_the_catalogue(uri: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"model_type": "t5"}, "type 't5' is not supported; supported types are ", id="another family"),
+        pytest.param({"model_type": "rwkv"}, "type 'rwkv' is not supported; supported types are ", id="another family"),
         pytest.param(
             {"model_type": "gemma3"},
             "a model of type 'gemma3' reads images too, of which kubetune trains nothing; its text models, such as"
@@ -238,4 +285,4 @@ def test_other_models_are_not_in_the_catalogue(uri: str) -> None:
 )
 def test_a_config_that_says_too_little_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        ModelShape.from_config(CONFIGS["bert"].to_dict() | change)
+        shape_from_config(CONFIGS["bert"].to_dict() | change)

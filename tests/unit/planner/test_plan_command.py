@@ -151,12 +151,12 @@ def test_or_from_a_file_that_is_named(tmp_path: Path) -> None:
         pytest.param("file://./nowhere", "the file cannot be read: No such file", id="a folder that is not there"),
         pytest.param("file://./broken", "the file is not JSON", id="a config that is no JSON"),
         pytest.param("file://./list", "holds no JSON object", id="a config that is a list"),
-        pytest.param("file://./t5", "type 't5' is not supported", id="a model that is not supported"),
+        pytest.param("file://./rwkv", "type 'rwkv' is not supported", id="a model that is not supported"),
         pytest.param("file://./huge", "too many for a config.json", id="a config that is too large"),
     ],
 )
 def test_a_shape_that_is_not_known_is_said(model: str, words: str, tmp_path: Path) -> None:
-    texts = {"broken": "{", "list": "[]", "t5": '{"model_type": "t5"}', "huge": " " * (1 << 20) + "{}"}
+    texts = {"broken": "{", "list": "[]", "rwkv": '{"model_type": "rwkv"}', "huge": " " * (1 << 20) + "{}"}
     for name, text in texts.items():
         (tmp_path / name).mkdir()
         written(tmp_path / name, text, "config.json")

@@ -19,6 +19,7 @@ from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.preference import Preference, Rewards
 from kubetune_trainer.tasks.regression import Regression, Scale
+from kubetune_trainer.tasks.seq2seq import SequenceToSequence, WrittenTexts
 from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.bootstrap import row_tallies
 from kubetune_trainer.training.collate import collate
@@ -32,6 +33,7 @@ from support.tiny_models import (
     preference_rows,
     tag_rows,
     value_rows,
+    written_rows,
 )
 from support.training_cases import FRAMES
 
@@ -43,6 +45,7 @@ EACH = [
     pytest.param(Regression(), Scale(FRAMES, RegressionSettings()), value_rows(23), id="regression"),
     pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
     pytest.param(Preference(), Rewards(PreferenceSettings()), preference_rows(23), id="preferences"),
+    pytest.param(SequenceToSequence(), WrittenTexts(32), written_rows(23), id="encoder and decoder"),
     pytest.param(Embedding(), VectorSpace(("anchor", "positive"), "Mean", 0.05, 8), pair_rows(23), id="embedding"),
 ]
 
@@ -55,11 +58,23 @@ class Model:
         self.table = torch.randn(VOCABULARY, outputs, generator=torch.Generator().manual_seed(0))
         self.per_token = per_token
 
-    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-        answers = self.table[input_ids] * attention_mask[..., None]
+    def __call__(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor | None = None,
+        use_cache: bool = True,
+    ) -> Any:
+        read = self.table[input_ids] * attention_mask[..., None]
+        answers = read if decoder_input_ids is None else self.table[decoder_input_ids] + read.sum(1, keepdim=True)
         self.last_hidden_state = answers
         self.logits = answers if self.per_token else answers.sum(dim=1)
         return self
+
+    def prepare_decoder_input_ids_from_labels(self, targets: torch.Tensor) -> torch.Tensor:
+        shifted = targets.roll(1, dims=1).clamp(min=0)
+        shifted[:, 0] = PAD
+        return shifted
 
 
 def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
@@ -68,7 +83,9 @@ def batch_of(split: EncodedSplit, rows: list[int]) -> MicroBatch:
 
 def tally_of(task: TrainingTask, space: Any, split: EncodedSplit, rows: list[int]) -> dict[str, np.ndarray]:
     batch = batch_of(split, rows)
-    losses: Losses = task.losses(Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards)), batch, space)
+    losses: Losses = task.losses(
+        Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards | WrittenTexts)), batch, space
+    )
     return {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
 
 
@@ -95,7 +112,9 @@ def test_tallies_of_any_shares_add_up_to_that_of_the_whole(task: TrainingTask, s
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_a_batch_is_tallied_by_rows_as_it_is_whole(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
-    losses = task.losses(Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards)), batch, space)
+    losses = task.losses(
+        Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards | WrittenTexts)), batch, space
+    )
     alone = row_tallies(task, space, losses, batch)
     for name, counts in task.tally(losses, batch, space).items():
         assert alone[name].sum(axis=0) == pytest.approx(counts.double().numpy(), abs=1e-4)
@@ -109,7 +128,9 @@ def test_a_share_without_rows_adds_nothing(task: TrainingTask, space: Any, split
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_the_losses_of_a_batch_are_one_number_a_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     batch = batch_of(split, [3, 0, 11])
-    losses = task.losses(Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards)), batch, space)
+    losses = task.losses(
+        Model(space, per_token=isinstance(space, Tags | Vocabulary | Rewards | WrittenTexts)), batch, space
+    )
     assert (losses.rows.shape, losses.rows.dtype) == ((3,), torch.float32)
 
 

@@ -33,37 +33,54 @@ EMBEDDINGS = {
     **dict.fromkeys(LIKE_LLAMA, ("model.embed_tokens.",)),
     "gpt_neox": ("gpt_neox.embed_in.",),
     "gpt2": ("transformer.wte.", "transformer.wpe."),
+    "t5": ("shared.",),
+    "mt5": ("shared.",),
+    "bart": (
+        "model.shared.",
+        *(f"model.{stack}.{name}" for stack in ("encoder", "decoder") for name in ("embed_p", "layernorm_embedding")),
+    ),
+    "pegasus": ("model.shared.", "model.encoder.embed_positions.", "model.decoder.embed_positions."),
 }
-LAYER = {
-    "bert": "bert.encoder.layer.{}.",
-    "electra": "electra.encoder.layer.{}.",
-    "albert": "albert.encoder.albert_layer_groups.{}.",
-    "deberta-v2": "deberta.encoder.layer.{}.",
-    "modernbert": "model.layers.{}.",
-    "mpnet": "mpnet.encoder.layer.{}.",
-    "roberta": "roberta.encoder.layer.{}.",
-    "xlm-roberta": "roberta.encoder.layer.{}.",
-    "distilbert": "distilbert.transformer.layer.{}.",
-    **dict.fromkeys(LIKE_LLAMA, "model.layers.{}."),
-    "gpt_neox": "gpt_neox.layers.{}.",
-    "gpt2": "transformer.h.{}.",
+LAYERS = {
+    "bert": ("bert.encoder.layer.{}.",),
+    "electra": ("electra.encoder.layer.{}.",),
+    "albert": ("albert.encoder.albert_layer_groups.{}.",),
+    "deberta-v2": ("deberta.encoder.layer.{}.",),
+    "modernbert": ("model.layers.{}.",),
+    "mpnet": ("mpnet.encoder.layer.{}.",),
+    "roberta": ("roberta.encoder.layer.{}.",),
+    "xlm-roberta": ("roberta.encoder.layer.{}.",),
+    "distilbert": ("distilbert.transformer.layer.{}.",),
+    **dict.fromkeys(LIKE_LLAMA, ("model.layers.{}.",)),
+    "gpt_neox": ("gpt_neox.layers.{}.",),
+    "gpt2": ("transformer.h.{}.",),
+    "t5": ("encoder.block.{}.", "decoder.block.{}."),
+    "mt5": ("encoder.block.{}.", "decoder.block.{}."),
+    "bart": ("model.encoder.layers.{}.", "model.decoder.layers.{}."),
+    "pegasus": ("model.encoder.layers.{}.", "model.decoder.layers.{}."),
 }
+PAIRS = {name for name, family in FAMILIES.items() if family.encoder_decoder}
+SINUSOIDS = {"pegasus": {"model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"}}
+"""What a family stores and never trains."""
+
+
+def for_models(*kinds: str) -> list[str]:
+    return [name for name, row in TASKS.items() if row.model in kinds]
 
 
 def frozen_of(model: Any, family: str, *, embeddings: bool = False, bottom_layers: int = 0) -> frozenset[str]:
-    base = getattr(model, model.base_model_prefix)
-    return freeze(model, base, FAMILIES[family], Freeze(embeddings=embeddings, bottom_layers=bottom_layers))
+    return freeze(model, model.base_model, FAMILIES[family], Freeze(embeddings=embeddings, bottom_layers=bottom_layers))
 
 
 def test_every_family_is_tested() -> None:
-    assert CONFIGS.keys() == EMBEDDINGS.keys() == LAYER.keys() == FAMILIES.keys()
+    assert CONFIGS.keys() == EMBEDDINGS.keys() == LAYERS.keys() == FAMILIES.keys()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_embeddings_and_the_bottom_layers_are_frozen_and_nothing_else(family: str) -> None:
     model = tiny_model(family, labels=3)
     frozen = frozen_of(model, family, embeddings=True, bottom_layers=2)
-    below = (*EMBEDDINGS[family], LAYER[family].format(0), LAYER[family].format(1))
+    below = (*EMBEDDINGS[family], *(layer.format(number) for layer in LAYERS[family] for number in (0, 1)))
     names = [name for name, _ in model.named_parameters()]
     assert frozen == {name for name in names if name.startswith(below)}
     assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen
@@ -73,7 +90,7 @@ def test_the_embeddings_and_the_bottom_layers_are_frozen_and_nothing_else(family
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_frozen_unasked(family: str) -> None:
-    assert frozen_of(tiny_model(family, labels=2), family) == frozenset()
+    assert frozen_of(tiny_model(family, labels=2), family) == SINUSOIDS.get(family, set())
 
 
 def test_a_decoders_tied_output_layer_is_frozen_with_its_embeddings() -> None:
@@ -115,17 +132,39 @@ def test_nothing_left_to_train_is_refused() -> None:
     ("model_type", "task", "message"),
     [
         pytest.param(
-            "t5",
+            "rwkv",
             "SequenceClassification",
-            f"spec.model.uri: a model of type 't5' is not supported; supported types are {', '.join(sorted(FAMILIES))}",
+            "spec.model.uri: a model of type 'rwkv' is not supported; supported types are"
+            f" {', '.join(sorted(FAMILIES))}",
             id="a family that is not known",
         ),
         pytest.param(
             "bert",
             "CausalLM",
             "spec.task.type: CausalLM needs a decoder, and 'bert' is an encoder; choose a model of type"
-            f" {', '.join(DECODERS)}, or train it for {' or '.join(ENCODED)}",
+            f" {', '.join(DECODERS)}, or train it for {' or '.join(for_models('Any', 'Encoder'))}",
             id="an encoder for a decoder's task",
+        ),
+        pytest.param(
+            "t5",
+            "CausalLM",
+            "spec.task.type: CausalLM needs a decoder, and 't5' is an encoder with a decoder; choose a model of type"
+            f" {', '.join(DECODERS)}, or train it for Seq2Seq",
+            id="an encoder with a decoder for a decoder's task",
+        ),
+        pytest.param(
+            "bart",
+            "SequenceClassification",
+            "spec.task.type: SequenceClassification needs an encoder or a decoder, and 'bart' is an encoder with a"
+            f" decoder; choose a model of type {', '.join(sorted(FAMILIES.keys() - PAIRS))}, or train it for Seq2Seq",
+            id="an encoder with a decoder for a classification",
+        ),
+        pytest.param(
+            "llama",
+            "Seq2Seq",
+            "spec.task.type: Seq2Seq needs an encoder with a decoder, and 'llama' is a decoder; choose a model of type"
+            f" {', '.join(sorted(PAIRS))}, or train it for {' or '.join(for_models('Any', 'Decoder'))}",
+            id="a decoder for what reads and writes",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, PretrainedConfig
 
 from kubetune_api.families import ALSO_BESIDE, FAMILIES, HEADS
+from kubetune_api.job import Freeze
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.methods.full import Full
 from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.load import (
     LoadedModel,
@@ -26,11 +29,15 @@ from kubetune_trainer.model.load import (
 )
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.classification import Labels
-from support.tiny_models import CONFIGS, PAD, VOCABULARY, saved, spec_for, tiny_model
+from kubetune_trainer.tasks.seq2seq import WrittenTexts
+from support.tiny_models import CONFIGS, PAD, VOCABULARY, saved, spec_for, task_for, tiny_model
 
 ABC = ("a", "b", "c")
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
-ENCODERS = sorted(FAMILIES.keys() - set(DECODERS))
+WRITERS = sorted(name for name, family in FAMILIES.items() if family.generates)
+PAIRS = sorted(set(WRITERS) - set(DECODERS))
+SINGLE = [name for name in FAMILIES if name not in PAIRS]
+ENCODERS = sorted(set(SINGLE) - set(DECODERS))
 
 
 def load(
@@ -38,7 +45,8 @@ def load(
 ) -> LoadedModel:
     torch.manual_seed(seed)
     spec = spec_for(task, folder)
-    return load_model(folder, spec, task_of(spec), Labels(labels), load_tokenizer(folder))
+    space = WrittenTexts(32) if task == "Seq2Seq" else Labels(labels)
+    return load_model(folder, spec, task_of(spec), space, load_tokenizer(folder))
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "llama"])
@@ -75,7 +83,7 @@ def in_base(model: Any, name: str) -> bool:
     return name.startswith(f"{model.base_model_prefix}.")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SINGLE)
 def test_the_pretrained_weights_arrive_and_the_head_is_new(family: str, tmp_path: Path) -> None:
     pretrained = tiny_model(family, labels=None if FAMILIES[family].decoder else 2)
     loaded = load(saved(pretrained, tmp_path))
@@ -94,10 +102,10 @@ def test_the_pretrained_weights_arrive_and_the_head_is_new(family: str, tmp_path
     assert all(parameter.dtype == torch.float32 for parameter in loaded.model.parameters())
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", WRITERS)
 def test_a_language_model_keeps_every_weight(family: str, tmp_path: Path) -> None:
     pretrained = tiny_model(family, labels=None)
-    loaded = load(saved(pretrained, tmp_path), "CausalLM", ())
+    loaded = load(saved(pretrained, tmp_path), task_for(family), ())
     for name, tensor in loaded.model.state_dict().items():
         assert torch.equal(tensor, pretrained.state_dict()[name]), name
     stored = load_file(tmp_path / "model.safetensors")
@@ -303,9 +311,10 @@ def test_every_head_of_transformers_own_classes_is_known(family: str) -> None:
     for name, kind in inspect.getmembers(module, inspect.isclass):
         if getattr(kind, "config_class", None) is type(config) and "For" in name:
             with torch.device("meta"):
-                model = kind(config)
+                model = kind(deepcopy(config))  # some change what they are given
             parts = {part for part, _ in model.named_parameters()}
             beside = {part.partition(".")[0] for part in parts} - {model.base_model_prefix, "transformer"}
+            beside -= {"shared", "encoder", "decoder"} if family in PAIRS else set()
             assert beside <= HEADS | ALSO_BESIDE, name
 
 
@@ -325,7 +334,7 @@ def test_weights_that_are_no_numbers_are_refused(lost: float, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("token", [VOCABULARY, -1])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SINGLE)
 def test_a_padding_token_that_the_model_does_not_have_gives_way_to_the_tokenizers(
     family: str, token: int, tmp_path: Path
 ) -> None:
@@ -338,6 +347,54 @@ def test_a_padding_token_that_the_model_does_not_have_gives_way_to_the_tokenizer
     assert loaded.model.config.pad_token_id == PAD
     assert loaded.model(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
     assert loaded.model.get_input_embeddings().padding_idx == (1 if FAMILIES[family].position_offset else None)
+
+
+def test_an_output_layer_of_its_own_is_kept_where_the_configuration_says_that_it_is_shared(tmp_path: Path) -> None:
+    """Flan-T5's: transformers calls every output layer of T5 a shared one."""
+    saved(tiny_model("t5", labels=None), tmp_path)
+    path, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    own = torch.randn(VOCABULARY, 16)
+    save_file(load_file(path) | {"lm_head.weight": own}, path, metadata={"format": "pt"})
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tie_word_embeddings": False}))
+    loaded = load(tmp_path, "Seq2Seq")
+    assert torch.equal(loaded.model.lm_head.weight, own)
+    assert loaded.base_names["lm_head.weight"] == "lm_head.weight"
+    loaded.save(tmp_path / "published", dict(loaded.model.state_dict()))
+    assert {"lm_head.weight", "shared.weight"} <= load_file(tmp_path / "published" / "model.safetensors").keys()
+
+
+def test_sinusoids_need_not_be_in_the_files(tmp_path: Path) -> None:
+    folder = without(saved(tiny_model("pegasus", labels=None), tmp_path), "embed_positions")
+    loaded = load(folder, "Seq2Seq")
+    assert torch.equal(
+        loaded.model.model.decoder.embed_positions.weight,
+        tiny_model("pegasus", labels=None).model.decoder.embed_positions.weight,
+    )
+    trainable = Full(Freeze()).attach(loaded, precision="FP32", reach=lambda: 1.0)
+    sinusoids = {"model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"}
+    assert trainable.frozen == {"final_logits_bias", *sinusoids}
+    assert trainable.first_values.keys() == sinusoids
+
+
+def test_a_decoder_that_is_not_told_how_to_begin_begins_with_the_padding_token(tmp_path: Path) -> None:
+    saved(tiny_model("t5", labels=None), tmp_path)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((tmp_path / name).read_text())
+        settings.pop("decoder_start_token_id", None)
+        (tmp_path / name).write_text(json.dumps(settings))
+    model = load(tmp_path, "Seq2Seq").model
+    assert model.config.decoder_start_token_id == model.generation_config.decoder_start_token_id == PAD
+    assert model.prepare_decoder_input_ids_from_labels(torch.tensor([[5, 2, -100]])).tolist() == [[PAD, 5, 2]]
+
+
+def test_a_target_longer_than_the_model_can_write_is_refused(tmp_path: Path) -> None:
+    folder = saved(tiny_model("bart", labels=None), tmp_path)
+    spec = spec_for("Seq2Seq", folder)
+    with pytest.raises(RunError) as caught:
+        load_model(folder, spec, task_of(spec), WrittenTexts(65), load_tokenizer(folder))
+    assert str(caught.value) == (
+        "spec.task.seq2Seq.maxTargetLength: 65 tokens are more than the 64 that the model can write; lower it"
+    )
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -532,11 +589,11 @@ def test_the_end_of_text_learns_where_it_pads_too(family: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("wish", [True, False])
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", WRITERS)
 def test_the_cache_is_off_in_training_and_as_it_was_in_what_is_saved(family: str, wish: bool, tmp_path: Path) -> None:
     pretrained = tiny_model(family, labels=None)
     pretrained.config.use_cache = wish
-    loaded = load(saved(pretrained, tmp_path / "before"), "CausalLM", ())
+    loaded = load(saved(pretrained, tmp_path / "before"), task_for(family), ())
     assert loaded.model.config.use_cache is False
     loaded.save(tmp_path / "after", loaded.model.state_dict())
     assert json.loads((tmp_path / "after" / "config.json").read_text())["use_cache"] is wish
@@ -567,7 +624,7 @@ def test_a_tagger_of_a_family_without_one_is_refused() -> None:
     assert family_of("olmo2", "SequenceClassification")
 
 
-@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.tagger])
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.tagger and name in SINGLE])
 def test_a_tagger_of_every_family_has_a_new_head_alone(family: str, tmp_path: Path) -> None:
     loaded = load(saved(tiny_model(family, labels=2), tmp_path), "TokenClassification", ("O", "B-A", "I-A"))
     new = loaded.model.state_dict().keys() - loaded.base_names.keys()

@@ -16,6 +16,7 @@ from kubetune_api.families import FAMILIES
 from kubetune_api.job import LoRA as Settings
 from kubetune_api.job import Method
 from kubetune_api.reasons import Reason
+from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.methods import METHODS
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.artifact.publish import upload_folder
@@ -30,12 +31,16 @@ from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.tasks.classification import Labels
+from kubetune_trainer.tasks.seq2seq import WrittenTexts
 from support.tiny_models import CONFIGS, saved, spec_for, tiny_model
 
 # peft asks transformers for an attribute by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 FOLDER = "executions/1/model"
 TOKENS = torch.tensor([[5, 6, 7, 8, 9, 10]])
+
+SINGLE = [name for name, family in FAMILIES.items() if family.encoder_decoder is None]
+PAIRS = [name for name in FAMILIES if name not in SINGLE]
 
 
 def loaded_from(folder: Path, family: str = "bert", *, labels: int | None = 3) -> LoadedModel:
@@ -89,7 +94,7 @@ def test_the_method_of_a_manifest_has_its_settings_with_their_defaults() -> None
     assert lora(alpha=5, targetModules=["query"]) == LoRA(Settings(rank=4, alpha=5, target_modules=["query"]))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SINGLE)
 def test_a_classifier_trains_an_adapter_at_every_linear_layer_and_the_new_head_whole(
     tmp_path: Path, family: str
 ) -> None:
@@ -108,7 +113,7 @@ def test_a_classifier_trains_an_adapter_at_every_linear_layer_and_the_new_head_w
     assert {name.partition(".lora_")[0] for name in names - heads}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SINGLE)
 @pytest.mark.parametrize("targets", ["AllLinear", "Attention"])
 def test_the_planner_counts_what_is_trained(tmp_path: Path, family: str, targets: str) -> None:
     settings = {"targets": targets, "variant": "DoRA" if targets == "Attention" else "Standard"}
@@ -122,7 +127,22 @@ def test_the_planner_counts_what_is_trained(tmp_path: Path, family: str, targets
     assert planned.kept_layers == shape.layers
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAIRS)
+@pytest.mark.parametrize("targets", ["AllLinear", "Attention"])
+def test_the_planner_counts_the_adapters_of_both_stacks(tmp_path: Path, family: str, targets: str) -> None:
+    folder = saved(tiny_model(family, labels=None), tmp_path)
+    spec = spec_for("Seq2Seq", folder)
+    loaded = load_model(folder, spec, task_of(spec), WrittenTexts(32), load_tokenizer(folder))
+    shape = shape_from_config(loaded.model.config.to_dict())
+    wanted = Method.model_validate({"type": "LoRA", "lora": {"rank": 4, "targets": targets}})
+    planned = METHODS["LoRA"](wanted, shape, None)
+    trainable = attached(lora(targets=targets), loaded)
+    sizes = [each.numel() for each in trainable.loaded.model.parameters() if each.requires_grad]
+    assert planned.parameters == sum(sizes)
+    assert planned.largest == max(sizes)
+
+
+@pytest.mark.parametrize("family", SINGLE)
 def test_the_adapter_of_each_family_opens_in_peft_and_answers_as_the_trained_model(tmp_path: Path, family: str) -> None:
     method = lora()
     trainable = attached(method, loaded_from(tmp_path / "base", family))

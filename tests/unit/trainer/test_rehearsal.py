@@ -18,8 +18,9 @@ from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.classification import Labels
+from kubetune_trainer.tasks.seq2seq import WrittenTexts
 from support.runs_in_one_process import run_of
-from support.tiny_models import job_for, saved, spec_for, tiny_model
+from support.tiny_models import job_for, saved, spec_for, task_for, tiny_model
 from support.tiny_runs import counting_rows, write_csv
 
 DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
@@ -27,7 +28,8 @@ DECODERS = sorted(name for name, family in FAMILIES.items() if family.decoder)
 
 def rehearsed(folder: Path, task: str = "CausalLM") -> tuple[str, ...]:
     spec = spec_for(task, folder)
-    return rehearse(folder, spec, task_of(spec), Labels(("a", "b")), load_tokenizer(folder))
+    space = WrittenTexts(32) if task == "Seq2Seq" else Labels(("a", "b"))
+    return rehearse(folder, spec, task_of(spec), space, load_tokenizer(folder))
 
 
 def note(*left_out: str) -> str:
@@ -47,7 +49,7 @@ def with_generation(folder: Path, content: dict[str, Any]) -> Path:
 def test_a_model_of_every_family_can_be_published(family: str, tmp_path: Path) -> None:
     decoder = FAMILIES[family].decoder
     saved(tiny_model(family, labels=None if decoder else 2), tmp_path)
-    assert rehearsed(tmp_path, "CausalLM" if decoder else "SequenceClassification") == ()
+    assert rehearsed(tmp_path, task_for(family)) == ()
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ class StopCheck:
             num_return_sequences=1,
             return_dict_in_generate=False,
         )
-        said, stops = whole[0, prompt.shape[1] :].tolist(), stops_of(model.generation_config)
+        before = 1 if model.config.is_encoder_decoder else prompt.shape[1]
+        said, stops = whole[0, before:].tolist(), stops_of(model.generation_config)
         ended = said[-1] in stops
         # An answer that time cut short tells nothing.
         if ended or len(said) == len(answer.tokens) + _SPARE_TOKENS:

@@ -36,8 +36,8 @@ class Targets(Protocol):
         `IGNORED` (of fractions: NaN) stands where nothing is to be learned.
         """
 
-    def learned(self, split: "EncodedSplit", row: int, labels: Sequence[str]) -> str | NDArray[np.bool_]:
-        """What the loss counts of a row: the answer in words, or which of its tokens ([tokens])."""
+    def learned(self, split: "EncodedSplit", row: int, labels: Sequence[str]) -> str | NDArray[np.bool_ | np.int32]:
+        """What the loss counts of a row: the answer in words, which of its tokens ([tokens]), or tokens of its own."""
 
 
 @dataclass(frozen=True)

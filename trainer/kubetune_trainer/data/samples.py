@@ -33,14 +33,25 @@ def errors_of(data: PreparedData, judged: EvaluationRecord, tokenizer: Any) -> t
 def _sample(split: EncodedSplit, row: int, space: TargetSpace, tokenizer: Any) -> Sample:
     length = int(split.lengths[row])
     learned = split.targets.learned(split, row, space.labels)
-    counted = np.zeros(length, dtype=np.bool_) if isinstance(learned, str) else learned
+    answer, counted = None, np.zeros(length, dtype=np.bool_)
+    if isinstance(learned, str):
+        answer = learned
+    elif learned.dtype == np.bool_:
+        counted = learned.astype(np.bool_)
+    else:
+        answer = ends_of(_text(learned, tokenizer), MOST_CHARACTERS)
     sequences = split.sequences(np.array([row]))
     first, pieces = split.offsets[sequences[0]], []
     for part, sequence in zip(split.parts, sequences, strict=True):
         start, end = split.offsets[sequence], split.offsets[sequence + 1]
         found = _pieces(split.tokens[start:end], counted[start - first : end - first], tokenizer)
         pieces += [replace(found[0], begins=part), *found[1:]]
-    return Sample(tuple(pieces), length, answer=learned if isinstance(learned, str) else None)
+    return Sample(tuple(pieces), length, answer=answer)
+
+
+def _text(ids: NDArray[Any], tokenizer: Any) -> str:
+    text: str = tokenizer.decode(ids.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
 
 
 def _pieces(ids: NDArray[np.int32], counted: NDArray[np.bool_], tokenizer: Any) -> tuple[Piece, ...]:
@@ -48,7 +59,7 @@ def _pieces(ids: NDArray[np.int32], counted: NDArray[np.bool_], tokenizer: Any) 
     borders = [0, *(np.flatnonzero(np.diff(counted)) + 1).tolist(), len(ids)]
     pieces, before = [], ""
     for begin, end in pairwise(borders[: MOST_PIECES + 1]):
-        text = tokenizer.decode(ids[:end].tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = _text(ids[:end], tokenizer)
         pieces.append(Piece(ends_of(text.removeprefix(before), MOST_CHARACTERS), bool(counted[begin])))
         # A token may hold a part of a character, for which the next one puts the whole.
         before = text.rstrip("\ufffd")

@@ -14,19 +14,21 @@ _KEY_BIASES = ("key.bias", "k_proj.bias", "k_lin.bias", ".k.bias", "pos_key_proj
 def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) -> frozenset[str]:
     """Freezes what the manifest wants frozen, in place.
 
-    `base` is `model` without its head. Returns the names, in `model`, of the parameters that are frozen.
+    `base` is `model` without its head; of an encoder and a decoder the lowest layers of both are frozen. Returns the
+    names, in `model`, of the parameters that are frozen.
     """
-    layers: nn.ModuleList = base.get_submodule(family.layers)  # type: ignore[assignment]
-    there = len(layers)
+    decoder = family.encoder_decoder
+    stacks = [base.get_submodule(name) for name in (family.layers, *((decoder.layers,) if decoder else ()))]
+    there = max(map(len, stacks))  # type: ignore[arg-type]
     config: Any = base.config
     if wanted.bottom_layers and family.shared and there < config.num_hidden_layers:
         raise _shared(there)
     if wanted.bottom_layers > there:
         raise _too_many(wanted.bottom_layers, there)
-    frozen: list[nn.Module] = [*layers[: wanted.bottom_layers]]
+    frozen: list[nn.Module] = [layer for stack in stacks for layer in [*stack.children()][: wanted.bottom_layers]]
     if wanted.embeddings:
-        modules = dict(base.named_modules())
-        frozen.extend(modules[name] for name in family.embeddings if name in modules)
+        known = dict(base.named_modules())
+        frozen.extend(known[name] for name in family.embeddings if name in known)
     for module in frozen:
         module.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):

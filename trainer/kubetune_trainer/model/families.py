@@ -2,7 +2,7 @@
 
 from kubetune_api.families import FAMILIES, Family, not_supported
 from kubetune_api.tasks import TASKS
-from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.errors import RunError, invalid_model
 
 
 def family_of(model_type: str, task_type: str) -> Family:
@@ -10,23 +10,44 @@ def family_of(model_type: str, task_type: str) -> Family:
     family = FAMILIES.get(model_type)
     if family is None:
         raise invalid_model(f"spec.model.uri: {not_supported(model_type)}")
-    if TASKS[task_type].model == "Decoder" and not family.decoder:
-        decoders = ", ".join(sorted(name for name, known in FAMILIES.items() if known.decoder))
-        others = " or ".join(name for name, row in TASKS.items() if row.model == "Any")
-        raise invalid_model(
-            f"spec.task.type: {task_type} needs a decoder, and '{model_type}' is an encoder; choose a model of type"
-            f" {decoders}, or train it for {others}"
-        )
+    needed = TASKS[task_type].model
+    if not _suits(family, needed):
+        raise _unsuited(model_type, task_type)
     taggers = [name for name, known in FAMILIES.items() if known.tagger]
     if TASKS[task_type].per_token and not family.tagger:
         raise invalid_model(
             f"spec.task.type: transformers has no model of type '{model_type}' with an output for each token; for"
             f" {task_type} choose another, such as {', '.join(taggers[:3])}"
         )
-    if TASKS[task_type].model == "Encoder" and family.decoder:
-        encoders = ", ".join(sorted(name for name, known in FAMILIES.items() if not known.decoder))
-        raise invalid_model(
-            f"spec.task.type: {task_type} needs an encoder, and '{model_type}' is a decoder; choose a model of type"
-            f" {encoders}"
-        )
     return family
+
+
+def _unsuited(model_type: str, task_type: str) -> RunError:
+    family, needed = FAMILIES[model_type], TASKS[task_type].model
+    kind = _kind(family)
+    types = ", ".join(sorted(name for name, known in FAMILIES.items() if _suits(known, needed)))
+    others = [name for name, row in TASKS.items() if _suits(family, row.model)]
+    return invalid_model(
+        f"spec.task.type: {task_type} needs {_WORDS[needed]}, and '{model_type}' is {_WORDS[kind]}; choose a model of"
+        f" type {types}, or train it for {' or '.join(others)}"
+    )
+
+
+_BOTH = "EncoderDecoder"
+_WORDS = {
+    "Any": "an encoder or a decoder",
+    "Encoder": "an encoder",
+    "Decoder": "a decoder",
+    _BOTH: "an encoder with a decoder",
+}
+
+
+def _kind(family: Family) -> str:
+    if family.encoder_decoder is not None:
+        return _BOTH
+    return "Decoder" if family.decoder else "Encoder"
+
+
+def _suits(family: Family, needed: str) -> bool:
+    kind = _kind(family)
+    return kind != _BOTH if needed == "Any" else kind == needed

@@ -23,11 +23,13 @@ def new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new
     `info` is what transformers tells of the loading.
     """
     mismatched = {entry[0] if isinstance(entry, (tuple, list)) else entry for entry in info["mismatched_keys"]}
-    missing = set(info["missing_keys"]) | mismatched
+    fixed = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    # What never trains follows from config.json: sinusoids.
+    missing = set(info["missing_keys"]) - fixed | mismatched
     in_head = {name for name in missing if not _in_base(model, name) or is_pooler(name)}
     if gaps := missing - in_head if head_may_be_new else {name for name in missing if not _is_unused(model, name)}:
         raise _not_of_one_model("the files lack weights of the model or hold them in another shape", gaps)
-    return missing
+    return missing | set(info["missing_keys"])
 
 
 def refuse_misfit(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: bool) -> None:

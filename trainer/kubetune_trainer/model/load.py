@@ -155,14 +155,14 @@ def load_model(
             output_loading_info=True,
             **({} if numbers else {"device_map": "meta"}),
         )
+    _keep_sinusoids(model, family := FAMILIES[config.model_type])
     new = _without_unread(model, new_tensors(model, info, head_may_be_new=task.new_head))
     refuse_misfit(model, info, head_is_new=task.new_head and not keep_head)
     if task.new_head and not keep_head:
         new |= _renew_head(model, family, already_new=new)
     use_cache = _prepare_config(model, tokenizer, family, task)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
-    names = base_names(model, family, folder, new)
-    return LoadedModel(model, family, names, use_cache, notes, folder, spec.model)
+    return LoadedModel(model, family, base_names(model, family, folder, new), use_cache, notes, folder, spec.model)
 
 
 def _set_dropout(config: PretrainedConfig, value: float) -> None:
@@ -199,9 +199,11 @@ def _prepare_config(
     model.config.pad_token_id = tokenizer.pad_token_id
     if model.can_generate():
         model.generation_config.pad_token_id = tokenizer.pad_token_id
+        if family.encoder_decoder and model.generation_config.decoder_start_token_id is None:
+            model.generation_config.decoder_start_token_id = model.config.decoder_start_token_id
     if task.generation is not None:
         teach_to_stop(model.generation_config, task.generation, tokenizer)
-    if not family.decoder:
+    if not family.generates:
         return None
     use_cache: bool = model.config.use_cache
     model.config.use_cache = False
@@ -219,6 +221,12 @@ def _unpacked(config: PretrainedConfig) -> tuple[str, ...]:
         f"config.json says that the weights are quantised ({how}), but they are plain numbers: {QUANTISATION} is left"
         " out, also of the published config.json",
     )
+
+
+def _keep_sinusoids(model: PreTrainedModel, family: Family) -> None:
+    """transformers lets those train that the files do not hold."""
+    for name in family.encoder_decoder.sinusoids if family.encoder_decoder else ():
+        model.base_model.get_submodule(name).requires_grad_(False)
 
 
 def _note(left_out: tuple[str, ...]) -> tuple[str, ...]:

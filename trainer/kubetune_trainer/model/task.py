@@ -41,3 +41,6 @@ class Generation(Protocol):
 
     def answers(self, split: Any, tokenizer: Any) -> Sequence[Answer]:
         """Some short answers that a split (`EncodedSplit`) teaches whole, to ask the published model for."""
+
+    def asked(self, split: Any, row: int) -> Answer:
+        """The last answer of a row, and all that stands before it."""

@@ -152,7 +152,7 @@ def _of_evaluations(record: RunRecord, split: str, metric: str, *, by_epoch: boo
         evaluation for evaluation in record.evaluations if evaluation.split == split and metric in evaluation.metrics
     ]
     places = [evaluation.epoch if by_epoch else float(evaluation.step) for evaluation in chosen]
-    return line(places, [evaluation.metrics[metric] for evaluation in chosen])
+    return line(places, [evaluation.metrics.get(metric, math.nan) for evaluation in chosen])
 
 
 def _paint_steps(axes: Axes, raw: Line, window: int) -> None:

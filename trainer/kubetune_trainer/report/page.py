@@ -3,7 +3,7 @@
 from typing import Any
 
 from kubetune_api.tasks import TASKS
-from kubetune_trainer.records import RunRecord
+from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import charts, findings
 from kubetune_trainer.report.details import details_section
 from kubetune_trainer.report.headline import headline_figures
@@ -35,6 +35,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
             charts.learning_rate_chart(record), charts.gradient_norm_chart(record), charts.speed_chart(record)
         ),
         "judged": judged,
+        "written_before": _written_before(record, judged),
         "metric_names": metric_names,
         "best": {name: findings.best_on_validation(record, name) for name in metric_names},
         "labels": labels,
@@ -52,3 +53,9 @@ def _context(record: RunRecord) -> dict[str, Any]:
 
 def _present(*found: charts.Chart | None) -> list[charts.Chart]:
     return [chart for chart in found if chart is not None]
+
+
+def _written_before(record: RunRecord, judged: EvaluationRecord | None) -> dict[int, str]:
+    """What the base model wrote, by row."""
+    before = findings.before_training(record, judged) if judged else None
+    return {answer.row: answer.written for answer in before.written} if before else {}

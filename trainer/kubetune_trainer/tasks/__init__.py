@@ -14,6 +14,7 @@ from kubetune_trainer.tasks.embedding import Embedding
 from kubetune_trainer.tasks.multi_label import MultiLabelClassification
 from kubetune_trainer.tasks.preference import Preference
 from kubetune_trainer.tasks.regression import Regression
+from kubetune_trainer.tasks.seq2seq import SequenceToSequence
 from kubetune_trainer.tasks.tagging import Tagging
 
 _EVERY: tuple[TrainingTask, ...] = (
@@ -23,6 +24,7 @@ _EVERY: tuple[TrainingTask, ...] = (
     Regression(),
     CausalLanguageModel(),
     Preference(),
+    SequenceToSequence(),
     Embedding(),
 )
 

@@ -1,7 +1,7 @@
 """CausalLM: a language model answers a prompt, or each turn of a conversation. Each token of an answer is a target."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +84,17 @@ class Completions:
         assert isinstance(split.targets, TokenTargets)
         end, found = PromptFormat.of(tokenizer).end, []
         for row in np.argsort(split.targets.per_row(split), kind="stable")[:_LOOKED_AT]:
-            first, last = split.targets.last_answer(split, row)
-            tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
-            prompt, answer = tokens[:first], tokens[first:last]
-            if len(prompt) <= _LONGEST_PROMPT and end in answer:
-                found.append(Answer(prompt, answer[: answer.index(end) + 1]))
+            asked = self.asked(split, row)
+            if len(asked.prompt) <= _LONGEST_PROMPT and end in asked.tokens:
+                found.append(replace(asked, tokens=asked.tokens[: asked.tokens.index(end) + 1]))
         return found[:_ANSWERS]
+
+    def asked(self, split: EncodedSplit, row: int) -> Answer:
+        """See `Generation`."""
+        assert isinstance(split.targets, TokenTargets)
+        first, last = split.targets.last_answer(split, row)
+        tokens = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
+        return Answer(tokens[:first], tokens[first:last])
 
 
 class CausalLanguageModel:

@@ -1,7 +1,7 @@
 """The training loop: fetch, forward, backward, step, record."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from math import isfinite
@@ -24,6 +24,7 @@ from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
+from kubetune_trainer.training.write import write
 
 Recorder = Callable[[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd], None]
 
@@ -41,6 +42,8 @@ class Loop:
     pad_token: int
     record: Recorder
     """Called on every rank with the same records, in order."""
+    tokenizer: Any = None
+    """Needed where the model writes answers."""
 
     def run(self) -> TrainingEnd:
         """Trains to the last step, or until the validation split ends it; then judges the weights that are kept, which
@@ -183,5 +186,10 @@ class Loop:
             final=self._may_be_final(name, step),
         )
         found = judged.record(name, step, step / self.plan.steps_per_epoch)
+        wanted = self.spec.evaluation.generation
+        if wanted is not None and (step == 0 or self._may_be_final(name, step)):
+            size = self.plan.micro_batch_size
+            written = write(self.engine, self.task, self.splits[name], wanted, self.tokenizer, size)
+            found = replace(found, metrics={**found.metrics, **written.metrics}, written=written.shown)
         self.record(found)
         return found, judged.measured.settled or space

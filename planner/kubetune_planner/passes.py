@@ -1,0 +1,98 @@
+"""What a forward pass of a job keeps for the backward pass, by the kind of its model.
+
+The method is that of `activations.py`. A model of an encoder and a decoder keeps both stacks: the decoder's layers look
+at the target so far and, once more, at the source.
+"""
+
+from dataclasses import dataclass, replace
+
+from kubetune_api.families import FAMILIES, EncoderDecoder
+from kubetune_api.job import FineTuneJobSpec
+from kubetune_planner.activations import FLOAT32, Passes, copies_in_between, logits, working_set
+from kubetune_planner.encoder_decoder import EncoderDecoderShape
+from kubetune_planner.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class PairPasses:
+    """Passes over `rows` sources of `source` tokens and their targets of `target`, in numbers of `number` bytes."""
+
+    shape: EncoderDecoderShape
+    rows: int
+    source: int
+    target: int
+    number: int
+
+    def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
+        """As `Passes.peak_bytes`; `kept_layers` are the encoder's.
+
+        A frozen layer of the decoder keeps its activations all the same: the encoder's gradients go through it.
+        """
+        turn = self.target * logits(self.shape, self.number) if language_model else 0
+        longest = max(self.source, self.target)
+        inside = longest * working_set(self.shape, longest, self.number)
+        return self.kept_bytes(kept_layers) + self.rows * max(turn, inside)
+
+    def kept_bytes(self, layers: int) -> int:
+        """Bytes that so many layers of the encoder, the decoder and what is around them keep."""
+        encoder = self.source * self._parts(2, self.shape.intermediate) + self._looks(self.source)
+        decoder = self.target * self._parts(3, self.shape.decoder_intermediate)
+        decoder += self._looks(self.target, masked=False) + self._looks_at_the_source()
+        return self.rows * (layers * encoder + self.shape.decoder_layers * decoder + self._ends())
+
+    @property
+    def _width(self) -> int:
+        return self.shape.heads * self.shape.head_size
+
+    @property
+    def _design(self) -> EncoderDecoder:
+        design = FAMILIES[self.shape.family].encoder_decoder
+        assert design is not None
+        return design
+
+    def _looks(self, length: int, *, masked: bool = True) -> int:
+        """A stack's attention to itself."""
+        if self._design.relative:
+            # Distances that learn keep attention from being fused: queries, keys, values and scores stand in 32 bits.
+            scores = self.shape.heads * length * FLOAT32
+            return length * (self._width * (3 * FLOAT32 + self.number) + scores)
+        mask = length * self.number if masked else 0
+        return length * (4 * self._width * self.number + self.shape.heads * FLOAT32 + mask)
+
+    def _looks_at_the_source(self) -> int:
+        """Queries and the output for each token of the target; keys and values for each of the source; the mask."""
+        masks = self.shape.heads if self._design.relative else 1
+        of_target = 2 * self._width * self.number + self.shape.heads * FLOAT32 + masks * self.source * self.number
+        return self.target * of_target + self.source * 2 * self._width * self.number
+
+    def _norms(self, count: int) -> int:
+        """Norms over one token. T5's keep their input, also in 32 bits, and the result before and after the weight."""
+        if not self._design.relative:
+            return count * 2 * self.shape.hidden * self.number
+        in_32_bits = 0 if self.number == FLOAT32 else FLOAT32
+        return count * self.shape.hidden * (3 * self.number + in_32_bits)
+
+    def _parts(self, count: int, intermediate: int) -> int:
+        """What a layer of so many parts, each with a norm and a dropout, keeps for a token, attention aside."""
+        copies = copies_in_between(self.shape.activation, gated=self.shape.gated)
+        masks = count * self.shape.hidden if self.shape.dropout else 0
+        return self._norms(count) + copies * intermediate * self.number + masks
+
+    def _ends(self) -> int:
+        norms = self._design.embedding_norm + self._design.last_norm
+        return (self.source + self.target) * self._norms(norms)
+
+
+def passes_of(shape: ModelShape, spec: FineTuneJobSpec, rows: int, number: int) -> Passes | PairPasses:
+    """The passes over rows as long as the job allows, with the dropout that it sets."""
+    if spec.training.dropout is not None:
+        shape = replace(shape, dropout=spec.training.dropout)
+    length = sequence_length(shape, spec)
+    if isinstance(shape, EncoderDecoderShape):
+        return PairPasses(shape, rows, length, min(spec.task.longest_target, shape.positions), number)
+    return Passes(shape, rows * spec.sequences_per_row, length, number)
+
+
+def sequence_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    """The longest sequence, in tokens: what the job allows or the model can, whichever is less."""
+    return min(spec.max_length, shape.positions)
