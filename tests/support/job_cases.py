@@ -740,6 +740,7 @@ RULES_BROKEN = (
 )
 
 WRONG = (
+    Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case(
         "a patience of no evaluation",
         {"spec.training.earlyStopping": {"patience": 0}},
@@ -791,7 +792,6 @@ WRONG = (
         {**PAIRS, "spec.task.embedding": {"temperature": 0}},
         "spec.task.embedding.temperature",
     ),
-    Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case(
         "a slice without values",
         {"spec.evaluation.slices": [{"name": "german", "column": "lang", "values": []}]},

@@ -1,9 +1,14 @@
 """The trainings that the tests compare: one group of processes per number of workers, since each takes a while."""
 
 import pytest
+import torch
 
 from support.ranks import run_ranks
 from support.training_cases import BF16, LONG, NOISY, SPARSE_BF16, SPREAD, Case, Trained, train_each
+
+HALF_PRECISION = torch.ops.mkldnn._is_mkldnn_fp16_supported()
+"""Whether this CPU computes in float16. The product never does on CPUs: these tests are in place of a GPU."""
+collect_ignore = [] if HALF_PRECISION else ["test_half_precision.py"]
 
 Group = list[dict[Case, Trained]]
 """What each rank of a group came to."""

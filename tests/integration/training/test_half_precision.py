@@ -4,7 +4,6 @@ On a CPU only where torch computes in float16 there; a run of the product refuse
 """
 
 import pytest
-import torch
 
 from support.lost_numbers import overflow_in_each
 from support.ranks import run_ranks
@@ -12,9 +11,6 @@ from support.training_cases import Case, Trained
 
 CASES = [Case("llama", micro=4, stage=stage, fp16=True) for stage in (1, 2, 3)]
 FULL = Case("llama", micro=4)
-pytestmark = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_fp16_supported(), reason="this CPU does not compute in float16"
-)
 
 
 @pytest.fixture(scope="module")

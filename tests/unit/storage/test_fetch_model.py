@@ -161,7 +161,8 @@ def sentencepiece_alone(folder: Path) -> None:
         ),
         pytest.param(
             only("adapter_config.json", "adapter_model.safetensors"),
-            "{uri} holds a LoRA adapter, not a model; merge it into its base model first.",
+            "{uri} holds a LoRA adapter, not a model; merge it into its base model first, as a run does by itself with"
+            " spec.method.lora.publish: Merged.",
             id="an adapter",
         ),
         pytest.param(
