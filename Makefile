@@ -11,7 +11,7 @@ STEP_TESTS := $(addprefix tests/integration/,planner storage) \
 	$(filter-out %/test_run.py,$(wildcard tests/integration/training/test_*.py))
 
 .PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-api test-steps test-api test-cluster servers servers-go \
-	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom bench \
+	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom matrix bench \
 	bench-memory bench-control-plane image clean
 
 help: ## Lists the targets
@@ -108,6 +108,9 @@ scan: setup ## Asks a service of OSV (SCAN_URL; default: api.osv.dev) for known 
 
 sbom: setup ## Writes what is in the images that were built here into dist/, as CycloneDX (root)
 	@python scripts/sbom.py
+
+matrix: setup ## Trains every task with every family, method and ZeRO stage, and writes what ran into docs/models.md
+	@PYTHONPATH=tests python -m support.matrix_page
 
 bench: setup assets ## Measures the trainer against its peers; see benchmarks/
 	@python benchmarks/run.py

@@ -2,21 +2,26 @@
 
 from pathlib import Path
 
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kubetune_api.families import FAMILIES
-from kubetune_api.tasks import TASKS
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.model.families import family_of
 from support.tiny_models import CONFIGS
-from support.tiny_tokenizers import CHATML, bert_like, gpt_like
+from support.tiny_tokenizers import CHATML, bert_like, gpt_like, t5_like
 
 
 def families_of(task: str) -> list[str]:
     """The families that can learn a task."""
-    row = TASKS[task]
-    wanted = {"Any": (False, True), "Encoder": (False,), "Decoder": (True,)}[row.model]
-    return [
-        name for name, family in FAMILIES.items() if family.decoder in wanted and (family.tagger or not row.per_token)
-    ]
+    return [name for name in FAMILIES if _can_learn(name, task)]
+
+
+def _can_learn(family: str, task: str) -> bool:
+    try:
+        family_of(family, task)
+    except RunError:
+        return False
+    return True
 
 
 def base_of(task: str, folder: Path) -> Path:
@@ -26,10 +31,17 @@ def base_of(task: str, folder: Path) -> Path:
 
 def base(family: str, folder: Path) -> Path:
     """A model of the family."""
-    decoder = FAMILIES[family].decoder
-    tokenizer = gpt_like(CHATML) if decoder else bert_like()
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    if FAMILIES[family].encoder_decoder is not None:
+        kind, tokenizer = AutoModelForSeq2SeqLM, t5_like()
+        # What a target may have, unless the job says less.
+        config.max_position_embeddings = 192
+        config.eos_token_id, config.decoder_start_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    elif FAMILIES[family].decoder:
+        kind, tokenizer = AutoModelForCausalLM, gpt_like(CHATML)
+    else:
+        kind, tokenizer = AutoModel, bert_like()
     config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
-    (AutoModelForCausalLM if decoder else AutoModel).from_config(config).save_pretrained(folder)
+    kind.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

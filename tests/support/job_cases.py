@@ -549,6 +549,16 @@ RULES_BROKEN = (
         "spec.evaluation.primaryMetric",
     ),
     Case("no target", {**SEQ2SEQ, "spec.dataset.columns": {"source": "article"}}, "spec.dataset.columns"),
+    Case(
+        "a required metric that a Seq2Seq does not have",
+        {**SEQ2SEQ, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.8}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "a metric for Seq2Seq that it does not have",
+        {**SEQ2SEQ, "spec.evaluation.primaryMetric": "test/accuracy"},
+        "spec.evaluation.primaryMetric",
+    ),
     Case("a Seq2Seq with a label", {**SEQ2SEQ, "spec.dataset.columns.label": "mood"}, "spec.dataset.columns"),
     Case(
         "settings of Seq2Seq for a CausalLM",
