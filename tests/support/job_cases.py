@@ -548,6 +548,16 @@ RULES_BROKEN = (
         {**CAUSAL, "spec.evaluation.primaryMetric": "test/rouge_l"},
         "spec.evaluation.primaryMetric",
     ),
+    Case(
+        "a metric of answers of a slice",
+        {
+            **CAUSAL,
+            "spec.evaluation.generation": {},
+            "spec.evaluation.slices": [{"name": "german", "column": "lang", "values": ["de"]}],
+            "spec.evaluation.require": [{"metric": "test/german/rouge_l", "min": 0.1}],
+        },
+        "spec.evaluation.require",
+    ),
     Case("no target", {**SEQ2SEQ, "spec.dataset.columns": {"source": "article"}}, "spec.dataset.columns"),
     Case(
         "a required metric that a Seq2Seq does not have",

@@ -31,16 +31,21 @@ class SliceLine:
 
 
 def slice_table(judged: EvaluationRecord, headline: Sequence[str]) -> tuple[SliceLine, ...]:
-    """All rows, then each slice; nothing of an evaluation without slices."""
+    """All rows, then each slice, by what all of them have; nothing of an evaluation without slices."""
     if not judged.slices:
         return ()
-    names = [name for name in headline if name in judged.metrics]
+    # Answers that a model writes are compared over a whole split alone.
+    names = [name for name in headline if all(name in metrics for metrics in _metrics(judged))]
     whole = tuple(_cell(name, judged.metrics, judged.intervals, judged) for name in names)
     lines = [
         SliceLine(one.name, one.rows, tuple(_cell(name, one.metrics, one.intervals, judged) for name in names))
         for one in judged.slices
     ]
     return (SliceLine("all rows", None, whole), *lines)
+
+
+def _metrics(judged: EvaluationRecord) -> Sequence[Mapping[str, float]]:
+    return [judged.metrics, *(one.metrics for one in judged.slices)]
 
 
 def _cell(
