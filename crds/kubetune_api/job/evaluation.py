@@ -84,7 +84,8 @@ class Generation(ApiModel):
     """Answers that the model writes, to be compared with those of the data."""
 
     max_rows: Annotated[int, Field(ge=1, le=100000)] = 200
-    """Of how many rows of each split it writes the answer; the first ones of the split, which has no order."""
+    """Of how many rows of each split it writes the answer; the first ones of the split: by the hash of their
+    texts where `dataset.uri` is split, in the order of the files where these are the split's own."""
     max_new_tokens: Annotated[int, Field(ge=1, le=131072)] = 128
     """The longest answer, in tokens. None becomes longer than twice the longest of those rows' own answers."""
 

@@ -260,6 +260,35 @@ def test_a_number_without_a_name_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_number_of_thousands_of_digits_is_refused_as_any_other_without_a_name(tmp_path: Path) -> None:
+    said = refused(tmp_path, rows_of((["a"], ["7" * 5000])), spec=spec_of(labels=["O", "B-A"]))
+    assert "holds the tag 777" in said and "and spec.task.labels names those of 0 to 1" in said
+    assert len(said) < 500
+
+
+class Place(int):
+    """A character's number that counts how often places are compared."""
+
+    compared = 0
+
+    def __lt__(self, other: int) -> bool:
+        Place.compared += 1
+        return int(self) < other
+
+    def __gt__(self, other: int) -> bool:
+        Place.compared += 1
+        return int(self) > other
+
+
+def test_the_words_of_a_span_are_found_without_looking_at_all_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans = [[place, place + 1, "A"] for place in range(0, 4000, 4)]
+    read = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: [[Place(start), Place(end), label] for start, end, label in read(text)])
+    row = Row({"text": "a " * 2000, "spans": json.dumps(spans)}, "a.jsonl, line 1")
+    assert tagged(row).tags == ("B-A", "O") * 1000
+    assert Place.compared < 100 * len(spans)
+
+
 def test_a_tokenizer_that_does_not_know_its_places_is_refused() -> None:
     class Slow:
         is_fast = False

@@ -116,13 +116,19 @@ def test_each_layer_further_down_has_a_lower_rate(family: str) -> None:
     optimizer = adamw(model, training(learningRate=0.8, layerwiseDecay=0.5))
     rates = {id(each): group["lr"] for group in optimizer.param_groups for each in group["params"]}
     row = FAMILIES[family]
-    base = getattr(model, model.base_model_prefix)
+    base = model.base_model
     layers = base.get_submodule(row.layers)
     assert {rates[id(each)] for each in layers[-1].parameters()} == {0.4}
     assert {rates[id(each)] for each in layers[0].parameters()} == {0.8 * 0.5 ** len(layers)}
     embedded = [each for name in row.embeddings if hasattr(base, name) for each in getattr(base, name).parameters()]
     assert {rates[id(each)] for each in embedded} == {0.8 * 0.5 ** (len(layers) + 1)}
-    head = [each for name, each in model.named_parameters() if not name.startswith(f"{model.base_model_prefix}.")]
-    assert {rates[id(each)] for each in head} == {0.8}
+    if row.encoder_decoder is not None:
+        decoder = base.get_submodule(row.encoder_decoder.layers)
+        assert {rates[id(each)] for each in decoder[-1].parameters()} == {0.4}
+        assert {rates[id(each)] for each in decoder[0].parameters()} == {0.8 * 0.5 ** len(decoder)}
+    below = {id(each) for each in base.parameters()}
+    head = [each for each in model.parameters() if id(each) not in below]
+    # What an encoder with a decoder writes with is its embeddings.
+    assert {rates[id(each)] for each in head} == ({0.8} if row.encoder_decoder is None else set())
     assert optimizer.param_groups[0]["lr"] == 0.8
     assert len(rates) == len(list(model.parameters()))

@@ -20,7 +20,9 @@ MAX_FRACTION = 0.9
 def make_splits(
     task: DataTask, dataset: Dataset, sources: Mapping[str, Sequence[Row]], counts: Counts
 ) -> dict[str, list[Row]]:
-    """The rows of each split that the job has, no group in two of them. Adds the dropped rows to `counts`."""
+    """The rows of each split that the job has, no group in two of them. Adds the dropped rows to `counts`.
+
+    Separate data keeps the order of its files; what is split is in an order that its texts alone decide."""
     separate = _without_leaks({name: list(rows) for name, rows in sources.items()}, task.group, counts)
     validation, test = dataset.held_out_fractions
     parts = split(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 
 import numpy as np
@@ -38,7 +39,7 @@ def value_of(value: object, column: Column, where: str) -> str | None:
             return str(value).lower()
         case str():
             return bounded(value, column, where).strip()
-        case Real():
+        case Real() | Decimal():
             return as_integer(str(value))
         case _:
             raise invalid_data(

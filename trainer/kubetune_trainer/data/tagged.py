@@ -6,15 +6,18 @@ places of its words and their tags: the model is trained on the text as it will 
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from kubetune_api.text import plural
+from kubetune_api.text import elide, plural
 from kubetune_trainer.data.rows import Column, Row, Texts
 from kubetune_trainer.data.values import bounded, kind_of, quoted
 from kubetune_trainer.errors import RunError, invalid_data
 
+_DIGITS = 18
+"""Of the longest number of a class."""
 OUTSIDE = "O"
 """The tag of a word that is in no entity."""
 TOKENS, TAGS, TEXT, SPANS = "tokens", "tags", "text", "spans"
@@ -163,12 +166,14 @@ def _wrong_item(item: object, column: Column, where: str, rule: str) -> RunError
 def _named(tag: str, names: Sequence[str] | None, column: Column, where: str) -> str:
     if names is None or tag in names or not tag.isdecimal():
         return tag
-    if int(tag) >= len(names):
+    # Python raises an error for a number of thousands of digits.
+    number = int(tag) if len(tag) <= _DIGITS else len(names)
+    if number >= len(names):
         raise invalid_data(
-            f"{where}: the column {quoted(column.name)} ({column.field}) holds the tag {tag}, and spec.task.labels"
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds the tag {elide(tag)}, and spec.task.labels"
             f" names those of 0 to {len(names) - 1}; name every tag, in the order of the numbers"
         )
-    return names[int(tag)]
+    return names[number]
 
 
 def _cell(items: Sequence[object], column: Column, where: str) -> str:
@@ -201,12 +206,13 @@ def _is_place(value: object) -> bool:
 def _from_spans(row: Row) -> TaggedText:
     text, spans = row[TEXT], sorted(json.loads(row[SPANS]))
     words = tuple(match.span() for match in _WORD.finditer(text))
+    starts, ends = [first for first, _ in words], [last for _, last in words]
     tags, widened, behind = [OUTSIDE] * len(words), 0, 0
     for start, end, label in spans:
         refuse = partial(_wrong_span, row, start, end, label)
         if end > len(text):
             raise refuse(f"the text has {plural(len(text), 'character')}; count characters, not bytes or tokens")
-        inside = [place for place, (first, last) in enumerate(words) if first < end and last > start]
+        inside = range(bisect_right(ends, start), bisect_left(starts, end))
         if not inside:
             raise refuse("there is no word; correct its start and end")
         if start < behind or tags[inside[0]] != OUTSIDE:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import torch
 
 MOST_CANDIDATES = 1_000
-"""The first rows of a split, whose vectors an evaluation keeps: an array of a fixed size."""
+"""The first rows of a split, whose vectors an evaluation keeps: an array of a fixed size. Those of a dataset of its own
+are the first of its files."""
 
 
 @dataclass(frozen=True)

@@ -17,4 +17,7 @@ def add_noise(model: Any, alpha: float) -> None:
         reach = alpha / sqrt(output.shape[1] * output.shape[2])
         return output + torch.empty_like(output).uniform_(-reach, reach)
 
-    model.get_input_embeddings().register_forward_hook(noisy)
+    # Each stack of an encoder-decoder looks its tokens up in a module of its own; the one they share is never called.
+    both = model.config.is_encoder_decoder
+    for stack in (model.get_encoder(), model.get_decoder()) if both else (model,):
+        stack.get_input_embeddings().register_forward_hook(noisy)
