@@ -1,5 +1,6 @@
 """Slices: which held-out rows belong to one, and what is said where none does."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,20 @@ def test_numbers_and_booleans_are_chosen_as_texts_and_two_slices_may_share_a_col
     assert slices["new"].tolist() == (numbers % 3 == 0).tolist()
     assert slices["good"].tolist() == (numbers % 2 == 1).tolist()
     assert all(np.array_equal(mask, table.splits["test"].slices[name]) for name, mask in slices.items())
+
+
+def test_a_decimal_column_is_chosen_by_as_any_number(tmp_path: Path) -> None:
+    rows = [{"text": f"film {n}", "label": n % 2, "stars": Decimal(n % 5) / 2} for n in range(90)]
+    spec = spec_of(
+        {"name": "half", "column": "stars", "values": ["1.5"]}, {"name": "whole", "column": "stars", "values": ["1"]}
+    )
+    schema = pa.schema([("text", pa.string()), ("label", pa.int64()), ("stars", pa.decimal128(5, 1))])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "a.parquet")
+    file = LocalFile(tmp_path / "a.parquet", "file:///a.parquet", (tmp_path / "a.parquet").stat().st_size, "0")
+    data = read(spec, train=file)
+    numbers = data.places["test"].line - 1
+    assert data.splits["test"].slices["half"].tolist() == (numbers % 5 == 3).tolist()
+    assert data.splits["test"].slices["whole"].tolist() == (numbers % 5 == 2).tolist()
 
 
 def test_a_column_that_is_not_there_is_refused_by_the_slices_field(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.data import PreparedData, prepare
 from kubetune_trainer.data.encode_words import encode_words
 from kubetune_trainer.data.rows import Row
+from kubetune_trainer.data.tagged import tagged
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.tagging import TagTargets
@@ -262,7 +263,8 @@ def test_a_number_without_a_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_number_of_thousands_of_digits_is_refused_as_any_other_without_a_name(tmp_path: Path) -> None:
     said = refused(tmp_path, rows_of((["a"], ["7" * 5000])), spec=spec_of(labels=["O", "B-A"]))
-    assert "holds the tag 777" in said and "and spec.task.labels names those of 0 to 1" in said
+    assert "holds the tag 777" in said
+    assert "and spec.task.labels names those of 0 to 1" in said
     assert len(said) < 500
 
 
@@ -283,8 +285,10 @@ class Place(int):
 def test_the_words_of_a_span_are_found_without_looking_at_all_words(monkeypatch: pytest.MonkeyPatch) -> None:
     spans = [[place, place + 1, "A"] for place in range(0, 4000, 4)]
     read = json.loads
-    monkeypatch.setattr(json, "loads", lambda text: [[Place(start), Place(end), label] for start, end, label in read(text)])
-    row = Row({"text": "a " * 2000, "spans": json.dumps(spans)}, "a.jsonl, line 1")
+    monkeypatch.setattr(
+        json, "loads", lambda text: [[Place(start), Place(end), label] for start, end, label in read(text)]
+    )
+    row = Row(("text", "spans"), ("a " * 2000, json.dumps(spans)), "a.jsonl", 1)
     assert tagged(row).tags == ("B-A", "O") * 1000
     assert Place.compared < 100 * len(spans)
 

@@ -130,5 +130,5 @@ def test_each_layer_further_down_has_a_lower_rate(family: str) -> None:
     head = [each for each in model.parameters() if id(each) not in below]
     # What an encoder with a decoder writes with is its embeddings.
     assert {rates[id(each)] for each in head} == ({0.8} if row.encoder_decoder is None else set())
-    assert optimizer.param_groups[0]["lr"] == 0.8
+    assert optimizer.param_groups[0]["lr"] == max(rates.values())
     assert len(rates) == len(list(model.parameters()))

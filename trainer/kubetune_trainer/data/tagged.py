@@ -170,8 +170,8 @@ def _named(tag: str, names: Sequence[str] | None, column: Column, where: str) ->
     number = int(tag) if len(tag) <= _DIGITS else len(names)
     if number >= len(names):
         raise invalid_data(
-            f"{where}: the column {quoted(column.name)} ({column.field}) holds the tag {elide(tag)}, and spec.task.labels"
-            f" names those of 0 to {len(names) - 1}; name every tag, in the order of the numbers"
+            f"{where}: the column {quoted(column.name)} ({column.field}) holds the tag {elide(tag)}, and"
+            f" spec.task.labels names those of 0 to {len(names) - 1}; name every tag, in the order of the numbers"
         )
     return names[number]
 
