@@ -50,7 +50,7 @@ class TaskRow:
     parts: tuple[str, ...] = ()
     """The columns that are a sequence of their own each, where a row goes through the model as several."""
     learning_rate: float | None = None
-    """The highest learning rate, where the manifest does not say; None: the method's."""
+    """The highest learning rate where every weight is trained and the manifest does not say; None: the method's."""
     compares_rows: bool = False
     """Whether the loss compares the rows of a micro-batch with each other."""
     output: Literal["Labels", "Vocabulary", "Vector"] = "Labels"

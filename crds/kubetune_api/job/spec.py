@@ -218,7 +218,7 @@ class FineTuneJobSpec(ApiModel):
     def resolved(self) -> Self:
         """The same with every default filled in that depends on a task, a method or another type."""
         optimizer = self.training.optimizer
-        usual = TASKS[self.task.type].learning_rate or METHODS[self.method.type].learning_rate
+        usual = METHODS[self.method.type].rate(TASKS[self.task.type].learning_rate)
         default_rate = rate_of(optimizer.type, usual)
         training = {
             "learning_rate": self.training.learning_rate or default_rate,

@@ -20,7 +20,12 @@ DEFAULT_MICRO_BATCH_SIZE = 8
 
 def _rates() -> str:
     rates = [(name, method.learning_rate) for name, method in METHODS.items()]
-    rates += [(name, task.learning_rate) for name, task in TASKS.items() if task.learning_rate is not None]
+    rates += [
+        (f"{name} with {method}", row.rate(task.learning_rate))
+        for name, task in TASKS.items()
+        if task.learning_rate is not None
+        for method, row in METHODS.items()
+    ]
     return ", ".join(f"{default_text(rate)} ({name})" for name, rate in rates)
 
 
@@ -159,8 +164,8 @@ class Training(ApiModel):
         float | None,
         Field(gt=0.0, le=1.0, json_schema_extra=filled(rates=_rates, factors=_rates_of_optimizers)),
     ] = None
-    """The highest learning rate of the schedule, per optimizer step. Unset: by the task or the method, {rates}, times a
-    factor for the optimizers that need other rates: {factors}."""
+    """The highest learning rate of the schedule, per optimizer step. Unset: by the method and the task, {rates}, times
+    a factor for the optimizers that need other rates: {factors}."""
     schedule: Schedule = Schedule()
     """How the learning rate moves."""
     optimizer: Optimizer = Optimizer()

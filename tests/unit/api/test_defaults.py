@@ -80,6 +80,14 @@ def test_what_lora_leaves_out_is_filled_in() -> None:
     assert spec_of({"spec.method.type": "LoRA"}).resolved.method.lora is not None
 
 
+@pytest.mark.parametrize(("method", "rate"), [("Full", 1e-6), ("LoRA", 1e-5)])
+def test_a_tasks_own_rate_is_one_for_training_every_weight(method: str, rate: float) -> None:
+    assert METHODS[method].rate(TASKS["Preference"].learning_rate) == rate
+    columns = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    edits = {"spec.task": {"type": "Preference"}, "spec.dataset.columns": columns, "spec.method": {"type": method}}
+    assert spec_of(edits).resolved.training.learning_rate == rate
+
+
 def test_what_the_manifest_says_stays() -> None:
     spec = spec_of({
         "spec.task.maxLength": 64, "spec.training.learningRate": 1e-3, "spec.training.optimizer.beta2": 0.95,
