@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.artifact.publish import upload_folder, write_beside
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
@@ -24,7 +25,6 @@ from kubetune_trainer.records import (
     TrainingEnd,
     final_metrics,
 )
-from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
@@ -60,12 +60,19 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
         for _ in tensors:
             pass
         return None
-    known, most = trainable.loaded.model.config, given.resolved.max_length
-    beside = task.files_beside(known, data.space, most) if isinstance(task, OpenedElsewhere) else {}
+    beside = files_beside(spec, trainable.loaded.model.config, data.space, given.resolved.max_length)
     expected, files = _upload(given, method, trainable, tensors, tokenizer, beside)
     # Where this process goes on, its memory is wanted again.
     engine.destroy()
     return _result(given, trainable, device, records, end, counts, expected, files)
+
+
+def files_beside(spec: FineTuneJobSpec, config: Any, space: Any, max_length: int) -> Mapping[str, str]:
+    """What other libraries read of the published model. An adapter alone is no model that they open."""
+    task = task_of(spec)
+    if spec.method.publishes_adapter or not isinstance(task, OpenedElsewhere):
+        return {}
+    return task.files_beside(config, space, max_length)
 
 
 def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tuple[Trainable, Any]:
@@ -110,8 +117,6 @@ def _upload(
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         shapes = method.write(trainable, tensors, Path(scratch))
         tokenizer.save_pretrained(scratch)
-        # An adapter alone is no model that other libraries open.
-        beside = beside if (Path(scratch) / CONFIG).exists() else {}
         write_beside(Path(scratch), beside)
         root = given.run.root
         store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))

@@ -277,3 +277,14 @@ def test_an_adapter_is_shown_beside_its_base(uri: str, revision: str | None, sho
     assert matter.get("base_model_relation") == ("adapter" if revision else None)
     merged = replace(record, job=job(method={"type": "LoRA", "lora": {"publish": "Merged"}}, model=model))
     assert "peft" not in render_card(merged, STORED).partition("## Settings")[0]
+
+
+def test_another_library_is_shown_for_a_whole_model_alone() -> None:
+    def card(method: dict[str, Any]) -> str:
+        columns = {"anchor": "question", "positive": "answer"}
+        dataset = {"uri": "file:///data/pairs.jsonl", "columns": columns}
+        return render_card(run(job("Embedding", method=method, dataset=dataset)), STORED)
+
+    assert "SentenceTransformer(folder)" in card({"type": "Full"})
+    assert "SentenceTransformer(folder)" in card({"type": "LoRA", "lora": {"publish": "Merged"}})
+    assert "SentenceTransformer" not in card({"type": "LoRA"})

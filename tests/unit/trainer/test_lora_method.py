@@ -1,6 +1,7 @@
 """`LoRA`: what it trains of each family, what it publishes, and that an adapter which learned nothing is refused."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,13 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 from transformers.pytorch_utils import Conv1D
 
 from kubetune_api.families import FAMILIES
@@ -31,7 +38,9 @@ from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.tasks.classification import Labels
+from kubetune_trainer.tasks.embedding import Embedding
 from kubetune_trainer.tasks.seq2seq import WrittenTexts
+from kubetune_trainer.worker import files_beside
 from support.tiny_models import CONFIGS, saved, spec_for, tiny_model
 
 # peft asks transformers for an attribute by its old name.
@@ -232,6 +241,14 @@ def test_an_empty_adapter_is_refused(tmp_path: Path) -> None:
         verified(method, trainable, tmp_path / "adapter", shapes, AutoModelForSequenceClassification)
 
 
+def test_an_empty_adapter_is_refused_in_16_bits_whatever_the_reach_of_the_steps(tmp_path: Path) -> None:
+    method = lora()
+    trainable = method.attach(loaded_from(tmp_path / "base"), precision="BF16", reach=lambda: math.inf)
+    unchanged = method.expectation(trainable, {}).may_be_unchanged
+    assert any(".lora_A." in name for name in unchanged)
+    assert not any(".lora_B." in name for name in unchanged)
+
+
 def test_tensors_that_were_not_gathered_are_refused(tmp_path: Path) -> None:
     """As partitioned parameters look on a rank of ZeRO-3."""
     method = lora()
@@ -307,6 +324,20 @@ def test_a_merged_model_is_what_peft_merges_and_changed_nowhere_else(tmp_path: P
     assert found.frozen == found.tensors - adapted - heads
 
 
+@pytest.mark.parametrize("family", ["bart", "pegasus"])
+def test_a_merged_model_keeps_what_the_base_stores_and_nobody_trains(tmp_path: Path, family: str) -> None:
+    folder = saved(tiny_model(family, labels=None), tmp_path / "base")
+    spec = spec_for("Seq2Seq", folder)
+    loaded = load_model(folder, spec, task_of(spec), WrittenTexts(32), load_tokenizer(folder))
+    assert "final_logits_bias" in loaded.base_names
+    method = lora(publish="Merged")
+    trainable = attached(method, loaded)
+    (tmp_path / "model").mkdir()
+    shapes = method.write(trainable, moved(trainable).items(), tmp_path / "model")
+    assert "final_logits_bias" in method.expectation(trainable, shapes).frozen
+    assert verified(method, trainable, tmp_path / "model", shapes, AutoModelForSeq2SeqLM).changed > 0
+
+
 def test_what_is_merged_is_base_plus_scaled_product(tmp_path: Path) -> None:
     method = lora(publish="Merged", alpha=6)
     trainable = attached(method, loaded_from(tmp_path / "base", "llama", labels=None))
@@ -326,6 +357,21 @@ def test_an_empty_adapter_is_not_merged(tmp_path: Path) -> None:
         method.write(trainable, untrained.items(), tmp_path / "model")
 
 
+def test_a_merge_whose_every_sum_is_rounded_away_is_refused(tmp_path: Path) -> None:
+    method = lora(publish="Merged")
+    loaded = loaded_from(tmp_path / "base", "llama", labels=None)
+    loaded.model.to(torch.bfloat16)
+    trainable = method.attach(loaded, precision="BF16", reach=lambda: 1.0)
+    state = moved(trainable)
+    tiny = {name: each * 1e-30 if ".lora_B." in name else each for name, each in state.items()}
+    (tmp_path / "model").mkdir()
+    with pytest.raises(RunError, match=r"merging leaves every weight as it was.* or set publish to Adapter") as caught:
+        method.write(trainable, tiny.items(), tmp_path / "model")
+    assert caught.value.reason == Reason.VERIFICATION_FAILED
+    kept = "model.layers.0.mlp.up_proj.lora_B.default.weight"
+    method.write(trainable, (tiny | {kept: state[kept]}).items(), tmp_path / "model")
+
+
 def test_a_merged_weight_that_is_the_base_models_is_refused_unless_16_bits_may_hide_it(tmp_path: Path) -> None:
     method = lora(publish="Merged")
     trainable = attached(method, loaded_from(tmp_path / "base", "llama", labels=None))
@@ -335,3 +381,17 @@ def test_a_merged_weight_that_is_the_base_models_is_refused_unless_16_bits_may_h
     loaded = loaded_from(tmp_path / "other", "llama", labels=None)
     in_bf16 = method.attach(loaded, precision="BF16", reach=lambda: 1.0)
     assert adapted in method.expectation(in_bf16, {}).may_be_unchanged
+
+
+@pytest.mark.parametrize(
+    ("method", "there"),
+    [
+        pytest.param({"type": "Full"}, True, id="whole"),
+        pytest.param({"type": "LoRA", "lora": {"publish": "Merged"}}, True, id="merged"),
+        pytest.param({"type": "LoRA"}, False, id="adapter"),
+    ],
+)
+def test_what_other_libraries_read_lies_beside_a_whole_model_alone(method: dict[str, Any], there: bool) -> None:
+    spec = spec_for("Embedding", method=method)
+    found = files_beside(spec, CONFIGS["bert"], Embedding().space(spec, {}, {}), 64)
+    assert ("modules.json" in found, bool(found)) == (there, there)

@@ -36,6 +36,11 @@ def freeze(model: nn.Module, base: nn.Module, family: Family, wanted: Freeze) ->
     return frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
 
 
+def stored_buffers(model: nn.Module) -> frozenset[str]:
+    """What a model stores and never trains."""
+    return frozenset(model.state_dict().keys() - {name for name, _ in model.named_parameters(remove_duplicate=False)})
+
+
 def may_be_unchanged(model: nn.Module, *, short: bool) -> frozenset[str]:
     """The trained parameters that a short run may leave bit for bit as they were.
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from kubetune_api.job import Freeze
 from kubetune_planner.states import Precision
 from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
-from kubetune_trainer.methods.freeze import freeze, may_be_unchanged
+from kubetune_trainer.methods.freeze import freeze, may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.load import LoadedModel
@@ -33,7 +33,7 @@ class Full:
         """See `TrainingMethod`."""
         model = loaded.model
         frozen = freeze(model, model.base_model, loaded.family, self.frozen)
-        frozen |= _buffers(model) & loaded.base_names.keys()
+        frozen |= stored_buffers(model) & loaded.base_names.keys()
         hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
         # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
         first = not dist.is_initialized() or dist.get_rank() == 0
@@ -69,8 +69,3 @@ class Full:
             may_be_unchanged=trainable.may_be_unchanged,
             first_values=trainable.first_values,
         )
-
-
-def _buffers(model: Any) -> frozenset[str]:
-    """What a model stores and never trains."""
-    return frozenset(model.state_dict().keys() - {name for name, _ in model.named_parameters(remove_duplicate=False)})

@@ -19,7 +19,7 @@ from kubetune_planner.states import Precision
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
 from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
-from kubetune_trainer.methods.freeze import may_be_unchanged
+from kubetune_trainer.methods.freeze import may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
@@ -64,7 +64,7 @@ class LoRA:
         first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
-            frozenset(parameters.keys() - trained.keys()),
+            frozenset(parameters.keys() - trained.keys()) | (stored_buffers(model) & loaded.base_names.keys()),
             frozenset(unchanged | hidden),
             {
                 name: tensor_digest(parameter.detach().to(STORED_AS[precision]))

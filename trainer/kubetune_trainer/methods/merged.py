@@ -22,6 +22,11 @@ from kubetune_trainer.records import Expectation
 _BASE = ".base_layer."
 """In peft's names of what it put an adapter beside."""
 _ADAPTED = f"{_BASE}weight"
+_ROUNDED_AWAY = (
+    "spec.method.lora.publish: merging leaves every weight as it was, since the precision of the training rounds away"
+    " all that was learned; raise spec.training.learningRate, train for more steps, set spec.training.precision to"
+    " FP32, or set publish to Adapter"
+)
 
 
 @dataclass(frozen=True)
@@ -69,19 +74,22 @@ class MergedLoRA:
 def merged(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state of `model` without its adapter, whose matrices are added to the weights; empties `state`.
 
-    RunError where there is nothing to add.
+    RunError where there is nothing to add, or all of it is rounded away.
     """
     from peft.tuners.lora import LoraLayer
 
-    whole = {}
+    whole, changed = {}, False
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
-            whole[f"{name}.weight"] = _merged(layer, name, state)
+            weight, whole[f"{name}.weight"] = _merged(layer, name, state)
+            changed = changed or not torch.equal(weight, whole[f"{name}.weight"])
+    if not changed:
+        raise RunError(Reason.VERIFICATION_FAILED, _ROUNDED_AWAY)
     return {_plain(name): each for name, each in state.items()} | whole
 
 
-def _merged(layer: Any, name: str, state: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The weight of one layer, computed in 32 bits: W + s·BA, of whose rows DoRA sets the lengths."""
+def _merged(layer: Any, name: str, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weight of one layer: as it was, and W + s·BA, computed in 32 bits, of whose rows DoRA sets the lengths."""
     a, b = (state.pop(f"{name}.lora_{part}.{ADAPTER}.weight").float() for part in "AB")
     if not b.any():
         raise RunError(
@@ -93,7 +101,7 @@ def _merged(layer: Any, name: str, state: dict[str, torch.Tensor]) -> torch.Tens
     length = state.pop(f"{name}.{MAGNITUDE}.{ADAPTER}.weight", None)
     if length is not None:
         rows *= (length.float() / torch.linalg.vector_norm(rows, dim=1))[:, None]
-    return (rows.T if layer.fan_in_fan_out else rows).to(weight.dtype).contiguous()
+    return weight, (rows.T if layer.fan_in_fan_out else rows).to(weight.dtype).contiguous()
 
 
 def _plain(name: str) -> str:

@@ -18,13 +18,14 @@ _FASTEST = 4.0
 
 def hidden_by_rounding(model: nn.Module, reach: float, precision: Precision) -> frozenset[str]:
     """The trained parameters that may be stored as they were, where no weight moves further than about `reach`; all,
-    where it is infinite, as nothing is known then.
+    where it is infinite, as nothing is known then. Never a matrix of zeros, as adapters begin: around 0
+    the numbers are close.
 
     RunError (INVALID_MANIFEST) where it is certain that every matrix is: nothing would be learned.
     """
-    if isinf(reach):
-        return frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     trained = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if isinf(reach):
+        return frozenset(name for name, values in trained.items() if values.ndim == 1 or values.any())
     matrices = [values for values in trained.values() if values.ndim > 1]
     if matrices and all(_FASTEST * reach < _size(values, -torch.inf) * _HALFWAY[precision] / 2 for values in matrices):
         raise RunError(

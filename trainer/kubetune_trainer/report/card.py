@@ -96,7 +96,7 @@ def _snippet(record: RunRecord, model: Location) -> str:
     card = task_of(record.job.spec).card(record.data)
     names = {"folder": str(model.path or model.name), "head": card.model_class, "use": card.usage}
     if not record.job.spec.method.publishes_adapter:
-        return _SNIPPET.format(**names)
+        return _SNIPPET.format(**names) + card.elsewhere
     base, revision = base_of(record.job.spec.model)
     return _ADAPTER_SNIPPET.format(**names, base=base, revision=f"revision={revision!r}, " if revision else "")
 

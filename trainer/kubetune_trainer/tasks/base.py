@@ -81,6 +81,8 @@ class CardText:
     """The class of transformers that loads it."""
     usage: str
     """Python that uses `model` and `tokenizer` once they are loaded."""
+    elsewhere: str = ""
+    """Python that uses a whole model in `folder` with another library; of an adapter alone it says nothing."""
 
 
 @runtime_checkable

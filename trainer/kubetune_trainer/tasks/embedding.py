@@ -178,7 +178,7 @@ class Embedding:
 
     def card(self, data: DataReport) -> CardText:
         """How to get vectors."""
-        return CardText("A model that gives texts vectors to search by", _LIMITS, "AutoModel", _USAGE)
+        return CardText("A model that gives texts vectors to search by", _LIMITS, "AutoModel", _USAGE, _ELSEWHERE)
 
 
 def _parts(spec: FineTuneJobSpec) -> tuple[str, ...]:
@@ -237,7 +237,8 @@ with torch.no_grad():
     states, mask = model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]
 vectors = (states * mask).sum(1) / mask.sum(1)
 print(torch.nn.functional.cosine_similarity(vectors[0], vectors[1], dim=0).item())
-
+"""
+_ELSEWHERE = """
 # The same with sentence-transformers:
 # from sentence_transformers import SentenceTransformer
 # vectors = SentenceTransformer(folder).encode(texts)
