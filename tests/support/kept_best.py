@@ -6,10 +6,10 @@ from typing import Any
 import torch.distributed as dist
 
 from kubetune_api.job import FineTuneJobSpec, Freeze
+from kubetune_trainer.data.prepared import TargetSpace
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import EvaluationRecord, TrainingEnd
-from kubetune_trainer.tasks.base import Measured
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
@@ -36,22 +36,22 @@ class Kept:
     """Of the published tensors; rank 0 only."""
 
 
-class _Scripted(CausalLanguageModel):
+class _Scripted(Loop):
+    """Its validation split has the losses of a script, by the step."""
+
+    def _evaluate(self, name: str, step: int, space: TargetSpace) -> tuple[EvaluationRecord, TargetSpace]:
+        found, settled = super()._evaluate(name, step, space)
+        scripted = {"loss": LOSSES[step // 2 - 1]} if name == "validation" else {}
+        return replace(found, metrics={**found.metrics, **scripted}), settled
+
+
+class _NewToIt(CausalLanguageModel):
     new_head = True  # nothing is evaluated before the training
-
-    def __init__(self, losses: tuple[float, ...]) -> None:
-        self._losses = list(losses)
-
-    def measure(self, tally: Any, space: Any) -> Measured:
-        measured = super().measure(tally, space)
-        # The test split comes last, and is judged by its own loss.
-        scripted = {"loss": self._losses.pop(0)} if self._losses else {}
-        return replace(measured, metrics={**measured.metrics, **scripted})
 
 
 def stop_in_each(cases: list[Case]) -> dict[Case, tuple[Kept, Kept]]:
     """Each training stopped early, and one that ends with the best step of the other; every rank calls it."""
-    return {case: (_train(_stopping(case), case, LOSSES), _train(_ending(case), case, LOSSES[:2])) for case in cases}
+    return {case: (_train(_stopping(case), case), _train(_ending(case), case)) for case in cases}
 
 
 def _spec(case: Case, evaluation: dict[str, Any], **training: Any) -> FineTuneJobSpec:
@@ -69,13 +69,12 @@ def _ending(case: Case) -> FineTuneJobSpec:
     return _spec(case, {}, maxSteps=BEST)
 
 
-def _train(spec: FineTuneJobSpec, case: Case, losses: tuple[float, ...]) -> Kept:
+def _train(spec: FineTuneJobSpec, case: Case) -> Kept:
     training, workers = spec.training, dist.get_world_size()
     plan = BatchPlan(case.rows, BATCH, case.micro, workers, training.epochs, training.max_steps)
     engine = build_engine(case.model, training, plan, case.resolved(workers), Device("cpu"))
     records: list[Any] = []
-    task = _Scripted(losses[: STOPPED // 2])
-    end = Loop(engine, task, case.splits, Vocabulary(), spec, plan, PAD, records.append).run()
+    end = _Scripted(engine, _NewToIt(), case.splits, Vocabulary(), spec, plan, PAD, records.append).run()
     digests = {name: tensor_digest(tensor) for name, tensor in Full(Freeze()).tensors(engine)}
     engine.destroy()
     judged = [record for record in records if isinstance(record, EvaluationRecord)]
