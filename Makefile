@@ -8,9 +8,9 @@ unexport PYTHONDONTWRITEBYTECODE
 RAY_TESTS := $(addprefix tests/integration/,test_run_command.py training/test_run.py trainer_in_cluster)
 API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/test_against_api_server.py)
 STEP_TESTS := $(addprefix tests/integration/,planner storage) \
-	$(filter-out %/test_run.py,$(wildcard tests/integration/training/test_*.py))
+	$(filter-out %/test_run.py %/test_matrix.py,$(wildcard tests/integration/training/test_*.py))
 
-.PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-api test-steps test-api test-cluster servers servers-go \
+.PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-others test-steps test-api test-matrix test-cluster servers servers-go \
 	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom matrix bench \
 	bench-memory bench-control-plane image clean
 
@@ -36,12 +36,13 @@ test-unit: setup ## Runs the tests that need no server
 
 test-integration: setup ## Runs the tests against real servers, built at the first time
 	@echo "what starts Ray and what does not run beside each other; each part shows its output at its end, in minutes"
-	@$(MAKE) -j2 --output-sync=target test-runs-then-api test-steps
+	@$(MAKE) -j2 --output-sync=target test-runs-then-others test-steps
 	@$(MAKE) test-cluster
 
-test-runs-then-api:
+test-runs-then-others:
 	@$(MAKE) test-runs
 	@$(MAKE) test-api
+	@$(MAKE) test-matrix
 
 # One Ray at a time: it gives up on a node that takes 30 seconds to start. What runs beside it gives way.
 test-runs: setup ## Those of them that start Ray: whole runs
@@ -53,10 +54,14 @@ test-steps: setup ## Those of them that train without Ray, or ask object storage
 test-api: setup ## Those of them that ask an API server, and no other part of Kubernetes
 	@nice -n 5 pytest $(API_TESTS)
 
+test-matrix: setup ## Those of them that train every task with every family
+	@nice -n 5 pytest tests/integration/training/test_matrix.py
+
 # Each process has a control plane of its own.
 test-cluster: setup ## Those of them that ask a whole control plane
 	@pytest --numprocesses 2 --dist loadfile tests/integration \
-		$(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS) $(API_TESTS))
+		$(addprefix --ignore=,$(RAY_TESTS) $(STEP_TESTS) $(API_TESTS) \
+		tests/integration/training/test_matrix.py)
 
 servers: servers-go servers-npm ## Builds the servers and tools of the integration tests: object storage, Kubernetes, KubeRay, helm, promtool
 
