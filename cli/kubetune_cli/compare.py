@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kubetune_api.accelerators import ACCELERATORS
+from kubetune_api.families import FAMILIES, Family
+from kubetune_api.family import IN_WORDS
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec
 from kubetune_api.pods import Accelerator
 from kubetune_api.profile import FineTuneProfile, profile_name
@@ -156,11 +158,21 @@ def _shape(model: str, job: FineTuneJob) -> ModelShape:
         )
     else:
         shape = known
-    if TASKS[job.spec.task.type].model == "Decoder" and not shape.decoder:
-        raise CannotPlanError(
-            f"--compare: {job.spec.task.type} needs a decoder, and {model} is an encoder; leave it out"
-        )
+    _refuse_unsuited(model, FAMILIES[shape.family], job.spec.task.type)
     return shape
+
+
+def _refuse_unsuited(model: str, family: Family, task: str) -> None:
+    """Says of a model what a run would say of it."""
+    row = TASKS[task]
+    if not family.suits(row.model):
+        raise CannotPlanError(
+            f"--compare: {task} needs {IN_WORDS[row.model]}, and {model} is {IN_WORDS[family.kind]}; leave it out"
+        )
+    if row.per_token and not family.tagger:
+        raise CannotPlanError(
+            f"--compare: {task} needs an output for each token, which {model} has not in transformers; leave it out"
+        )
 
 
 def _cells(row: Compared) -> list[str]:

@@ -105,3 +105,24 @@ class Family:
     def generates(self) -> bool:
         """Whether it writes: by itself, or in answer to what it read."""
         return self.decoder or self.encoder_decoder is not None
+
+    @property
+    def kind(self) -> str:
+        """What it is, as `TaskRow.model` says what a task needs."""
+        if self.encoder_decoder is not None:
+            return _BOTH
+        return "Decoder" if self.decoder else "Encoder"
+
+    def suits(self, needed: str) -> bool:
+        """Whether it is the kind of model that a task needs."""
+        return self.kind != _BOTH if needed == "Any" else self.kind == needed
+
+
+_BOTH = "EncoderDecoder"
+IN_WORDS = {
+    "Any": "an encoder or a decoder",
+    "Encoder": "an encoder",
+    "Decoder": "a decoder",
+    _BOTH: "an encoder with a decoder",
+}
+"""The kinds of models."""

@@ -64,19 +64,21 @@ class Tokens:
 
 
 def tokens_of(spec: FineTuneJobSpec, shape: ModelShape, *, tokens: int | None, rows: int | None) -> Tokens | None:
-    """The tokens of all passes, from those of one pass or from its rows; None where neither is known, and no step ends
-    the training."""
-    length, training = sequence_length(shape, spec), spec.training
+    """The tokens of all passes, from those of one pass or from its rows, each as long as all its sequences; None where
+    neither is known, and no step ends the training."""
+    length, parts, training = sequence_length(shape, spec), spec.sequences_per_row, spec.training
+    of_row = parts * length
+    long = f"{count(length)} tokens" if parts == 1 else f"{parts} sequences · {count(length)} tokens"
     steps = training.max_steps
     passes = plural(training.epochs, "epoch")
     found = []
     if tokens is not None:
         found.append(Tokens(tokens * training.epochs, f"{count(tokens)} tokens · {passes}"))
     elif rows is not None:
-        said = f"at most {count(rows)} rows · {count(length)} tokens · {passes}"
-        found.append(Tokens(rows * length * training.epochs, said))
+        said = f"at most {count(rows)} rows · {long} · {passes}"
+        found.append(Tokens(rows * of_row * training.epochs, said))
     if steps is not None:
         batch = training.global_batch_size
-        said = f"at most {plural(steps, 'step')} · {count(batch)} rows · {count(length)} tokens"
-        found.append(Tokens(steps * batch * length, said))
+        said = f"at most {plural(steps, 'step')} · {count(batch)} rows · {long}"
+        found.append(Tokens(steps * batch * of_row, said))
     return min(found, key=lambda each: each.number, default=None)

@@ -155,6 +155,51 @@ def test_the_page_on_choosing_shows_what_is_printed(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("task", "columns", "family", "said"),
+    [
+        pytest.param(
+            "Embedding",
+            {"anchor": "question", "positive": "answer"},
+            "llama",
+            "Embedding needs an encoder, and config.json is a decoder; leave it out",
+            id="a decoder for vectors",
+        ),
+        pytest.param(
+            "Seq2Seq",
+            {"source": "question", "target": "answer"},
+            "bert",
+            "Seq2Seq needs an encoder with a decoder, and config.json is an encoder; leave it out",
+            id="an encoder that cannot write",
+        ),
+        pytest.param(
+            "SequenceClassification",
+            {"text": "question", "label": "answer"},
+            "t5",
+            "needs an encoder or a decoder, and config.json is an encoder with a decoder; leave it out",
+            id="both for labels",
+        ),
+        pytest.param(
+            "TokenClassification",
+            {"tokens": "question", "tags": "answer"},
+            "olmo2",
+            "needs an output for each token, which config.json has not in transformers; leave it out",
+            id="one that gives no tags",
+        ),
+    ],
+)
+def test_a_model_that_a_run_would_refuse_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, columns: dict[str, str], family: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    edits = {"spec.task": {"type": task}, "spec.dataset.columns": columns, "spec.profileRef.name": "a100"}
+    Path("job.yaml").write_text(yaml.safe_dump_all([edited(edits), profile("a100", "80Gi")]))
+    Path("config.json").write_text(json.dumps(CONFIGS[family].to_dict()))
+    result = called("job.yaml", "--compare", "config.json")
+    assert result.exit_code == INVALID
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         pytest.param(["--compare", "Qwen/Qwen3-0.7B"], "did you mean Qwen/Qwen3-", id="a misspelt model"),

@@ -6,6 +6,7 @@ import pytest
 
 from kubetune_api.accelerators import ACCELERATORS
 from kubetune_planner.catalogue import shape_of
+from kubetune_planner.passes import sequence_length
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.work import Work, tokens_of, work_of
 from support.tiny_models import CONFIGS, spec_for
@@ -120,6 +121,19 @@ def test_the_tokens_of_a_training(training: dict[str, Any], given: dict[str, int
     )
     assert found is not None
     assert (found.number, found.said) == (number, said)
+
+
+@pytest.mark.parametrize(("task", "family"), [("Preference", "llama"), ("Embedding", "bert")])
+def test_a_row_counts_as_often_as_it_goes_through_the_model(task: str, family: str) -> None:
+    spec = spec_for(task, training={"maxSteps": 2, "globalBatchSize": 10, "epochs": 3})
+    counted = [
+        tokens_of(spec, of_family(family), tokens=tokens, rows=rows)
+        for tokens, rows in ((None, None), (None, 5), (100, None))
+    ]
+    length = sequence_length(of_family(family), spec)
+    assert [found and found.number for found in counted] == [2 * 10 * 2 * length, 3 * 5 * 2 * length, 3 * 100]
+    assert counted[0] is not None
+    assert counted[0].said == f"at most 2 steps · 10 rows · 2 sequences · {length} tokens"
 
 
 def test_without_tokens_rows_and_steps_none_are_known() -> None:

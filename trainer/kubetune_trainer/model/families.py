@@ -1,6 +1,7 @@
 """Whether a model of some family can learn a task."""
 
 from kubetune_api.families import FAMILIES, Family, not_supported
+from kubetune_api.family import IN_WORDS
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.errors import RunError, invalid_model
 
@@ -11,7 +12,7 @@ def family_of(model_type: str, task_type: str) -> Family:
     if family is None:
         raise invalid_model(f"spec.model.uri: {not_supported(model_type)}")
     needed = TASKS[task_type].model
-    if not _suits(family, needed):
+    if not family.suits(needed):
         raise _unsuited(model_type, task_type)
     taggers = [name for name, known in FAMILIES.items() if known.tagger]
     if TASKS[task_type].per_token and not family.tagger:
@@ -24,30 +25,9 @@ def family_of(model_type: str, task_type: str) -> Family:
 
 def _unsuited(model_type: str, task_type: str) -> RunError:
     family, needed = FAMILIES[model_type], TASKS[task_type].model
-    kind = _kind(family)
-    types = ", ".join(sorted(name for name, known in FAMILIES.items() if _suits(known, needed)))
-    others = [name for name, row in TASKS.items() if _suits(family, row.model)]
+    types = ", ".join(sorted(name for name, known in FAMILIES.items() if known.suits(needed)))
+    others = [name for name, row in TASKS.items() if family.suits(row.model)]
     return invalid_model(
-        f"spec.task.type: {task_type} needs {_WORDS[needed]}, and '{model_type}' is {_WORDS[kind]}; choose a model of"
-        f" type {types}, or train it for {' or '.join(others)}"
+        f"spec.task.type: {task_type} needs {IN_WORDS[needed]}, and '{model_type}' is {IN_WORDS[family.kind]}; choose a"
+        f" model of type {types}, or train it for {' or '.join(others)}"
     )
-
-
-_BOTH = "EncoderDecoder"
-_WORDS = {
-    "Any": "an encoder or a decoder",
-    "Encoder": "an encoder",
-    "Decoder": "a decoder",
-    _BOTH: "an encoder with a decoder",
-}
-
-
-def _kind(family: Family) -> str:
-    if family.encoder_decoder is not None:
-        return _BOTH
-    return "Decoder" if family.decoder else "Encoder"
-
-
-def _suits(family: Family, needed: str) -> bool:
-    kind = _kind(family)
-    return kind != _BOTH if needed == "Any" else kind == needed
