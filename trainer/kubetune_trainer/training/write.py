@@ -1,6 +1,7 @@
 """What a model writes to some rows of a split, and how that compares with their answers: a sum over all ranks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import GenerationConfig
 from kubetune_api.job import Generation
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.model.load import longest_sequence
 from kubetune_trainer.model.stops import stops_of
 from kubetune_trainer.records import Answer
 from kubetune_trainer.shown_rows import WrittenAnswer
@@ -39,12 +41,13 @@ def write(
     """Asks the model for the answers of the first rows of a split; every rank takes a share and gets the whole result.
 
     Every rank writes as many batches, and under ZeRO-3 as many tokens of each: the others need its part of the weights.
+    So the longest prompt of all ranks says how many positions are left.
     """
     assert task.generation is not None
     asked = [task.generation.asked(split, row) for row in range(min(wanted.max_rows, split.rows))]
     longest = min(wanted.max_new_tokens, 2 * max(len(answer.tokens) for answer in asked))
     model, rank, workers = engine.module, dist.get_rank(), dist.get_world_size()
-    settings = _greedy(model.generation_config, longest)
+    settings = _greedy(model.generation_config)
     lengths = np.array([len(answer.prompt) for answer in asked], dtype=np.int64)
     sums, shown = nothing(), []
     engine.eval()
@@ -53,7 +56,9 @@ def write(
         inputs = _padded(
             [asked[row].prompt for row in rows or [0]], model.config, tokenizer.pad_token_id, engine.device
         )
-        out = model.generate(**inputs, generation_config=settings, synced_gpus=_in_step(engine, workers))
+        settings.max_new_tokens = _room([len(asked[row].prompt) for share in shares for row in share], model, longest)
+        with _nothing_else(model):
+            out = model.generate(**inputs, generation_config=settings, synced_gpus=_in_step(engine, workers))
         before = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         for row, tokens in zip(rows, out[:, before:].tolist(), strict=False):
             answer = _told(row, asked[row], tokens, tokenizer)
@@ -63,17 +68,34 @@ def write(
     return Written(metrics_of(_of_all_ranks(sums, engine.device), TASKS[task.name].generated_metrics), _gathered(shown))
 
 
-def _greedy(given: GenerationConfig, longest: int) -> GenerationConfig:
+def _greedy(given: GenerationConfig) -> GenerationConfig:
     """The most probable token each time, up to the tokens that the model stops at."""
     return GenerationConfig(
         do_sample=False,
         num_beams=1,
-        max_new_tokens=longest,
         eos_token_id=stops_of(given),
         pad_token_id=given.pad_token_id,
         decoder_start_token_id=given.decoder_start_token_id,
         use_cache=True,
     )
+
+
+@contextmanager
+def _nothing_else(model: Any) -> Iterator[None]:
+    """transformers takes what is not set from the model's own settings: a shortest length, penalties, forced tokens."""
+    given = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = given
+
+
+def _room(prompts: Sequence[int], model: Any, longest: int) -> int:
+    """How many tokens may be written after the longest of these prompts: a model has no more positions than it has."""
+    # The decoder of an encoder begins with a token of its own. A row has its answer after the prompt, and so room.
+    before = 1 if model.config.is_encoder_decoder else max(prompts)
+    return longest_sequence(model.config, before + longest) - before
 
 
 def _in_step(engine: Any, workers: int) -> bool:
