@@ -14,9 +14,11 @@ from kubetune_api.job import Requirement
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.tasks.classification import Classification, ClassTargets, Labels
-from kubetune_trainer.training.evaluate import evaluate
+from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
+from kubetune_trainer.tasks.thresholds import MIDDLE
+from kubetune_trainer.training.evaluate import Judged, evaluate
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
-from support.tiny_models import PAD, VOCABULARY, classification_rows
+from support.tiny_models import PAD, VOCABULARY, classification_rows, label_set_rows
 
 SPACE = Labels(("a", "b", "c"))
 
@@ -88,6 +90,22 @@ def test_metrics_of_slices_have_full_names_of_the_published_weights() -> None:
 def test_a_requirement_of_what_could_not_be_measured_is_missed() -> None:
     (result,) = check_requirements([Requirement(metric="test/few/accuracy", min=0.0)], {})
     assert not result.met
+
+
+def test_slices_intervals_and_answers_are_at_the_threshold_of_the_whole_split() -> None:
+    rows = 60
+    split = replace(label_set_rows(rows), slices={"few": np.arange(rows) < 6})
+    names, task = ("a", "b", "c"), MultiLabelClassification()
+
+    def at(space: LabelSets) -> Judged:
+        return evaluate(Engine(), task, split, space, pad_token=PAD, micro_batch_size=4, final=True)
+
+    chosen = at(LabelSets(names))
+    threshold = chosen.measured.settled.threshold
+    # Rows of their own would have chosen another one, and an answer is not given from a half on.
+    assert threshold != MIDDLE
+    given = at(LabelSets(names, threshold=threshold))
+    assert (chosen.slices, chosen.intervals, chosen.worst) == (given.slices, given.intervals, given.worst)
 
 
 def test_the_interval_of_a_slice_of_all_rows_is_that_of_all_rows() -> None:

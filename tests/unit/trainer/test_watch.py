@@ -1,5 +1,6 @@
 """When early stopping ends a training, and which step's weights are kept."""
 
+from collections.abc import Callable
 from math import nan
 from typing import Any
 
@@ -25,13 +26,16 @@ class FakeWeights(KeptWeights):
 
 
 def watched(
-    values: list[float], training: dict[str, Any], metric: str | None = "validation/loss"
+    values: list[float],
+    training: dict[str, Any],
+    metric: str | None = "validation/loss",
+    agreed: Callable[[float], float] = lambda value: value,
 ) -> tuple[int, int, list[str]]:
     """The evaluation after which it ends, the one whose weights are kept, and what was asked of the weights."""
     evaluation = {"primaryMetric": metric} if metric else {}
     spec = spec_for("SequenceClassification", training=training, evaluation=evaluation)
     weights = FakeWeights()
-    watch = Watch(spec, weights)
+    watch = Watch(spec, weights, agreed)
     step = 0
     for step, value in enumerate(values, 1):
         watch.take(EvaluationRecord("validation", step, step, {"loss": value, "accuracy": value}))
@@ -74,3 +78,10 @@ def test_the_best_weights_are_kept_as_they_come_and_put_back_unless_they_are_the
 def test_the_last_weights_stay_where_the_job_wants_them() -> None:
     assert watched([1, 2, 3], {"keep": "Last", "earlyStopping": {"patience": 1}}) == (2, 2, [])
     assert watched([1, 2, 3], {}) == (3, 3, [])
+
+
+def test_a_rank_decides_by_the_values_of_rank_0_and_not_by_its_own() -> None:
+    of_rank_0 = iter([3.0, 2.0, 2.5])
+    training = {"keep": "Best", "earlyStopping": {"patience": 1}}
+    own = [3.0, 2.0, 2.0 - 1e-15, 1.0]
+    assert watched(own, training, agreed=lambda _: next(of_rank_0)) == (3, 2, ["keep", "keep", "put back"])

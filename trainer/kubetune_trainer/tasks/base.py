@@ -66,7 +66,8 @@ class Measured:
     metrics: dict[str, float]
     details: Details | None = None
     settled: Any = None
-    """The space with what this evaluation has decided for the test split (a threshold); None: nothing."""
+    """The space with what this evaluation has decided (a threshold), for its own slices and replicates, none of which
+    decides by itself, and for the test split; None: nothing."""
 
 
 @dataclass(frozen=True)

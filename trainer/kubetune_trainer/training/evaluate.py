@@ -55,8 +55,7 @@ def evaluate(
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
-    worst, slices = WorstRows(task, split, space), Slices(task, split, space)
-    replicates = Replicates(task, space, split.slices)
+    worst, slices, drawn = WorstRows(task, split), Slices(task, split, space), Replicates(task, space, split.slices)
     for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
@@ -69,14 +68,15 @@ def evaluate(
             slices.add(losses, batch, tally)
         # What rows come to that are compared with each other is no sum over rows.
         if final and fits(tally) and not split.compares_rows:
-            replicates.add(losses, batch)
+            drawn.add(losses, batch)
     engine.train()
     measured = task.measure(_sum_over_ranks(tallies), space)
     if not final:
         return Judged(measured)
-    whole, *parts = (_intervals(each, task, space, engine.device) for each in (replicates, *replicates.slices.values()))
-    found = slices.records(_sum_over_ranks, dict(zip(replicates.slices, parts, strict=True)))
-    return Judged(measured, whole, worst.of_all_ranks(), found)
+    space = measured.settled or space
+    whole, *parts = (_intervals(each, task, space, engine.device) for each in (drawn, *drawn.slices.values()))
+    found = slices.records(_sum_over_ranks, space, dict(zip(drawn.slices, parts, strict=True)))
+    return Judged(measured, whole, worst.of_all_ranks(space), found)
 
 
 def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, device: Any) -> dict[str, Interval]:

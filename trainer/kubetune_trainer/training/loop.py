@@ -51,7 +51,7 @@ class Loop:
         if not self.task.new_head:
             # A language model knows something before it is trained; a new head knows nothing, and need not be asked.
             self._evaluate_before_training()
-        watch = Watch(self.spec, KeptWeights(self.engine))
+        watch = Watch(self.spec, KeptWeights(self.engine), self._of_rank_0)
         self.engine.train()
         step, settled = 0, dict[int, TargetSpace]()
         for step, batch in enumerate(self._batches(), 1):
@@ -165,6 +165,11 @@ class Loop:
     def _gradient_norm(self) -> float:
         norm = self.engine.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
+
+    def _of_rank_0(self, value: float) -> float:
+        told = torch.tensor(value, dtype=torch.float64, device=self.engine.device)
+        dist.broadcast(told, src=0)
+        return float(told)
 
     def _refuse_what_is_not_finite(self, value: float, sentence: str) -> None:
         if not isfinite(value):

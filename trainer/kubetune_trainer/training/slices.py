@@ -34,8 +34,13 @@ class Slices:
                 counted = self._task.tally(*part_of(losses, batch, places), self._space)
                 self._sums[name] = {key: sums[key] + counts for key, counts in counted.items()}
 
-    def records(self, summed: Summed, intervals: Mapping[str, dict[str, Interval]]) -> tuple[SliceRecord, ...]:
-        """The metrics of each slice that has a row in the split, with the intervals that are given by its name."""
+    def records(
+        self, summed: Summed, space: object, intervals: Mapping[str, dict[str, Interval]]
+    ) -> tuple[SliceRecord, ...]:
+        """The metrics of each slice that has a row in the split, with the intervals that are given by its name.
+
+        `space` has what the whole split has decided.
+        """
         if not self._sums:
             return ()
         flat = summed({f"{name}/{key}": sums for name, tally in self._sums.items() for key, sums in tally.items()})
@@ -45,6 +50,6 @@ class Slices:
             sums = {key: flat[f"{name}/{key}"] for key in tally}
             # A task may not look at every row.
             if rows and any(counts.any() for counts in sums.values()):
-                metrics = self._task.measure(sums, self._space).metrics
+                metrics = self._task.measure(sums, space).metrics
                 found.append(SliceRecord(name, rows, metrics, intervals.get(name, {})))
         return tuple(found)

@@ -1,5 +1,6 @@
 """What the validation split decides of a training: when it ends, and which weights are published."""
 
+from collections.abc import Callable
 from math import inf, isnan
 
 from kubetune_api.job import FineTuneJobSpec
@@ -9,14 +10,18 @@ from kubetune_trainer.training.kept_weights import KeptWeights
 
 
 class Watch:
-    """Follows one metric over the evaluations of a run. Every rank sees the same values, and so decides alike."""
+    """Follows one metric over the evaluations of a run.
 
-    def __init__(self, spec: FineTuneJobSpec, weights: KeptWeights) -> None:
+    `agreed` gives every rank the value that rank 0 has, so that all decide alike: what processors of two kinds work out
+    of the same sums may differ in its last digit.
+    """
+
+    def __init__(self, spec: FineTuneJobSpec, weights: KeptWeights, agreed: Callable[[float], float]) -> None:
         training = spec.training
         self._metric = (spec.primary_metric or "").rpartition("/")[2]
         self._sign = 1 if metric_row(self._metric).best == "Max" else -1
         self._stopping, self._keeps_best = training.early_stopping, training.kept == "Best"
-        self._weights = weights
+        self._weights, self._agreed = weights, agreed
         self._best: float | None = None
         self._best_step = 0
         self._without_improvement = 0
@@ -25,7 +30,7 @@ class Watch:
         """Takes the next evaluation of the validation split, whose weights the engine holds."""
         if self._stopping is None and not self._keeps_best:
             return
-        value = self._sign * found.metrics[self._metric]
+        value = self._sign * self._agreed(found.metrics[self._metric])
         # NaN is never an improvement.
         gain = value - self._best if self._best is not None else (-inf if isnan(value) else inf)
         least = self._stopping.min_delta if self._stopping else 0.0

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch.distributed as dist
@@ -16,12 +18,25 @@ from kubetune_trainer.training.parts import part_of
 MOST_ROWS = 50
 
 
+@dataclass(frozen=True)
+class _Held:
+    """One of them, before it is known how its answer is read."""
+
+    row: int
+    loss: float
+    losses: Losses | None
+    """What the model came to on it, where its task can say that in words."""
+
+
+_Row = TypeVar("_Row", WorstRow, _Held)
+
+
 class WorstRows:
     """Those with the greatest loss per target of all that this rank has taken through the model."""
 
-    def __init__(self, task: TrainingTask, split: EncodedSplit, space: object) -> None:
-        self._task, self._split, self._space = task, split, space
-        self.found: list[WorstRow] = []
+    def __init__(self, task: TrainingTask, split: EncodedSplit) -> None:
+        self._task, self._split = task, split
+        self._held: list[_Held] = []
 
     @cached_property
     def _targets(self) -> NDArray[np.int64]:
@@ -33,27 +48,31 @@ class WorstRows:
         targets = self._targets[batch.rows].tolist()
         means = [total / count if count else -math.inf for total, count in zip(sums, targets, strict=True)]
         places = sorted(range(len(means)), key=lambda place: _badness(means[place]), reverse=True)[:MOST_ROWS]
-        said = self._said(*part_of(losses, batch, places))
+        answering = isinstance(self._task, Answering)
         rows = [
-            WorstRow(int(batch.rows[place]), means[place], answer)
-            for place, answer in zip(places, said, strict=True)
+            _Held(int(batch.rows[place]), means[place], part_of(losses, batch, [place])[0] if answering else None)
+            for place in places
             if targets[place]
         ]
-        self.found = _worst([*self.found, *rows])
+        self._held = _worst([*self._held, *rows])
 
-    def _said(self, losses: Losses, batch: MicroBatch) -> Sequence[str | None]:
-        if not len(batch.rows) or not isinstance(self._task, Answering):
-            return [None] * len(batch.rows)
-        return self._task.answers(losses, self._space)
+    def of_this_rank(self, space: object) -> list[WorstRow]:
+        """The worst of this rank, with the answers that follow from what the split has decided."""
+        return [WorstRow(held.row, held.loss, self._said(held, space)) for held in self._held]
 
-    def of_all_ranks(self) -> tuple[WorstRow, ...]:
+    def _said(self, held: _Held, space: object) -> str | None:
+        if held.losses is None or not isinstance(self._task, Answering):
+            return None
+        return self._task.answers(held.losses, space)[0]
+
+    def of_all_ranks(self, space: object) -> tuple[WorstRow, ...]:
         """The worst of all ranks, the worst first."""
         of_each: list[list[WorstRow]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(of_each, self.found)
+        dist.all_gather_object(of_each, self.of_this_rank(space))
         return tuple(_worst([row for rows in of_each for row in rows]))
 
 
-def _worst(rows: Sequence[WorstRow]) -> list[WorstRow]:
+def _worst(rows: Sequence[_Row]) -> list[_Row]:
     return sorted(rows, key=lambda row: (-_badness(row.loss), row.row))[:MOST_ROWS]
 
 
