@@ -30,11 +30,12 @@ def groups(kind: str) -> set[str]:
 
 
 def task_with(path: str) -> dict[str, object]:
-    """The edits that make a job of the task whose settings lie there; none for any other group."""
+    """The edits that make a job of the task whose settings lie there, or that has them; none for any other group."""
     return {
         edit: value
         for name, row in TASKS.items()
-        if row.settings and path == f"spec.task.{to_camel(row.settings)}"
+        if (row.settings and path == f"spec.task.{to_camel(row.settings)}")
+        or (row.generated_metrics and path == "spec.evaluation.generation")
         for edit, value in (
             ("spec.task.type", name),
             ("spec.dataset.columns", {to_camel(column): column for column in row.columns}),

@@ -80,8 +80,8 @@ def metrics_chart(record: RunRecord) -> Chart | None:
     """The metrics of each evaluation, over the epochs."""
     row = TASKS[record.job.spec.task.type]
     known = [name for name in dict.fromkeys((*row.headline, *row.metrics)) if name != LOSS]
-    # Errors in the units of the data would leave nothing to see of a correlation on the same axis.
-    names = [name for name in known if metric_row(name).in_units == metric_row(known[0]).in_units][: len(_MARKERS)]
+    # An error in the units of the data, or a perplexity, would leave nothing to see of a share on the same axis.
+    names = [name for name in known if _scale(name) == _scale(known[0])][: len(_MARKERS)]
     validation = {name: _of_evaluations(record, "validation", name, by_epoch=True) for name in names}
     test = {name: _of_evaluations(record, "test", name, by_epoch=True) for name in names}
     seen = [name for name in names if len(validation[name].drawn) or len(test[name].drawn)]
@@ -111,6 +111,11 @@ def metrics_chart(record: RunRecord) -> Chart | None:
     ring = () if best is None else (Key(f"best {names[0]}: epoch {best.epoch:.3g}", 1, "ring"),)
     keys = (*legend, *[Key("on the test split", 0, "point")] * tested, *ring, *_keys_of_kept(record))
     return Chart(title, summary, svg.draw("metrics", summary, WIDE, paint), keys)
+
+
+def _scale(name: str) -> tuple[bool, bool]:
+    row = metric_row(name)
+    return row.in_units, row.bounded
 
 
 def learning_rate_chart(record: RunRecord) -> Chart | None:
