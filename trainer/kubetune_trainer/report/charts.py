@@ -113,9 +113,9 @@ def metrics_chart(record: RunRecord) -> Chart | None:
     return Chart(title, summary, svg.draw("metrics", summary, WIDE, paint), keys)
 
 
-def _scale(name: str) -> tuple[bool, bool]:
+def _scale(name: str) -> tuple[bool, bool, str]:
     row = metric_row(name)
-    return row.in_units, row.bounded
+    return row.in_units, row.bounded, row.best
 
 
 def learning_rate_chart(record: RunRecord) -> Chart | None:
