@@ -31,6 +31,7 @@ from kubetune_trainer.worker import train
 from support.bases import base, families_of
 from support.runs_in_one_process import TIME
 from support.sample_rows import sample_rows
+from support.tiny_models import job_for
 
 STAGES = (0, 1, 2, 3)
 ROWS = 24
@@ -110,24 +111,17 @@ def _send(value: Any) -> Any:
 
 
 def _job(entry: Entry, model: Path, data: str, output: Path) -> FineTuneJob:
-    row = TASKS[entry.task]
-    return FineTuneJob.model_validate(
-        {
-            "apiVersion": "kubetune.dev/v1alpha1",
-            "kind": "FineTuneJob",
-            "metadata": {"name": "matrix"},
-            "spec": {
-                "model": {"uri": model.as_uri()},
-                "task": {"type": entry.task, "maxLength": 32},
-                "dataset": {"uri": data, "columns": {to_camel(name): to_camel(name) for name in row.columns}},
-                "method": {"type": entry.method},
-                "training": {
-                    "globalBatchSize": 8, "microBatchSize": 4, "maxSteps": 2, "learningRate": 1e-2, "precision": "FP32",
-                },
-                "zero": {"stage": entry.stage},
-                "output": {"uri": output.as_uri()},
-            },
-        }
+    return job_for(
+        entry.task,
+        model,
+        task={"type": entry.task, "maxLength": 32},
+        dataset={"uri": data, "columns": {to_camel(name): to_camel(name) for name in TASKS[entry.task].columns}},
+        method={"type": entry.method},
+        training={
+            "globalBatchSize": 8, "microBatchSize": 4, "maxSteps": 2, "learningRate": 1e-2, "precision": "FP32",
+        },
+        zero={"stage": entry.stage},
+        output={"uri": output.as_uri()},
     )  # fmt: skip
 
 

@@ -27,18 +27,17 @@ def _by_family(ran: list[Entry]) -> Iterator[str]:
     yield _line("family", *(f"`{task}`" for task in TASKS))
     yield _line(*["---"] * (len(TASKS) + 1))
     for family in sorted(FAMILIES):
-        cells = [
-            ", ".join(f"{entry.method} {entry.stage}" for entry in ran if (entry.family, entry.task) == (family, task))
-            if task_has_only(ran, task, family)
-            else "all"
-            for task in TASKS
-        ]
-        yield _line(f"`{family}`", *cells)
+        yield _line(
+            f"`{family}`",
+            *(_cell([entry for entry in ran if (entry.family, entry.task) == (family, task)]) for task in TASKS),
+        )
 
 
-def task_has_only(ran: list[Entry], task: str, family: str) -> bool:
-    """Whether not every method ran at every stage."""
-    return sum((entry.task, entry.family) == (task, family) for entry in ran) < len(STAGES) * len(METHODS)
+def _cell(ran: list[Entry]) -> str:
+    """The methods and stages at which one family was trained for one task."""
+    if len(ran) == len(STAGES) * len(METHODS):
+        return "all"
+    return ", ".join(f"{entry.method} {entry.stage}" for entry in ran)
 
 
 def _by_stage(ran: list[Entry]) -> Iterator[str]:

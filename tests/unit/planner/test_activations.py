@@ -35,6 +35,7 @@ from transformers import (
 from kubetune_planner.activations import Passes
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.tasks.causal import next_token_losses
+from support.autograd import kept_by_autograd
 
 ROWS, LENGTH, VOCABULARY, LAYERS = 3, 64, 128, 4
 _SIZES = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
@@ -96,21 +97,6 @@ def inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.full((rows, length), 5), "attention_mask": mask}
 
 
-def kept_by_autograd(model: Any, rows: int, length: int) -> int:
-    """The bytes that a forward pass leaves for the backward pass, the weights left out."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in weights:
-            kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(**inputs(rows, length))
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-
-
 def largest_allocation(function: Any) -> int:
     """The most bytes that torch had allocated at a time, beyond what was there before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -129,7 +115,7 @@ def test_layers_keep_what_autograd_keeps(family: str, number: int) -> None:
     config = CONFIGS[family]
     model = AutoModelForSequenceClassification.from_config(config).to(DTYPES[number])
     passes = Passes(ModelShape.from_config(config.to_dict()), ROWS, LENGTH, number)
-    assert passes.kept_bytes(LAYERS) == pytest.approx(kept_by_autograd(model, ROWS, LENGTH), rel=0.02)
+    assert passes.kept_bytes(LAYERS) == pytest.approx(kept_by_autograd(model, inputs(ROWS, LENGTH)), rel=0.02)
 
 
 def test_frozen_layers_on_frozen_embeddings_keep_nothing() -> None:
@@ -137,7 +123,7 @@ def test_frozen_layers_on_frozen_embeddings_keep_nothing() -> None:
     for module in (model.bert.embeddings, *model.bert.encoder.layer[:3]):
         module.requires_grad_(False)
     passes = Passes(ModelShape.from_config(CONFIGS["bert"].to_dict()), ROWS, LENGTH, 4)
-    assert passes.kept_bytes(LAYERS - 3) == pytest.approx(kept_by_autograd(model, ROWS, LENGTH), rel=0.1)
+    assert passes.kept_bytes(LAYERS - 3) == pytest.approx(kept_by_autograd(model, inputs(ROWS, LENGTH)), rel=0.1)
 
 
 @pytest.mark.parametrize("number", DTYPES, ids=["32 bits", "16 bits"])
