@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from kubetune_api.job import Freeze
 from kubetune_planner.states import Precision
-from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
+from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.first_values import first_values
 from kubetune_trainer.methods.freeze import freeze, may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.load import LoadedModel
-from kubetune_trainer.model.stored import stored_shapes, tensor_digest
+from kubetune_trainer.model.stored import stored_shapes
 from kubetune_trainer.records import Expectation
 
 
@@ -35,17 +35,11 @@ class Full:
         frozen = freeze(model, model.base_model, loaded.family, self.frozen)
         frozen |= stored_buffers(model) & loaded.base_names.keys()
         hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
-        # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
-        first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
             frozen,
             may_be_unchanged(model, short=precision != "FP32") | hidden,
-            {
-                name: tensor_digest(parameter.detach().to(STORED_AS[precision]))
-                for name, parameter in model.named_parameters()
-                if first and name not in loaded.base_names
-            },
+            first_values(loaded, dict(model.named_parameters()), precision),
         )
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:

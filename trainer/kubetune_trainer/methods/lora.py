@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from safetensors.torch import save_file
 
 from kubetune_api.job import LoRA as Settings
@@ -18,14 +17,14 @@ from kubetune_api.reasons import Reason
 from kubetune_planner.states import Precision
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
-from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
+from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.first_values import first_values
 from kubetune_trainer.methods.freeze import may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
 from kubetune_trainer.model.gguf import is_converted
 from kubetune_trainer.model.load import LoadedModel
-from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import Expectation
 
 _INPUTS = ".lora_A."
@@ -60,17 +59,11 @@ class LoRA:
         trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
         unchanged = {name for name in trained if _INPUTS in name} | may_be_unchanged(model, short=precision != "FP32")
         hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
-        # Only rank 0 says what is expected of the files. Without a group, this process is all that there is.
-        first = not dist.is_initialized() or dist.get_rank() == 0
         return Trainable(
             loaded,
             frozenset(parameters.keys() - trained.keys()) | (stored_buffers(model) & loaded.base_names.keys()),
             frozenset(unchanged | hidden),
-            {
-                name: tensor_digest(parameter.detach().to(STORED_AS[precision]))
-                for name, parameter in trained.items()
-                if first and name not in loaded.base_names
-            },
+            first_values(loaded, trained, precision),
         )
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:

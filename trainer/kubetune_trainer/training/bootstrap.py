@@ -80,8 +80,7 @@ def draws(rows: NDArray[np.int64]) -> NDArray[np.float64]:
 def row_tallies(task: TrainingTask, space: object, losses: Losses, batch: MicroBatch) -> Arrays:
     """The tally of each row of a batch by itself, by name: [rows, …]."""
     # Many small steps: not on a GPU.
-    inputs = {name: values.cpu() for name, values in batch.inputs.items()}
-    here = Losses(losses.judged.cpu(), losses.outputs.cpu()), MicroBatch(inputs, batch.targets.cpu(), batch.rows)
+    here = Losses(losses.judged.cpu(), losses.outputs.cpu()), MicroBatch({}, batch.targets.cpu(), batch.rows)
     found = [task.tally(*part_of(*here, [place]), space) for place in range(len(batch.targets))]
     return {name: torch.stack([tally[name].double() for tally in found]).numpy() for name in found[0]}
 

@@ -1,13 +1,10 @@
 """Evaluation of a split over all ranks: a sum of counts, so that no rank ever holds all rows."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.figures import Interval, SliceRecord
@@ -17,6 +14,7 @@ from kubetune_trainer.tasks.base import Measured, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.bootstrap import Replicates, fits, intervals
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.exchange import sum_over_ranks
 from kubetune_trainer.training.slices import Slices
 from kubetune_trainer.training.worst import WorstRows
 
@@ -70,12 +68,12 @@ def evaluate(
         if final and fits(tally) and not split.compares_rows:
             drawn.add(losses, batch)
     engine.train()
-    measured = task.measure(_sum_over_ranks(tallies), space)
+    measured = task.measure(sum_over_ranks(tallies), space)
     if not final:
         return Judged(measured)
     space = measured.settled or space
     whole, *parts = (_intervals(each, task, space, engine.device) for each in (drawn, *drawn.slices.values()))
-    found = slices.records(_sum_over_ranks, space, dict(zip(drawn.slices, parts, strict=True)))
+    found = slices.records(space, dict(zip(drawn.slices, parts, strict=True)))
     return Judged(measured, whole, worst.of_all_ranks(space), found)
 
 
@@ -83,14 +81,5 @@ def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, d
     if not replicates.sums:
         return {}
     flat = {"": replicates.rows, **replicates.sums}
-    sums = _sum_over_ranks({name: torch.from_numpy(counts).to(device) for name, counts in flat.items()})
+    sums = sum_over_ranks({name: torch.from_numpy(counts).to(device) for name, counts in flat.items()})
     return intervals(sums, sums.pop(""), lambda tally: task.measure(tally, space).metrics)
-
-
-def _sum_over_ranks(tallies: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.float64]]:
-    """In one exchange. Counts are exact in a double up to 2 to the power of 53."""
-    flat = torch.cat([counts.reshape(-1) for counts in tallies.values()])
-    dist.all_reduce(flat)
-    ends: Sequence[int] = np.cumsum([counts.numel() for counts in tallies.values()])[:-1].tolist()
-    parts = np.split(flat.cpu().numpy(), ends)
-    return {name: part.reshape(counts.shape) for (name, counts), part in zip(tallies.items(), parts, strict=True)}

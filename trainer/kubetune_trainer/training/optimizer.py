@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from math import inf, isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from kubetune_trainer.training.muon import Both, hidden_matrices
 # What transformers.Trainer exempts from weight decay: biases and every kind of norm.
 _NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
-
+_Kind = TypeVar("_Kind", torch.optim.Adam, torch.optim.AdamW)
 Groups = list[dict[str, Any]]
 """Parameters with what an optimizer does to them, as torch's optimizers take them."""
 
@@ -53,12 +53,12 @@ def _groups(model: nn.Module, training: Training) -> Groups:
 
 def adamw(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) over the trained parameters, with torch's fused kernel."""
-    return _adamw(_groups(model, training), training)
+    return _of_two_means(torch.optim.AdamW, _groups(model, training), training)
 
 
-def _adamw(groups: Groups, training: Training) -> torch.optim.AdamW:
+def _of_two_means(kind: Callable[..., _Kind], groups: Groups, training: Training) -> _Kind:
     settings = training.optimizer.settings
-    return torch.optim.AdamW(
+    return kind(
         groups,
         lr=training.peak_learning_rate,
         betas=(settings["beta1"], settings["beta2"]),
@@ -69,14 +69,7 @@ def _adamw(groups: Groups, training: Training) -> torch.optim.AdamW:
 
 def adam(model: nn.Module, training: Training) -> torch.optim.Adam:
     """Adam (Kingma & Ba 2015, arXiv:1412.6980): the decay is a part of the gradient."""
-    settings = training.optimizer.settings
-    return torch.optim.Adam(
-        _groups(model, training),
-        lr=training.peak_learning_rate,
-        betas=(settings["beta1"], settings["beta2"]),
-        eps=settings["epsilon"],
-        fused=True,
-    )
+    return _of_two_means(torch.optim.Adam, _groups(model, training), training)
 
 
 def adafactor(model: nn.Module, training: Training) -> torch.optim.Adafactor:
@@ -109,7 +102,7 @@ def muon(model: nn.Module, training: Training) -> torch.optim.Optimizer:
         rate, momentum = training.peak_learning_rate, settings["momentum"]
         parts.append(torch.optim.Muon(hidden, lr=rate, momentum=momentum, adjust_lr_fn="match_rms_adamw"))
     if others:
-        parts.append(_adamw(others, training))
+        parts.append(_of_two_means(torch.optim.AdamW, others, training))
     return Both(*parts)
 
 

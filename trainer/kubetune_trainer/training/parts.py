@@ -6,9 +6,8 @@ from kubetune_trainer.tasks.base import Losses, MicroBatch
 
 
 def part_of(losses: Losses, batch: MicroBatch, places: Sequence[int]) -> tuple[Losses, MicroBatch]:
-    """The rows at these places of the batch."""
+    """The rows at these places of the batch, without the inputs: they have been through the model."""
     taken = list(places)
-    inputs = {name: values[taken] for name, values in batch.inputs.items()}
     # A batch that only keeps step has one row in the model and none of the split.
     rows = batch.rows[taken] if len(batch.rows) else batch.rows
-    return Losses(losses.judged[taken], losses.outputs[taken]), MicroBatch(inputs, batch.targets[taken], rows)
+    return Losses(losses.judged[taken], losses.outputs[taken]), MicroBatch({}, batch.targets[taken], rows)

@@ -1,18 +1,15 @@
 """What an evaluation comes to on some of its rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.tasks.base import Losses, MicroBatch, Tally, TrainingTask
+from kubetune_trainer.training.exchange import sum_over_ranks
 from kubetune_trainer.training.parts import part_of
-
-Summed = Callable[[Mapping[str, torch.Tensor]], Mapping[str, NDArray[np.float64]]]
-"""Arrays by name, summed over all ranks."""
 
 
 class Slices:
@@ -34,16 +31,16 @@ class Slices:
                 counted = self._task.tally(*part_of(losses, batch, places), self._space)
                 self._sums[name] = {key: sums[key] + counts for key, counts in counted.items()}
 
-    def records(
-        self, summed: Summed, space: object, intervals: Mapping[str, dict[str, Interval]]
-    ) -> tuple[SliceRecord, ...]:
+    def records(self, space: object, intervals: Mapping[str, dict[str, Interval]]) -> tuple[SliceRecord, ...]:
         """The metrics of each slice that has a row in the split, with the intervals that are given by its name.
 
         `space` has what the whole split has decided.
         """
         if not self._sums:
             return ()
-        flat = summed({f"{name}/{key}": sums for name, tally in self._sums.items() for key, sums in tally.items()})
+        flat = sum_over_ranks(
+            {f"{name}/{key}": sums for name, tally in self._sums.items() for key, sums in tally.items()}
+        )
         found = []
         for name, tally in self._sums.items():
             rows = int(self._split.slices[name].sum())

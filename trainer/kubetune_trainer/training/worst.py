@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-import torch.distributed as dist
 from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.base import Answering, Losses, MicroBatch, TrainingTask
+from kubetune_trainer.training.exchange import of_all_ranks
 from kubetune_trainer.training.parts import part_of
 
 MOST_ROWS = 50
@@ -67,9 +67,7 @@ class WorstRows:
 
     def of_all_ranks(self, space: object) -> tuple[WorstRow, ...]:
         """The worst of all ranks, the worst first."""
-        of_each: list[list[WorstRow]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(of_each, self.of_this_rank(space))
-        return tuple(_worst([row for rows in of_each for row in rows]))
+        return tuple(_worst(of_all_ranks(self.of_this_rank(space))))
 
 
 def _worst(rows: Sequence[_Row]) -> list[_Row]:

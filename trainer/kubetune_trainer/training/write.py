@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from transformers import GenerationConfig
 
 from kubetune_api.job import Generation
@@ -21,6 +20,7 @@ from kubetune_trainer.shown_rows import WrittenAnswer
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.text_metrics import metrics_of, nothing, sums_of
 from kubetune_trainer.training.batches import split_for_evaluation
+from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
 
 _SHOWN, _CHARACTERS = 8, 2000
 """Answers that the report shows, and the longest text of one."""
@@ -65,7 +65,8 @@ def write(
             sums += sums_of(answer.expected, answer.written)
             shown += [answer] if row < _SHOWN else []
     engine.train()
-    return Written(metrics_of(_of_all_ranks(sums, engine.device), TASKS[task.name].generated_metrics), _gathered(shown))
+    total = sum_over_ranks({"": torch.from_numpy(sums).to(engine.device)})[""]
+    return Written(metrics_of(total, TASKS[task.name].generated_metrics), _gathered(shown))
 
 
 def _greedy(given: GenerationConfig) -> GenerationConfig:
@@ -119,18 +120,9 @@ def _told(row: int, answer: Answer, tokens: Sequence[int], tokenizer: Any) -> Wr
     return WrittenAnswer(row, *(text.strip() for text in texts))
 
 
-def _of_all_ranks(sums: NDArray[np.float64], device: Any) -> NDArray[np.float64]:
-    total = torch.from_numpy(sums).to(device)
-    dist.all_reduce(total)
-    found: NDArray[np.float64] = total.cpu().numpy()
-    return found
-
-
 def _gathered(shown: Sequence[WrittenAnswer]) -> tuple[WrittenAnswer, ...]:
-    of_each: list[list[WrittenAnswer]] = [[] for _ in range(dist.get_world_size())]
     short = [
         WrittenAnswer(one.row, *(text[:_CHARACTERS] for text in (one.question, one.expected, one.written)))
         for one in shown
     ]
-    dist.all_gather_object(of_each, short)
-    return tuple(sorted((one for rows in of_each for one in rows), key=lambda one: one.row))
+    return tuple(sorted(of_all_ranks(short), key=lambda one: one.row))
