@@ -15,8 +15,8 @@ from sklearn.metrics import (
 )
 
 from kubetune_api.job import Requirement
-from kubetune_trainer.tasks.causal import perplexity
 from kubetune_trainer.tasks.class_metrics import ClassMetrics, class_metrics
+from kubetune_trainer.tasks.token_losses import perplexity
 from kubetune_trainer.training.requirements import check_requirements
 
 LABELS = ("bad", "fair", "good")

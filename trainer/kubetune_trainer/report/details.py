@@ -25,14 +25,22 @@ class DetailsSection:
     """A section of the page and of the card."""
 
     title: str
-    page: str
-    """Its template for the page."""
-    card: str
-    """Its template for the card."""
+    template: str
+    """The name that its templates for the page and the card have in common."""
     shows: str
     """What the page shows and the card does not."""
     values: dict[str, Any]
     """What the templates read, as `section.values`."""
+
+    @property
+    def page(self) -> str:
+        """Its template for the page."""
+        return f"sections/{self.template}.html.j2"
+
+    @property
+    def card(self) -> str:
+        """Its template for the card."""
+        return f"sections/{self.template}.md.j2"
 
 
 def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | None:
@@ -41,8 +49,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
         case ClassificationDetails() as details:
             return DetailsSection(
                 "Labels",
-                page="sections/labels.html.j2",
-                card="sections/labels.md.j2",
+                template="labels",
                 shows="the confusion matrix",
                 values={
                     "labels": len(details.labels),
@@ -56,8 +63,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
         case EntityDetails() as details:
             return DetailsSection(
                 "Entities",
-                page="sections/entities.html.j2",
-                card="sections/entities.md.j2",
+                template="entities",
                 shows="the entities of each type",
                 values={"types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES]},
             )
@@ -66,8 +72,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
         case RegressionDetails() as details:
             return DetailsSection(
                 "Values",
-                page="sections/values.html.j2",
-                card="sections/values.md.j2",
+                template="values",
                 shows="the plot of predicted against true values",
                 values={"charts": scatter_charts(details), "numbers": details.per_value[:MOST_ROWS]},
             )
@@ -80,8 +85,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
 def _search(details: RetrievalDetails) -> DetailsSection:
     return DetailsSection(
         "Search",
-        page="sections/search.html.j2",
-        card="sections/search.md.j2",
+        template="search",
         shows="the similarities",
         values={"candidates": details.candidates, "chart": similarity_chart(details)},
     )
@@ -90,8 +94,7 @@ def _search(details: RetrievalDetails) -> DetailsSection:
 def _of_label_sets(details: LabelSetDetails) -> DetailsSection:
     return DetailsSection(
         "Labels",
-        page="sections/label_sets.html.j2",
-        card="sections/label_sets.md.j2",
+        template="label_sets",
         shows="what other thresholds would come to",
         values={
             "labels": len(details.per_class),

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_api.metrics import LOSS
 from kubetune_trainer.data.conversation import FIELD, TEXTS, conversation_of, question_of
 from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.endings import stop_tokens
@@ -21,14 +19,14 @@ from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
-from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
+from kubetune_trainer.tasks.targets import in_lines, learned_ids, marked_per_row
+from kubetune_trainer.tasks.token_losses import measured_tokens, token_tally
 
 if TYPE_CHECKING:
     import torch
 
-# exp() of a larger mean loss leaves the range of a double; such a perplexity is infinite for every purpose.
-_LARGEST_EXPONENT = 700.0
 _ANSWERS, _LOOKED_AT, _LONGEST_PROMPT = 3, 1_000, 512
 """How many answers the published model is asked for, of how many, and the tokens of the longest prompt: there is no GPU
 where it is asked."""
@@ -51,15 +49,11 @@ class TokenTargets:
 
     def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
         """See `Targets`."""
-        return np.diff(np.concatenate([np.zeros(1, np.int64), np.cumsum(self.marks, dtype=np.int64)])[split.offsets])
+        return marked_per_row(self.marks, split.offsets)
 
     def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
         """[rows, longest]: the token ids that count, in their own places."""
-        targets = np.full((len(rows), longest), IGNORED, dtype=np.int64)
-        for i, row in enumerate(rows):
-            start, end = split.offsets[row], split.offsets[row + 1]
-            targets[i, : end - start] = np.where(self.marks[start:end], split.tokens[start:end], IGNORED)
-        return targets
+        return in_lines(learned_ids(self.marks, split.tokens, split.offsets, rows), longest)
 
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> NDArray[np.bool_]:
         """Those that count."""
@@ -160,12 +154,11 @@ class CausalLanguageModel:
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Vocabulary) -> Tally:
         """The loss and the number of tokens that it is of."""
-        return {"loss": losses.judged.double().sum(), "targets": (batch.targets != IGNORED).sum()}
+        return token_tally(losses, batch)
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Vocabulary) -> Measured:
         """The mean loss per token, in nats, and its exponential."""
-        mean = float(tally["loss"] / tally["targets"])
-        return Measured({LOSS: mean, "perplexity": perplexity(mean)})
+        return measured_tokens(tally)
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
         """The metrics speak for themselves."""
@@ -189,11 +182,6 @@ def next_token_losses(
     """
     trained, plain = choice_losses(logits[:, :-1].float().transpose(1, 2), targets[:, 1:], how)
     return trained.sum(dim=1), plain.sum(dim=1)
-
-
-def perplexity(mean_loss: float) -> float:
-    """The exponential of the mean cross-entropy per target token, in nats."""
-    return exp(mean_loss) if mean_loss < _LARGEST_EXPONENT else float("inf")
 
 
 _ONLY_READ = (

@@ -1,6 +1,7 @@
 """How labels fared: what follows from the counts of an evaluation."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,11 +66,7 @@ def class_metrics(
     A label without rows or predictions counts as 0 in the macro means, as scikit-learn does with `zero_division=0`.
     """
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    precision, recall, f1 = shares(right, predicted), shares(right, true), shares(2 * right, true + predicted)
-    per_class = tuple(
-        ClassMetrics(name, float(precision[i]), float(recall[i]), float(f1[i]), int(true[i]))
-        for i, name in enumerate(names)
-    )
+    precision, recall, f1 = ratios(right, predicted, true)
     metrics = {
         ACCURACY: float(right.sum() / confusion.sum()),
         "precision_macro": float(precision.mean()),
@@ -80,7 +77,7 @@ def class_metrics(
         "mcc": _correlation(float(right.sum()), true, predicted),
     }
     matrix = tuple(tuple(line) for line in confusion.astype(np.int64).tolist())
-    return metrics, ClassificationDetails(per_class, matrix)
+    return metrics, ClassificationDetails(of_each_class(names, right, predicted, true), matrix)
 
 
 def _correlation(right: float, true: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
@@ -88,6 +85,24 @@ def _correlation(right: float, true: NDArray[np.float64], predicted: NDArray[np.
     rows = true.sum()
     spread = float((rows**2 - (predicted**2).sum()) * (rows**2 - (true**2).sum()))
     return (float(right * rows) - float(predicted @ true)) / math.sqrt(spread) if spread > 0 else 0.0
+
+
+def of_each_class(
+    names: Sequence[str], right: NDArray[np.float64], predicted: NDArray[np.float64], true: NDArray[np.float64]
+) -> tuple[ClassMetrics, ...]:
+    """How each class fared, from how often it was predicted rightly, predicted, and true; all [classes]."""
+    columns = zip(names, *ratios(right, predicted, true), true, strict=True)
+    return tuple(
+        ClassMetrics(name, float(precision), float(recall), float(f1), int(rows))
+        for name, precision, recall, f1, rows in columns
+    )
+
+
+def ratios(
+    right: NDArray[np.float64], predicted: NDArray[np.float64], true: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Precision, recall and F1."""
+    return shares(right, predicted), shares(right, true), shares(2 * right, predicted + true)
 
 
 def shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

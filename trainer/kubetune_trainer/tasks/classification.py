@@ -18,8 +18,8 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.data.rows import Column, Field, Row
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.errors import invalid_data
-from kubetune_trainer.records import DataReport, EvaluationRecord
-from kubetune_trainer.tasks import texts
+from kubetune_trainer.records import DataReport, EvaluationRecord, SplitReport
+from kubetune_trainer.tasks import heads, texts
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, balanced, choice_losses, on_average_one
 from kubetune_trainer.tasks.class_metrics import ACCURACY, ClassificationDetails, class_metrics
@@ -113,14 +113,12 @@ class Classification:
 
     def configure(self, config: Any, space: Labels) -> None:
         """An output for each label."""
-        config.id2label = dict(enumerate(space.labels))
-        config.label2id = {label: index for index, label in enumerate(space.labels)}
+        heads.name_outputs(config, space.labels)
         config.problem_type = "single_label_classification"
 
     def fits_head(self, config: Any, space: Labels) -> bool:
         """A classifier of these very labels is trained further."""
-        pretrained = tuple(config.id2label.get(index) for index in range(config.num_labels))
-        return texts.has_head(config) and pretrained == space.labels
+        return texts.has_head(config) and heads.names_outputs_so(config, space.labels)
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Labels) -> Losses:
         """The cross-entropy of each row's label."""
@@ -171,10 +169,7 @@ class Classification:
                     f"Always predicting {listed_names([label])} would reach {text.percent(reached)} on the"
                     f" {evaluation.split} split; the model's {text.percent(accuracy)} is no better."
                 )
-        train = data.split("train")
-        rare = [label for label, rows in train.label_rows if rows < RARE_LABEL_ROWS] if train else []
-        if rare:
-            yield f"{named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {listed_names(rare)}."
+        yield from rare_labels(data)
         silent = never_predicted(evaluation)
         if evaluation is not None and silent:
             split = evaluation.split
@@ -219,9 +214,22 @@ def baseline_accuracy(data: DataReport, split_name: str) -> tuple[str, float] | 
     train, judged = data.split("train"), data.split(split_name)
     if train is None or judged is None or not train.label_rows or not judged.label_rows:
         return None
-    label = max(train.label_rows, key=lambda item: item[1])[0]
+    label = most_frequent(train)
     total = sum(rows for _, rows in judged.label_rows)
     return (label, dict(judged.label_rows).get(label, 0) / total) if total else None
+
+
+def most_frequent(split: SplitReport) -> str:
+    """The label with the most rows."""
+    return max(split.label_rows, key=lambda item: item[1])[0]
+
+
+def rare_labels(data: DataReport) -> Iterator[str]:
+    """A finding where labels have too few rows to learn from."""
+    train = data.split("train")
+    rare = [label for label, rows in train.label_rows if rows < RARE_LABEL_ROWS] if train else []
+    if rare:
+        yield f"{_named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {listed_names(rare)}."
 
 
 def never_predicted(evaluation: EvaluationRecord | None) -> list[str]:
@@ -240,8 +248,7 @@ def _lean(evaluation: EvaluationRecord) -> str:
     return "too high" if lean > 0 else "too low"
 
 
-def named(names: list[str]) -> str:
-    """How many labels: "3 labels have"."""
+def _named(names: list[str]) -> str:
     return "One label has" if len(names) == 1 else f"{len(names):,} labels have"
 
 

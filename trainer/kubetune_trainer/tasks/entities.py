@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kubetune_trainer.data.tagged import OUTSIDE
 from kubetune_trainer.data.tags import are_prefixed, place_and_type
-from kubetune_trainer.tasks.class_metrics import ClassMetrics, shares
+from kubetune_trainer.tasks.class_metrics import ClassMetrics, of_each_class, ratios
 
 if TYPE_CHECKING:
     import torch
@@ -132,27 +132,20 @@ class EntityDetails:
 
 def entity_metrics(tally: Counts) -> tuple[float, float, float]:
     """Precision, recall and F1 of the entities of all types together, from the sum of `entity_counts`."""
-    precision, recall, f1 = (
-        float(shares(part.sum(keepdims=True), all_of.sum(keepdims=True))[0]) for part, all_of in _ratios(tally)
-    )
+    precision, recall, f1 = (float(one[0]) for one in ratios(*(each.sum(keepdims=True) for each in _counts(tally))))
     return precision, recall, f1
 
 
 def entity_details(tally: Counts, tags: tuple[str, ...], scheme: Scheme) -> EntityDetails:
     """The same for each type; `words` of the tally are the words of each tag."""
-    columns = (*(shares(part, all_of) for part, all_of in _ratios(tally)), tally["true"])
-    per_type = tuple(
-        ClassMetrics(kind, float(precision), float(recall), float(f1), int(entities))
-        for kind, precision, recall, f1, entities in zip(scheme.types, *columns, strict=True)
-    )
+    per_type = of_each_class(scheme.types, *_counts(tally))
     most = int(tally["words"].argmax())
     frequent = (tags[most], float(tally["words"][most] / tally["words"].sum()))
     return EntityDetails(per_type, tuple(map(int, tally["predicted"])), frequent)
 
 
-def _ratios(tally: Counts) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    hits, predicted, true = (tally[name] for name in ("hits", "predicted", "true"))
-    return [(hits, predicted), (hits, true), (2 * hits, predicted + true)]
+def _counts(tally: Counts) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    return tally["hits"], tally["predicted"], tally["true"]
 
 
 def _of_type(one: ClassMetrics, predicted: int) -> dict[str, Any]:

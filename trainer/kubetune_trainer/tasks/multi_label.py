@@ -23,11 +23,11 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.data.rows import Column, Field, Row
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.records import DataReport, EvaluationRecord
-from kubetune_trainer.tasks import texts
+from kubetune_trainer.tasks import heads, texts
 from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
-from kubetune_trainer.tasks.class_metrics import ClassMetrics, shares
-from kubetune_trainer.tasks.classification import RARE_LABEL_ROWS, listed_names, named
-from kubetune_trainer.tasks.thresholds import GRID, MIDDLE, AtThresholds, at_thresholds, counts
+from kubetune_trainer.tasks.class_metrics import ClassMetrics, of_each_class
+from kubetune_trainer.tasks.classification import listed_names, most_frequent, rare_labels
+from kubetune_trainer.tasks.thresholds import GRID, MIDDLE, at_thresholds, counts
 
 if TYPE_CHECKING:
     import torch
@@ -175,16 +175,14 @@ class MultiLabelClassification:
 
     def configure(self, config: Any, space: LabelSets) -> None:
         """An output for each label, and from which score on it is given."""
-        config.id2label = dict(enumerate(space.labels))
-        config.label2id = {label: index for index, label in enumerate(space.labels)}
+        heads.name_outputs(config, space.labels)
         config.problem_type = _KIND
         if space.threshold is not None:
             config.threshold = space.threshold
 
     def fits_head(self, config: Any, space: LabelSets) -> bool:
         """A head of these very labels that may give several of them is trained further."""
-        pretrained = tuple(config.id2label.get(index) for index in range(config.num_labels))
-        return texts.has_head(config) and config.problem_type == _KIND and pretrained == space.labels
+        return texts.has_head(config) and config.problem_type == _KIND and heads.names_outputs_so(config, space.labels)
 
     def losses(self, forward: Forward, batch: MicroBatch, space: LabelSets) -> Losses:
         """The binary cross-entropy of each row, summed over the labels."""
@@ -208,7 +206,7 @@ class MultiLabelClassification:
         chosen = space.threshold
         place = judged.best(space.thresholds) if chosen is None else space.thresholds.index(chosen)
         settled = space if chosen is not None else replace(space, threshold=space.thresholds[place], tuned=True)
-        per_class = _per_class(judged, place, space.labels)
+        per_class = of_each_class(space.labels, judged.right[place], judged.given[place], judged.true)
         metrics = {
             LOSS: float(tally["loss"] / tally["scores"].sum()),
             "f1_micro": float(judged.f1_micro[place]),
@@ -236,7 +234,7 @@ class MultiLabelClassification:
         notes = [f"labels are given from a score of {details.threshold:g} on, {how}"]
         judged, train = data.split(evaluation.split), data.split("train")
         if judged is not None and train is not None and judged.label_rows:
-            label = max(train.label_rows, key=lambda item: item[1])[0]
+            label = most_frequent(train)
             in_rows, total = dict(judged.label_rows).get(label, 0), sum(rows for _, rows in judged.label_rows)
             shown = text.elide(text.printable(label), 20)
             notes.append(f"{2 * in_rows / (judged.rows + total):.3f} by giving “{shown}” to every text")
@@ -244,10 +242,7 @@ class MultiLabelClassification:
 
     def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
         """Labels too rare to learn, and labels never given."""
-        train = data.split("train")
-        rare = [label for label, rows in train.label_rows if rows < RARE_LABEL_ROWS] if train else []
-        if rare:
-            yield f"{named(rare)} fewer than {RARE_LABEL_ROWS} rows to learn from: {listed_names(rare)}."
+        yield from rare_labels(data)
         details = evaluation.details if evaluation else None
         if evaluation is not None and isinstance(details, LabelSetDetails):
             found = zip(details.per_class, details.given, strict=True)
@@ -271,15 +266,6 @@ def label_losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tens
     known = ~targets.isnan()
     losses = binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(), reduction="none")
     return (losses * known).sum(dim=1)
-
-
-def _per_class(judged: AtThresholds, place: int, names: Sequence[str]) -> tuple[ClassMetrics, ...]:
-    right, given, true = judged.right[place], judged.given[place], judged.true
-    columns = zip(names, shares(right, given), shares(right, true), shares(2 * right, given + true), true, strict=True)
-    return tuple(
-        ClassMetrics(label, float(precision), float(recall), float(f1), int(rows))
-        for label, precision, recall, f1, rows in columns
-    )
 
 
 _LIMITS = """\

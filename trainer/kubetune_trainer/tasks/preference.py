@@ -25,6 +25,7 @@ from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions, next_token_losses
+from kubetune_trainer.tasks.targets import in_lines, learned_ids
 
 if TYPE_CHECKING:
     import torch
@@ -53,11 +54,8 @@ class AnswerTargets:
 
     def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
         """[rows, parts, longest]: the ids of the answers' tokens, in their own places."""
-        targets = np.full((len(rows) * len(split.parts), longest), IGNORED, dtype=np.int64)
-        for line, sequence in enumerate(split.sequences(rows)):
-            start, end = split.offsets[sequence], split.offsets[sequence + 1]
-            targets[line, : end - start] = np.where(self.marks[start:end], split.tokens[start:end], IGNORED)
-        return targets.reshape(len(rows), len(split.parts), longest)
+        found = learned_ids(self.marks, split.tokens, split.offsets, split.sequences(rows))
+        return in_lines(found, longest).reshape(len(rows), len(split.parts), longest)
 
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> NDArray[np.bool_]:
         """Those of the answers."""

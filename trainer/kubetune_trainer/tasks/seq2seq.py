@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_api.metrics import LOSS
 from kubetune_trainer.data.encode import encode_texts
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.data.rows import Column, Field, Row
@@ -18,9 +17,10 @@ from kubetune_trainer.data.tokens import Encoded, Tokens
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.errors import invalid_model
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
-from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
-from kubetune_trainer.tasks.causal import perplexity
+from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
+from kubetune_trainer.tasks.targets import in_lines
+from kubetune_trainer.tasks.token_losses import measured_tokens, token_tally
 
 _ANSWERS, _LONGEST_SOURCE = 3, 512
 """How many answers the published model is asked for, and the tokens of the longest source: there is no GPU there."""
@@ -52,10 +52,7 @@ class SequenceTargets:
     def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
         """[rows, longest target]: the token ids, whatever the length of the sources."""
         found = [self.of(int(row)) for row in rows]
-        targets = np.full((len(found), max(map(len, found))), IGNORED, dtype=np.int64)
-        for i, tokens in enumerate(found):
-            targets[i, : len(tokens)] = tokens
-        return targets
+        return in_lines(found, max(map(len, found)))
 
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> NDArray[np.int32]:
         """All of them."""
@@ -158,12 +155,11 @@ class SequenceToSequence:
 
     def tally(self, losses: Losses, batch: MicroBatch, space: WrittenTexts) -> Tally:
         """The loss and the number of tokens that it is of."""
-        return {"loss": losses.judged.double().sum(), "targets": (batch.targets != IGNORED).sum()}
+        return token_tally(losses, batch)
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: WrittenTexts) -> Measured:
         """The mean loss per token, in nats, and its exponential."""
-        mean = float(tally["loss"] / tally["targets"])
-        return Measured({LOSS: mean, "perplexity": perplexity(mean)})
+        return measured_tokens(tally)
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
         """The metrics speak for themselves."""

@@ -37,9 +37,11 @@ from kubetune_trainer.data.tagged import (
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import DataReport, EvaluationRecord
+from kubetune_trainer.tasks import heads
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
 from kubetune_trainer.tasks.entities import EntityDetails, Scheme, entity_counts, entity_details, entity_metrics
+from kubetune_trainer.tasks.targets import in_lines, marked_per_row
 
 ACCURACY = "accuracy"
 _LONGEST_ANSWER = 200
@@ -67,21 +69,19 @@ class TagTargets:
 
     def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
         """See `Targets`."""
-        counted = np.cumsum(self.tags != IGNORED, dtype=np.int64)
-        return np.diff(np.concatenate([np.zeros(1, np.int64), counted])[split.offsets])
+        return marked_per_row(self.tags != IGNORED, split.offsets)
 
     def padded(self, split: EncodedSplit, rows: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
         """[rows, longest]: the tags, in the places of their tokens."""
-        targets = np.full((len(rows), longest), IGNORED, dtype=np.int64)
-        for place, row in enumerate(rows):
-            start, end = split.offsets[row], split.offsets[row + 1]
-            targets[place, : end - start] = self.tags[start:end]
-        return targets
+        return in_lines([self._of(split, int(row)) for row in rows], longest)
 
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> str:
         """The tags of the words."""
-        found = self.tags[split.offsets[row] : split.offsets[row + 1]]
+        found = self._of(split, row)
         return text.elide(" ".join(labels[tag] for tag in found[found != IGNORED]), _LONGEST_ANSWER)
+
+    def _of(self, split: EncodedSplit, row: int) -> NDArray[np.int32]:
+        return self.tags[split.offsets[row] : split.offsets[row + 1]]
 
 
 class Tagging:
@@ -162,16 +162,11 @@ class Tagging:
 
     def configure(self, config: Any, space: Tags) -> None:
         """An output for each tag."""
-        config.id2label = dict(enumerate(space.labels))
-        config.label2id = {label: index for index, label in enumerate(space.labels)}
+        heads.name_outputs(config, space.labels)
 
     def fits_head(self, config: Any, space: Tags) -> bool:
         """A tagger with these very tags is trained further."""
-        architectures = getattr(config, "architectures", None) or []
-        return (
-            any(str(name).endswith("ForTokenClassification") for name in architectures)
-            and tuple(config.id2label.get(index) for index in range(config.num_labels)) == space.labels
-        )
+        return heads.has_head(config, "ForTokenClassification") and heads.names_outputs_so(config, space.labels)
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Tags) -> Losses:
         """The cross-entropy of each word's tag."""

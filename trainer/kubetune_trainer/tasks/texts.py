@@ -7,6 +7,7 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.rows import Column, Field, Row
 from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.values import text_of
+from kubetune_trainer.tasks import heads
 
 MODEL_CLASS = "AutoModelForSequenceClassification"
 """transformers' class of a model whose head reads a whole text."""
@@ -35,5 +36,4 @@ def model_class() -> Any:
 
 def has_head(config: Any) -> bool:
     """Whether the pretrained model has such a head already."""
-    architectures = getattr(config, "architectures", None) or []
-    return any(str(name).endswith("ForSequenceClassification") for name in architectures)
+    return heads.has_head(config, "ForSequenceClassification")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kubetune_trainer.tasks.class_metrics import shares
+
 if TYPE_CHECKING:
     import torch
 
@@ -36,17 +38,17 @@ class AtThresholds:
     @property
     def f1_micro(self) -> NDArray[np.float64]:
         """[thresholds]: F1 over all labels of all rows together."""
-        return _share(2 * self.right.sum(axis=1), self.given.sum(axis=1) + self.true.sum())
+        return shares(2 * self.right.sum(axis=1), self.given.sum(axis=1) + self.true.sum())
 
     @property
     def precision_micro(self) -> NDArray[np.float64]:
         """[thresholds]: of the labels that are given, the share that is right."""
-        return _share(self.right.sum(axis=1), self.given.sum(axis=1))
+        return shares(self.right.sum(axis=1), self.given.sum(axis=1))
 
     @property
     def recall_micro(self) -> NDArray[np.float64]:
         """[thresholds]: of the labels that rows have, the share that is given."""
-        return _share(self.right.sum(axis=1), np.full(len(self.right), self.true.sum()))
+        return shares(self.right.sum(axis=1), np.full(len(self.right), self.true.sum()))
 
     def best(self, thresholds: tuple[float, ...]) -> int:
         """The place of the threshold with the highest F1 over all labels; of equal ones the one nearest to a half."""
@@ -86,7 +88,3 @@ def at_thresholds(tally: dict[str, NDArray[np.float64]]) -> AtThresholds:
         whole=np.cumsum(tally["whole"])[:-1] / max(1.0, rows),
         rows=rows,
     )
-
-
-def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
