@@ -6,6 +6,7 @@ holds the keys of both against each other.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from kubetune_api.metrics import LOSS
@@ -20,7 +21,7 @@ class TaskRow:
     noun: str
     """What the trained model is, as the report and the card call it: "a classifier of texts"."""
     columns: tuple[str, ...]
-    """The attributes of `dataset.columns` that the task needs."""
+    """The attributes of `dataset.columns` that the task needs: the first of the shapes that its rows may have."""
     metrics: tuple[str, ...]
     """What it is judged by, the loss among them; each may be required."""
     headline: tuple[str, ...]
@@ -35,8 +36,8 @@ class TaskRow:
     """What other trainers call the task; whoever types such a name is told ours."""
     optional_columns: tuple[str, ...] = ()
     """Those that it may use as well."""
-    other_columns: tuple[str, ...] = ()
-    """Those that a row may have in the place of `columns`: the other shape of its data."""
+    other_shapes: tuple[tuple[str, ...], ...] = ()
+    """What a row may have in the place of `columns`: the columns of each other shape."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
     generated_metrics: tuple[str, ...] = ()
@@ -56,6 +57,16 @@ class TaskRow:
     output: Literal["Labels", "Vocabulary", "Vector"] = "Labels"
     """What the model's last layer has an output for: each label, each token that the model knows, or the numbers of a
     vector, without a head."""
+
+    @property
+    def shapes(self) -> tuple[tuple[str, ...], ...]:
+        """The columns of each shape that its rows may have."""
+        return (self.columns, *self.other_shapes)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every column that it knows what to do with."""
+        return tuple(dict.fromkeys([*self.columns, *self.optional_columns, *chain(*self.other_shapes)]))
 
     @property
     def all_metrics(self) -> tuple[str, ...]:
@@ -102,7 +113,7 @@ TASKS: dict[str, TaskRow] = {
         " the first token of each word",
         noun="a tagger of words",
         columns=("tokens", "tags"),
-        other_columns=("text", "spans"),
+        other_shapes=(("text", "spans"),),
         also=("TOKEN_CLS", "token-classification", "ner", "named-entity-recognition"),
         metrics=(LOSS, "accuracy", "entity_precision", "entity_recall", "entity_f1"),
         headline=("entity_f1", "entity_precision", "entity_recall", "accuracy", LOSS),
@@ -131,7 +142,7 @@ TASKS: dict[str, TaskRow] = {
         " model is to say only",
         noun="a language model that continues a prompt with its completion",
         columns=("prompt", "completion"),
-        other_columns=("messages",),
+        other_shapes=(("messages",),),
         metrics=(LOSS, "perplexity"),
         generated_metrics=("exact_match", "token_f1", "rouge_l"),
         headline=("perplexity", "rouge_l", LOSS),

@@ -25,8 +25,8 @@ def _of_each_task() -> str:
 
 def _columns_of(task: TaskRow) -> str:
     optional = listed(map(to_camel, task.optional_columns), code=True)
-    others = listed(map(to_camel, task.other_columns), code=True)
-    more = (f" (and {optional})" if optional else "") + (f" (or {others})" if others else "")
+    others = "".join(f", or {listed(map(to_camel, shape), code=True)}" for shape in task.other_shapes)
+    more = (f" (and {optional})" if optional else "") + (f" ({others.removeprefix(', ')})" if others else "")
     return listed(map(to_camel, task.columns), code=True) + more
 
 

@@ -5,6 +5,7 @@ Each task has rules of its own, which hold for every other: an expression of the
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from pydantic.alias_generators import to_camel
@@ -21,13 +22,12 @@ _COLUMNS = "dataset.columns"
 def column_rules() -> Iterator[Rule]:
     """A task has every column that it needs, and none that it does not read."""
     for name, task in TASKS.items():
-        reads = (*task.columns, *task.optional_columns, *task.other_columns)
-        others = [column for column in Columns.model_fields if column not in reads]
-        yield from _two_shapes(name, task) if task.other_columns else [_one_shape(name, task)]
+        others = [column for column in Columns.model_fields if column not in task.reads]
+        yield _several_shapes(name, task) if task.other_shapes else _one_shape(name, task)
         if others:
             yield Rule(
                 cel=_unless(name, _has(others, "!")),
-                message=f"{name} reads the {_named(reads)} only; remove the others, or change task.type",
+                message=f"{name} reads the {_named(task.reads)} only; remove the others, or change task.type",
                 holds=_holds_for(name, partial(_has_none, columns=others)),
                 field=_COLUMNS,
             )
@@ -42,20 +42,24 @@ def _one_shape(name: str, task: TaskRow) -> Rule:
     )
 
 
-def _two_shapes(name: str, task: TaskRow) -> Iterator[Rule]:
-    one, other = task.columns, task.other_columns
-    yield Rule(
-        cel=_unless(name, f"({_has(one)}) || ({_has(other)})"),
-        message=f"{name} needs the {_named(one)}, or the {_named(other)} in their place; name the one or the other",
-        holds=_holds_for(name, lambda spec: _has_all(spec, one) or _has_all(spec, other)),
+def _several_shapes(name: str, task: TaskRow) -> Rule:
+    shapes = [(shape, _of_others(task, shape)) for shape in task.shapes]
+    return Rule(
+        cel=_unless(
+            name, " || ".join(f"({' && '.join([*_each(own), *_each(others, '!')])})" for own, others in shapes)
+        ),
+        message=f"{name} needs {', or '.join(f'the {_named(shape)}' for shape in task.shapes)}; name one of these sets,"
+        " and no column of another",
+        holds=_holds_for(
+            name, lambda spec: any(_has_all(spec, own) and _has_none(spec, others) for own, others in shapes)
+        ),
         field=_COLUMNS,
     )
-    yield Rule(
-        cel=_unless(name, f"({_has(one, '!')}) || ({_has(other, '!')})"),
-        message=f"the {_named(other)} is in the place of {_quoted(one)}; remove one or the other",
-        holds=_holds_for(name, lambda spec: _has_none(spec, one) or _has_none(spec, other)),
-        field=_COLUMNS,
-    )
+
+
+def _of_others(task: TaskRow, shape: Sequence[str]) -> Sequence[str]:
+    """The columns of other shapes that this one has not."""
+    return [column for column in dict.fromkeys(chain(*task.shapes)) if column not in shape]
 
 
 def metric_rules() -> Iterator[Rule]:
@@ -181,7 +185,11 @@ def _holds_for(task: str, condition: Callable[[Any], bool]) -> Callable[[Any], b
 
 
 def _has(columns: Sequence[str], negation: str = "") -> str:
-    return " && ".join(f"{negation}has(self.dataset.columns.{to_camel(column)})" for column in columns)
+    return " && ".join(_each(columns, negation))
+
+
+def _each(columns: Sequence[str], negation: str = "") -> Sequence[str]:
+    return [f"{negation}has(self.dataset.columns.{to_camel(column)})" for column in columns]
 
 
 def _has_all(spec: Any, columns: Sequence[str]) -> bool:

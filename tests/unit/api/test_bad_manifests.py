@@ -420,8 +420,8 @@ RULES = [
         "all three errors of a CausalLM job over labelled texts are reported together",
         TASK,
         "type: CausalLM",
-        "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`, or the column `messages` in"
-        " their place; name the one or the other",
+        "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`, or the column `messages`;"
+        " name one of these sets, and no column of another",
         "12: spec.dataset.columns: CausalLM reads the columns `prompt`, `completion` and `messages` only; remove the"
         " others, or change task.type",
         "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss, perplexity,"
