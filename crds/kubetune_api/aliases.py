@@ -82,6 +82,8 @@ _ROWS: dict[str, Alias] = {
     "max_seq_length max_seq_len sequence_len cutoff_len model_max_length block_size": Means("task.maxLength"),
     "max_target_length val_max_target_length": Means("task.seq2Seq.maxTargetLength"),
     "max_source_length": Means("task.maxLength"),
+    "src_lang source_lang": Means("task.seq2Seq.sourceLanguage"),
+    "tgt_lang target_lang forced_bos_token": Means("task.seq2Seq.targetLanguage"),
     "task_type training_type": Means("task.type"),
     "num_labels id2label label2id": Means("task.labels", "list the labels themselves"),
     "beta dpo_beta pref_beta": Means("task.preference.beta"),

@@ -118,6 +118,7 @@ _BART_EMBEDDINGS = (
     "decoder.layernorm_embedding",
 )
 _BART = EncoderDecoder("decoder.layers", learned_positions=True, embedding_norm=True, last_norm=False)
+_MBART = replace(_BART, last_norm=True)
 _PEGASUS = EncoderDecoder(
     "decoder.layers", sinusoids=("encoder.embed_positions", "decoder.embed_positions"), activation="relu"
 )
@@ -202,6 +203,10 @@ FAMILIES = {
     "mt5": _t5("gated-gelu"),
     "bart": Family(_BART_NAMES, _BART_EMBEDDINGS, "encoder.layers", encoder_decoder=_BART, tagger=False),
     "pegasus": Family(_BART_NAMES, ("shared",), "encoder.layers", encoder_decoder=_PEGASUS, tagger=False),
+    # mBART-50 too, which puts the tokens of languages elsewhere; its tokenizer knows where.
+    "mbart": Family(
+        _BART_NAMES, _BART_EMBEDDINGS, "encoder.layers", encoder_decoder=_MBART, tagger=False, languages=True
+    ),
 }
 
 _NO_TEXT_MODELS = {

@@ -100,6 +100,8 @@ class Family:
     """How many times wider the feed-forward part is than the layers, where config.json does not say."""
     encoder_decoder: EncoderDecoder | None = None
     """Its decoder, where it has both an encoder and a decoder."""
+    languages: bool = False
+    """Whether a token in every text says in which language it is written."""
 
     @property
     def generates(self) -> bool:

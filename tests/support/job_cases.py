@@ -43,6 +43,7 @@ PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "ques
 """The edits that make one of pairs of texts."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
+_WRITES = "spec.task.seq2Seq"
 SEQ2SEQ = {"spec.task.type": "Seq2Seq", "spec.dataset.columns": {"source": "article", "target": "summary"}}
 """The edits that make one of sources and targets."""
 
@@ -159,6 +160,10 @@ RIGHT = (
         },
     ),
     Case("the longest target", {**SEQ2SEQ, "spec.task.seq2Seq": {"maxTargetLength": 16}}),
+    Case(
+        "a translation",
+        {**SEQ2SEQ, "spec.task.seq2Seq": {"sourceLanguage": "en_XX", "targetLanguage": "eng_Latn"}},
+    ),
     Case("a name of 37 characters", {"metadata.name": "a" * 37}),
     Case("16 bits with a scaled loss", {"spec.training.precision": "FP16"}),
     Case("a schedule to a minimum", {"spec.training.schedule": {"type": "CosineWithMinimum", "minimumRatio": 0.05}}),
@@ -573,8 +578,10 @@ RULES_BROKEN = (
     Case(
         "settings of Seq2Seq for a CausalLM",
         {**CAUSAL, "spec.task.seq2Seq": {"maxTargetLength": 16}},
-        "spec.task.seq2Seq",
+        _WRITES,
     ),
+    Case("a source alone with a language", {**SEQ2SEQ, "spec.task.seq2Seq": {"sourceLanguage": "en_XX"}}, _WRITES),
+    Case("a target alone with a language", {**SEQ2SEQ, "spec.task.seq2Seq": {"targetLanguage": "en_XX"}}, _WRITES),
     Case("labels of a CausalLM", {**CAUSAL, "spec.task.labels": ["a", "b"]}, "spec.task.labels"),
     Case("data of the hub without its commit", {"spec.dataset.uri": _HUB_DATA}, "spec.dataset.revision"),
     Case("folders within a name", {"spec.dataset.uri": "s3://data/reviews/**.csv"}, "spec.dataset.uri"),
@@ -806,6 +813,11 @@ WRONG = (
         "a target of one token",
         {**SEQ2SEQ, "spec.task.seq2Seq": {"maxTargetLength": 1}},
         "spec.task.seq2Seq.maxTargetLength",
+    ),
+    Case(
+        "a language in a sentence",
+        {**SEQ2SEQ, "spec.task.seq2Seq": {"sourceLanguage": "from English", "targetLanguage": "de_DE"}},
+        "spec.task.seq2Seq.sourceLanguage",
     ),
     Case(
         "a temperature of nothing",

@@ -16,6 +16,7 @@ from unittest.mock import patch
 import torch.distributed as dist
 from pydantic.alias_generators import to_camel
 
+from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJob
 from kubetune_api.methods import METHODS
 from kubetune_api.run import Run
@@ -114,7 +115,7 @@ def _job(entry: Entry, model: Path, data: str, output: Path) -> FineTuneJob:
     return job_for(
         entry.task,
         model,
-        task={"type": entry.task, "maxLength": 32},
+        task={"type": entry.task, "maxLength": 32, **_languages(entry.family)},
         dataset={"uri": data, "columns": {to_camel(name): to_camel(name) for name in TASKS[entry.task].columns}},
         method={"type": entry.method},
         training={
@@ -123,6 +124,11 @@ def _job(entry: Entry, model: Path, data: str, output: Path) -> FineTuneJob:
         zero={"stage": entry.stage},
         output={"uri": output.as_uri()},
     )  # fmt: skip
+
+
+def _languages(family: str) -> dict[str, Any]:
+    named = {"sourceLanguage": "en_XX", "targetLanguage": "de_DE"}
+    return {"seq2Seq": named} if FAMILIES[family].languages else {}
 
 
 def _write_rows(path: Path) -> str:

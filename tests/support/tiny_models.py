@@ -26,6 +26,7 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    MBartConfig,
     MistralConfig,
     MixtralConfig,
     ModernBertConfig,
@@ -127,6 +128,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "mt5": MT5Config(**_T5),
     "bart": BartConfig(**_BART),
     "pegasus": PegasusConfig(**_BART, forced_eos_token_id=2, activation_function="relu"),
+    "mbart": MBartConfig(**_BART),
 }  # fmt: skip
 
 
@@ -274,7 +276,7 @@ def task_for(family: str) -> str:
     return "Seq2Seq" if known.encoder_decoder else "CausalLM" if known.decoder else "SequenceClassification"
 
 
-def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJobSpec:
+def spec_for(task: str, folder: Path | str = "model", /, **parts: Any) -> FineTuneJobSpec:
     """A small valid spec; `parts` replace or add top-level fields, in the manifest's own form."""
     columns = {to_camel(column): to_camel(column) for column in TASKS[task].columns}
     return FineTuneJobSpec.model_validate(
@@ -288,7 +290,7 @@ def spec_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJ
     )
 
 
-def job_for(task: str, folder: Path | str = "model", **parts: Any) -> FineTuneJob:
+def job_for(task: str, folder: Path | str = "model", /, **parts: Any) -> FineTuneJob:
     """A job around `spec_for`."""
     return FineTuneJob(
         api_version="kubetune.dev/v1alpha1",

@@ -1,5 +1,6 @@
 """Real tokenizers, trained in a moment on a few words: no download, no vocabulary file."""
 
+import inspect
 import json
 from typing import Any
 
@@ -120,6 +121,16 @@ def t5_like(chat_template: str | None = None) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", chat_template=chat_template
     )
+
+
+def mbart_like(kind: Any) -> Any:
+    """MBartTokenizer or MBart50Tokenizer, with the languages that they know."""
+    languages = inspect.getmodule(kind).FAIRSEQ_LANGUAGE_CODES  # type: ignore[union-attr]
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = ["▁", *(chr(code) for code in range(33, 127)), *(f"▁{word}" for word in WORDS)]
+    scored = [(piece, -1.0 if len(piece) > 2 else -9.0) for piece in pieces]
+    marks = [(token, 0.0) for token in (*languages, "<mask>")]
+    return kind(vocab=[*((token, 0.0) for token in special), *scored, *marks])
 
 
 def _from_sentence_pieces() -> Any:

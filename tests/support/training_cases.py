@@ -219,7 +219,7 @@ SETS = Case("bert", task="MultiLabelClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
 LONG = [
     *(Case(family, rows=50, steps=50, micro=4) for family in BOTH),
-    *(Case(family, rows=50, steps=20, micro=4) for family in ("t5", "bart")),
+    *(Case(family, rows=50, steps=20, micro=4) for family in ("t5", "bart", "mbart")),
     WORDS,
     NUMBERS,
     SETS,

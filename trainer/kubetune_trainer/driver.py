@@ -25,6 +25,7 @@ from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.imports import uncollected
 from kubetune_trainer.launch import Prepared, Training
+from kubetune_trainer.model.languages import refuse_languages
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
@@ -97,7 +98,9 @@ def _read_data(
     listener.stage("Reading the data")
     spec = run.job.spec
     dataset = spec.dataset
-    config, tokenizer = load_config(base.folder, spec), load_tokenizer(base.folder)
+    config = load_config(base.folder, spec)
+    refuse_languages(config.model_type, spec)
+    tokenizer = load_tokenizer(base.folder, spec.task.languages)
     check_vocabulary(config, tokenizer)
     sources = {"train": dataset, "validation": dataset.validation, "test": dataset.test}
     files = {

@@ -81,7 +81,7 @@ def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tup
     credentials = StoreCredentials.of(given.run)
     cache, language_model = Path(given.cache), language_model_class()
     folder = pretrained_model(spec.model, cache, language_model, given.model_files, credentials).folder
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder, spec.task.languages)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
     loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)

@@ -103,3 +103,11 @@ class Task(ApiModel):
     def longest_target(self) -> int:
         """The longest target, in tokens, where it is a sequence of its own."""
         return (self.seq2_seq or Seq2SeqSettings()).max_target_length
+
+    @property
+    def languages(self) -> tuple[str, str] | None:
+        """The codes of the languages of sources and targets."""
+        settings = self.seq2_seq or Seq2SeqSettings()
+        if settings.source_language is None or settings.target_language is None:
+            return None
+        return settings.source_language, settings.target_language

@@ -2,12 +2,19 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from kubetune_api.base import ApiModel, Label, Rule
+from kubetune_api.base import ApiModel, Label, Rule, words
 
 HUBER_DELTA = 1.0
 """Where the errors become large when the manifest does not say, as in torch."""
+
+
+LanguageCode = Annotated[
+    str,
+    StringConstraints(min_length=2, max_length=16, pattern=r"^[A-Za-z]+([_-][A-Za-z0-9]+)*$"),
+    Field(json_schema_extra=words("the code of a language, such as en_XX")),
+]
 
 
 class RegressionSettings(ApiModel):
@@ -50,6 +57,20 @@ class Seq2SeqSettings(ApiModel):
     max_target_length: Annotated[int, Field(ge=2, le=131072)] = 128
     """The longest target, in tokens, the one that ends it among them; what is longer is cut, and the report counts how
     many were. The longest source is `task.maxLength`."""
+    source_language: LanguageCode | None = None
+    """The language of the sources, by the code that the model has for it: `en_XX`. Needed by a model with codes of
+    languages (mBART), refused for any other."""
+    target_language: LanguageCode | None = None
+    """The language of the targets, by the code that the model has for it: `de_DE`. The published model begins its
+    answers with it. The same may be set for both, as to summarize."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.sourceLanguage) == has(self.targetLanguage)",
+            message="sourceLanguage and targetLanguage go together; set both, or neither",
+            holds=lambda settings: (settings.source_language is None) == (settings.target_language is None),
+        ),
+    )
 
 
 FOCAL_GAMMA = 2.0

@@ -180,6 +180,8 @@ PUBLISHED = {
     "facebook/bart-large": 406.3e6,
     "facebook/bart-large-cnn": 406.3e6,
     "google/pegasus-xsum": 569.8e6,
+    "facebook/mbart-large-cc25": 610.9e6,
+    "facebook/mbart-large-50": 610.9e6,
 }
 """As their model cards and the hub say it; an encoder's without the head of its pretraining."""
 

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, BartConfig, MT5Config, PegasusConfig, PretrainedConfig, T5Config
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    MBartConfig,
+    MT5Config,
+    PegasusConfig,
+    PretrainedConfig,
+    T5Config,
+)
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job.task import Task
@@ -32,6 +40,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "mt5": MT5Config(**_T5),
     "bart": BartConfig(**_BART),
     "pegasus": PegasusConfig(**_BART, activation_function="relu"),
+    "mbart": MBartConfig(**_BART),
 }
 DTYPES = {4: torch.float32, 2: torch.bfloat16}
 

@@ -35,9 +35,16 @@ EMBEDDINGS = {
     "gpt2": ("transformer.wte.", "transformer.wpe."),
     "t5": ("shared.",),
     "mt5": ("shared.",),
-    "bart": (
-        "model.shared.",
-        *(f"model.{stack}.{name}" for stack in ("encoder", "decoder") for name in ("embed_p", "layernorm_embedding")),
+    **dict.fromkeys(
+        ("bart", "mbart"),
+        (
+            "model.shared.",
+            *(
+                f"model.{stack}.{part}"
+                for stack in ("encoder", "decoder")
+                for part in ("embed_p", "layernorm_embedding")
+            ),
+        ),
     ),
     "pegasus": ("model.shared.", "model.encoder.embed_positions.", "model.decoder.embed_positions."),
 }
@@ -56,8 +63,7 @@ LAYERS = {
     "gpt2": ("transformer.h.{}.",),
     "t5": ("encoder.block.{}.", "decoder.block.{}."),
     "mt5": ("encoder.block.{}.", "decoder.block.{}."),
-    "bart": ("model.encoder.layers.{}.", "model.decoder.layers.{}."),
-    "pegasus": ("model.encoder.layers.{}.", "model.decoder.layers.{}."),
+    **dict.fromkeys(("bart", "pegasus", "mbart"), ("model.encoder.layers.{}.", "model.decoder.layers.{}.")),
 }
 PAIRS = {name for name, family in FAMILIES.items() if family.encoder_decoder}
 SINUSOIDS = {"pegasus": {"model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"}}

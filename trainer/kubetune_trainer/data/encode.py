@@ -17,21 +17,29 @@ CHUNK_ROWS = 2048
 
 
 def encode_texts(
-    rows: Sequence[Row], tokenizer: Any, max_length: int, *, field: str = "text", pair: str = "text_pair"
+    rows: Sequence[Row],
+    tokenizer: Any,
+    max_length: int,
+    *,
+    field: str = "text",
+    pair: str = "text_pair",
+    written: bool = False,
 ) -> Tokens:
     """The field `field` of each row, and `pair` where they have it, cut at `max_length` tokens.
 
-    Each with the special tokens that the model expects.
+    Each with the special tokens that the model expects; those of a text that it writes may be others.
     """
-    encoder = _TextEncoder(tokenizer, max_length, field, pair if rows and pair in rows[0].names else None)
+    second = pair if rows and pair in rows[0].names else None
+    encoder = _TextEncoder(tokenizer, max_length, field, second, written=written)
     return gathered(map(encoder.encode, chunks(rows)), typed=encoder.typed)
 
 
 class _TextEncoder:
-    def __init__(self, tokenizer: Any, max_length: int, field: str, pair: str | None) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, field: str, pair: str | None, *, written: bool) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.field, self.pair = field, pair
+        self.names = ("text_target", "text_pair_target") if written else ("text", "text_pair")
         self.typed = pair is not None and "token_type_ids" in tokenizer.model_input_names
         self.special = SpecialTokens(tokenizer)
         self.markers = self.special.count(self._batch(["a"], ["a"])[0].ids)
@@ -53,9 +61,9 @@ class _TextEncoder:
         return "" if self.pair is None else row[self.pair]
 
     def _batch(self, texts: list[str], others: list[str]) -> list[EncodedRow]:
+        given = (texts, others if self.pair is not None else None)
         batch = self.tokenizer(
-            texts,
-            others if self.pair is not None else None,
+            **dict(zip(self.names, given, strict=True)),
             truncation=True,
             max_length=self.max_length,
             return_token_type_ids=self.typed,

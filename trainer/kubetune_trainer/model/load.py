@@ -23,6 +23,7 @@ from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.fit import is_pooler, new_tensors, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
+from kubetune_trainer.model.languages import beginning, set_languages
 from kubetune_trainer.model.stops import teach_to_stop
 from kubetune_trainer.model.task import ModelTask
 from kubetune_trainer.storage.configs import QUANTISATION, quantisation
@@ -96,14 +97,16 @@ def _loading(what: str, *kinds: type[Exception]) -> Iterator[None]:
         raise invalid_model(f"spec.model.uri: {what} does not load: {said}") from error
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer, with a padding token."""
+def load_tokenizer(folder: Path, languages: tuple[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer, with a padding token, and with the languages of sources and targets where the job names them."""
     with _loading("the tokenizer", Exception):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise invalid_model("spec.model.uri: the tokenizer has neither a padding nor an end-of-text token")
         tokenizer.pad_token = tokenizer.eos_token
+    if languages is not None:
+        set_languages(tokenizer, languages)
     return tokenizer
 
 
@@ -203,6 +206,9 @@ def _prepare_config(
             model.generation_config.decoder_start_token_id = model.config.decoder_start_token_id
     if task.generation is not None:
         teach_to_stop(model.generation_config, task.generation, tokenizer)
+    if family.languages:
+        model.generation_config.update(**beginning(tokenizer))
+        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id
     if not family.generates:
         return None
     use_cache: bool = model.config.use_cache

@@ -16,6 +16,7 @@ from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded, Tokens
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.model.languages import target_language
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
@@ -41,9 +42,12 @@ class SequenceTargets:
     """A sequence of its own for each row."""
 
     tokens: NDArray[np.int32]
-    """[tokens]: those of row i are `tokens[offsets[i]:offsets[i + 1]]`; the last one of each ends it."""
+    """[tokens]: those of row i are `tokens[offsets[i]:offsets[i + 1]]`; the last one of each ends it, but for those
+    behind it."""
     offsets: NDArray[np.int64]
     """[rows + 1]."""
+    behind: int = 0
+    """Tokens of each target that are learned behind the one that ends it, and that no answer has: mBART's language."""
 
     def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
         """See `Targets`."""
@@ -79,7 +83,8 @@ class Writing:
         """See `Generation`."""
         assert isinstance(split.targets, SequenceTargets)
         source = split.tokens[split.offsets[row] : split.offsets[row + 1]].tolist()
-        return Answer(source, split.targets.of(row).tolist())
+        target = split.targets.of(row).tolist()
+        return Answer(source, target[: len(target) - split.targets.behind])
 
 
 class SequenceToSequence:
@@ -117,13 +122,13 @@ class SequenceToSequence:
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: WrittenTexts) -> Encoded:
         """Sources with the special tokens that the model expects, targets with the one that ends them."""
         sources = encode_texts(rows, tokenizer, max_length, field="source")
-        targets = _ended(rows, tokenizer, space.longest)
+        targets, behind = _ended(rows, tokenizer, space.longest)
         if not (sources.kept & targets.kept).all():
             # A text of characters that the tokenizer drops.
             kept = sources.kept & targets.kept
             return replace(self.encode([*compress(rows, kept)], tokenizer, max_length, space), kept=kept)
         notes = (_CUT.format(targets.truncated, len(rows), space.longest),) if targets.truncated else ()
-        return sources.with_targets(SequenceTargets(targets.tokens, targets.offsets), notes=notes)
+        return sources.with_targets(SequenceTargets(targets.tokens, targets.offsets, behind), notes=notes)
 
     def model_class(self) -> Any:
         """With the pretrained output layer."""
@@ -174,15 +179,16 @@ class SequenceToSequence:
         return CardText("A model that writes a target to a source", _LIMITS, _CLASS, _USAGE)
 
 
-def _ended(rows: Sequence[Row], tokenizer: Any, longest: int) -> Tokens:
-    """The targets, each with the token that ends it."""
+def _ended(rows: Sequence[Row], tokenizer: Any, longest: int) -> tuple[Tokens, int]:
+    """The targets, each with the token that ends it, and how many tokens are behind that."""
     end = _end_of(tokenizer)
-    if tokenizer("a")["input_ids"][-1:] == [end]:
-        return encode_texts(rows, tokenizer, longest, field="target")
-    plain = encode_texts(rows, tokenizer, longest - 1, field="target")
+    tokens = tokenizer(text_target="a")["input_ids"]
+    if tokens[-1:] == [end] or target_language(tokenizer) is not None:
+        return encode_texts(rows, tokenizer, longest, field="target", written=True), tokens[::-1].index(end)
+    plain = encode_texts(rows, tokenizer, longest - 1, field="target", written=True)
     ends = plain.offsets[1:]
     offsets = plain.offsets + np.arange(len(plain.offsets))
-    return replace(plain, tokens=np.insert(plain.tokens, ends, end), offsets=offsets)
+    return replace(plain, tokens=np.insert(plain.tokens, ends, end), offsets=offsets), 0
 
 
 def _end_of(tokenizer: Any) -> int:

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 from kubetune_api.job import Generation
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.model.languages import beginning
 from kubetune_trainer.model.load import longest_sequence
 from kubetune_trainer.model.stops import stops_of
 from kubetune_trainer.records import Answer
@@ -48,6 +49,7 @@ def write(
     longest = min(wanted.max_new_tokens, 2 * max(len(answer.tokens) for answer in asked))
     model, rank, workers = engine.module, dist.get_rank(), dist.get_world_size()
     settings = _greedy(model.generation_config)
+    settings.update(**beginning(tokenizer))
     lengths = np.array([len(answer.prompt) for answer in asked], dtype=np.int64)
     sums, shown = nothing(), []
     engine.eval()
