@@ -106,7 +106,8 @@ class PlainLines:
         state = progress_in(event)
         begins = state.evaluating is not None and (state.step, state.evaluating) != self._last
         ends = state.step == state.total_steps > self._last[0]
-        if not (begins or ends) and (self._clock() < self._due or state.step == self._last[0]):
+        goes_on = state.step != self._last[0] or state.answers is not None
+        if not (begins or ends) and (self._clock() < self._due or not goes_on):
             return None
         self._due, self._last = self._clock() + _QUIET_SECONDS, (state.step, state.evaluating)
         return f"  step {state.step}/{state.total_steps}  {detail(state)}"
@@ -125,7 +126,8 @@ def detail(state: status.Progress, *, ended: bool = False) -> str:
     if state.tokens_per_second is not None:
         words.append(f"{state.tokens_per_second:,.0f} tokens/s")
     if state.evaluating is not None and not ended:
-        words.append(f"evaluating the {state.evaluating} split")
+        answers = f", {state.answers:,} of {state.total_answers:,} answers written" if state.answers is not None else ""
+        words.append(f"evaluating the {state.evaluating} split{answers}")
     elif state.seconds_left and state.step < state.total_steps and not ended:
         words.append(f"{minutes(state.seconds_left)} left")
     return "  ".join(words)

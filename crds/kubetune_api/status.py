@@ -63,6 +63,10 @@ class Progress(ApiModel):
     """The estimated time to the last step, in seconds; evaluations are not in it."""
     evaluating: Word | None = None
     """The split that is being evaluated; meanwhile no step is done."""
+    answers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The rows of that split that the model has written its answer to, while it writes answers."""
+    total_answers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The rows that it writes answers to."""
     kept_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     """The step whose weights are published; known once the training has ended."""
 

@@ -554,14 +554,12 @@ RULES_BROKEN = (
         "spec.evaluation.primaryMetric",
     ),
     Case(
-        "a metric of answers of a slice",
+        "a metric of a slice that stands for the model",
         {
-            **CAUSAL,
-            "spec.evaluation.generation": {},
             "spec.evaluation.slices": [{"name": "german", "column": "lang", "values": ["de"]}],
-            "spec.evaluation.require": [{"metric": "test/german/rouge_l", "min": 0.1}],
+            "spec.evaluation.primaryMetric": "test/german/accuracy",
         },
-        "spec.evaluation.require",
+        "spec.evaluation.primaryMetric",
     ),
     Case("no target", {**SEQ2SEQ, "spec.dataset.columns": {"source": "article"}}, "spec.dataset.columns"),
     Case(

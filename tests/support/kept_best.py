@@ -29,8 +29,8 @@ class Kept:
     """What came of a training, as one rank saw it."""
 
     end: TrainingEnd
-    judged: list[tuple[str, int]]
-    """The split and the step of each evaluation."""
+    judged: list[tuple[str, int, bool]]
+    """The split and the step of each evaluation, and whether it tells all that a report shows."""
     test_loss: float
     digests: dict[str, str]
     """Of the published tensors; rank 0 only."""
@@ -39,8 +39,10 @@ class Kept:
 class _Scripted(Loop):
     """Its validation split has the losses of a script, by the step."""
 
-    def _evaluate(self, name: str, step: int, space: TargetSpace) -> tuple[EvaluationRecord, TargetSpace]:
-        found, settled = super()._evaluate(name, step, space)
+    def _evaluate(
+        self, name: str, step: int, space: TargetSpace, *, final: bool = False
+    ) -> tuple[EvaluationRecord, TargetSpace]:
+        found, settled = super()._evaluate(name, step, space, final=final)
         scripted = {"loss": LOSSES[step // 2 - 1]} if name == "validation" else {}
         return replace(found, metrics={**found.metrics, **scripted}), settled
 
@@ -78,4 +80,5 @@ def _train(spec: FineTuneJobSpec, case: Case) -> Kept:
     digests = {name: tensor_digest(tensor) for name, tensor in Full(Freeze()).tensors(engine)}
     engine.destroy()
     judged = [record for record in records if isinstance(record, EvaluationRecord)]
-    return Kept(end, [(found.split, found.step) for found in judged], judged[-1].metrics["loss"], digests)
+    told = [(found.split, found.step, bool(found.worst)) for found in judged]
+    return Kept(end, told, judged[-1].metrics["loss"], digests)

@@ -12,7 +12,6 @@ from typing import Any
 from kubetune_api.run import Run
 from kubetune_trainer.records import (
     EvaluationRecord,
-    EvaluationStart,
     Expectation,
     RequirementResult,
     ResolvedTraining,
@@ -21,8 +20,9 @@ from kubetune_trainer.records import (
     TrainingEnd,
 )
 from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.underway import EvaluationStart, Writing
 
-Record = StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd
+Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import Record, WorkerResult
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, in_order
+from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd, in_order
 from kubetune_trainer.report import metric_line
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.underway import EvaluationStart, Writing
 
 SEGMENT_SECONDS = 30.0
 """The least time between two segments."""
@@ -60,7 +61,7 @@ class Journal:
         self._seconds, self._last_seconds, self._now = seconds, last_seconds, now
         self._lock = threading.Lock()
         """Held wherever one of the next six is used, and never while the store is asked."""
-        self._taken: set[tuple[str, int]] = set()
+        self._taken: set[tuple[str, int, bool]] = set()
         self._lines: list[str] = []
         self._pending: deque[bytes] = deque()
         """Segments that are not in the store yet. They stay as they are: one may be there without our knowing."""
@@ -84,9 +85,9 @@ class Journal:
         """Takes the next records, in order; those that it has had already are left out."""
         with self._lock:
             for record in records:
-                if isinstance(record, EvaluationStart):
+                if isinstance(record, EvaluationStart | Writing):
                     continue
-                key = (record.split if isinstance(record, EvaluationRecord) else type(record).__name__, record.step)
+                key = _key(record)
                 if key not in self._taken:
                     self._lines.append(f"{metric_line(record)}\n")
                     self._taken.add(key)
@@ -136,6 +137,13 @@ class Journal:
             self._written += 1
             self._error = None
         return True
+
+
+def _key(record: StepRecord | EvaluationRecord | TrainingEnd) -> tuple[str, int, bool]:
+    """What is told again of the published weights, with all that the report shows, is a line of its own."""
+    if isinstance(record, EvaluationRecord):
+        return record.split, record.step, bool(record.worst)
+    return type(record).__name__, record.step, False
 
 
 def seconds_to_next(age: float, least: float = SEGMENT_SECONDS) -> float:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from kubetune_api.status import Progress, six_digits
 from kubetune_trainer.events import Listener
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord, TrainingEnd
+from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
+from kubetune_trainer.underway import EvaluationStart, Writing
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -17,14 +18,16 @@ class ProgressTeller:
     def __init__(self, total_steps: int, listener: Listener) -> None:
         self._total_steps, self._listener = total_steps, listener
         self._recent: deque[StepRecord] = deque(maxlen=_WINDOW)
-        self._evaluating: str | None = None
+        self._evaluating: EvaluationStart | Writing | None = None
         self._end: TrainingEnd | None = None
         self._told: Progress | None = None
 
-    def __call__(self, records: Iterable[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd]) -> None:
+    def __call__(
+        self, records: Iterable[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd]
+    ) -> None:
         """Takes the next records, in order; the listener hears of each evaluation, and of the last step only."""
         for record in records:
-            self._evaluating = record.split if isinstance(record, EvaluationStart) else None
+            self._evaluating = record if isinstance(record, EvaluationStart | Writing) else None
             if isinstance(record, StepRecord):
                 self._recent.append(record)
             elif isinstance(record, EvaluationRecord):
@@ -38,12 +41,19 @@ class ProgressTeller:
 
 
 def progress_of(
-    recent: Iterable[StepRecord], total_steps: int, evaluating: str | None = None, end: TrainingEnd | None = None
+    recent: Iterable[StepRecord],
+    total_steps: int,
+    evaluating: EvaluationStart | Writing | None = None,
+    end: TrainingEnd | None = None,
 ) -> Progress:
     """The progress after the last of the `recent` steps, over which the speed is averaged."""
     steps = list(recent)
+    split = evaluating.split if evaluating else None
+    writing = (
+        {"answers": evaluating.rows, "total_answers": evaluating.of_rows} if isinstance(evaluating, Writing) else {}
+    )
     if not steps:
-        return Progress(step=0, total_steps=total_steps, epoch=0.0, evaluating=evaluating)
+        return Progress(step=0, total_steps=total_steps, epoch=0.0, evaluating=split, **writing)
     last, seconds = steps[-1], sum(step.seconds for step in steps)
     return Progress(
         step=last.step,
@@ -53,6 +63,7 @@ def progress_of(
         learning_rate=six_digits(last.learning_rate),
         tokens_per_second=six_digits(sum(step.tokens for step in steps) / max(seconds, 1e-9)),
         seconds_left=0.0 if end else (total_steps - last.step) * seconds / len(steps),
-        evaluating=evaluating,
+        evaluating=split,
+        **writing,
         kept_step=end.kept_step if end else None,
     )

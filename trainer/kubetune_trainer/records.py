@@ -128,25 +128,17 @@ class EvaluationRecord:
     """By the names of the API's table, those of the task."""
     details: Details | None = None
     intervals: dict[str, Interval] = field(default_factory=dict)
-    """By the same names. Only of weights that may be published, and not where the tally is too large."""
+    """By the same names. Only of the published weights, and not where the tally is too large."""
     worst: tuple[WorstRow, ...] = ()
-    """The rows with the greatest loss per target, of weights that may be published."""
+    """The rows with the greatest loss per target, of the published weights."""
     slices: tuple[SliceRecord, ...] = ()
-    """Those of `evaluation.slices` that have a row in the split, of weights that may be published."""
+    """Those of `evaluation.slices` that have a row in the split, of the published weights."""
     written: tuple[WrittenAnswer, ...] = ()
     """Some of the answers that the model wrote."""
 
     def judges(self, kept_step: int) -> bool:
         """Whether it is of the published weights: the last of the test split always is."""
         return self.split != "validation" or self.step == kept_step
-
-
-@dataclass(frozen=True)
-class EvaluationStart:
-    """An evaluation begins: until its record comes, no step is done."""
-
-    split: str
-    step: int
 
 
 @dataclass(frozen=True)
@@ -180,6 +172,11 @@ def in_order(
     """All of them in the order of the steps: an evaluation stands behind the step whose weights it judges."""
     # Sorting is stable: at the same step the step itself stays first.
     return sorted([*steps, *evaluations, end], key=lambda record: record.step)
+
+
+def latest(evaluations: Iterable[EvaluationRecord]) -> tuple[EvaluationRecord, ...]:
+    """Each split at each step once: what is told again of the published weights takes the place of the first."""
+    return tuple({(record.split, record.step): record for record in evaluations}.values())
 
 
 def final_metrics(evaluations: Iterable[EvaluationRecord], kept_step: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ from kubetune_trainer.records import (
     StoredFile,
     TrainingEnd,
     final_metrics,
+    latest,
 )
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
@@ -134,7 +135,7 @@ def _result(
     expected: Expectation,
     files: tuple[StoredFile, ...],
 ) -> WorkerResult:
-    evaluations = tuple(record for record in records if isinstance(record, EvaluationRecord))
+    evaluations = latest(record for record in records if isinstance(record, EvaluationRecord))
     return WorkerResult(
         family=trainable.loaded.model.config.model_type,
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",

@@ -12,10 +12,6 @@ from kubetune_api.tasks import TASKS
 
 
 def _pattern() -> str:
-    return f"^({'|'.join(SPLITS)})/({'|'.join(METRICS)})$"
-
-
-def _pattern_with_slices() -> str:
     return f"^({'|'.join(SPLITS)})/({NAME_PATTERN.strip('^$')}/)?({'|'.join(METRICS)})$"
 
 
@@ -33,13 +29,8 @@ def _headlines() -> str:
     return ", ".join(f"`{task.headline[0]}` ({name})" for name, task in TASKS.items())
 
 
-_FullName = Annotated[str, StringConstraints(max_length=64), Matches(_pattern, _words)]
-MetricName = Annotated[
-    str,
-    StringConstraints(max_length=96),
-    Matches(_pattern_with_slices, _words),
-    Field(json_schema_extra=filled(metrics=_of_each_task)),
-]
+_FullName = Annotated[str, StringConstraints(max_length=96), Matches(_pattern, _words)]
+MetricName = Annotated[_FullName, Field(json_schema_extra=filled(metrics=_of_each_task))]
 SliceValue = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 SliceName = Annotated[
     str,
@@ -85,7 +76,8 @@ class Generation(ApiModel):
 
     max_rows: Annotated[int, Field(ge=1, le=100000)] = 200
     """Of how many rows of each split it writes the answer; the first ones of the split: by the hash of their
-    texts where `dataset.uri` is split, in the order of the files where these are the split's own."""
+    texts where `dataset.uri` is split, in the order of the files where these are the split's own. At the end it also
+    writes to the worst errors of the report, 50 rows at most and no more than this."""
     max_new_tokens: Annotated[int, Field(ge=1, le=131072)] = 128
     """The longest answer, in tokens. None becomes longer than twice the longest of those rows' own answers."""
 
@@ -122,8 +114,9 @@ class Evaluation(ApiModel):
     """What the final model must reach for the run to succeed. A model that misses any of them is kept, its
     manifest says `rejected`, and the run ends Failed."""
     generation: Generation | None = None
-    """Has a model that writes answer some rows, greedily, whenever weights are judged that may be published, and before
-    the training. Unset: nothing is written, and the metrics of answers do not exist."""
+    """Has a model that writes answer some rows, greedily: before the training, at the end, and at every evaluation if
+    a metric of answers decides when the training ends or which weights are published. Unset: nothing is written, and
+    the metrics of answers do not exist."""
     slices: Annotated[list[Slice], Field(max_length=16)] = Field([])
     """Parts of the held-out rows that the published model is judged on as well, each by itself."""
 
@@ -141,5 +134,12 @@ class Evaluation(ApiModel):
             message="a required metric is of a slice that `slices` does not have; add the slice, or correct the name",
             holds=_has_each_slice,
             field="require",
+        ),
+        Rule(
+            cel="!has(self.primaryMetric) || !self.primaryMetric.matches('/.+/')",
+            message="what stands for the model is a metric of a whole split; leave out the name of the slice, and"
+            " require the metric of the slice in `require`",
+            holds=lambda evaluation: slice_of(evaluation.primary_metric or "") is None,
+            field="primaryMetric",
         ),
     )

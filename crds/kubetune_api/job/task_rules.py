@@ -12,7 +12,6 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import Rule
 from kubetune_api.job.dataset import Columns
-from kubetune_api.metrics import slice_of
 from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS, TaskRow
 
@@ -157,22 +156,6 @@ def generation_rules() -> Iterator[Rule]:
             spec.evaluation.generation is not None or not _ends_in(spec.evaluation.primary_metric or "", generated)
         ),
         field="evaluation.primaryMetric",
-    )
-    yield _whole_splits_only(generated)
-
-
-def _whole_splits_only(generated: Sequence[str]) -> Rule:
-    return Rule(
-        cel=f"self.evaluation.require.all(r, !r.metric.matches('/.+/({'|'.join(generated)})$'))",
-        message="a required metric of a slice is of answers that the model writes, which are compared over a whole"
-        " split alone; require it without the name of the slice, or name another metric",
-        holds=lambda spec: (
-            not any(
-                slice_of(required.metric) is not None and _ends_in(required.metric, generated)
-                for required in spec.evaluation.require
-            )
-        ),
-        field="evaluation.require",
     )
 
 

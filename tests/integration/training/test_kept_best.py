@@ -32,11 +32,12 @@ def test_a_training_stops_after_its_patience_and_publishes_the_weights_of_its_be
         stopped, best = rank[case]
         assert stopped.end == TrainingEnd(STOPPED, case.steps, kept_step=BEST)
         assert stopped.judged == [
-            ("validation", 2),
-            ("validation", 4),
-            ("validation", 6),
-            ("validation", 8),
-            ("test", 4),
+            ("validation", 2, False),
+            ("validation", 4, False),
+            ("validation", 6, False),
+            ("validation", 8, False),
+            ("validation", 4, True),
+            ("test", 4, True),
         ]
         assert best.end == TrainingEnd(BEST, BEST, kept_step=BEST)
         assert stopped.test_loss == best.test_loss

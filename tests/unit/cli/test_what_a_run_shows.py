@@ -14,7 +14,7 @@ from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Artifact
 from kubetune_cli.main import app
-from kubetune_cli.progress import PlainView, detail, line_for, progress_in
+from kubetune_cli.progress import PlainLines, PlainView, detail, line_for, progress_in
 from kubetune_cli.results import print_results
 from kubetune_cli.run import Finished, new_run_id
 from kubetune_cli.trainer_process import why_not_installed
@@ -66,6 +66,11 @@ def test_an_evaluation_has_a_line_of_its_own() -> None:
             id="the evaluation behind the last step is named",
         ),
         pytest.param({"evaluating": "validation"}, "evaluating the validation split", id="so is one in between"),
+        pytest.param(
+            {"evaluating": "test", "answers": 40, "totalAnswers": 200},
+            "evaluating the test split, 40 of 200 answers written",
+            id="answers that are written are counted",
+        ),
     ],
 )
 def test_the_time_of_an_evaluation_is_not_shown_as_no_time_left(state: dict[str, Any], shown: str) -> None:
@@ -90,6 +95,20 @@ def test_a_pipe_gets_a_line_for_each_evaluation_that_begins_and_no_step_twice() 
         for state in (STATE, last, {**last, "evaluating": "validation"}, last, {**last, "evaluating": "test"}, last):
             view.show({"event": "progress", "progress": state})
     assert [line.split()[-2] for line in out.getvalue().splitlines()] == ["1:15", "1,234", "validation", "test"]
+
+
+def test_a_pipe_gets_lines_while_answers_are_written() -> None:
+    now, shown = [0.0], []
+    lines = PlainLines(lambda: now[0])
+    for answers in (None, 10, 20):
+        written = {} if answers is None else {"answers": answers, "totalAnswers": 20}
+        now[0] += 100.0 * (answers == 20)
+        shown.append(lines.of({"event": "progress", "progress": {**STATE, "evaluating": "test", **written}}))
+    assert [line and line.split("  ")[-1] for line in shown] == [
+        "evaluating the test split",
+        None,
+        "evaluating the test split, 20 of 20 answers written",
+    ]
 
 
 def test_a_metric_has_the_digits_of_its_row() -> None:

@@ -14,8 +14,8 @@ from kubetune_trainer.data import PreparedData, prepare
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import LocalFile
 from kubetune_trainer.tasks import task_of
-from support.data_files import classification, csv_text, jsonl_text, local_file
-from support.tiny_tokenizers import bert_like
+from support.data_files import causal, classification, csv_text, jsonl_text, local_file
+from support.tiny_tokenizers import bert_like, gpt_like
 
 GERMAN = {"name": "german", "column": "lang", "values": ["de", "de-AT"]}
 LANGUAGES = ("de", "en", " de-AT", "")
@@ -129,6 +129,31 @@ def test_a_slice_that_one_split_lacks_is_a_note_and_an_error_where_it_is_require
     assert "spec.evaluation.slices[0]: no row of the test split" in refused(
         spec_of(GERMAN, require=("test/german/accuracy",), **apart), **files
     )
+
+
+def test_a_required_metric_of_answers_needs_a_row_of_its_slice_that_is_written_to(tmp_path: Path) -> None:
+    rows = [{"question": f"Ask {n}.", "answer": f"Say {n}.", "lang": "de" if n > 7 else "en"} for n in range(9)]
+    file = local_file(tmp_path, "a.jsonl", jsonl_text(rows))
+    other = local_file(
+        tmp_path, "b.jsonl", jsonl_text([{**row, "question": f"More {row['question']}"} for row in rows])
+    )
+
+    def spec(most: int) -> FineTuneJobSpec:
+        required = [{"metric": "test/german/rouge_l", "min": 0.1}]
+        manifest = causal().to_dict()
+        manifest["dataset"] |= {"test": {"uri": "file:///b.jsonl"}, "validationFraction": 0}
+        manifest["evaluation"] = {"slices": [GERMAN], "require": required, "generation": {"maxRows": most}}
+        return FineTuneJobSpec.model_validate(manifest)
+
+    def splits(most: int) -> PreparedData:
+        given = spec(most)
+        return prepare(task_of(given), given, {"train": [file], "test": [other]}, gpt_like(), 64)
+
+    assert splits(9).splits["test"].slices["german"].sum() == 1
+    with pytest.raises(
+        RunError, match=r"none of them is of the slice german; raise spec\.evaluation\.generation\.maxRows"
+    ):
+        splits(8)
 
 
 def test_a_list_chooses_no_slice(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from itertools import chain, repeat
 from pathlib import Path
@@ -16,12 +16,14 @@ import ray
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import JsonLinesListener
+from kubetune_trainer.figures import Interval
 from kubetune_trainer.handoff import Record, WorkerResult
 from kubetune_trainer.journal import Journal, journaled, seconds_to_next
 from kubetune_trainer.ray_runtime import RemoteRecords
 from kubetune_trainer.record_reader import RecordReader
-from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, TrainingEnd, in_order
+from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, TrainingEnd, in_order, latest
 from kubetune_trainer.report import metric_line, write_metrics
+from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.storage.store import Store
 from support.run_records import classification
 
@@ -89,6 +91,16 @@ def test_segment_after_segment_it_is_the_metrics_file(store: Store, tmp_path: Pa
     write_one_by_one(journal)
     write_metrics(RECORD, tmp_path / "metrics.jsonl")
     assert b"".join(map(store.get, segments(store))) == (tmp_path / "metrics.jsonl").read_bytes()
+
+
+def test_what_is_told_again_of_the_published_weights_is_a_line_of_its_own(store: Store) -> None:
+    plain = EvaluationRecord("validation", 2, 1.0, {"loss": 0.5})
+    whole = replace(plain, worst=(WorstRow(3, 1.0, None),), intervals={"loss": Interval(0.4, 0.6)})
+    assert latest([plain, whole]) == (whole,)
+    with Journal(store, FOLDER, seconds=1000) as journal:
+        journal([plain])
+        journal([whole, whole])
+    assert [line.get("intervals") for line in read_journal(store, FOLDER)] == [None, {"loss": [0.4, 0.6]}]
 
 
 def test_the_end_of_the_block_writes_what_is_left(store: Store) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord, TrainingEnd
+from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
+from kubetune_trainer.underway import EvaluationStart, Writing
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -30,7 +31,9 @@ def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
     assert progress_of([step(1, seconds=0.0)], total_steps=2).seconds_left == 0.0
 
 
-def told(*posted: list[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd]) -> list[dict[str, object]]:
+def told(
+    *posted: list[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd],
+) -> list[dict[str, object]]:
     stream = io.StringIO()
     tell = ProgressTeller(20, JsonLinesListener(stream))
     for records in posted:
@@ -57,6 +60,13 @@ def test_an_evaluation_is_named_from_its_beginning_to_its_end() -> None:
     assert [event["event"] for event in events] == ["progress", "progress", "evaluated", "progress"]
     states = [event["progress"] for event in events if event["event"] == "progress"]
     assert [state.get("evaluating") for state in states] == [None, "test", None]  # type: ignore[attr-defined]
+
+
+def test_answers_that_are_written_are_counted() -> None:
+    events = told([step(20)], [EvaluationStart("test", 20)], [Writing("test", 20, 40, 200)])
+    states = [event["progress"] for event in events if event["event"] == "progress"]
+    assert [(state.get("answers"), state.get("totalAnswers")) for state in states[1:]] == [(None, None), (40, 200)]  # type: ignore[attr-defined]
+    assert states[-1]["evaluating"] == "test"  # type: ignore[index]
 
 
 def test_an_evaluation_before_the_first_step_is_named_too() -> None:

@@ -1,6 +1,7 @@
 """How a model is asked for answers: padded where it goes on, greedily, for no longer than it may."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from transformers import GenerationConfig
 
 from kubetune_api.job import Generation
 from kubetune_trainer.data.prepared import EncodedSplit
+from kubetune_trainer.figures import SliceRecord
+from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions, TokenTargets
 from kubetune_trainer.tasks.seq2seq import SequenceTargets, Writing
-from kubetune_trainer.training.write import _greedy, _padded, write
+from kubetune_trainer.training.answers import judge_answers
+from kubetune_trainer.training.write import Asking, _greedy, _padded, write
 from support.tiny_models import PAD, completion_rows, tiny_model, written_rows
 
 
@@ -66,9 +71,16 @@ def _group() -> Iterator[None]:
     dist.destroy_process_group()
 
 
+def asking(
+    engine: Engine, split: EncodedSplit, most: int, *, max_rows: int = 100, tell: Callable[[int, int], object] = min
+) -> Asking:
+    wanted = Generation(max_rows=max_rows, max_new_tokens=most)
+    return Asking(engine, CausalLanguageModel(), split, wanted, Numbers(), 1, tell)
+
+
 def written(engine: Engine, split: EncodedSplit, most: int) -> list[str]:
-    wanted = Generation(max_rows=split.rows, max_new_tokens=most)
-    return [one.written for one in write(engine, CausalLanguageModel(), split, wanted, Numbers(), 1).shown]
+    found = write(asking(engine, split, most), range(split.rows))
+    return [one.written for one in sorted(found, key=lambda one: one.row)]
 
 
 @pytest.mark.usefixtures("_group")
@@ -99,6 +111,54 @@ def test_what_the_model_forbids_or_forces_has_no_effect() -> None:
     engine.module.generation_config = given
     assert written(engine, split, 6) == plain
     assert engine.module.generation_config is given
+
+
+@pytest.mark.usefixtures("_group")
+def test_answers_are_told_of_as_they_come() -> None:
+    told: list[tuple[int, int]] = []
+    write(asking(Engine("llama"), completion_rows(3), 4, tell=lambda *rows: told.append(rows)), range(3))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.fixture(scope="module")
+def judged() -> EvaluationRecord:
+    """Of 30 rows, of which 20 are written to; nothing is right but what the engine of these tests writes."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    rows = 30
+    masks = {"few": np.arange(rows) < 4, "late": np.arange(rows) >= 25}
+    split = replace(completion_rows(rows), slices=masks)
+    worst = tuple(WorstRow(row, 1.0, None) for row in (29, 3, 28))
+    slices = tuple(SliceRecord(name, int(mask.sum()), {"loss": 1.0}) for name, mask in masks.items())
+    before = EvaluationRecord("test", 7, 1.0, {"loss": 1.0}, intervals={}, worst=worst, slices=slices)
+    found = judge_answers(asking(Engine("llama"), split, 6, max_rows=20), before, final=True)
+    dist.destroy_process_group()
+    return found
+
+
+def test_metrics_of_answers_have_intervals_and_those_of_slices_too(judged: EvaluationRecord) -> None:
+    assert {"loss", "exact_match", "token_f1", "rouge_l"} == judged.metrics.keys()
+    assert judged.intervals.keys() == judged.metrics.keys() - {"loss"}
+    low, high = judged.intervals["token_f1"]
+    assert low <= judged.metrics["token_f1"] <= high
+    few, late = judged.slices
+    assert few.metrics.keys() == judged.metrics.keys()
+    assert few.intervals.keys() == judged.intervals.keys()
+    # The model writes to none of its rows.
+    assert (late.metrics, late.intervals) == ({"loss": 1.0}, {})
+
+
+@pytest.mark.usefixtures("_group")
+def test_the_metrics_of_a_slice_are_those_of_its_rows_alone(judged: EvaluationRecord) -> None:
+    split = completion_rows(30)
+    plain = EvaluationRecord("test", 7, 1.0, {})
+    alone = judge_answers(asking(Engine("llama"), split, 6, max_rows=4), plain, final=False)
+    assert alone.metrics == pytest.approx({name: judged.slices[0].metrics[name] for name in alone.metrics})
+    assert alone.intervals == {}
+
+
+def test_the_worst_rows_are_answered_wherever_they_are(judged: EvaluationRecord) -> None:
+    assert [(one.row, bool(one.answer)) for one in judged.worst] == [(29, True), (3, True), (28, True)]
+    assert judged.worst[1].answer == judged.written[3].written
 
 
 def test_a_decoder_is_asked_for_the_last_answer_with_all_that_stands_before() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kubetune_api.job import FineTuneJobSpec, Slice
 from kubetune_api.metrics import slice_of
+from kubetune_api.tasks import TASKS
 from kubetune_api.text import plural
 from kubetune_trainer.data.labels import as_integer, listed_labels
 from kubetune_trainer.data.rows import Column, Field, Row
@@ -67,6 +68,20 @@ def refuse_empty(spec: FineTuneJobSpec, masks: Mapping[str, Masks], splits: Mapp
                 f"spec.evaluation.slices[{place}]: no row of the {' or '.join(empty)} split has one of its values in"
                 f" the column {quoted(one.column)}, which holds {listed_labels(Counter(found))}; correct `values`, hold"
                 " out more rows, or remove the slice"
+            )
+    _refuse_unanswered(spec, masks)
+
+
+def _refuse_unanswered(spec: FineTuneJobSpec, masks: Mapping[str, Masks]) -> None:
+    """A required metric of answers needs a row of its slice among those that the model writes to."""
+    generation = spec.evaluation.generation
+    for place, metric in enumerate(_required(spec)):
+        (split, *_), name = metric.split("/"), slice_of(metric)
+        generated = metric.rpartition("/")[2] in TASKS[spec.task.type].generated_metrics
+        if generation and name and generated and not masks[split][name][: generation.max_rows].any():
+            raise invalid_data(
+                f"spec.evaluation.require[{place}]: the model writes to the first {generation.max_rows:,} rows of the"
+                f" {split} split, and none of them is of the slice {name}; raise spec.evaluation.generation.maxRows"
             )
 
 

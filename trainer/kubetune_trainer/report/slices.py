@@ -34,7 +34,7 @@ def slice_table(judged: EvaluationRecord, headline: Sequence[str]) -> tuple[Slic
     """All rows, then each slice, by what all of them have; nothing of an evaluation without slices."""
     if not judged.slices:
         return ()
-    # Answers that a model writes are compared over a whole split alone.
+    # A slice may have no row that the model has written to.
     names = [name for name in headline if all(name in metrics for metrics in _metrics(judged))]
     whole = tuple(_cell(name, judged.metrics, judged.intervals, judged) for name in names)
     lines = [

@@ -1,7 +1,7 @@
 """The training loop: fetch, forward, backward, step, record."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from math import isfinite
@@ -15,18 +15,21 @@ from numpy.typing import NDArray
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
+from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import EvaluationRecord, EvaluationStart, StepRecord, TrainingEnd
+from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
 from kubetune_trainer.tasks.base import TrainingTask
+from kubetune_trainer.training.answers import judge_answers
 from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.evaluate import evaluate
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
-from kubetune_trainer.training.write import write
+from kubetune_trainer.training.write import Asking
+from kubetune_trainer.underway import EvaluationStart, Writing
 
-Recorder = Callable[[StepRecord | EvaluationStart | EvaluationRecord | TrainingEnd], None]
+Recorder = Callable[[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd], None]
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,22 @@ class Loop:
             self._evaluate_before_training()
         watch = Watch(self.spec, KeptWeights(self.engine), self._of_rank_0)
         self.engine.train()
-        step, settled = 0, dict[int, TargetSpace]()
+        step, settled, chooses = 0, dict[int, TargetSpace](), self.spec.watches_validation
         for step, batch in enumerate(self._batches(), 1):
             self._take_step(step, batch)
             if "validation" in self.splits and self._is_judged_after(step):
-                found, settled[step] = self._evaluate("validation", step, self.space)
+                is_last = step == self.plan.total_steps
+                found, settled[step] = self._evaluate("validation", step, self.space, final=is_last and not chooses)
                 watch.take(found)
                 if watch.ends:
                     break
         end = TrainingEnd(step, self.plan.total_steps, kept_step=watch.choose(step))
         space = settled.get(end.kept_step, self.space)
+        if chooses:
+            # Which weights are published is known only now, and all else that is told of them costs too much each time.
+            self._evaluate("validation", end.kept_step, self.space, final=True)
         if "test" in self.splits:
-            self._evaluate("test", end.kept_step, space)
+            self._evaluate("test", end.kept_step, space, final=True)
         if space is not self.space:
             # What the validation split has decided belongs to the model.
             self.task.configure(self.engine.module.config, space)
@@ -157,11 +164,6 @@ class Loop:
             self.engine.step()
         return mean
 
-    def _may_be_final(self, name: str, step: int) -> bool:
-        """Whether an evaluation may be of the weights that are published."""
-        chosen = self.spec.watches_validation or step == self.plan.total_steps
-        return step > 0 and (name == "test" or chosen)
-
     def _gradient_norm(self) -> float:
         norm = self.engine.get_global_grad_norm()
         return float("nan") if norm is None else float(norm)
@@ -178,8 +180,13 @@ class Loop:
             remedy = less if short else " or lengthen the warm-up"
             raise RunError(Reason.NOT_FINITE, f"{sentence}; lower spec.training.learningRate{remedy}")
 
-    def _evaluate(self, name: str, step: int, space: TargetSpace) -> tuple[EvaluationRecord, TargetSpace]:
-        """The evaluation, recorded, and the space with what it has decided for others."""
+    def _evaluate(
+        self, name: str, step: int, space: TargetSpace, *, final: bool = False
+    ) -> tuple[EvaluationRecord, TargetSpace]:
+        """The evaluation, recorded, and the space with what it has decided for others.
+
+        `final`: it is of the published weights, and the report shows all of it.
+        """
         self.record(EvaluationStart(name, step))
         judged = evaluate(
             self.engine,
@@ -188,13 +195,29 @@ class Loop:
             space,
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
-            final=self._may_be_final(name, step),
+            final=final,
         )
         found = judged.record(name, step, step / self.plan.steps_per_epoch)
-        wanted = self.spec.evaluation.generation
-        if wanted is not None and (step == 0 or self._may_be_final(name, step)):
-            size = self.plan.micro_batch_size
-            written = write(self.engine, self.task, self.splits[name], wanted, self.tokenizer, size)
-            found = replace(found, metrics={**found.metrics, **written.metrics}, written=written.shown)
+        if self.spec.evaluation.generation is not None and (step == 0 or final or self._is_chosen_by_answers):
+            found = self._with_answers(found, final=final)
         self.record(found)
         return found, judged.measured.settled or space
+
+    def _with_answers(self, found: EvaluationRecord, *, final: bool) -> EvaluationRecord:
+        """With what the model writes to the first rows, and at the end to the worst ones."""
+        wanted = self.spec.evaluation.generation
+        assert wanted is not None
+
+        def tell(rows: int, of_rows: int) -> None:
+            self.record(Writing(found.split, found.step, rows, of_rows))
+
+        split, size = self.splits[found.split], self.plan.micro_batch_size
+        return judge_answers(
+            Asking(self.engine, self.task, split, wanted, self.tokenizer, size, tell), found, final=final
+        )
+
+    @property
+    def _is_chosen_by_answers(self) -> bool:
+        """Whether the validation split chooses by what the model writes."""
+        metric = (self.spec.primary_metric or "").rpartition("/")[2]
+        return self.spec.watches_validation and metric in TASKS[self.task.name].generated_metrics

@@ -1,8 +1,8 @@
-"""What a model writes to some rows of a split, and how that compares with their answers: a sum over all ranks."""
+"""What a model writes to some rows of a split, in batches that all ranks share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch.distributed as dist
 from transformers import GenerationConfig
 
 from kubetune_api.job import Generation
-from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.model.languages import beginning
 from kubetune_trainer.model.load import longest_sequence
@@ -19,56 +18,57 @@ from kubetune_trainer.model.stops import stops_of
 from kubetune_trainer.records import Answer
 from kubetune_trainer.shown_rows import WrittenAnswer
 from kubetune_trainer.tasks.base import TrainingTask
-from kubetune_trainer.tasks.text_metrics import metrics_of, nothing, sums_of
 from kubetune_trainer.training.batches import split_for_evaluation
-from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
-
-_SHOWN, _CHARACTERS = 8, 2000
-"""Answers that the report shows, and the longest text of one."""
 
 
 @dataclass(frozen=True)
-class Written:
-    """What the answers came to."""
+class Asking:
+    """Whom to ask for answers, and how."""
 
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    shown: tuple[WrittenAnswer, ...] = ()
+    engine: Any
+    task: TrainingTask
+    split: EncodedSplit
+    wanted: Generation
+    tokenizer: Any
+    micro_batch_size: int
+    tell: Callable[[int, int], object]
+    """Called on every rank after each batch: how many rows of how many have an answer."""
 
 
 @torch.no_grad()
-def write(
-    engine: Any, task: TrainingTask, split: EncodedSplit, wanted: Generation, tokenizer: Any, micro_batch_size: int
-) -> Written:
-    """Asks the model for the answers of the first rows of a split; every rank takes a share and gets the whole result.
+def write(asking: Asking, chosen: Sequence[int]) -> list[WrittenAnswer]:
+    """Asks the model for the answers of these rows of the split; every rank takes a share and returns that.
 
     Every rank writes as many batches, and under ZeRO-3 as many tokens of each: the others need its part of the weights.
     So the longest prompt of all ranks says how many positions are left.
     """
+    engine, tokenizer, task = asking.engine, asking.tokenizer, asking.task
     assert task.generation is not None
-    asked = [task.generation.asked(split, row) for row in range(min(wanted.max_rows, split.rows))]
-    longest = min(wanted.max_new_tokens, 2 * max(len(answer.tokens) for answer in asked))
+    asked = [task.generation.asked(asking.split, row) for row in chosen]
+    longest = min(asking.wanted.max_new_tokens, 2 * max(len(answer.tokens) for answer in asked))
     model, rank, workers = engine.module, dist.get_rank(), dist.get_world_size()
     settings = _greedy(model.generation_config)
     settings.update(**beginning(tokenizer))
     lengths = np.array([len(answer.prompt) for answer in asked], dtype=np.int64)
-    sums, shown = nothing(), []
+    found: list[WrittenAnswer] = []
+    done = 0
     engine.eval()
-    for shares in split_for_evaluation(lengths, micro_batch_size, workers):
-        rows = shares[rank].tolist()
+    for shares in split_for_evaluation(lengths, asking.micro_batch_size, workers):
+        places = shares[rank].tolist()
         inputs = _padded(
-            [asked[row].prompt for row in rows or [0]], model.config, tokenizer.pad_token_id, engine.device
+            [asked[place].prompt for place in places or [0]], model.config, tokenizer.pad_token_id, engine.device
         )
-        settings.max_new_tokens = _room([len(asked[row].prompt) for share in shares for row in share], model, longest)
+        prompts = [len(asked[place].prompt) for share in shares for place in share]
+        settings.max_new_tokens = _room(prompts, model, longest)
         with _nothing_else(model):
             out = model.generate(**inputs, generation_config=settings, synced_gpus=_in_step(engine, workers))
         before = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-        for row, tokens in zip(rows, out[:, before:].tolist(), strict=False):
-            answer = _told(row, asked[row], tokens, tokenizer)
-            sums += sums_of(answer.expected, answer.written)
-            shown += [answer] if row < _SHOWN else []
+        for place, tokens in zip(places, out[:, before:].tolist(), strict=False):
+            found.append(_told(chosen[place], asked[place], tokens, tokenizer))
+        done += len(prompts)
+        asking.tell(done, len(asked))
     engine.train()
-    total = sum_over_ranks({"": torch.from_numpy(sums).to(engine.device)})[""]
-    return Written(metrics_of(total, TASKS[task.name].generated_metrics), _gathered(shown))
+    return found
 
 
 def _greedy(given: GenerationConfig) -> GenerationConfig:
@@ -120,11 +120,3 @@ def _padded(prompts: Sequence[Sequence[int]], config: Any, pad_token: int, devic
 def _told(row: int, answer: Answer, tokens: Sequence[int], tokenizer: Any) -> WrittenAnswer:
     texts = (tokenizer.decode(part, skip_special_tokens=True) for part in (answer.prompt, answer.tokens, tokens))
     return WrittenAnswer(row, *(text.strip() for text in texts))
-
-
-def _gathered(shown: Sequence[WrittenAnswer]) -> tuple[WrittenAnswer, ...]:
-    short = [
-        WrittenAnswer(one.row, *(text[:_CHARACTERS] for text in (one.question, one.expected, one.written)))
-        for one in shown
-    ]
-    return tuple(sorted(of_all_ranks(short), key=lambda one: one.row))
