@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,15 @@ from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.methods import METHODS
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.artifact.publish import upload_folder
-from kubetune_trainer.artifact.rehearsal import rehearse
+from kubetune_trainer.artifact.rehearsal import rehearsal_errors, rehearse
 from kubetune_trainer.artifact.verify import Verification, verify
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
 from kubetune_trainer.methods.adapted import adapted_layers, whole_parts
+from kubetune_trainer.methods.base import Shapes
 from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.model.load import LoadedModel, load_model, load_tokenizer
+from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import Vocabulary
@@ -296,6 +299,60 @@ def test_a_layer_that_is_not_there_is_refused_before_the_workers_start(tmp_path:
     spec = spec_for("CausalLM", tmp_path, method={"type": "LoRA", "lora": {"targetModules": ["q_prj"]}})
     with pytest.raises(RunError, match="no linear layer q_prj that can be adapted"):
         rehearse(tmp_path, spec, task_of(spec), Vocabulary(), load_tokenizer(tmp_path))
+
+
+class OfAnotherRank(LoRA):
+    """Writes a configuration that does not belong to its tensors."""
+
+    def rehearse(self, loaded: LoadedModel, folder: Path) -> Shapes:
+        shapes = super().rehearse(loaded, folder)
+        file = folder / "adapter_config.json"
+        file.write_text(file.read_text().replace('"r": 4', '"r": 8'))
+        return shapes
+
+
+@pytest.mark.parametrize("variant", ["Standard", "DoRA"])
+def test_an_adapter_that_peft_would_open_otherwise_is_found_before_the_workers_start(
+    tmp_path: Path, variant: str
+) -> None:
+    saved(tiny_model("bert", labels=2), tmp_path)
+    spec, tokenizer = spec_for("SequenceClassification", tmp_path), load_tokenizer(tmp_path)
+    settings = Settings.model_validate({"rank": 4, "variant": variant}).resolved
+    found = {}
+    for method in (LoRA(settings), OfAnotherRank(settings)):
+        loaded = load_model(tmp_path, spec, task_of(spec), Labels(("a", "b")), tokenizer, numbers=False)
+        found[type(method)] = rehearsal_errors(loaded, method, AutoModelForSequenceClassification, tokenizer)
+    assert found[LoRA] == []
+    assert (
+        "describes an adapter" in found[OfAnotherRank][0] or "the shape (8, 16), not (4, 16)" in found[OfAnotherRank][0]
+    )
+
+
+def test_the_lengths_of_dora_are_not_rounded_to_16_bits(tmp_path: Path) -> None:
+    """As DeepSpeed casts a model: its parameters, and no buffer."""
+    loaded = loaded_from(tmp_path / "base", "llama", labels=None)
+    before, name = deepcopy(loaded.model).bfloat16().eval(), "model.layers.0.mlp.up_proj"
+    length = torch.linalg.vector_norm(loaded.model.get_parameter(f"{name}.weight").detach(), dim=1)
+    method = lora(variant="DoRA")
+    trainable = method.attach(loaded, precision="BF16", reach=lambda: 1.0)
+    for each in loaded.model.parameters():
+        each.data = each.data.bfloat16()
+    with torch.no_grad():
+        assert torch.equal(loaded.model.eval()(TOKENS).logits, before(TOKENS).logits)
+        parameters = {name: each for name, each in loaded.model.named_parameters() if each.requires_grad}
+        # Less than half of what the next number of 16 bits is away.
+        parameters[f"{name}.lora_magnitude_vector.default.weight"] += 1e-4
+    (tmp_path / "adapter").mkdir()
+    method.write(trainable, parameters.items(), tmp_path / "adapter")
+    published = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    stored = published[f"base_model.model.{name}.lora_magnitude_vector"]
+    assert stored.dtype == torch.float32
+    assert torch.allclose(stored - length, torch.tensor(1e-4), rtol=0.01)
+    first = trainable.first_values
+    assert first[f"{name}.lora_magnitude_vector.default.weight"] != tensor_digest(stored)
+    other = "model.layers.1.mlp.up_proj.lora_magnitude_vector"
+    assert first[f"{other}.default.weight"] == tensor_digest(published[f"base_model.model.{other}"])
+    assert f"base_model.model.{other}" not in method.expectation(trainable, {}).may_be_unchanged
 
 
 def moved(trainable: Trainable) -> dict[str, torch.Tensor]:

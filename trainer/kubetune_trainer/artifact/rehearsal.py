@@ -12,9 +12,8 @@ from typing import Any
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.errors import invalid_model, is_out_of_memory, storage_is_full
-from kubetune_trainer.methods import method_of
+from kubetune_trainer.methods import TrainingMethod, method_of
 from kubetune_trainer.model.load import LoadedModel, load_model
-from kubetune_trainer.model.stored import stored_shapes
 from kubetune_trainer.model.task import ModelTask
 
 
@@ -25,20 +24,28 @@ def rehearse(base: Path, spec: FineTuneJobSpec, task: ModelTask, space: Any, tok
     after its training.
     """
     loaded = load_model(base, spec, task, space, tokenizer, numbers=False)
-    method_of(spec.method).refuse_misfit(loaded)
-    with TemporaryDirectory(prefix="kubetune-") as scratch:
-        errors = _save(loaded, tokenizer, Path(scratch)) or [
-            f"what is saved does not open again: {error}"
-            for error in opening_errors(
-                Path(scratch), stored_shapes(loaded.model, loaded.model.state_dict()), task.model_class()
-            )
-        ]
+    errors = rehearsal_errors(loaded, method_of(spec.method), task.model_class(), tokenizer)
     if errors:
         raise invalid_model(
             f"spec.model.uri: the trained model could not be published: {'; '.join(errors)}; correct the model's"
             " configuration"
         )
     return loaded.notes
+
+
+def rehearsal_errors(loaded: LoadedModel, method: TrainingMethod, model_class: Any, tokenizer: Any) -> list[str]:
+    """Why what the method makes of a model without numbers could not be published, which is of no use afterwards."""
+    method.refuse_misfit(loaded)
+    with TemporaryDirectory(prefix="kubetune-") as scratch:
+        folder = Path(scratch)
+        if errors := _save(loaded, tokenizer, folder):
+            return errors
+        try:
+            shapes = method.rehearse(loaded, folder)
+        except (LookupError, TypeError, ValueError) as error:  # what peft raises over a model
+            return [f"nothing can be trained beside it ({' '.join(str(error).split())})"]
+        opening = opening_errors(folder, shapes, model_class)
+        return [f"what is saved does not open again: {error}" for error in opening]
 
 
 def _save(loaded: LoadedModel, tokenizer: Any, folder: Path) -> list[str]:

@@ -37,6 +37,12 @@ class TrainingMethod(Protocol):
     def refuse_misfit(self, loaded: LoadedModel) -> None:
         """RunError where the method does not suit the model, which has no numbers yet; before the workers start."""
 
+    def rehearse(self, loaded: LoadedModel, folder: Path) -> Shapes:
+        """The shapes of what will be published of a model, which has no numbers yet and is of no use afterwards.
+
+        `folder` holds its configuration; what the method publishes beside that is written there.
+        """
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """Decides, in place, which parameters are trained. Before the engine is built, alike on every rank.
 

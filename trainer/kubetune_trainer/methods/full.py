@@ -29,6 +29,10 @@ class Full:
     def refuse_misfit(self, loaded: LoadedModel) -> None:
         """See `TrainingMethod`: every model has weights."""
 
+    def rehearse(self, loaded: LoadedModel, folder: Path) -> Shapes:  # noqa: ARG002 - nothing lies beside
+        """See `TrainingMethod`: the configuration is all."""
+        return stored_shapes(loaded.model, loaded.model.state_dict())
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model = loaded.model

@@ -18,6 +18,7 @@ from kubetune_planner.states import Precision
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
 from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.dora import is_length, keep_in_32_bits, with_lengths
 from kubetune_trainer.methods.first_values import first_values
 from kubetune_trainer.methods.freeze import may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
@@ -25,6 +26,7 @@ from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
 from kubetune_trainer.model.gguf import is_converted
 from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import Expectation
 
 _INPUTS = ".lora_A."
@@ -49,21 +51,28 @@ class LoRA:
         if not adapted_layers(loaded.model, self.settings, whole_parts(loaded.model)):
             raise invalid_model("spec.method: the model has no linear layer that LoRA can adapt; set type to Full")
 
+    def rehearse(self, loaded: LoadedModel, folder: Path) -> Shapes:
+        """See `TrainingMethod`."""
+        self._put_into(loaded.model, whole_parts(loaded.model))
+        return self._describe(loaded, folder)
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model, whole = loaded.model, whole_parts(loaded.model)
-        _inject(model, self.settings, adapted_layers(model, self.settings, whole))
-        for name in whole:
-            model.get_submodule(name).requires_grad_(True)
+        self._put_into(model, whole)
         parameters = dict(model.named_parameters())
         trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-        unchanged = {name for name in trained if _INPUTS in name} | may_be_unchanged(model, short=precision != "FP32")
+        unchanged = {name for name in trained if _INPUTS in name} | {
+            name for name in may_be_unchanged(model, short=precision != "FP32") if not is_length(name)
+        }
         hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
+        first = first_values(loaded, trained, precision)
+        lengths = ((name, trained[name].detach()) for name in first if is_length(name))
         return Trainable(
             loaded,
             frozenset(parameters.keys() - trained.keys()) | (stored_buffers(model) & loaded.base_names.keys()),
             frozenset(unchanged | hidden),
-            first_values(loaded, trained, precision),
+            first | {name: tensor_digest(values) for name, values in with_lengths(model, lengths)},
         )
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
@@ -76,10 +85,20 @@ class LoRA:
         loaded = trainable.loaded
         model = loaded.model
         save_file(
-            {published_name(name): tensor.contiguous() for name, tensor in tensors},
+            {published_name(name): tensor.contiguous() for name, tensor in with_lengths(model, tensors)},
             folder / WEIGHTS,
             metadata={"format": "pt"},
         )
+        return self._describe(loaded, folder)
+
+    def _put_into(self, model: Any, whole: tuple[str, ...]) -> None:
+        _inject(model, self.settings, adapted_layers(model, self.settings, whole))
+        for name in whole:
+            model.get_submodule(name).requires_grad_(True)
+
+    def _describe(self, loaded: LoadedModel, folder: Path) -> Shapes:
+        """Writes what lies beside the weights; the shapes of these."""
+        model: Any = loaded.model
         loaded.save_settings(folder)
         base, revision = base_of(loaded.source)
         save_config(
@@ -122,3 +141,4 @@ def _inject(model: Any, settings: Settings, layers: tuple[str, ...]) -> None:
         fan_in_fan_out=all(is_transposed(model, name) for name in layers),
     )
     inject_adapter_in_model(config, model)
+    keep_in_32_bits(model, ADAPTER)

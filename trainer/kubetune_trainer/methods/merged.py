@@ -39,6 +39,10 @@ class MergedLoRA:
         """See `TrainingMethod`."""
         self.adapter.refuse_misfit(loaded)
 
+    def rehearse(self, loaded: LoadedModel, folder: Path) -> Shapes:  # noqa: ARG002 - nothing lies beside
+        """See `TrainingMethod`: what is published is a model as the pretrained one."""
+        return stored_shapes(loaded.model, loaded.model.state_dict())
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`. What is added may be less than the next number of 16 bits is away."""
         trainable = self.adapter.attach(loaded, precision=precision, reach=reach)
@@ -98,9 +102,10 @@ def _merged(layer: Any, name: str, state: dict[str, torch.Tensor]) -> tuple[torc
     weight = state.pop(f"{name}{_ADAPTED}")
     scaling: float = layer.scaling[ADAPTER]
     rows: torch.Tensor = (weight.T if layer.fan_in_fan_out else weight).float() + scaling * (b @ a)
-    length = state.pop(f"{name}.{MAGNITUDE}.{ADAPTER}.weight", None)
-    if length is not None:
-        rows *= (length.float() / torch.linalg.vector_norm(rows, dim=1))[:, None]
+    moved = state.pop(f"{name}.{MAGNITUDE}.{ADAPTER}.weight", None)
+    if moved is not None:
+        length = layer.lora_magnitude_vector[ADAPTER].moved(moved)
+        rows *= (length / torch.linalg.vector_norm(rows, dim=1))[:, None]
     return weight, (rows.T if layer.fan_in_fan_out else rows).to(weight.dtype).contiguous()
 
 
