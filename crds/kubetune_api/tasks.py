@@ -42,6 +42,8 @@ class TaskRow:
     """Whether its targets are the labels of `task.labels`."""
     generated_metrics: tuple[str, ...] = ()
     """What its answers are judged by, where `evaluation.generation` has it write some."""
+    unanswered: tuple[str, ...] = ()
+    """The columns whose rows hold no answer that one of the model's could be compared with."""
     settings: str | None = None
     """The attribute of `task` that holds what can be set for it alone: `sequence_regression`."""
     smooths_labels: bool = False
@@ -138,11 +140,13 @@ TASKS: dict[str, TaskRow] = {
         settings="sequence_regression",
     ),
     "CausalLM": TaskRow(
-        does="answers a prompt with its completion, or learns each answer of a conversation; the loss counts what the"
-        " model is to say only",
-        noun="a language model that continues a prompt with its completion",
+        does="answers a prompt with its completion, or learns each answer of a conversation, of which the loss counts"
+        " what the model is to say only; or goes on with texts, of which the loss counts every token (continued"
+        " pretraining)",
+        noun="a language model that goes on with what it is given",
         columns=("prompt", "completion"),
-        other_shapes=(("messages",),),
+        other_shapes=(("messages",), ("text",)),
+        unanswered=("text",),
         metrics=(LOSS, "perplexity"),
         generated_metrics=("exact_match", "token_f1", "rouge_l"),
         headline=("perplexity", "rouge_l", LOSS),
@@ -151,7 +155,7 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("text-generation", "Text Generation"),
         smooths_labels=True,
         output="Vocabulary",
-        also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning"),
+        also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning", "completion", "pretraining"),
     ),
     "Preference": TaskRow(
         does="learns to find the chosen answer to a prompt likelier than the rejected one, measured against the model"

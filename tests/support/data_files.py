@@ -84,17 +84,25 @@ def conversations(**dataset: Any) -> FineTuneJobSpec:
     return _spec({"type": "CausalLM"}, {"columns": {"messages": "turns"}, **dataset})
 
 
+def documents(*, evaluation: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
+    """A job over the texts of the column `body`."""
+    return _spec({"type": "CausalLM"}, {"columns": {"text": "body"}, **dataset}, evaluation or {})
+
+
 def tagging(columns: Mapping[str, str], *, task: Mapping[str, Any] | None = None, **dataset: Any) -> FineTuneJobSpec:
     """A job over words and their tags, or texts and their spans."""
     return _spec({"type": "TokenClassification", **(task or {})}, {"columns": columns, **dataset})
 
 
-def _spec(task: Mapping[str, Any], dataset: Mapping[str, Any]) -> FineTuneJobSpec:
+def _spec(
+    task: Mapping[str, Any], dataset: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None
+) -> FineTuneJobSpec:
     return FineTuneJobSpec.model_validate(
         {
             "model": {"uri": "file:///model"},
             "task": task,
             "dataset": {"uri": "s3://data/*", **dataset},
             "output": {"uri": "file:///results"},
+            "evaluation": evaluation or {},
         }
     )

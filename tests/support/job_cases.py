@@ -44,6 +44,8 @@ PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "ques
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
 _WRITES = "spec.task.seq2Seq"
+DOCUMENTS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"text": "body"}}
+"""The edits that make one of plain texts."""
 SEQ2SEQ = {"spec.task.type": "Seq2Seq", "spec.dataset.columns": {"source": "article", "target": "summary"}}
 """The edits that make one of sources and targets."""
 
@@ -95,6 +97,7 @@ RIGHT = (
     Case("the fewest fields", {}),
     Case("the fewest fields of CausalLM", CAUSAL),
     Case("the fewest fields of conversations", CONVERSATIONS),
+    Case("the fewest fields of plain texts", DOCUMENTS),
     Case("the fewest fields of tagged words", WORDS),
     Case(
         "texts with spans",
@@ -542,6 +545,11 @@ RULES_BROKEN = (
     ),
     Case("a beta beside labels", {"spec.task.preference": {"beta": 0.1}}, "spec.task.preference"),
     Case("settings of vectors beside labels", {"spec.task.embedding": {"pooling": "CLS"}}, "spec.task.embedding"),
+    Case(
+        "answers of a model that goes on with texts",
+        {**DOCUMENTS, "spec.evaluation.generation": {"maxRows": 5}},
+        "spec.evaluation.generation",
+    ),
     Case("answers of a classifier", {"spec.evaluation.generation": {"maxRows": 5}}, "spec.evaluation.generation"),
     Case(
         "a metric of answers that nobody writes",
@@ -655,6 +663,11 @@ RULES_BROKEN = (
     Case(
         "messages beside a prompt and its completion",
         {**CAUSAL, "spec.dataset.columns.messages": "turns"},
+        "spec.dataset.columns",
+    ),
+    Case(
+        "messages beside a text",
+        {**CONVERSATIONS, "spec.dataset.columns.text": "body"},
         "spec.dataset.columns",
     ),
     Case(

@@ -79,6 +79,8 @@ class DataReport:
     """What the author of the job should know of the data, in sentences."""
     samples: tuple[Sample, ...] = ()
     """The first rows of the training split."""
+    fields: tuple[str, ...] = ()
+    """What each row has: `text`, `label`, as `Field.name`."""
 
     def split(self, name: str) -> SplitReport | None:
         """The split of that name, if the run has it."""

@@ -34,7 +34,8 @@ class Columns(ApiModel):
     """Which column of the data holds what."""
 
     text: ColumnName | None = None
-    """The text that is judged; beside `spans`, the text that they are of."""
+    """The text that is judged; beside `spans`, the text that they are of; in the place of `prompt` and `completion`, a
+    text whose every token is learned."""
     text_pair: ColumnName | None = None
     """A second text for tasks over pairs (premise and hypothesis, question and passage)."""
     label: ColumnName | None = None

@@ -136,6 +136,15 @@ def generation_rules() -> Iterator[Rule]:
         holds=lambda spec: spec.evaluation.generation is None or spec.task.type in writing,
         field="evaluation.generation",
     )
+    for name, task in TASKS.items():
+        for column in task.unanswered:
+            yield Rule(
+                cel=_unless(name, f"!has(self.evaluation.generation) || !has(self.dataset.columns.{to_camel(column)})"),
+                message=f"the rows of the column `{to_camel(column)}` hold no answer that the model's could be compared"
+                f" with; remove it, or train {name} on {_other_shapes(task, column)}",
+                holds=_holds_for(name, partial(_asks_for_no_answer, column=column)),
+                field="evaluation.generation",
+            )
     generated = sorted({metric for task in TASKS.values() for metric in task.generated_metrics})
     pattern = f"/({'|'.join(generated)})$"
     needs = "is of answers that the model writes; set evaluation.generation, or name another metric"
@@ -157,6 +166,14 @@ def generation_rules() -> Iterator[Rule]:
         ),
         field="evaluation.primaryMetric",
     )
+
+
+def _other_shapes(task: TaskRow, column: str) -> str:
+    return " or ".join(_quoted(shape) for shape in task.shapes if column not in shape)
+
+
+def _asks_for_no_answer(spec: Any, column: str) -> bool:
+    return spec.evaluation.generation is None or getattr(spec.dataset.columns, column) is None
 
 
 def _unless(task: str, condition: str) -> str:

@@ -417,13 +417,11 @@ RULES = [
         " the others, or change task.type",
     ),
     case(
-        "all three errors of a CausalLM job over labelled texts are reported together",
+        "both errors of a CausalLM job over labelled texts are reported together",
         TASK,
         "type: CausalLM",
-        "12: spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`, or the column `messages`;"
-        " name one of these sets, and no column of another",
-        "12: spec.dataset.columns: CausalLM reads the columns `prompt`, `completion` and `messages` only; remove the"
-        " others, or change task.type",
+        "12: spec.dataset.columns: CausalLM reads the columns `prompt`, `completion`, `messages` and `text` only;"
+        " remove the others, or change task.type",
         "17: spec.evaluation.require: a required metric does not exist for CausalLM, which has loss, perplexity,"
         " exact_match, token_f1 and rouge_l; require one of these",
     ),
@@ -727,7 +725,6 @@ def test_an_error_carries_its_parts() -> None:
         pytest.param(
             {"epochs: 2": "epochs: 2\n    epoch: 3", "type: SequenceClassification": "type: CausalLM"},
             [
-                "12: spec.dataset.columns: CausalLM needs",
                 "12: spec.dataset.columns: CausalLM reads",
                 "15: spec.training.epoch: unknown field; did you mean `epochs`?",
                 "18: spec.evaluation.require: a required metric does not exist for CausalLM",

@@ -201,8 +201,8 @@ def test_a_typo_and_a_bad_value_are_reported_together() -> None:
         ),
         pytest.param(
             {**CAUSAL, "spec.dataset.columns.messages": "turns"},
-            "spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`, or the column `messages`; name"
-            " one of these sets, and no column of another",
+            "spec.dataset.columns: CausalLM needs the columns `prompt` and `completion`, or the column `messages`, or"
+            " the column `text`; name one of these sets, and no column of another",
             id="both shapes",
         ),
         pytest.param(

@@ -71,7 +71,7 @@ def test_a_row_of_which_nothing_is_left_takes_its_target_along() -> None:
     tokenizer = gpt_like()
     pairs = rows(("", "good"), ("the film", "bad"), ("a story", ""), ("a cast", "dull"))
     encoded = TASK.encode(pairs, tokenizer, 16, WrittenTexts(16))
-    assert encoded.kept.tolist() == [False, True, False, True]
+    assert encoded.sources.tolist() == [1, 3]
     assert [words[:-1] for words in targets_of(encoded, tokenizer)] == [
         tokenizer.tokenize("bad"),
         tokenizer.tokenize("dull"),

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kubetune_api.text import plural
-from kubetune_trainer.data.conversation import FIELD, texts_of
+from kubetune_trainer.data.conversation import texts_of
+from kubetune_trainer.data.encode_documents import FIELD as DOCUMENT
 from kubetune_trainer.data.endings import control_tokens_of
 from kubetune_trainer.data.prompt_format import PromptFormat
 from kubetune_trainer.data.rows import Row
@@ -27,19 +28,24 @@ _BARE_TURNS = (
 
 def notes_of_markup(sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
     """How many rows hold markup of turns in their texts."""
-    form = PromptFormat.of(tokenizer)
-    own = control_tokens_of(tokenizer, form.before + form.middle + form.after) if form.templated else []
+    rows = [row for source in sources.values() for row in source]
+    form = None if DOCUMENT in rows[0].names else PromptFormat.of(tokenizer)
+    templated = form is not None and form.templated
+    own = control_tokens_of(tokenizer, form.before + form.middle + form.after) if form and templated else []
     # HTML has </s>, too.
     marks = {*_KNOWN, *(token for token in own if token != tokenizer.eos_token)}
     spelled = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))))
-    rows = [row for source in sources.values() for row in source]
-    found = [(row, match[0]) for row in rows if (match := spelled.search("\n".join(texts_of(row))))]
+    found = [(row, match[0]) for row in rows if (match := spelled.search("\n".join(_texts_of(row))))]
     if not found:
         return
     first, mark = found[0]
-    around = "inside the model's own chat template" if form.templated else "not as control tokens"
+    around = "inside the model's own chat template" if templated else "not as control tokens"
     number = f"{plural(len(found), 'row')} of {len(rows):,} {'is' if len(found) == 1 else 'are'}"
     yield (
         f"{first.where}: the text already is in chat markup ({quoted(mark)}), as {number}; it is trained as plain"
-        f" letters, {around}; {_BARE_TURNS if FIELD in first.names else _BARE_TEXTS}"
+        f" letters, {around}; {_BARE_TEXTS if 'prompt' in first.names else _BARE_TURNS}"
     )
+
+
+def _texts_of(row: Row) -> Sequence[str]:
+    return (row[DOCUMENT],) if DOCUMENT in row.names else texts_of(row)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
 from typing import Any
+
+import numpy as np
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data import clean
@@ -39,26 +40,26 @@ def prepare(
     for name, rows in splits.items():
         part = task.encode(rows, tokenizer, max_length, space)
         _refuse_nothing_taught(name, part, max_length)
-        if part.split.rows < len(rows):
-            counts[clean.NO_TARGET] += len(rows) - part.split.rows
+        if lost := len(rows) - len(np.unique(part.sources)):
+            counts[clean.NO_TARGET] += lost
         encoded[name] = part.split
         if name != "train":
-            kept = list(compress(rows, part.kept))
+            kept = [rows[source] for source in part.sources]
             places[name], masks[name] = Places.of_rows(kept), masks_of(spec.evaluation.slices, kept)
             encoded[name] = replace(part.split, slices=masks[name])
         reports.append(_report(name, part))
         notes += part.notes if name == "train" else ()
     refuse_empty(spec, masks, splits)
-    stored = tuple(file.stored for source in files.values() for file in source)
     steps = clean.steps_of(counts)
     report = DataReport(
-        stored,
+        tuple(file.stored for source in files.values() for file in source),
         rows_read,
         steps,
         tuple(reports),
         space.labels,
         notes=(*notes, *notes_of_slices(masks), *notes_of_cleaning(steps, rows_read, max_length)),
         samples=samples_of(encoded["train"], space, tokenizer),
+        fields=tuple(field.name for field in task.fields(spec)),
     )
     return PreparedData(encoded, space, report, places)
 

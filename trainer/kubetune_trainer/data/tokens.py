@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -74,6 +74,17 @@ class Tokens:
         """How many of the kept rows were cut."""
         return int(self.cut.sum())
 
+    def ended(self, end: int) -> "Tokens":
+        """The same with the token behind each sequence; what was said of the old tokens one by one is lost."""
+        tokens = np.insert(self.tokens, self.offsets[1:], end)
+        return replace(
+            self,
+            tokens=tokens,
+            token_types=None,
+            offsets=self.offsets + np.arange(len(self.offsets)),
+            learned=np.zeros(len(tokens), dtype=np.bool_),
+        )
+
     def with_targets(
         self,
         targets: Targets,
@@ -81,12 +92,15 @@ class Tokens:
         notes: tuple[str, ...] = (),
         *,
         compares_rows: bool = False,
+        sources: NDArray[np.int64] | None = None,
     ) -> "Encoded":
-        """The same as a split; `targets` and `label_rows` are those of the kept rows."""
+        """The same as a split; `targets` and `label_rows` are those of the kept rows, `sources` where one given row is
+        several of them."""
         split = EncodedSplit(
             self.tokens, self.token_types, self.offsets, targets, self.parts, compares_rows=compares_rows
         )
-        return Encoded(split, self.kept, self.truncated, label_rows, notes)
+        sources = np.flatnonzero(self.kept) if sources is None else sources
+        return Encoded(split, sources, self.truncated, label_rows, notes)
 
 
 @dataclass(frozen=True)
@@ -94,10 +108,10 @@ class Encoded:
     """A split, and what became of the rows that were given."""
 
     split: EncodedSplit
-    kept: NDArray[np.bool_]
-    """[rows given]: which of them are in the split."""
+    sources: NDArray[np.int64]
+    """[rows]: the number of the given row that each row of the split is of; a given row may be several, or none."""
     truncated: int
-    """How many of the kept rows were cut."""
+    """How many rows were cut."""
     label_rows: tuple[tuple[str, int], ...] = ()
     """Kept rows of each label, in the order of the labels; nothing where targets have no names."""
     notes: tuple[str, ...] = ()

@@ -163,7 +163,7 @@ def load_model(
     refuse_misfit(model, info, head_is_new=task.new_head and not keep_head)
     if task.new_head and not keep_head:
         new |= _renew_head(model, family, already_new=new)
-    use_cache = _prepare_config(model, tokenizer, family, task)
+    use_cache = _prepare_config(model, tokenizer, family, task, space)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
     return LoadedModel(model, family, base_names(model, family, folder, new), use_cache, notes, folder, spec.model)
 
@@ -192,7 +192,7 @@ def _without_unread(model: PreTrainedModel, new: set[str]) -> set[str]:
 
 
 def _prepare_config(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family, task: ModelTask
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, family: Family, task: ModelTask, space: Any
 ) -> bool | None:
     """Sets the model up for training; returns the setting of the cache that was there before.
 
@@ -205,7 +205,7 @@ def _prepare_config(
         if family.encoder_decoder and model.generation_config.decoder_start_token_id is None:
             model.generation_config.decoder_start_token_id = model.config.decoder_start_token_id
     if task.generation is not None:
-        teach_to_stop(model.generation_config, task.generation, tokenizer)
+        teach_to_stop(model.generation_config, task.generation, tokenizer, space)
     if family.languages:
         model.generation_config.update(**beginning(tokenizer))
         model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id

@@ -9,9 +9,9 @@ from typing import Any
 from kubetune_trainer.model.task import Generation
 
 
-def teach_to_stop(generation: Any, task: Generation, tokenizer: Any) -> None:
-    """Writes into transformers' `GenerationConfig`, in place, where an answer of the task ends."""
-    stops = list(task.stop_tokens(tokenizer, stops_of(generation)))
+def teach_to_stop(generation: Any, task: Generation, tokenizer: Any, space: Any) -> None:
+    """Writes into transformers' `GenerationConfig`, in place, where what the model writes for the task ends."""
+    stops = list(task.stop_tokens(tokenizer, stops_of(generation), space))
     generation.eos_token_id = stops[0] if len(stops) == 1 else stops
     # transformers would take no more from the file than what a model's own configuration may say.
     generation._from_model_config = False

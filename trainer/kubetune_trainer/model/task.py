@@ -33,7 +33,7 @@ class ModelTask(Protocol):
 class Generation(Protocol):
     """The part of a task whose model writes."""
 
-    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int]) -> Sequence[int]:
+    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int], space: Any) -> Sequence[int]:
         """Where the trained model stops.
 
         `pretrained` are the tokens that the pretrained generation configuration names.

@@ -1,4 +1,7 @@
-"""CausalLM: a language model answers a prompt, or each turn of a conversation. Each token of an answer is a target."""
+"""CausalLM: a language model answers a prompt, or each turn of a conversation, or goes on with a text.
+
+Each token of an answer is a target, and each of a text.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +13,9 @@ from numpy.typing import NDArray
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.conversation import FIELD, TEXTS, conversation_of, question_of
 from kubetune_trainer.data.encode_conversations import encode_conversations
-from kubetune_trainer.data.endings import stop_tokens
+from kubetune_trainer.data.encode_documents import FIELD as DOCUMENT
+from kubetune_trainer.data.encode_documents import encode_documents
+from kubetune_trainer.data.endings import own_ending, stop_tokens
 from kubetune_trainer.data.markup import notes_of_markup
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.data.prompt_format import PromptFormat
@@ -38,6 +43,8 @@ class Vocabulary:
 
     labels: tuple[str, ...] = ()
     loss: ChoiceLoss = PLAIN
+    of_documents: bool = False
+    """Whether it goes on with texts, and answers nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class TokenTargets:
 
     marks: NDArray[np.bool_]
     """[tokens]: which of them count for the loss; the first of a row never does."""
+    answering: bool = True
+    """Whether they answer what stands before them."""
 
     def per_row(self, split: EncodedSplit) -> NDArray[np.int64]:
         """See `Targets`."""
@@ -68,14 +77,19 @@ class TokenTargets:
 class Completions:
     """How the model generates; see `Generation`."""
 
-    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int]) -> Sequence[int]:
-        """Behind an answer, as training teaches it."""
+    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int], space: Any) -> Sequence[int]:
+        """Behind an answer, or a text, as training teaches it."""
+        if isinstance(space, Vocabulary) and space.of_documents:
+            return stop_tokens(tokenizer, own_ending(tokenizer), "", pretrained)
         form = PromptFormat.of(tokenizer)
         return stop_tokens(tokenizer, form.end, form.opening, pretrained)
 
     def answers(self, split: EncodedSplit, tokenizer: Any) -> Sequence[Answer]:
-        """The last of the rows that have the fewest tokens to learn, if it was not cut and its prompt is not long."""
+        """The last of the rows that have the fewest tokens to learn, if it was not cut and its prompt is not long; a
+        text that ends somewhere answers nothing."""
         assert isinstance(split.targets, TokenTargets)
+        if not split.targets.answering:
+            return ()
         end, found = PromptFormat.of(tokenizer).end, []
         for row in np.argsort(split.targets.per_row(split), kind="stable")[:_LOOKED_AT]:
             asked = self.asked(split, row)
@@ -99,7 +113,9 @@ class CausalLanguageModel:
     generation = Completions()
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
-        """A conversation, or a prompt and its completion."""
+        """A text, a conversation, or a prompt and its completion."""
+        if spec.dataset.columns.text is not None:
+            return (Field(DOCUMENT, Column.of(spec, DOCUMENT), text_of, measured=True),)
         if spec.dataset.columns.messages is not None:
             return (Field(FIELD, Column.of(spec, FIELD), conversation_of, measured=True, texts=TEXTS),)
         prompt, completion = Column.of(spec, "prompt"), Column.of(spec, "completion")
@@ -109,11 +125,13 @@ class CausalLanguageModel:
         self, spec: FineTuneJobSpec, sources: Mapping[str, Sequence[Row]], classes: Mapping[str, Sequence[str]]
     ) -> Vocabulary:
         """Any text can be learned."""
-        return Vocabulary(loss=ChoiceLoss(spec.training.label_smoothing))
+        loss = ChoiceLoss(spec.training.label_smoothing)
+        return Vocabulary(loss=loss, of_documents=spec.dataset.columns.text is not None)
 
     def group(self, row: Row) -> str:
-        """What stands before the first answer: no answer is tested on a question that training has seen."""
-        return folded(*question_of(row))
+        """The text, or what stands before the first answer: no answer is tested on a question that training has
+        seen."""
+        return folded(*([row[DOCUMENT]] if DOCUMENT in row.names else question_of(row)))
 
     def stratum(self, row: Row) -> None:
         """There is nothing to share out."""
@@ -123,12 +141,16 @@ class CausalLanguageModel:
 
     def data_notes(self, sources: Mapping[str, Sequence[Row]], tokenizer: Any) -> Iterator[str]:
         """What kubetune adds to the model's chat template, and what the rows have of one already."""
-        if note := PromptFormat.of(tokenizer).note:
+        answers = DOCUMENT not in sources["train"][0].names
+        if answers and (note := PromptFormat.of(tokenizer).note):
             yield note
         yield from notes_of_markup(sources, tokenizer)
 
     def encode(self, rows: Sequence[Row], tokenizer: Any, max_length: int, space: Vocabulary) -> Encoded:
-        """By the model's chat template; rows of which no answer is left are not kept."""
+        """Texts as they are, in one or several sequences; answers by the model's chat template, and no row of which
+        none is left."""
+        if space.of_documents:
+            return _documents(rows, tokenizer, max_length)
         tokens = encode_conversations(rows, tokenizer, max_length)
         notes = (_ONLY_READ.format(tokens.only_read, tokens.answers),) if tokens.only_read else ()
         return tokens.with_targets(TokenTargets(tokens.learned), notes=notes)
@@ -147,7 +169,7 @@ class CausalLanguageModel:
         return True
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Vocabulary) -> Losses:
-        """The cross-entropy of the completions' tokens."""
+        """The cross-entropy of the tokens that are learned."""
         logits = forward(**batch.inputs).logits
         trained, plain = next_token_losses(logits, batch.targets, space.loss)
         return Losses(trained, logits.new_empty(len(logits), 0), plain)
@@ -170,7 +192,16 @@ class CausalLanguageModel:
 
     def card(self, data: DataReport) -> CardText:
         """How to ask the model."""
+        if DOCUMENT in data.fields:
+            return CardText("A language model that goes on with a text", _LIMITS_OF_TEXTS, _CLASS, _USAGE_OF_TEXTS)
         return CardText("A language model that continues a prompt with its completion", _LIMITS, _CLASS, _USAGE)
+
+
+def _documents(rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
+    found = encode_documents(rows, tokenizer, max_length)
+    divided = _DIVIDED.format(found.divided, len(rows), max_length, len(found.sources))
+    targets = TokenTargets(found.tokens.learned, answering=False)
+    return found.tokens.with_targets(targets, notes=(divided,) * bool(found.divided), sources=found.sources)
 
 
 def next_token_losses(
@@ -189,10 +220,23 @@ _ONLY_READ = (
     " answer that other turns follow as it does when it asks for it (it may drop reasoning, move the system message, or"
     " not end the answer); to learn them as well, write a row for each, which ends with it"
 )
+_DIVIDED = (
+    "{:,} of {:,} texts of the training data are longer than {:,} tokens (spec.task.maxLength, the model's own limit"
+    " considered) and are learned as several sequences, whose number, {:,}, is that of the rows of the training split"
+)
 _CLASS = "AutoModelForCausalLM"
 _LIMITS = """\
 The model answers prompts like those in its training data. Nothing was measured beyond the loss on held-out completions:
 its answers may be wrong, and it may repeat anything in the training data, including private content."""
+_LIMITS_OF_TEXTS = """\
+The model goes on with texts like those in its training data; it was not taught to answer. Nothing was measured beyond
+the loss on held-out texts: what it writes may be wrong, and it may repeat anything in the training data, including
+private content."""
+_USAGE_OF_TEXTS = """
+inputs = tokenizer("The beginning of a text", return_tensors="pt")
+written = model.generate(**inputs, max_new_tokens=64, do_sample=False)
+print(tokenizer.decode(written[0], skip_special_tokens=True))
+"""
 _USAGE = """
 prompt = "A prompt."
 if tokenizer.chat_template:

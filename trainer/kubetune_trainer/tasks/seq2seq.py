@@ -70,7 +70,7 @@ class SequenceTargets:
 class Writing:
     """How the model generates; see `Generation`."""
 
-    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int]) -> Sequence[int]:
+    def stop_tokens(self, tokenizer: Any, pretrained: Sequence[int], space: WrittenTexts) -> Sequence[int]:
         """Behind a target, and wherever the pretrained model stops."""
         return [*dict.fromkeys([tokenizer.eos_token_id, *pretrained])]
 
@@ -126,7 +126,8 @@ class SequenceToSequence:
         if not (sources.kept & targets.kept).all():
             # A text of characters that the tokenizer drops.
             kept = sources.kept & targets.kept
-            return replace(self.encode([*compress(rows, kept)], tokenizer, max_length, space), kept=kept)
+            left = self.encode([*compress(rows, kept)], tokenizer, max_length, space)
+            return replace(left, sources=np.flatnonzero(kept))
         notes = (_CUT.format(targets.truncated, len(rows), space.longest),) if targets.truncated else ()
         return sources.with_targets(SequenceTargets(targets.tokens, targets.offsets, behind), notes=notes)
 
@@ -185,10 +186,7 @@ def _ended(rows: Sequence[Row], tokenizer: Any, longest: int) -> tuple[Tokens, i
     tokens = tokenizer(text_target="a")["input_ids"]
     if tokens[-1:] == [end] or target_language(tokenizer) is not None:
         return encode_texts(rows, tokenizer, longest, field="target", written=True), tokens[::-1].index(end)
-    plain = encode_texts(rows, tokenizer, longest - 1, field="target", written=True)
-    ends = plain.offsets[1:]
-    offsets = plain.offsets + np.arange(len(plain.offsets))
-    return replace(plain, tokens=np.insert(plain.tokens, ends, end), offsets=offsets), 0
+    return encode_texts(rows, tokenizer, longest - 1, field="target", written=True).ended(end), 0
 
 
 def _end_of(tokenizer: Any) -> int:
