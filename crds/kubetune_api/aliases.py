@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic.alias_generators import to_camel
+
 from kubetune_api.metrics import METRICS
 from kubetune_api.schemes import FILE, HUB
 from kubetune_api.tasks import TASKS
@@ -75,7 +77,7 @@ _ROWS: dict[str, Alias] = {
     "max_grad_norm gradient_clipping": Means("training.maxGradientNorm"),
     "label_smoothing label_smoothing_factor": Means("training.labelSmoothing"),
     "class_weight class_weights pos_weight": Means("task.sequenceClassification.classWeights"),
-    "focal_loss loss_type": Means("task.sequenceClassification.loss"),
+    "focal_loss": Means("task.sequenceClassification.loss"),
     "gamma focal_gamma": Means("task.sequenceClassification.focalGamma"),
     # model and task
     "base_model model_name model_name_or_path pretrained_model_name_or_path": Means("model.uri"),
@@ -86,7 +88,11 @@ _ROWS: dict[str, Alias] = {
     "tgt_lang target_lang forced_bos_token": Means("task.seq2Seq.targetLanguage"),
     "task_type training_type": Means("task.type"),
     "num_labels id2label label2id": Means("task.labels", "list the labels themselves"),
-    "beta dpo_beta pref_beta": Means("task.preference.beta"),
+    "beta rl_beta dpo_beta pref_beta orpo_alpha": Means("task.preference.beta"),
+    "loss_type pref_loss dpo_loss_type": Means("task.preference.loss"),
+    "simpo_gamma": Means("task.preference.gamma"),
+    "dpo_label_smoothing rl_label_smoothing": Means("task.preference.labelSmoothing"),
+    "cpo_alpha simpo_alpha": Never("SimPO learns from the comparison alone; ORPO learns the chosen answer as well"),
     "rl rlhf": Means("task.type", "DPO is one of the tasks"),
     "ref_model reference_model ref_model_path": Never(
         "the reference is the model itself, as it was before the training"
@@ -174,7 +180,7 @@ _ROWS: dict[str, Alias] = {
 _TASK = "task.type"
 _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
-        "kto orpo rm reward": NotYet("Reward", "training with KTO, ORPO or a model of rewards"),
+        "kto rm reward": NotYet("Reward", "training with KTO or a model of rewards"),
     },
     "method.type": {
         "fft full_finetuning none": Means("Full"),
@@ -225,6 +231,10 @@ def rows() -> Iterator[tuple[str, Alias]]:
 def value_rows() -> Iterator[tuple[str, str, ValueAlias]]:
     """Every row of the values: the path of the field, the names, and what they mean."""
     yield from ((_TASK, " ".join(row.also), Means(name)) for name, row in TASKS.items())
+    for name, row in TASKS.items():
+        if row.also_losses:
+            beside = f"set task.{to_camel(row.settings or '')}.loss beside it"
+            yield _TASK, " ".join(row.also_losses), Means(name, beside)
     yield from ((path, names, alias) for path, words in _VALUES.items() for names, alias in words.items())
 
 

@@ -34,6 +34,8 @@ class TaskRow:
     """The Hugging Face hub's name of the task, and the same for people."""
     also: tuple[str, ...] = ()
     """What other trainers call the task; whoever types such a name is told ours."""
+    also_losses: tuple[str, ...] = ()
+    """What they call one of the losses of its settings, where the name stands for the task."""
     optional_columns: tuple[str, ...] = ()
     """Those that it may use as well."""
     other_shapes: tuple[tuple[str, ...], ...] = ()
@@ -159,7 +161,7 @@ TASKS: dict[str, TaskRow] = {
     ),
     "Preference": TaskRow(
         does="learns to find the chosen answer to a prompt likelier than the rejected one, measured against the model"
-        " as it was (DPO)",
+        " as it was (DPO, IPO) or by itself (SimPO, ORPO)",
         noun="a language model that prefers some answers to others",
         columns=("prompt", "chosen", "rejected"),
         metrics=(LOSS, "reward_accuracy", "reward_margin"),
@@ -168,6 +170,7 @@ TASKS: dict[str, TaskRow] = {
         max_length=1024,
         pipeline=("text-generation", "Text Generation"),
         also=("dpo", "preference", "rl", "rlhf"),
+        also_losses=("ipo", "simpo", "orpo"),
         settings="preference",
         parts=("chosen", "rejected"),
         learning_rate=1e-6,

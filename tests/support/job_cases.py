@@ -293,6 +293,11 @@ RIGHT = (
         },
     ),
     Case(
+        "preferences by a margin, some of them doubted",
+        {**PREFERENCES, "spec.task.preference": {"loss": "SimPO", "beta": 2.5, "gamma": 1, "labelSmoothing": 0.1}},
+    ),
+    Case("preferences by their odds", {**PREFERENCES, "spec.task.preference": {"loss": "ORPO"}}),
+    Case(
         "vectors of triplets",
         {
             **PAIRS,
@@ -421,6 +426,16 @@ RULES_BROKEN = (
         "an accuracy required of embeddings",
         {**PAIRS, "spec.evaluation.require": [{"metric": "test/accuracy", "min": 0.5}]},
         "spec.evaluation.require",
+    ),
+    Case(
+        "a margin of DPO",
+        {**PREFERENCES, "spec.task.preference": {"loss": "Sigmoid", "gamma": 0.5}},
+        "spec.task.preference.gamma",
+    ),
+    Case(
+        "doubted odds",
+        {**PREFERENCES, "spec.task.preference": {"loss": "ORPO", "labelSmoothing": 0.1}},
+        "spec.task.preference.labelSmoothing",
     ),
     Case("smoothed preferences", {**PREFERENCES, "spec.training.labelSmoothing": 0.1}, "spec.training.labelSmoothing"),
     Case(
@@ -778,6 +793,21 @@ RULES_BROKEN = (
 )
 
 WRONG = (
+    Case(
+        "a doubt as great as the belief",
+        {**PREFERENCES, "spec.task.preference": {"labelSmoothing": 0.5}},
+        "spec.task.preference.labelSmoothing",
+    ),
+    Case(
+        "a margin below nothing",
+        {**PREFERENCES, "spec.task.preference": {"loss": "SimPO", "gamma": -1}},
+        "spec.task.preference.gamma",
+    ),
+    Case(
+        "a loss of preferences that is none",
+        {**PREFERENCES, "spec.task.preference": {"loss": "KTO"}},
+        "spec.task.preference.loss",
+    ),
     Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case(
         "a patience of no evaluation",

@@ -67,7 +67,7 @@ class Task(ApiModel):
     """The longest sequence, in tokens; what is longer is cut, and the report counts how many were. The model's own
     limit applies as well. Unset: by the task, {lengths}."""
     preference: PreferenceSettings | None = None
-    """How two answers are compared. Unset: by the loss of DPO, with a beta of 0.1."""
+    """How two answers are compared. Unset: by the loss of DPO."""
     embedding: EmbeddingSettings | None = None
     """How texts become vectors. Unset: the mean of their tokens, at a temperature of 0.05."""
     seq2_seq: Seq2SeqSettings | None = None

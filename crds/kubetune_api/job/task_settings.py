@@ -1,10 +1,13 @@
 """Settings that one task has alone: a group of `spec.task` for each, named after its task."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel, Label, Rule, words
+from kubetune_api.tables import OneOf, filled, listed
 
 HUBER_DELTA = 1.0
 """Where the errors become large when the manifest does not say, as in torch."""
@@ -138,15 +141,104 @@ class ClassificationSettings(ApiModel):
         return (self.focal_gamma or FOCAL_GAMMA) if self.loss == "Focal" else None
 
 
+@dataclass(frozen=True)
+class PreferenceLoss:
+    """One way to compare two answers."""
+
+    does: str
+    """What is made small, in a clause."""
+    beta: float = 0.1
+    """What `beta` is where the manifest does not say."""
+    refers: bool = False
+    """Whether the model is compared with what it was before the training."""
+    per_token: bool = True
+    """Whether an answer is worth the mean over its tokens, and not their sum."""
+    smooths: bool = False
+    """Whether `labelSmoothing` means anything to it."""
+
+
+PREFERENCE_LOSSES: dict[str, PreferenceLoss] = {
+    "Sigmoid": PreferenceLoss("is the loss of DPO", refers=True, per_token=False, smooths=True),
+    "IPO": PreferenceLoss(
+        "draws the difference of the answers' mean log-probabilities, each measured against the model as it was, to"
+        " 1 / (2 × beta) and no further, so that it overfits less on rows that are certain",
+        refers=True,
+        per_token=False,
+    ),
+    "SimPO": PreferenceLoss(
+        "makes the mean log-probability of the chosen answer's tokens the greater one by a margin, `gamma`, whatever"
+        " the model was before",
+        beta=2.0,
+        smooths=True,
+    ),
+    "ORPO": PreferenceLoss(
+        "teaches the chosen answer itself, by the mean loss of its tokens, and adds `beta` times the loss of the"
+        " odds of both answers; it needs no training on answers before it"
+    ),
+}
+"""By the name that `task.preference.loss` has."""
+SIMPO_GAMMA = 0.5
+"""As its authors' code has it, beside their beta of 2; TRL's too."""
+
+
+def _what_losses_do() -> str:
+    return " ".join(f"`{name}` {loss.does}." for name, loss in PREFERENCE_LOSSES.items())
+
+
+def _betas() -> str:
+    return ", ".join(f"{loss.beta:g} ({name})" for name, loss in PREFERENCE_LOSSES.items())
+
+
+def _smoothing_rule() -> Iterator[Rule]:
+    names = [name for name, loss in PREFERENCE_LOSSES.items() if loss.smooths]
+    yield Rule(
+        cel=f"self.labelSmoothing == 0.0 || self.loss in {names}",
+        message=f"only the losses {listed(names)} can doubt which answer is the better one; remove labelSmoothing, or"
+        " change the loss",
+        holds=lambda settings: settings.label_smoothing == 0.0 or settings.row.smooths,
+        field="labelSmoothing",
+    )
+
+
 class PreferenceSettings(ApiModel):
     """How two answers to a prompt are compared."""
 
-    loss: Literal["Sigmoid", "IPO"] = "Sigmoid"
-    """`Sigmoid` is the loss of DPO. `IPO` draws the difference of the answers' mean log-probabilities to 1 / (2 × beta)
-    and no further, so that it overfits less on rows that are certain."""
-    beta: Annotated[float, Field(gt=0.0, le=100.0)] = 0.1
-    """What the gain in log-probability is multiplied with, in rewards per nat.
-    A lower value lets the model move further from what it was."""
+    loss: Annotated[str, OneOf(PREFERENCE_LOSSES), Field(json_schema_extra=filled(losses=_what_losses_do))] = "Sigmoid"
+    """What is made small. {losses}"""
+    beta: Annotated[float | None, Field(gt=0.0, le=100.0, json_schema_extra=filled(betas=_betas))] = None
+    """What a log-probability, or its gain, is multiplied with, in rewards per nat; with `ORPO`, the weight of the odds.
+    A lower value lets the model move further from what it was. Unset: by the loss, {betas}."""
+    gamma: Annotated[float | None, Field(ge=0.0, le=100.0)] = None
+    """With `SimPO`: by how much the chosen answer must lead, in the units of the loss: nats per token, times `beta`.
+    Unset: 0.5."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    """The share of the rows, 0 to 0.5, whose answers may be the wrong way round (conservative DPO): the model does not
+    learn to be sure. The loss of an evaluation is without it."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.gamma) || self.loss == 'SimPO'",
+            message="gamma belongs to the loss SimPO; remove it, or set loss to SimPO",
+            holds=lambda settings: settings.gamma is None or settings.loss == "SimPO",
+            field="gamma",
+        ),
+        _smoothing_rule,
+    )
+
+    @property
+    def row(self) -> PreferenceLoss:
+        """What is known of the loss."""
+        return PREFERENCE_LOSSES[self.loss]
+
+    @property
+    def strength(self) -> float:
+        """The beta, by the loss where the manifest does not say."""
+        return self.row.beta if self.beta is None else self.beta
+
+    @property
+    def margin(self) -> float:
+        """By how much the chosen answer's reward must be the higher one."""
+        return SIMPO_GAMMA if self.gamma is None else self.gamma
 
 
 class MultiLabelSettings(ApiModel):

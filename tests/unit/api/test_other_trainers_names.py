@@ -59,6 +59,10 @@ def test_no_name_stands_in_two_rows() -> None:
         ("training.save_steps", "saving checkpoints during a run is not supported yet; remove the field"),
         ("training.deepspeed", "unknown field here; did you mean `spec.zero.stage`?"),
         ("task.beta", "unknown field here; did you mean `spec.task.preference.beta`?"),
+        ("training.loss_type", "unknown field here; did you mean `spec.task.preference.loss`?"),
+        ("training.pref_loss", "unknown field here; did you mean `spec.task.preference.loss`?"),
+        ("training.simpo_gamma", "unknown field here; did you mean `spec.task.preference.gamma`?"),
+        ("training.dpo_label_smoothing", "unknown field here; did you mean `spec.task.preference.labelSmoothing`?"),
         ("num_train_epochs", "unknown field here; did you mean `spec.training.epochs`?"),
         (
             "training.gradient_accumulation_steps",
@@ -91,9 +95,11 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
         (
             "task.type",
             "kto",
-            '"kto": training with KTO, ORPO or a model of rewards is not supported yet; give one of '
-            + ", ".join(TASKS),
+            '"kto": training with KTO or a model of rewards is not supported yet; give one of ' + ", ".join(TASKS),
         ),
+        ("task.type", "orpo", '"orpo" is not known; did you mean `Preference`? (set task.preference.loss beside it)'),
+        ("task.preference.loss", "simpo", '"simpo" is not known; did you mean `SimPO`?'),
+        ("task.preference.loss", "sigmoid", '"sigmoid" is not known; did you mean `Sigmoid`?'),
         ("method.type", "lora", '"lora" is not known; did you mean `LoRA`?'),
         ("method.type", "dora", '"dora" is not known; did you mean `LoRA`? (set method.lora.variant beside it)'),
         ("method.type", "qlora", '"qlora": training on quantized weights is not supported yet; give one of Full, LoRA'),

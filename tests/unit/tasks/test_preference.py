@@ -1,16 +1,23 @@
 """Preferences: their loss against its definition, and what a reward is."""
 
+from dataclasses import replace
 from math import exp, log
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
 from kubetune_api.job.task_settings import PreferenceSettings
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.tasks.base import Losses, MicroBatch
-from kubetune_trainer.tasks.preference import Preference, Rewards, log_probabilities, preference_losses
-from support.tiny_models import preference_rows, spec_for
+from kubetune_trainer.tasks.preference import Preference, Rewards, log_probabilities
+from kubetune_trainer.tasks.preference_losses import preference_losses, rewards
+from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.reference import with_references
+from support.tiny_models import VOCABULARY, preference_rows, spec_for
 from support.tiny_tokenizers import CHATML, gpt_like
 
 GAINED = torch.tensor([[2.0, -1.0], [0.0, 3.0]])
@@ -27,6 +34,94 @@ def test_ipo_draws_the_difference_of_the_means_to_a_half_of_one_over_beta() -> N
     expected = [(margin - 1 / 0.4) ** 2 for margin in (0.5 + 0.5, 0.0 - 1.0)]
     losses = preference_losses(GAINED, TOKENS, PreferenceSettings(loss="IPO", beta=0.2))
     assert losses.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_doubt_about_the_answers_pulls_the_margin_back() -> None:
+    """Conservative DPO: a tenth of the rows may be the wrong way round."""
+    settings = PreferenceSettings.model_validate({"beta": 0.3, "labelSmoothing": 0.1})
+    expected = [0.9 * log(1 + exp(-0.3 * margin)) + 0.1 * log(1 + exp(0.3 * margin)) for margin in (3.0, -3.0)]
+    losses = preference_losses(GAINED, TOKENS, settings, smoothing=settings.label_smoothing)
+    assert losses.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+SAID = torch.tensor([[-2.0, -1.0], [-0.5, -6.0]])
+"""The log-probabilities of answers as long as those of TOKENS: their means are -0.5, -0.5 and -0.5, -2."""
+
+
+@pytest.mark.parametrize(("settings", "beta", "gamma"), [({}, 2, 0.5), ({"beta": 3, "gamma": 1}, 3, 1)], ids=str)
+def test_simpo_wants_the_mean_of_the_chosen_tokens_to_lead_by_gamma(
+    settings: dict[str, float], beta: float, gamma: float
+) -> None:
+    expected = [log(1 + exp(-(beta * lead - gamma))) for lead in (0.0, 1.5)]
+    losses = preference_losses(SAID, TOKENS, PreferenceSettings.model_validate({"loss": "SimPO", **settings}))
+    assert losses.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_orpo_adds_the_odds_of_both_to_the_loss_of_the_chosen_one() -> None:
+    """Equations 4, 6 and 7 of arXiv:2403.07691, each probability that of the mean token."""
+    odds = [exp(mean) / (1 - exp(mean)) for mean in (-0.5, -0.5, -0.5, -2.0)]
+    ratios = [odds[0] / odds[1], odds[2] / odds[3]]
+    expected = [0.5 - 0.3 * log(ratio / (1 + ratio)) for ratio in ratios]
+    losses = preference_losses(SAID, TOKENS, PreferenceSettings(loss="ORPO", beta=0.3))
+    assert losses.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_odds_of_an_answer_that_is_certain_are_finite_and_so_is_their_gradient() -> None:
+    said = torch.tensor([[0.0, -1.0], [-1e-9, -1e-9], [-300.0, 0.0]], requires_grad=True)
+    losses = preference_losses(said, torch.ones(3, 2), PreferenceSettings(loss="ORPO"))
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
+    assert said.grad is not None
+    assert torch.isfinite(said.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("Sigmoid", [[1.0, -0.5], [0.0, 1.5]]),
+        ("IPO", [[1.0, -0.5], [0.0, 1.5]]),
+        ("SimPO", [[0.25, -0.25], [0.0, 0.5]]),
+        ("ORPO", [[0.25, -0.25], [0.0, 0.5]]),
+    ],
+)
+def test_an_answer_is_worth_what_its_loss_says(loss: str, expected: list[list[float]]) -> None:
+    """The sum over the tokens, or the mean, times beta."""
+    assert rewards(GAINED, TOKENS, PreferenceSettings(loss=loss, beta=0.5)).tolist() == expected
+
+
+class Asked:
+    """A model that answers everything alike, and counts how often it was asked."""
+
+    device, calls = torch.device("cpu"), 0
+
+    def __call__(self, input_ids: torch.Tensor, **_: torch.Tensor) -> Any:
+        self.calls += 1
+        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, VOCABULARY))
+
+    def eval(self) -> None: ...
+    def train(self) -> None: ...
+
+
+@pytest.mark.parametrize(("loss", "asked"), [("Sigmoid", True), ("IPO", True), ("SimPO", False), ("ORPO", False)])
+def test_the_untrained_model_is_asked_only_where_the_loss_compares_with_it(
+    loss: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "all_reduce", lambda _: None)
+    model, space = Asked(), Rewards(PreferenceSettings(loss=loss))
+    splits = {"train": replace(preference_rows(5), reference=None)}
+    found = with_references(model, Preference(), splits, space, pad_token=0, micro_batch_size=2)
+    assert (bool(model.calls), found["train"].reference is not None) == (asked, asked)
+
+
+def test_a_loss_without_a_reference_needs_none_and_is_judged_without_its_doubt() -> None:
+    settings = PreferenceSettings.model_validate({"loss": "SimPO", "labelSmoothing": 0.2})
+    batch = collate(replace(preference_rows(3), reference=None), np.arange(3), 0, torch.device("cpu"))
+    losses = Preference().losses(Asked(), batch, Rewards(settings))
+    # All tokens are as likely, so the answers are worth the same, whatever their length.
+    assert losses.judged.tolist() == pytest.approx([log(1 + exp(0.5))] * 3, abs=1e-5)
+    assert losses.rows.tolist() == pytest.approx([0.8 * log(1 + exp(0.5)) + 0.2 * log(1 + exp(-0.5))] * 3, abs=1e-5)
 
 
 def test_only_the_tokens_of_the_answers_have_probabilities() -> None:

@@ -88,7 +88,10 @@ class CardText:
 
 @runtime_checkable
 class Referring(Protocol):
-    """A task whose loss compares the model with what it was before the training."""
+    """A task whose loss may compare the model with what it was before the training."""
+
+    def refers(self, space: Any) -> bool:
+        """Whether it does."""
 
     def reference(self, forward: Forward, batch: MicroBatch, space: Any) -> "torch.Tensor":
         """[rows, parts]: what its losses want to know of the untrained model."""

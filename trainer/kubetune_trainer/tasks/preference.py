@@ -1,7 +1,7 @@
-"""Preference: a language model learns to find one answer to a prompt likelier than another one (DPO, arXiv:2305.18290).
+"""Preference: a language model learns to find one answer to a prompt likelier than another one.
 
-How much likelier is measured against the model as it was before the training, whose log-probabilities are worked out
-once for all rows: no second model is in the memory while it trains.
+Where the loss measures that against the model as it was before the training, its log-probabilities are worked out once
+for all rows: no second model is in the memory while it trains.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions, next_token_losses
+from kubetune_trainer.tasks.preference_losses import preference_losses, rewards
 from kubetune_trainer.tasks.targets import in_lines, learned_ids
 
 if TYPE_CHECKING:
@@ -127,26 +128,37 @@ class Preference:
         """The output layer is always trained further."""
         return True
 
+    def refers(self, space: Rewards) -> bool:
+        """By the loss."""
+        return space.settings.row.refers
+
     def reference(self, forward: Forward, batch: MicroBatch, space: Rewards) -> "torch.Tensor":
         """[rows, parts]: the log-probabilities of the answers."""
         return log_probabilities(forward(**batch.inputs).logits, batch.targets)
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Rewards) -> Losses:
-        """How little likelier the chosen answer has become than the rejected one; also tells the difference of their
+        """How little likelier the chosen answer is than the rejected one; also tells the difference of their
         rewards."""
-        assert batch.reference is not None, "the answers' log-probabilities before the training are not known"
-        gained = log_probabilities(forward(**batch.inputs).logits, batch.targets) - batch.reference
-        counted = batch.targets != IGNORED
-        losses = preference_losses(gained, counted.sum(dim=-1), space.settings)
-        known = counted.any(dim=-1).any(dim=-1)
-        return Losses(losses * known, space.settings.beta * (gained[:, 0] - gained[:, 1]) * known)
+        gained = log_probabilities(forward(**batch.inputs).logits, batch.targets)
+        if self.refers(space):
+            assert batch.reference is not None, "the answers' log-probabilities before the training are not known"
+            gained = gained - batch.reference
+        counted, settings = batch.targets != IGNORED, space.settings
+        tokens, known = counted.sum(dim=-1), counted.any(dim=-1).any(dim=-1)
+        plain = preference_losses(gained, tokens, settings) * known
+        worth = rewards(gained, tokens, settings)
+        margins = (worth[:, 0] - worth[:, 1]) * known
+        if not settings.label_smoothing:
+            return Losses(plain, margins)
+        trained = preference_losses(gained, tokens, settings, smoothing=settings.label_smoothing) * known
+        return Losses(trained, margins, plain)
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Rewards) -> Tally:
         """Sums over rows. Answers that are worth the same are half right, as by chance."""
         known, margins = (batch.targets != IGNORED).any(dim=-1).any(dim=-1), losses.outputs.double()
         right = (margins > 0).double() + (margins == 0).double() / 2
         return {
-            "loss": losses.rows.double().sum(),
+            "loss": losses.judged.double().sum(),
             "right": (right * known).sum(),
             "margin": margins.sum(),
             "rows": known.sum(),
@@ -160,7 +172,7 @@ class Preference:
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
         """What chance reaches."""
-        return ["0.5 by chance, and before training by definition"] if metric == "reward_accuracy" else []
+        return ["0.5 by chance"] if metric == "reward_accuracy" else []
 
     def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
         """None of its own."""
@@ -183,17 +195,6 @@ def log_probabilities(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch
     rows, parts, length = targets.shape
     _, cross_entropies = next_token_losses(logits, targets.reshape(rows * parts, length))
     return -cross_entropies.reshape(rows, parts)
-
-
-def preference_losses(gained: "torch.Tensor", tokens: "torch.Tensor", settings: PreferenceSettings) -> "torch.Tensor":
-    """[rows]: `gained` [rows, parts] is by how much the log-probability of each answer has grown, `tokens` how long
-    they are. TRL's `sigmoid`, and its `ipo` with the mean over the tokens of each answer."""
-    from torch.nn.functional import logsigmoid
-
-    if settings.loss == "IPO":
-        each = gained / tokens.clamp(min=1)
-        return (each[:, 0] - each[:, 1] - 1 / (2 * settings.beta)) ** 2
-    return -logsigmoid(settings.beta * (gained[:, 0] - gained[:, 1]))
 
 
 _LIMITS = """\

@@ -26,7 +26,7 @@ def with_references(
     micro_batch_size: int,
 ) -> dict[str, EncodedSplit]:
     """The splits, with what their task wants to know of the untrained model. Every rank takes a share."""
-    if not isinstance(task, Referring):
+    if not isinstance(task, Referring) or not task.refers(space):
         return dict(splits)
     engine.eval()
     found = {
