@@ -64,6 +64,17 @@ class ControlPlane(ApiServer):
         super().stop()
         self.heads.stop()
 
+    def restart_controllers(self) -> None:
+        """Ends KubeRay, the controller manager and the scheduler, and starts them again: after an API server was away,
+        their informers may wait for half a minute, each in its turn, before they ask it again."""
+        controllers = (self.controller_manager, self.scheduler, self.kuberay)
+        for each in controllers:
+            each.kill()
+        for each in controllers:
+            each.launch()
+        for each in controllers:
+            each.wait()
+
     def install_kuberay(self) -> None:
         """Installs KubeRay's CRDs and starts its operator, where the control plane was started without."""
         self.install_crds(kuberay_crds())
