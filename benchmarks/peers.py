@@ -6,6 +6,7 @@ Each is run by `run.py` in a process of its own: `peers.py SYSTEM REQUEST.json R
 import json
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -35,7 +36,7 @@ Result = dict[str, Any]
 
 
 def main(system: str, request_file: Path, result_file: Path) -> None:
-    """Runs one system as the request says and writes its losses, accuracy and speed."""
+    """Runs one system as the request says and writes its losses, metrics and speed."""
     request = json.loads(request_file.read_text())
     job = _job(Path(request["manifest"]), request["overrides"])
     model = Path(request["model"])
@@ -78,7 +79,7 @@ def kubetune(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, 
     steps = [record for record in records if isinstance(record, StepRecord)]
     test = next(record for record in records if isinstance(record, EvaluationRecord) and record.split == "test")
     torch.distributed.destroy_process_group()
-    return _result([step.loss for step in steps], test.metrics["accuracy"], steps, sum(step.seconds for step in steps))
+    return _result([step.loss for step in steps], test.metrics, steps, sum(step.seconds for step in steps))
 
 
 def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, tokenizer: Any) -> Result:
@@ -128,10 +129,25 @@ def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, t
     )
     seconds = float(peer.train().metrics["train_runtime"])
     predicted = peer.predict([_row(test, row) for row in range(test.rows)])
-    accuracy = float(np.mean(predicted.predictions.argmax(-1) == _classes(test)))
+    metrics = _judged(predicted.predictions, _classes(test))
     lengths = train.lengths
     tokens = int(lengths[order[: plan.total_steps * plan.global_batch_size]].sum())
-    return {"losses": losses, "accuracy": accuracy, "tokens_per_second": tokens / seconds}
+    return {"losses": losses, "metrics": metrics, "tokens_per_second": tokens / seconds}
+
+
+def _judged(logits: Any, classes: Any) -> dict[str, float]:
+    """What scikit-learn says of two classes, by the names that kubetune has for it."""
+    from scipy.special import softmax
+    from sklearn.metrics import f1_score, log_loss, matthews_corrcoef, roc_auc_score
+
+    chosen, shares = logits.argmax(-1), softmax(logits.astype(np.float64), axis=-1)
+    return {
+        "loss": float(log_loss(classes, shares)),
+        "accuracy": float(np.mean(chosen == classes)),
+        "f1_macro": float(f1_score(classes, chosen, average="macro")),
+        "mcc": float(matthews_corrcoef(classes, chosen)),
+        "auc": float(roc_auc_score(classes, shares[:, 1])),
+    }
 
 
 def _row(split: EncodedSplit, row: int) -> dict[str, Any]:
@@ -145,10 +161,10 @@ def _classes(split: EncodedSplit) -> Any:
     return split.targets.classes
 
 
-def _result(losses: list[float], accuracy: float, steps: list[StepRecord], seconds: float) -> Result:
+def _result(losses: list[float], metrics: Mapping[str, float], steps: list[StepRecord], seconds: float) -> Result:
     return {
         "losses": losses,
-        "accuracy": accuracy,
+        "metrics": dict(metrics),
         "tokens_per_second": sum(step.tokens for step in steps) / seconds,
     }
 

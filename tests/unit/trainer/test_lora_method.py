@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -191,6 +192,30 @@ def test_each_variant_is_peft_with_the_same_settings(tmp_path: Path, family: str
         assert torch.allclose(opened(TOKENS).logits, expected, atol=1e-6)
         assert torch.allclose(theirs.eval()(TOKENS).logits, expected, atol=1e-6)
         assert not torch.allclose(AutoModelForCausalLM.from_pretrained(tmp_path / "base")(TOKENS).logits, expected)
+
+
+@pytest.mark.parametrize("family", [name for name in SINGLE if FAMILIES[name].decoder])
+@pytest.mark.parametrize("variant", ["Standard", "RsLoRA"])
+def test_the_adapter_of_a_language_model_is_as_vllm_reads_one(tmp_path: Path, family: str, variant: str) -> None:
+    """Its loader takes pairs of these names alone, of the shapes that the layer beside them has."""
+    method = lora(variant=variant)
+    folder = published(
+        method, attached(method, loaded_from(tmp_path / "base", family, labels=None)), tmp_path / "adapter"
+    )
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (4, 8, variant == "RsLoRA")
+    assert (config["bias"], config["modules_to_save"], config["use_dora"]) == ("none", None, False)
+    pairs: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, tensor in load_file(folder / "adapter_model.safetensors").items():
+        found = re.fullmatch(r"base_model\.model\.(.+)\.lora_([AB])\.weight", name)
+        assert found, name
+        pairs.setdefault(found[1], {})[found[2]] = tuple(tensor.shape)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    for name, shapes in pairs.items():
+        layer = model.get_submodule(name)
+        outputs, inputs = layer.weight.T.shape if isinstance(layer, Conv1D) else layer.weight.shape
+        assert shapes == {"A": (4, inputs), "B": (outputs, 4)}
+        assert any(f".{name}".endswith(f".{end}") for end in config["target_modules"])
 
 
 def test_the_configuration_says_where_the_base_is_and_what_was_set(tmp_path: Path) -> None:
