@@ -137,10 +137,9 @@ def trainer(job: FineTuneJob, model: Any, data: PreparedData, plan: BatchPlan, t
 
 def _judged(logits: Any, classes: Any) -> dict[str, float]:
     """What scikit-learn says of two classes, by the names that kubetune has for it."""
-    from scipy.special import softmax
     from sklearn.metrics import f1_score, log_loss, matthews_corrcoef, roc_auc_score
 
-    chosen, shares = logits.argmax(-1), softmax(logits.astype(np.float64), axis=-1)
+    chosen, shares = logits.argmax(-1), torch.from_numpy(logits).double().softmax(-1).numpy()
     return {
         "loss": float(log_loss(classes, shares)),
         "accuracy": float(np.mean(chosen == classes)),
