@@ -228,8 +228,8 @@ def _formula(tokens: set[str]) -> list[str]:
 
 def _peak(accelerator: str) -> str:
     row = ACCELERATORS[accelerator]
-    peaks = [f"{peak:g} TFLOPS in {name}" for peak, name in ((row.bf16, "BF16"), (row.fp32, "FP32")) if peak]
-    return f"peak of {accelerator}: {listed(peaks)} by its datasheet"
+    half = "BF16 or FP16" if row.has_bf16 else "FP16"
+    return f"peak of {accelerator}: {row.half:g} TFLOPS in {half} and {row.fp32:g} TFLOPS in FP32 by its datasheet"
 
 
 def _prices(found: list[Compared]) -> list[str]:

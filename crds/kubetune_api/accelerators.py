@@ -7,10 +7,18 @@ from dataclasses import dataclass
 class AcceleratorRow:
     """One accelerator. The figures are its datasheet's, in 10¹² operations per second, without sparsity."""
 
-    bf16: float | None
-    """In bfloat16 on its tensor cores; None where it has none."""
+    half: float
+    """In 16 bits on its tensor cores."""
     fp32: float
     """In 32 bits, beside the tensor cores."""
+    has_bf16: bool = True
+    """Whether bfloat16 is one of the 16-bit formats; float16 always is, and as fast."""
+
+    def peak(self, precision: str) -> float | None:
+        """The most in a precision of `spec.training.precision`; None where it does not compute in it."""
+        if precision == "FP32":
+            return self.fp32
+        return None if precision == "BF16" and not self.has_bf16 else self.half
 
 
 ACCELERATORS: dict[str, AcceleratorRow] = {
@@ -24,7 +32,7 @@ ACCELERATORS: dict[str, AcceleratorRow] = {
     "H200": AcceleratorRow(989, 67),
     "L4": AcceleratorRow(121, 30.3),
     "L40S": AcceleratorRow(362, 91.6),
-    "T4": AcceleratorRow(None, 8.1),
-    "V100": AcceleratorRow(None, 15.7),
+    "T4": AcceleratorRow(65, 8.1, has_bf16=False),
+    "V100": AcceleratorRow(125, 15.7, has_bf16=False),
 }
 """By their makers' names. `H100` is the SXM module."""

@@ -30,11 +30,13 @@ class Passes:
     rows: int
     length: int
     number: int
+    smoothed: bool = False
+    """Whether the loss spreads a share of each target over all choices."""
 
     def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
         """Bytes at the turn from forward to backward: all that was kept, and then either the logits and their loss or,
         where there are none to speak of, the gradients inside the topmost layer."""
-        turn = logits(self.shape, self.number) if language_model else 0
+        turn = logits(self.shape, self.number, smoothed=self.smoothed) if language_model else 0
         at_the_turn = max(turn, working_set(self.shape, self.length, self.number))
         return self.kept_bytes(kept_layers) + self.rows * self.length * at_the_turn
 
@@ -140,12 +142,14 @@ def working_set(shape: ModelShape, length: int, number: int) -> int:
     return number * shape.hidden + max(feed_forward, scores)
 
 
-def logits(shape: ModelShape, number: int) -> int:
+def logits(shape: ModelShape, number: int, *, smoothed: bool = False) -> int:
     """For each word of the vocabulary: the logits, the same in 32 bits, put in order, and their log-softmax; where
     they are bounded, the tangent too.
 
-    Its backward pass needs no more: the log-softmax, the gradient, and that of the logits.
+    Its backward pass needs no more: the log-softmax, the gradient, and that of the logits. Smoothed labels have two
+    more gradients in 32 bits, of the sum of all exponentials and of the mean, while the others still are there.
     """
     in_32_bits = 2 if number == FLOAT32 else 3
     per_logit = (2 if shape.bounded_logits else 1) * number
-    return shape.vocabulary * (per_logit + in_32_bits * FLOAT32)
+    smoothing = 2 * FLOAT32 + number if smoothed else 0
+    return shape.vocabulary * (per_logit + in_32_bits * FLOAT32 + smoothing)

@@ -76,6 +76,17 @@ class EncoderDecoderShape(ModelShape):
         return 2 * self._attention + self._feed_forward(self.decoder_intermediate) + 3 * self._norm
 
     @property
+    def looked_up_parameters(self) -> int:
+        """Those of a layer of the decoder that tokens of the source meet: what makes keys and values of them."""
+        width = self.heads * self.head_size
+        return 2 * width * (self.hidden + self.query_bias)
+
+    @property
+    def writing_parameters(self) -> int:
+        """Those of it that tokens of the target meet."""
+        return self.decoder_layer_parameters - self.looked_up_parameters
+
+    @property
     def norm_parameters(self) -> int:
         """Parameters of the norms behind the last layers."""
         return 2 * self._norm if self._decoder.last_norm else 0

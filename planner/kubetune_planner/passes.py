@@ -22,13 +22,15 @@ class PairPasses:
     source: int
     target: int
     number: int
+    smoothed: bool = False
+    """As of `Passes`."""
 
     def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
         """As `Passes.peak_bytes`; `kept_layers` are the encoder's.
 
         A frozen layer of the decoder keeps its activations all the same: the encoder's gradients go through it.
         """
-        turn = self.target * logits(self.shape, self.number) if language_model else 0
+        turn = self.target * logits(self.shape, self.number, smoothed=self.smoothed) if language_model else 0
         longest = max(self.source, self.target)
         inside = longest * working_set(self.shape, longest, self.number)
         return self.kept_bytes(kept_layers) + self.rows * max(turn, inside)
@@ -87,10 +89,15 @@ def passes_of(shape: ModelShape, spec: FineTuneJobSpec, rows: int, number: int) 
     """The passes over rows as long as the job allows, with the dropout that it sets."""
     if spec.training.dropout is not None:
         shape = replace(shape, dropout=spec.training.dropout)
-    length = sequence_length(shape, spec)
+    length, smoothed = sequence_length(shape, spec), spec.training.label_smoothing > 0
     if isinstance(shape, EncoderDecoderShape):
-        return PairPasses(shape, rows, length, min(spec.task.longest_target, shape.positions), number)
-    return Passes(shape, rows * spec.sequences_per_row, length, number)
+        return PairPasses(shape, rows, length, target_length(shape, spec), number, smoothed)
+    return Passes(shape, rows * spec.sequences_per_row, length, number, smoothed)
+
+
+def target_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:
+    """The longest target, in tokens, of a model whose decoder reads an encoder; 0 of any other."""
+    return min(spec.task.longest_target, shape.positions) if isinstance(shape, EncoderDecoderShape) else 0
 
 
 def sequence_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:

@@ -64,7 +64,7 @@ def test_the_formula_and_where_its_numbers_come_from_are_shown(manifest: Path) -
     shown = called(manifest, "--compare", SMALL, *TIME, "--price", "2.5").stdout
     assert "GPU-hours = 2 · (forward + backward + learning) · tokens / (peak · used)" in shown
     assert "tokens: 10,000,000 tokens · 3 epochs" in shown
-    assert "peak of A100: 312 TFLOPS in BF16 and 19.5 TFLOPS in FP32 by its datasheet" in shown
+    assert "peak of A100: 312 TFLOPS in BF16 or FP16 and 19.5 TFLOPS in FP32 by its datasheet" in shown
     assert "used: 40%, an assumption" in shown
     assert "cost on a100 = GPU-hours · 2.5" in shown
 

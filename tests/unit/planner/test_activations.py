@@ -33,9 +33,13 @@ from transformers import (
 )
 
 from kubetune_planner.activations import Passes
+from kubetune_planner.passes import passes_of
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.tasks.causal import next_token_losses
+from kubetune_trainer.tasks.choice_losses import ChoiceLoss
+from kubetune_trainer.training.noise import add_noise
 from support.autograd import kept_by_autograd
+from support.tiny_models import spec_for
 
 ROWS, LENGTH, VOCABULARY, LAYERS = 3, 64, 128, 4
 _SIZES = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
@@ -127,8 +131,9 @@ def test_frozen_layers_on_frozen_embeddings_keep_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", DTYPES, ids=["32 bits", "16 bits"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1], ids=["plain labels", "smoothed labels"])
 @pytest.mark.parametrize("vocabulary", [5000, 50], ids=["logits weigh most", "layers weigh most"])
-def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, number: int) -> None:
+def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, smoothing: float, number: int) -> None:
     """The gradients of the weights, which the planner counts elsewhere, are added to what is said."""
     config = LlamaConfig.from_dict({**CONFIGS["llama"].to_dict(), "vocab_size": vocabulary})
     model = AutoModelForCausalLM.from_config(config).to(DTYPES[number])
@@ -136,11 +141,19 @@ def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, 
 
     def both_passes() -> None:
         given = inputs(ROWS, LENGTH)
-        next_token_losses(model(**given).logits, given["input_ids"])[0].sum().backward()
+        next_token_losses(model(**given).logits, given["input_ids"], ChoiceLoss(smoothing))[0].sum().backward()
 
     peak = largest_allocation(both_passes)
-    said = Passes(shape, ROWS, LENGTH, number).peak_bytes(kept_layers=LAYERS, language_model=True)
+    spec = spec_for("CausalLM", task={"type": "CausalLM", "maxLength": LENGTH}, training={"labelSmoothing": smoothing})
+    said = passes_of(shape, spec, ROWS, number).peak_bytes(kept_layers=LAYERS, language_model=True)
     assert said * 0.97 <= peak <= said + number * shape.parameters_for(None)
+
+
+def test_noise_on_the_embeddings_keeps_nothing() -> None:
+    model = AutoModelForSequenceClassification.from_config(CONFIGS["bert"])
+    quiet = kept_by_autograd(model, inputs(ROWS, LENGTH))
+    add_noise(model, 5.0)
+    assert kept_by_autograd(model.train(), inputs(ROWS, LENGTH)) == quiet
 
 
 def test_dropout_keeps_a_byte_for_each_number() -> None:

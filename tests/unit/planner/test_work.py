@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from kubetune_api.accelerators import ACCELERATORS
+from kubetune_api.job import FineTuneJobSpec
 from kubetune_planner.catalogue import shape_of
+from kubetune_planner.encoder_decoder import EncoderDecoderShape
 from kubetune_planner.passes import sequence_length
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.work import Work, tokens_of, work_of
@@ -40,6 +42,37 @@ def test_a_classifier_meets_its_layers_alone() -> None:
     assert work == Work(*3 * [bert.layers * bert.layer_parameters])
 
 
+def translating(source: int, target: int, **more: Any) -> FineTuneJobSpec:
+    task = {"type": "Seq2Seq", "maxLength": source, "seq2Seq": {"maxTargetLength": target}}
+    return spec_for("Seq2Seq", task=task, **more)
+
+
+def both_stacks() -> EncoderDecoderShape:
+    found = shape("facebook/bart-large")
+    assert isinstance(found, EncoderDecoderShape)
+    return found
+
+
+def test_tokens_of_a_source_meet_the_encoder_and_those_of_a_target_the_decoder() -> None:
+    bart = both_stacks()
+    everything = bart.layers * bart.layer_parameters + bart.decoder_layers * bart.decoder_layer_parameters
+    work = work_of(bart, translating(100, 100))
+    assert work.forward == pytest.approx((everything + bart.embedding_matrix) / 2, rel=1e-6)
+    assert work.operations == 6 * work.forward
+    # Nearly every token is one of the source: the encoder, and the decoder's keys and values of it.
+    read = work_of(bart, translating(1000, 2)).forward
+    looked_up = bart.decoder_layers * 2 * bart.hidden * (bart.hidden + 1)
+    assert read == pytest.approx(bart.layers * bart.layer_parameters + looked_up, rel=0.01)
+
+
+def test_frozen_layers_of_an_encoder_are_passed_forward_only() -> None:
+    bart = both_stacks()
+    frozen = translating(100, 100, method={"freeze": {"embeddings": True, "bottomLayers": 4}})
+    work, whole = work_of(bart, frozen), work_of(bart, translating(100, 100))
+    assert work.forward == whole.forward
+    assert whole.backward - work.backward == pytest.approx(4 * bart.layer_parameters / 2, abs=1)
+
+
 def test_layers_that_share_their_weights_are_met_each_time() -> None:
     albert, bert = shape("albert/albert-base-v2"), shape("google-bert/bert-base-uncased")
     spec = spec_for("SequenceClassification")
@@ -71,6 +104,7 @@ def test_hours_are_operations_by_the_share_of_the_peak_that_is_used() -> None:
     work = Work(*3 * [10**9])
     hours = work.hours(10**9, ACCELERATORS["A100"], "BF16", used=0.5)
     assert hours == pytest.approx(6e18 / (312e12 * 0.5) / 3600)
+    assert work.hours(10**9, ACCELERATORS["A100"], "FP16", used=0.5) == hours
     in_32_bits = work.hours(10**9, ACCELERATORS["A100"], "FP32", used=0.5)
     assert in_32_bits == pytest.approx(6e18 / (19.5e12 * 0.5) / 3600)
 
@@ -89,7 +123,9 @@ def test_the_hours_of_a_published_training_come_out_as_its_authors_tell_them() -
 
 
 def test_an_accelerator_without_bfloat16_has_no_hours_in_it() -> None:
-    assert Work(1, 1, 1).hours(1, ACCELERATORS["V100"], "BF16") is None
+    work = Work(*3 * [10**9])
+    assert work.hours(1, ACCELERATORS["V100"], "BF16") is None
+    assert work.hours(10**9, ACCELERATORS["V100"], "FP16", used=0.5) == pytest.approx(6e18 / (125e12 * 0.5) / 3600)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +170,15 @@ def test_a_row_counts_as_often_as_it_goes_through_the_model(task: str, family: s
     assert [found and found.number for found in counted] == [2 * 10 * 2 * length, 3 * 5 * 2 * length, 3 * 100]
     assert counted[0] is not None
     assert counted[0].said == f"at most 2 steps · 10 rows · 2 sequences · {length} tokens"
+
+
+def test_a_row_of_a_source_and_its_target_is_as_long_as_both() -> None:
+    found = tokens_of(translating(1000, 64), both_stacks(), tokens=None, rows=10)
+    assert found is not None
+    assert (found.number, found.said) == (
+        10 * 1064 * 3,
+        "at most 10 rows · (1,000 + 64) tokens · 3 epochs",
+    )
 
 
 def test_without_tokens_rows_and_steps_none_are_known() -> None:
