@@ -68,6 +68,7 @@ METRICS: dict[str, MetricRow] = {
     "rouge_2": MetricRow("ROUGE-2", "Max", hub=("rouge", None), also=("rouge2",)),
     "rouge_l": MetricRow("ROUGE-L", "Max", hub=("rouge", None), also=("rougeL", "rouge")),
     "bleu": MetricRow("BLEU", "Max", bounded=False),
+    "chrf": MetricRow("chrF", "Max", bounded=False),
 }
 """By name, in the order in which they are listed everywhere."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 
 from kubetune_api.metrics import METRICS
 from kubetune_api.tasks import TASKS
@@ -38,6 +38,21 @@ def test_rouge_is_that_of_rouge_score(name: str, theirs: str) -> None:
 def test_bleu_is_that_of_the_whole_and_no_mean_of_rows() -> None:
     corpus = BLEU().corpus_score([said for _, said in PAIRS], [[expected for expected, _ in PAIRS]])
     assert measured()["bleu"] == pytest.approx(corpus.score)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param(PAIRS, id="sentences"),
+        pytest.param([("Привет, мир", "Привет  всем"), ("雨が降る", "雪が降る")], id="other scripts"),
+        pytest.param([("no", "not at all"), ("a longer answer", "a longer one")], id="shorter than a run"),
+        pytest.param([("yes", "")], id="nothing written"),
+        pytest.param([("abc", "xyz")], id="nothing shared"),
+    ],
+)
+def test_chrf_is_that_of_sacrebleu_over_the_whole(pairs: list[tuple[str, str]]) -> None:
+    corpus = CHRF().corpus_score([said for _, said in pairs], [[expected for expected, _ in pairs]])
+    assert measured(pairs)["chrf"] == pytest.approx(corpus.score)
 
 
 def test_words_of_other_scripts_count() -> None:
