@@ -158,6 +158,7 @@ _ROWS: dict[str, Alias] = {
     "load_best_model_at_end": Means("training.keep", "set it to Best"),
     "predict_with_generate": Means("evaluation.generation"),
     "max_new_tokens generation_max_length eval_max_new_tokens": Means("evaluation.generation.maxNewTokens"),
+    "compute_metrics": Means("evaluation.metrics", "it names functions that a package of the image offers"),
     "metric_for_best_model": Means("evaluation.primaryMetric"),
     "greater_is_better": Never("the metric itself says whether higher or lower is better"),
     "early_stopping_patience": Means("training.earlyStopping.patience"),

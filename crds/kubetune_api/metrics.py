@@ -30,6 +30,11 @@ class MetricRow:
     """What other trainers call it."""
 
 
+CUSTOM = "custom."
+"""What the names of metrics begin with that packages of the user's own offer: `test/custom.cost`."""
+ENTRY_POINTS = "kubetune.metrics"
+"""The group of entry points by which they do."""
+
 LOSS = "loss"
 """Every task has it."""
 
@@ -74,9 +79,10 @@ METRICS: dict[str, MetricRow] = {
 
 
 def metric_row(name: str) -> MetricRow:
-    """The row of a metric, by its name or its full name (`test/accuracy`); one of no table is a bounded one."""
+    """The row of a metric, by its name or its full name (`test/accuracy`); one of no table is a bounded one,
+    unless it is the user's own."""
     plain = name.rpartition("/")[2]
-    return METRICS.get(plain, MetricRow(plain, "Max"))
+    return METRICS.get(plain, MetricRow(plain, "Max", bounded=not plain.startswith(CUSTOM)))
 
 
 def slice_of(name: str) -> str | None:

@@ -72,6 +72,9 @@ class TaskRow:
         """Every column that it knows what to do with."""
         return tuple(dict.fromkeys([*self.columns, *self.optional_columns, *chain(*self.other_shapes)]))
 
+    compared: Literal["Label", "Labels", "Tags", "Numbers", "Text"] | None = None
+    """What a metric of the user's own compares of each row; None: the task has nothing of the kind."""
+
     @property
     def all_metrics(self) -> tuple[str, ...]:
         """Everything that may be required of it."""
@@ -96,6 +99,7 @@ TASKS: dict[str, TaskRow] = {
         has_labels=True,
         settings="sequence_classification",
         smooths_labels=True,
+        compared="Label",
     ),
     "MultiLabelClassification": TaskRow(
         does="puts a new sigmoid head on the model, which gives a text any number of labels, and trains it with binary"
@@ -111,6 +115,7 @@ TASKS: dict[str, TaskRow] = {
         also=("multi_label", "multilabel", "multi-label-classification", "multi_label_classification"),
         has_labels=True,
         settings="multi_label_classification",
+        compared="Labels",
     ),
     "TokenClassification": TaskRow(
         does="puts a new linear layer on the model, which gives each word its tag, and trains it with cross-entropy on"
@@ -127,6 +132,7 @@ TASKS: dict[str, TaskRow] = {
         has_labels=True,
         smooths_labels=True,
         per_token=True,
+        compared="Tags",
     ),
     "SequenceRegression": TaskRow(
         does="puts a new linear head on the model and trains it to tell the number, or the numbers, of a text",
@@ -140,6 +146,7 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("text-classification", "Text Regression"),
         also=("regression", "sequence_regression", "text-regression", "sts"),
         settings="sequence_regression",
+        compared="Numbers",
     ),
     "CausalLM": TaskRow(
         does="answers a prompt with its completion, or learns each answer of a conversation, of which the loss counts"
@@ -158,6 +165,7 @@ TASKS: dict[str, TaskRow] = {
         smooths_labels=True,
         output="Vocabulary",
         also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning", "completion", "pretraining"),
+        compared="Text",
     ),
     "Preference": TaskRow(
         does="learns to find the chosen answer to a prompt likelier than the rejected one, measured against the model"
@@ -191,6 +199,7 @@ TASKS: dict[str, TaskRow] = {
         smooths_labels=True,
         output="Vocabulary",
         also=("SEQ_2_SEQ_LM", "seq2seq_lm", "text2text-generation", "summarization", "translation"),
+        compared="Text",
     ),
     "Embedding": TaskRow(
         does="gives each text a vector, near those of the texts that belong to it and far from the others of its"

@@ -95,6 +95,21 @@ def edited(edits: Object, of: Object = JOB) -> Object:
 
 RIGHT = (
     Case("the fewest fields", {}),
+    Case(
+        "metrics of one's own, of a slice too",
+        {
+            "spec.evaluation.metrics": ["cost", "top_3"],
+            "spec.evaluation.slices": [{"name": "german", "column": "lang", "values": ["de"]}],
+            "spec.evaluation.require": [
+                {"metric": "test/custom.cost", "max": 0.5},
+                {"metric": "validation/german/custom.top_3", "min": 0.5},
+            ],
+        },
+    ),
+    Case(
+        "metrics of one's own, of answers",
+        {**CAUSAL, "spec.evaluation.metrics": ["cost"], "spec.evaluation.generation": {}},
+    ),
     Case("the fewest fields of CausalLM", CAUSAL),
     Case("the fewest fields of conversations", CONVERSATIONS),
     Case("the fewest fields of plain texts", DOCUMENTS),
@@ -576,6 +591,30 @@ RULES_BROKEN = (
         {**CAUSAL, "spec.evaluation.primaryMetric": "test/rouge_l"},
         "spec.evaluation.primaryMetric",
     ),
+    Case("a metric of one's own twice", {"spec.evaluation.metrics": ["cost", "cost"]}, "spec.evaluation.metrics"),
+    Case(
+        "a required metric of one's own that is not named",
+        {
+            "spec.evaluation.metrics": ["cost"],
+            "spec.evaluation.require": [{"metric": "test/custom.price", "max": 0.5}],
+        },
+        "spec.evaluation.require",
+    ),
+    Case(
+        "a metric of one's own that stands for the model",
+        {"spec.evaluation.metrics": ["cost"], "spec.evaluation.primaryMetric": "test/custom.cost"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "a metric of one's own of what is not compared",
+        {**PAIRS, "spec.evaluation.metrics": ["cost"]},
+        "spec.evaluation.metrics",
+    ),
+    Case(
+        "a metric of one's own of answers that nobody writes",
+        {**CAUSAL, "spec.evaluation.metrics": ["cost"]},
+        "spec.evaluation.metrics",
+    ),
     Case(
         "a metric of a slice that stands for the model",
         {
@@ -808,6 +847,7 @@ WRONG = (
         {**PREFERENCES, "spec.task.preference": {"loss": "KTO"}},
         "spec.task.preference.loss",
     ),
+    Case("a metric of one's own by another name", {"spec.evaluation.metrics": ["Cost"]}, "spec.evaluation.metrics[0]"),
     Case("a beta of nothing", {**PREFERENCES, "spec.task.preference": {"beta": 0}}, "spec.task.preference.beta"),
     Case(
         "a patience of no evaluation",

@@ -35,6 +35,7 @@ from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
+from kubetune_trainer.tasks.custom_metrics import load_metrics, try_out
 
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
@@ -97,6 +98,7 @@ def _read_data(
     """The rows, encoded; the longest sequence that job and model allow, in tokens; and the tokenizer."""
     listener.stage("Reading the data")
     spec = run.job.spec
+    metrics = load_metrics(spec.evaluation.metrics)
     dataset = spec.dataset
     config = load_config(base.folder, spec)
     refuse_languages(config.model_type, spec)
@@ -110,6 +112,7 @@ def _read_data(
     }
     max_length = longest_sequence(config, spec.max_length)
     data = prepare(task_of(spec), spec, files, tokenizer, max_length)
+    try_out(metrics, task_of(spec), data.space)
     listener.data(counts_of(data.report), data.report.samples)
     for note in data.report.notes:
         listener.note(note)

@@ -66,8 +66,8 @@ class JsonLinesListener:
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""
-        # What a model says to a row may be a text of the data.
-        self._write("evaluated", evaluation=asdict(replace(record, worst=(), written=())))
+        # What a model says to a row may be a text of the data, and what a user's own metric says of it too.
+        self._write("evaluated", evaluation=asdict(replace(record, worst=(), written=(), notes=())))
 
     def finished(self, status: FineTuneJobStatus) -> None:
         """See `Listener`."""

@@ -137,6 +137,8 @@ class EvaluationRecord:
     """Those of `evaluation.slices` that have a row in the split, of the published weights."""
     written: tuple[WrittenAnswer, ...] = ()
     """Some of the answers that the model wrote."""
+    notes: tuple[str, ...] = ()
+    """What of it could not be measured, in sentences."""
 
     def judges(self, kept_step: int) -> bool:
         """Whether it is of the published weights: the last of the test split always is."""

@@ -30,6 +30,7 @@ from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.tasks.base import OpenedElsewhere
+from kubetune_trainer.tasks.custom_metrics import load_metrics
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
@@ -54,7 +55,8 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
 
     pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
     splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro)
-    end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer).run()
+    metrics = load_metrics(spec.evaluation.metrics)
+    end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics).run()
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.

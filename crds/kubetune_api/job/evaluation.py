@@ -1,18 +1,23 @@
 """`spec.evaluation`: what the model must reach."""
 
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
 from kubetune_api.base import ApiModel, ColumnName, Rule, words
 from kubetune_api.job.names import NAME_PATTERN, NAME_WORDS
-from kubetune_api.metrics import METRICS, SPLITS, slice_of
+from kubetune_api.metrics import CUSTOM, METRICS, SPLITS, slice_of
 from kubetune_api.tables import Matches, filled, listed
 from kubetune_api.tasks import TASKS
 
 
 def _pattern() -> str:
-    return f"^({'|'.join(SPLITS)})/({NAME_PATTERN.strip('^$')}/)?({'|'.join(METRICS)})$"
+    names = "|".join((*METRICS, f"{re.escape(CUSTOM)}{_CUSTOM_NAME}"))
+    return f"^({'|'.join(SPLITS)})/({NAME_PATTERN.strip('^$')}/)?({names})$"
+
+
+_CUSTOM_NAME = "[a-z][a-z0-9_]{0,31}"
 
 
 def _words() -> str:
@@ -39,11 +44,19 @@ SliceName = Annotated[
 ]
 
 
+CustomName = Annotated[
+    str,
+    StringConstraints(pattern=f"^{_CUSTOM_NAME}$", max_length=32),
+    Field(json_schema_extra=words("a name of at most 32 lowercase letters, digits and `_` that begins with a letter")),
+]
+
+
 class Requirement(ApiModel):
     """A metric that the final model must reach."""
 
     metric: MetricName
-    """The full name of the metric: `validation/` or `test/`, for rows of a slice its name and `/`, then {metrics}."""
+    """The full name of the metric: `validation/` or `test/`, for rows of a slice its name and `/`, then {metrics}, or
+    `custom.` and a name of `evaluation.metrics`."""
     min: float | None = None
     """The lowest value that is good enough."""
     max: float | None = None
@@ -93,6 +106,12 @@ class Slice(ApiModel):
     """The values of the rows that belong to it, as texts: `"1"` for a number, `"true"` for a boolean."""
 
 
+def _offers_each(evaluation: "Evaluation") -> bool:
+    own = {f"{CUSTOM}{name}" for name in evaluation.metrics}
+    plain = {required.metric.rpartition("/")[2] for required in evaluation.require}
+    return {name for name in plain if name.startswith(CUSTOM)} <= own
+
+
 def _has_each_slice(evaluation: "Evaluation") -> bool:
     names = {one.name for one in evaluation.slices}
     return all(slice_of(required.metric) in {None, *names} for required in evaluation.require)
@@ -119,6 +138,9 @@ class Evaluation(ApiModel):
     the metrics of answers do not exist."""
     slices: Annotated[list[Slice], Field(max_length=16)] = Field([])
     """Parts of the held-out rows that the published model is judged on as well, each by itself."""
+    metrics: Annotated[list[CustomName], Field(max_length=16)] = Field([])
+    """Metrics of your own, by the names under which a package of the image offers them: entry points of the group
+    `kubetune.metrics`. They are measured on the published model, and called `custom.` and the name."""
 
     rules: ClassVar = (
         Rule(
@@ -134,6 +156,26 @@ class Evaluation(ApiModel):
             message="a required metric is of a slice that `slices` does not have; add the slice, or correct the name",
             holds=_has_each_slice,
             field="require",
+        ),
+        Rule(
+            cel="!has(self.metrics) || self.metrics.all(m, self.metrics.exists_one(other, other == m))",
+            message="two metrics have the same name; remove one of them",
+            holds=lambda evaluation: len(set(evaluation.metrics)) == len(evaluation.metrics),
+            field="metrics",
+        ),
+        Rule(
+            cel=f"!has(self.require) || self.require.all(r, !r.metric.contains('/{CUSTOM}') ||"
+            f" (has(self.metrics) && self.metrics.exists(m, r.metric.endsWith('/{CUSTOM}' + m))))",
+            message="a required metric of your own is not in `metrics`; add its name there, or correct it",
+            holds=_offers_each,
+            field="require",
+        ),
+        Rule(
+            cel=f"!has(self.primaryMetric) || !self.primaryMetric.contains('/{CUSTOM}')",
+            message="a metric of your own does not stand for the model, as nothing says whether its highest or its"
+            " lowest value is the best; require it in `require`, and name another one",
+            holds=lambda evaluation: f"/{CUSTOM}" not in (evaluation.primary_metric or ""),
+            field="primaryMetric",
         ),
         Rule(
             cel="!has(self.primaryMetric) || !self.primaryMetric.matches('/.+/')",

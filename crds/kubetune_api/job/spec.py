@@ -17,6 +17,7 @@ from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry
 from kubetune_api.job.task import Task
 from kubetune_api.job.task_rules import (
     column_rules,
+    custom_metric_rules,
     generation_rules,
     metric_rules,
     micro_batch_rules,
@@ -177,6 +178,7 @@ class FineTuneJobSpec(ApiModel):
         micro_batch_rules,
         smoothing_rules,
         generation_rules,
+        custom_metric_rules,
         *(_split_of_each_requirement(split) for split in reversed(SPLITS)),
         *(_split_of_primary_metric(split) for split in SPLITS),
         *_validation_rules,

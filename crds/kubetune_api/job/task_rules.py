@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import Rule
 from kubetune_api.job.dataset import Columns
+from kubetune_api.metrics import CUSTOM
 from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS, TaskRow
 
@@ -65,7 +66,11 @@ def metric_rules() -> Iterator[Rule]:
     """What a job requires, and what stands for its model, exists for its task."""
     for name, task in TASKS.items():
         yield Rule(
-            cel=_unless(name, f"self.evaluation.require.all(r, r.metric.matches('/({'|'.join(task.all_metrics)})$'))"),
+            cel=_unless(
+                name,
+                "self.evaluation.require.all(r,"
+                f" r.metric.contains('/{CUSTOM}') || r.metric.matches('/({'|'.join(task.all_metrics)})$'))",
+            ),
             message=f"a required metric does not exist for {name}, which has {listed(task.all_metrics)}; require one of"
             " these",
             holds=_holds_for(name, partial(_requires_only, metrics=task.all_metrics)),
@@ -74,7 +79,7 @@ def metric_rules() -> Iterator[Rule]:
         yield Rule(
             cel=_unless(
                 name,
-                "!has(self.evaluation.primaryMetric) ||"
+                f"!has(self.evaluation.primaryMetric) || self.evaluation.primaryMetric.contains('/{CUSTOM}') ||"
                 f" self.evaluation.primaryMetric.matches('/({'|'.join(task.all_metrics)})$')",
             ),
             message=f"this metric does not exist for {name}, which has {listed(task.all_metrics)}; name one of these",
@@ -176,6 +181,28 @@ def _asks_for_no_answer(spec: Any, column: str) -> bool:
     return spec.evaluation.generation is None or getattr(spec.dataset.columns, column) is None
 
 
+def custom_metric_rules() -> Iterator[Rule]:
+    """A metric of the user's own compares something."""
+    comparing = [name for name, task in TASKS.items() if task.compared]
+    yield Rule(
+        cel=f"self.evaluation.metrics.size() == 0 || self.task.type in {comparing}",
+        message=f"metrics of your own compare what a model says to each row, as those of {listed(comparing)} do; remove"
+        " them, or change task.type",
+        holds=lambda spec: not spec.evaluation.metrics or spec.task.type in comparing,
+        field="evaluation.metrics",
+    )
+    writing = [name for name, task in TASKS.items() if task.generated_metrics]
+    yield Rule(
+        cel=f"self.evaluation.metrics.size() == 0 || has(self.evaluation.generation) || !(self.task.type in {writing})",
+        message="metrics of your own compare the answers that the model writes; set evaluation.generation, or remove"
+        " them",
+        holds=lambda spec: (
+            not spec.evaluation.metrics or spec.evaluation.generation is not None or spec.task.type not in writing
+        ),
+        field="evaluation.metrics",
+    )
+
+
 def _unless(task: str, condition: str) -> str:
     return f"self.task.type != '{task}' || ({condition})"
 
@@ -201,17 +228,23 @@ def _has_none(spec: Any, columns: Sequence[str]) -> bool:
 
 
 def _requires_only(spec: Any, metrics: Sequence[str]) -> bool:
-    return all(_ends_in(required.metric, metrics) for required in spec.evaluation.require)
+    return all(
+        _is_custom(required.metric) or _ends_in(required.metric, metrics) for required in spec.evaluation.require
+    )
 
 
 def _names_only(spec: Any, metrics: Sequence[str]) -> bool:
     primary = spec.evaluation.primary_metric
-    return primary is None or _ends_in(primary, metrics)
+    return primary is None or _is_custom(primary) or _ends_in(primary, metrics)
 
 
 def _ends_in(full_name: str, metrics: Sequence[str]) -> bool:
     _, separator, metric = full_name.rpartition("/")
     return bool(separator) and metric in metrics
+
+
+def _is_custom(full_name: str) -> bool:
+    return f"/{CUSTOM}" in full_name
 
 
 def _named(columns: Sequence[str]) -> str:

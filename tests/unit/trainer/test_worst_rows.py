@@ -5,11 +5,14 @@ import math
 import numpy as np
 import torch
 
+from kubetune_api.job.task_settings import PreferenceSettings
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.shown_rows import WorstRow
-from kubetune_trainer.tasks.base import Losses, MicroBatch
+from kubetune_trainer.tasks.base import IGNORED, Losses, MicroBatch
 from kubetune_trainer.tasks.causal import CausalLanguageModel, TokenTargets, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
+from kubetune_trainer.tasks.preference import Preference, Rewards
+from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.worst import MOST_ROWS, WorstRows
 from support.tiny_models import classification_rows
 
@@ -59,4 +62,21 @@ def test_a_long_answer_is_not_worse_for_its_length_and_has_no_words() -> None:
     assert [(row.row, row.loss, row.answer) for row in found] == [
         (0, 2.0, None),
         (1, 1.0, None),
+    ]
+
+
+def test_a_tagger_answers_with_the_tags_of_the_words_that_count() -> None:
+    targets = torch.tensor([[IGNORED, 1, IGNORED, 2, 0, IGNORED]])
+    losses = Losses(torch.ones(1), torch.tensor([[2, 1, 1, 1, 0, 2]]))
+    tags = Tags(("O", "B-PER", "I-PER"))
+    assert Tagging().answers(losses, MicroBatch({}, targets, np.array([0])), tags) == ["B-PER B-PER O"]
+
+
+def test_a_preference_is_answered_with_its_margin() -> None:
+    losses = Losses(torch.ones(3), torch.tensor([-1.5, 0.25, 0.0]))
+    batch = MicroBatch({}, torch.zeros(3, 2, 4), np.arange(3))
+    assert Preference().answers(losses, batch, Rewards(PreferenceSettings())) == [
+        "the rejected answer, with a margin of 1.50",
+        "the chosen answer, with a margin of 0.250",
+        "neither answer",
     ]

@@ -130,7 +130,7 @@ def judged() -> EvaluationRecord:
     worst = tuple(WorstRow(row, 1.0, None) for row in (29, 3, 28))
     slices = tuple(SliceRecord(name, int(mask.sum()), {"loss": 1.0}) for name, mask in masks.items())
     before = EvaluationRecord("test", 7, 1.0, {"loss": 1.0}, intervals={}, worst=worst, slices=slices)
-    found = judge_answers(asking(Engine("llama"), split, 6, max_rows=20), before, final=True)
+    found, _ = judge_answers(asking(Engine("llama"), split, 6, max_rows=20), before, final=True)
     dist.destroy_process_group()
     return found
 
@@ -151,7 +151,7 @@ def test_metrics_of_answers_have_intervals_and_those_of_slices_too(judged: Evalu
 def test_the_metrics_of_a_slice_are_those_of_its_rows_alone(judged: EvaluationRecord) -> None:
     split = completion_rows(30)
     plain = EvaluationRecord("test", 7, 1.0, {})
-    alone = judge_answers(asking(Engine("llama"), split, 6, max_rows=4), plain, final=False)
+    alone, _ = judge_answers(asking(Engine("llama"), split, 6, max_rows=4), plain, final=False)
     assert alone.metrics == pytest.approx({name: judged.slices[0].metrics[name] for name in alone.metrics})
     assert alone.intervals == {}
 

@@ -48,6 +48,7 @@ def findings(record: RunRecord) -> list[str]:
         *([f"{_capitalised(record.end.sentence)}."] if record.end.sentence else []),
         *_of_overfitting(record),
         *map(_capitalised, (*record.data.notes, *record.notes)),
+        *_of_measuring(record),
         *task_of(record.job.spec).findings(headline(record), record.data),
         *_of_rows(record),
     ]
@@ -82,6 +83,11 @@ def _of_overfitting(record: RunRecord) -> Iterator[str]:
             f" {number(last)} by epoch {end:.3g}: the model began to overfit. Fewer epochs may do"
             " better; training.keep: Best publishes the best weights."
         )
+
+
+def _of_measuring(record: RunRecord) -> Iterator[str]:
+    for found in record.evaluations:
+        yield from (f"{note}." for note in found.notes)
 
 
 def _of_rows(record: RunRecord) -> Iterator[str]:

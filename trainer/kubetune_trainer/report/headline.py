@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kubetune_api import text
-from kubetune_api.metrics import metric_row, metric_text
+from kubetune_api.metrics import CUSTOM, metric_row, metric_text
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import findings
@@ -24,9 +24,14 @@ class Figure:
 def headline_figures(record: RunRecord) -> list[Figure]:
     """The metrics that the model is judged by, then what the run took."""
     judged = findings.headline(record)
-    names = TASKS[record.job.spec.task.type].headline
+    names = (*TASKS[record.job.spec.task.type].headline, *custom_names(record))
     found = [_figure(record, judged, name) for name in names if name in judged.metrics] if judged else []
     return [*found, _throughput(record), _size_of_run(record)]
+
+
+def custom_names(record: RunRecord) -> list[str]:
+    """The user's own metrics."""
+    return [f"{CUSTOM}{name}" for name in record.job.spec.evaluation.metrics]
 
 
 def _figure(record: RunRecord, judged: EvaluationRecord, name: str) -> Figure:

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord, TrainingEnd, in_order
 
 _TYPES = {StepRecord: "step", EvaluationRecord: "evaluation", TrainingEnd: "end"}
-_NOT_TOLD = ("details", "worst", "written")
+_NOT_TOLD = ("details", "worst", "written", "notes")
 _KEYS = {kind: [(one.name, to_camel(one.name)) for one in fields(kind) if one.name not in _NOT_TOLD] for kind in _TYPES}
 
 

@@ -6,7 +6,7 @@ from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import charts, findings
 from kubetune_trainer.report.details import details_section
-from kubetune_trainer.report.headline import headline_figures
+from kubetune_trainer.report.headline import custom_names, headline_figures
 from kubetune_trainer.report.inputs import MOST_FILES, cleaning_bars, elapsed, label_distribution, manifest_yaml
 from kubetune_trainer.report.slices import slice_table
 from kubetune_trainer.report.templating import html_environment
@@ -40,7 +40,9 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "best": {name: findings.best_on_validation(record, name) for name in metric_names},
         "labels": labels,
         "section": details_section(judged),
-        "slices": slice_table(judged, TASKS[record.job.spec.task.type].headline) if judged else (),
+        "slices": slice_table(judged, [*TASKS[record.job.spec.task.type].headline, *custom_names(record)])
+        if judged
+        else (),
         "cleaning": cleaning_bars(record.data),
         "rows_used": sum(split.rows for split in record.data.splits),
         "distribution": distribution,

@@ -26,6 +26,10 @@ Tally = dict[str, "torch.Tensor"]
 """What an evaluation counts, by name: arrays of a fixed size whose sum over batches and ranks is all that matters."""
 
 
+Compared = tuple[Any, Any]
+"""The prediction for a row and its target, in plain values: what they are of each task, docs/training.md says."""
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """What one rank takes through the model at a time."""
@@ -139,5 +143,16 @@ class TrainingTask(DataTask, ModelTask, Protocol):
 class Answering(Protocol):
     """A task that can say in words what the model answered."""
 
-    def answers(self, losses: Losses, space: Any) -> Sequence[str]:
+    def answers(self, losses: Losses, batch: MicroBatch, space: Any) -> Sequence[str]:
         """The answer to each row of a batch, for the report's list of errors."""
+
+
+@runtime_checkable
+class Comparing(Protocol):
+    """A task whose answers a metric of the user's own compares with the targets."""
+
+    def compared(self, losses: Losses, batch: MicroBatch, space: Any) -> Sequence[Compared]:
+        """Those of each row of a batch."""
+
+    def made_up(self, space: Any) -> Sequence[Compared]:
+        """Those of a few rows on which the model would be right, to try a metric on."""

@@ -20,7 +20,7 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import DataReport, EvaluationRecord, SplitReport
 from kubetune_trainer.tasks import heads, texts
-from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.base import IGNORED, CardText, Compared, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, balanced, choice_losses, on_average_one
 from kubetune_trainer.tasks.class_metrics import ACCURACY, ClassificationDetails, class_metrics
 from kubetune_trainer.tasks.scores import calibration_bins, calibration_error, ranking, score_counts
@@ -137,9 +137,25 @@ class Classification:
         scores = score_counts(losses.outputs, batch.targets)
         return {"loss": losses.judged.double().sum(), "confusion": confusion, **scores}
 
-    def answers(self, losses: Losses, space: Labels) -> list[str]:
+    def answers(self, losses: Losses, batch: MicroBatch, space: Labels) -> list[str]:
         """The labels with the highest scores."""
         return [space.labels[index] for index in losses.outputs.argmax(dim=-1).tolist()]
+
+    def compared(self, losses: Losses, batch: MicroBatch, space: Labels) -> list[Compared]:
+        """The label with the highest score, and the probability of each."""
+        answers, scores = self.answers(losses, batch, space), losses.outputs.float().softmax(dim=-1).tolist()
+        true = [space.labels[index] for index in batch.targets.tolist()]
+        return [
+            ({"label": answer, "scores": dict(zip(space.labels, of_row, strict=True))}, target)
+            for answer, of_row, target in zip(answers, scores, true, strict=True)
+        ]
+
+    def made_up(self, space: Labels) -> list[Compared]:
+        """One of each label."""
+        return [
+            ({"label": label, "scores": {other: float(other == label) for other in space.labels}}, label)
+            for label in space.labels
+        ]
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Labels) -> Measured:
         """The mean loss, and what follows from the confusion matrix and from the probabilities."""

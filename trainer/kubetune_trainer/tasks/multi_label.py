@@ -24,7 +24,7 @@ from kubetune_trainer.data.rows import Column, Field, Row
 from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks import heads, texts
-from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.base import CardText, Compared, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.class_metrics import ClassMetrics, of_each_class
 from kubetune_trainer.tasks.classification import listed_names, most_frequent, rare_labels
 from kubetune_trainer.tasks.thresholds import GRID, MIDDLE, at_thresholds, counts
@@ -195,10 +195,28 @@ class MultiLabelClassification:
         scores = losses.outputs[known].float().sigmoid()
         return {"loss": losses.rows.double().sum(), **counts(scores, batch.targets[known], space.thresholds)}
 
-    def answers(self, losses: Losses, space: LabelSets) -> list[str]:
+    def answers(self, losses: Losses, batch: MicroBatch, space: LabelSets) -> list[str]:
         """The labels whose score reaches the threshold, or a half where none has been chosen yet."""
-        reached = losses.outputs.float().sigmoid() >= (space.threshold or MIDDLE)
-        return [", ".join(compress(space.labels, row)) or _NONE for row in reached.tolist()]
+        return [", ".join(found["labels"]) or _NONE for found, _ in self.compared(losses, batch, space)]
+
+    def compared(self, losses: Losses, batch: MicroBatch, space: LabelSets) -> list[Compared]:
+        """The labels that are given, and the score of each."""
+        scores = losses.outputs.float().sigmoid()
+        given = (scores >= (space.threshold or MIDDLE)).tolist()
+        return [
+            (
+                {"labels": [*compress(space.labels, chosen)], "scores": dict(zip(space.labels, of_row, strict=True))},
+                [*compress(space.labels, true)],
+            )
+            for chosen, of_row, true in zip(given, scores.tolist(), (batch.targets > 0).tolist(), strict=True)
+        ]
+
+    def made_up(self, space: LabelSets) -> list[Compared]:
+        """One of each label."""
+        return [
+            ({"labels": [label], "scores": {other: float(other == label) for other in space.labels}}, [label])
+            for label in space.labels
+        ]
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: LabelSets) -> Measured:
         """What follows at the threshold that counts, or at the best one, which then counts for the test split."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.job.task_settings import PreferenceSettings
 from kubetune_api.metrics import LOSS
+from kubetune_api.numbers import number
 from kubetune_api.tasks import TASKS
 from kubetune_trainer.data.encode_conversations import encode_conversations
 from kubetune_trainer.data.prepared import EncodedSplit
@@ -163,6 +164,15 @@ class Preference:
             "margin": margins.sum(),
             "rows": known.sum(),
         }
+
+    def answers(self, losses: Losses, batch: MicroBatch, space: Rewards) -> list[str]:
+        """By how much the model has come to prefer the one or the other."""
+        return [
+            f"the {'chosen' if margin > 0 else 'rejected'} answer, with a margin of {number(abs(margin), 3)}"
+            if margin
+            else "neither answer"
+            for margin in losses.outputs.tolist()
+        ]
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Rewards) -> Measured:
         """Means over rows."""

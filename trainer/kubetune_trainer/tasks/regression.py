@@ -25,7 +25,7 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks import texts
-from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.base import CardText, Compared, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.number_metrics import Frame, RegressionDetails, number_metrics, ranks, sums
 
 if TYPE_CHECKING:
@@ -146,9 +146,18 @@ class Regression:
         true, rank = batch.targets[known].double().unbind(dim=-1)
         return {"loss": losses.rows.double().sum(), **sums(true, losses.outputs[known].double(), rank, space.frames)}
 
-    def answers(self, losses: Losses, space: Scale) -> list[str]:
+    def answers(self, losses: Losses, batch: MicroBatch, space: Scale) -> list[str]:
         """The numbers."""
         return [shown(numbers) for numbers in losses.outputs.tolist()]
+
+    def compared(self, losses: Losses, batch: MicroBatch, space: Scale) -> list[Compared]:
+        """The numbers; one alone is no list."""
+        return [*zip(map(_alone, losses.outputs.tolist()), map(_alone, batch.targets[..., 0].tolist()), strict=True)]
+
+    def made_up(self, space: Scale) -> list[Compared]:
+        """The ends of the scale."""
+        ends = ([frame.low for frame in space.frames], [frame.high for frame in space.frames])
+        return [(_alone(end), _alone(end)) for end in ends]
 
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Scale) -> Measured:
         """The mean loss of a number, and what follows from the sums."""
@@ -187,6 +196,10 @@ class Regression:
     def card(self, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
         return CardText("A model that tells the number of a text", _LIMITS, texts.MODEL_CLASS, _USAGE)
+
+
+def _alone(numbers: Sequence[float]) -> float | Sequence[float]:
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def value_losses(said: "torch.Tensor", true: "torch.Tensor", settings: RegressionSettings) -> "torch.Tensor":

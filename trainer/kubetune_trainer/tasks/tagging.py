@@ -38,7 +38,7 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks import heads
-from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.base import IGNORED, CardText, Compared, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
 from kubetune_trainer.tasks.entities import EntityDetails, Scheme, entity_counts, entity_details, entity_metrics
 from kubetune_trainer.tasks.targets import in_lines, marked_per_row
@@ -78,7 +78,7 @@ class TagTargets:
     def learned(self, split: EncodedSplit, row: int, labels: Sequence[str]) -> str:
         """The tags of the words."""
         found = self._of(split, row)
-        return text.elide(" ".join(labels[tag] for tag in found[found != IGNORED]), _LONGEST_ANSWER)
+        return _in_words([labels[tag] for tag in found[found != IGNORED]])
 
     def _of(self, split: EncodedSplit, row: int) -> NDArray[np.int32]:
         return self.tags[split.offsets[row] : split.offsets[row + 1]]
@@ -187,6 +187,25 @@ class Tagging:
             **entity_counts(true, predicted, counted.nonzero()[:, 0], space.scheme),
         }
 
+    def answers(self, losses: Losses, batch: MicroBatch, space: Tags) -> list[str]:
+        """The tags of the words."""
+        return [_in_words(found) for found, _ in self.compared(losses, batch, space)]
+
+    def compared(self, losses: Losses, batch: MicroBatch, space: Tags) -> list[Compared]:
+        """The tags of the words that the model has seen."""
+        rows = zip(losses.outputs.tolist(), batch.targets.tolist(), strict=True)
+        return [
+            (
+                [space.labels[said] for said, true in zip(found, targets, strict=False) if true != IGNORED],
+                [space.labels[true] for true in targets if true != IGNORED],
+            )
+            for found, targets in rows
+        ]
+
+    def made_up(self, space: Tags) -> list[Compared]:
+        """A word with each tag, in one row."""
+        return [([*space.labels], [*space.labels])]
+
     def measure(self, tally: dict[str, NDArray[np.float64]], space: Tags) -> Measured:
         """The mean loss and the share of right tags, of words; precision, recall and F1, of entities."""
         words = tally["words"].sum()
@@ -225,6 +244,10 @@ class Tagging:
         """What the answers mean, and how to get them."""
         what = f"A tagger of words with {text.plural(len(data.labels), 'tag')}"
         return CardText(what, _LIMITS, _CLASS, _USAGE)
+
+
+def _in_words(found: Sequence[str]) -> str:
+    return text.elide(" ".join(found), _LONGEST_ANSWER)
 
 
 def _notes(targets: NDArray[np.int32], words: int, space: Tags) -> tuple[str, ...]:

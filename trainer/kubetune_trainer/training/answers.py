@@ -14,6 +14,7 @@ from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import WorstRow, WrittenAnswer
 from kubetune_trainer.tasks.text_metrics import metrics_of, nothing, sums_of
 from kubetune_trainer.training.bootstrap import REPLICATES, draws, intervals
+from kubetune_trainer.training.custom import Numbered
 from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
 from kubetune_trainer.training.write import Asking, write
 
@@ -25,8 +26,9 @@ Figures = tuple[dict[str, float], dict[str, Interval]]
 """Metrics, and where they lie."""
 
 
-def judge_answers(asking: Asking, found: EvaluationRecord, *, final: bool) -> EvaluationRecord:
-    """The evaluation with what the model writes; every rank takes a share and gets the whole result.
+def judge_answers(asking: Asking, found: EvaluationRecord, *, final: bool) -> tuple[EvaluationRecord, Numbered]:
+    """The evaluation with what the model writes; every rank takes a share and gets the whole result, and its own share
+    of the answers with those expected.
 
     `final`: the report shows it, with intervals and slices, and also what is written to the worst rows.
     """
@@ -36,7 +38,7 @@ def judge_answers(asking: Asking, found: EvaluationRecord, *, final: bool) -> Ev
     figures = _figures(asking, own, masks, sure=final)
     metrics, sureness = figures[_WHOLE]
     shown = _of_all([answer for answer in own if answer.row < _SHOWN])
-    return replace(
+    judged = replace(
         found,
         metrics={**found.metrics, **metrics},
         intervals={**found.intervals, **sureness},
@@ -44,6 +46,7 @@ def judge_answers(asking: Asking, found: EvaluationRecord, *, final: bool) -> Ev
         worst=_answered(asking, found.worst, own, len(first)),
         written=tuple(sorted(shown, key=lambda answer: answer.row)),
     )
+    return judged, [(answer.row, (answer.written, answer.expected)) for answer in own]
 
 
 def _figures(

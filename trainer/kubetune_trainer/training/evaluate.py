@@ -10,10 +10,11 @@ from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import WorstRow
-from kubetune_trainer.tasks.base import Measured, Tally, TrainingTask
+from kubetune_trainer.tasks.base import Losses, Measured, MicroBatch, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.bootstrap import Replicates, fits, intervals
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.custom import ComparedRows, Numbered
 from kubetune_trainer.training.exchange import sum_over_ranks
 from kubetune_trainer.training.slices import Slices
 from kubetune_trainer.training.worst import WorstRows
@@ -27,6 +28,8 @@ class Judged:
     intervals: dict[str, Interval] = field(default_factory=dict)
     worst: tuple[WorstRow, ...] = ()
     slices: tuple[SliceRecord, ...] = ()
+    compared: Numbered = ()
+    """What the user's own metrics compare, of the rows of this rank."""
 
     def record(self, split: str, step: int, epoch: float) -> EvaluationRecord:
         """For the report."""
@@ -44,16 +47,17 @@ def evaluate(
     pad_token: int,
     micro_batch_size: int,
     final: bool = False,
+    compares: bool = False,
 ) -> Judged:
     """Judges the model on a split; every rank takes a share and gets the whole result.
 
-    `final`: the weights are those that are published, so that it is also told how sure the result is, and which rows
-    are the worst, and what it comes to on each slice. All of it costs more than the metrics alone.
+    `final`: the weights are those that are published, so all is told that a report shows, which costs more than the
+    metrics alone. `compares`: rows are kept as well, for the user's own metrics.
     """
     engine.eval()
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
-    worst, slices, drawn = WorstRows(task, split), Slices(task, split, space), Replicates(task, space, split.slices)
+    beside = _Beside(task, split, space, compares=compares)
     for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
@@ -62,19 +66,37 @@ def evaluate(
         for name, counts in tally.items():
             tallies[name] = tallies[name] + counts if name in tallies else counts.double()
         if final:
-            worst.add(losses, batch)
-            slices.add(losses, batch, tally)
-        # What rows come to that are compared with each other is no sum over rows.
-        if final and fits(tally) and not split.compares_rows:
-            drawn.add(losses, batch)
+            beside.add(losses, batch, tally)
     engine.train()
     measured = task.measure(sum_over_ranks(tallies), space)
-    if not final:
-        return Judged(measured)
-    space = measured.settled or space
-    whole, *parts = (_intervals(each, task, space, engine.device) for each in (drawn, *drawn.slices.values()))
-    found = slices.records(space, dict(zip(drawn.slices, parts, strict=True)))
-    return Judged(measured, whole, worst.of_all_ranks(space), found)
+    return beside.judged(measured, engine.device) if final else Judged(measured)
+
+
+class _Beside:
+    """What a report shows beside the metrics."""
+
+    def __init__(self, task: TrainingTask, split: EncodedSplit, space: TargetSpace, *, compares: bool) -> None:
+        self._task, self._split, self._space = task, split, space
+        self._worst, self._slices = WorstRows(task, split), Slices(task, split, space)
+        self._drawn = Replicates(task, space, split.slices)
+        self._compared = ComparedRows(task, wanted=compares)
+
+    def add(self, losses: Losses, batch: MicroBatch, tally: Tally) -> None:
+        """Looks at the rows of a batch, whose tally this is."""
+        self._worst.add(losses, batch)
+        self._slices.add(losses, batch, tally)
+        self._compared.add(losses, batch)
+        # What rows come to that are compared with each other is no sum over rows.
+        if fits(tally) and not self._split.compares_rows:
+            self._drawn.add(losses, batch)
+
+    def judged(self, measured: Measured, device: Any) -> Judged:
+        """The whole result, by what the split has decided."""
+        space, drawn = measured.settled or self._space, self._drawn
+        whole, *parts = (_intervals(each, self._task, space, device) for each in (drawn, *drawn.slices.values()))
+        found = self._slices.records(space, dict(zip(drawn.slices, parts, strict=True)))
+        worst, compared = self._worst.of_all_ranks(space), self._compared.of_this_rank(space)
+        return Judged(measured, whole, worst, found, compared)
 
 
 def _intervals(replicates: Replicates, task: TrainingTask, space: TargetSpace, device: Any) -> dict[str, Interval]:

@@ -1,7 +1,7 @@
 """What ranks tell each other about an evaluation; every rank takes part in each call."""
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,13 @@ def sum_over_ranks(tallies: Mapping[str, torch.Tensor]) -> dict[str, NDArray[np.
     ends: Sequence[int] = np.cumsum([counts.numel() for counts in tallies.values()])[:-1].tolist()
     parts = np.split(flat.cpu().numpy(), ends)
     return {name: part.reshape(counts.shape) for (name, counts), part in zip(tallies.items(), parts, strict=True)}
+
+
+def of_rank_0(make: Callable[[], _Each]) -> _Each:
+    """What the first rank alone makes."""
+    told = [make() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(told, src=0)
+    return cast(_Each, told[0])
 
 
 def of_all_ranks(own: Sequence[_Each]) -> list[_Each]:

@@ -1,7 +1,7 @@
 """The training loop: fetch, forward, backward, step, record."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from math import isfinite
@@ -20,9 +20,11 @@ from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
 from kubetune_trainer.tasks.base import TrainingTask
+from kubetune_trainer.tasks.custom_metrics import CustomMetric
 from kubetune_trainer.training.answers import judge_answers
 from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.custom import Numbered, judge_custom
 from kubetune_trainer.training.evaluate import evaluate
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
@@ -47,6 +49,8 @@ class Loop:
     """Called on every rank with the same records, in order."""
     tokenizer: Any = None
     """Needed where the model writes answers."""
+    metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
+    """Those of the user's own."""
 
     def run(self) -> TrainingEnd:
         """Trains to the last step, or until the validation split ends it; then judges the weights that are kept, which
@@ -196,15 +200,18 @@ class Loop:
             pad_token=self.pad_token,
             micro_batch_size=self.plan.micro_batch_size,
             final=final,
+            compares=final and bool(self.metrics),
         )
-        found = judged.record(name, step, step / self.plan.steps_per_epoch)
+        found, rows = judged.record(name, step, step / self.plan.steps_per_epoch), judged.compared
         if self.spec.evaluation.generation is not None and (step == 0 or final or self._is_chosen_by_answers):
-            found = self._with_answers(found, final=final)
+            found, rows = self._with_answers(found, final=final)
+        if final and self.metrics:
+            found = judge_custom(found, self.metrics, rows, self.splits[name].slices)
         self.record(found)
         return found, judged.measured.settled or space
 
-    def _with_answers(self, found: EvaluationRecord, *, final: bool) -> EvaluationRecord:
-        """With what the model writes to the first rows, and at the end to the worst ones."""
+    def _with_answers(self, found: EvaluationRecord, *, final: bool) -> tuple[EvaluationRecord, Numbered]:
+        """With what the model writes to the first rows, which are told, and at the end to the worst ones."""
         wanted = self.spec.evaluation.generation
         assert wanted is not None
 

@@ -24,7 +24,7 @@ class _Held:
 
     row: int
     loss: float
-    losses: Losses | None
+    part: tuple[Losses, MicroBatch] | None
     """What the model came to on it, where its task can say that in words."""
 
 
@@ -50,7 +50,7 @@ class WorstRows:
         places = sorted(range(len(means)), key=lambda place: _badness(means[place]), reverse=True)[:MOST_ROWS]
         answering = isinstance(self._task, Answering)
         rows = [
-            _Held(int(batch.rows[place]), means[place], part_of(losses, batch, [place])[0] if answering else None)
+            _Held(int(batch.rows[place]), means[place], part_of(losses, batch, [place]) if answering else None)
             for place in places
             if targets[place]
         ]
@@ -61,9 +61,9 @@ class WorstRows:
         return [WorstRow(held.row, held.loss, self._said(held, space)) for held in self._held]
 
     def _said(self, held: _Held, space: object) -> str | None:
-        if held.losses is None or not isinstance(self._task, Answering):
+        if held.part is None or not isinstance(self._task, Answering):
             return None
-        return self._task.answers(held.losses, space)[0]
+        return self._task.answers(*held.part, space)[0]
 
     def of_all_ranks(self, space: object) -> tuple[WorstRow, ...]:
         """The worst of all ranks, the worst first."""
