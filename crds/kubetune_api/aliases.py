@@ -47,7 +47,6 @@ Alias = Means | NotYet | Never
 ValueAlias = Means | NotYet
 
 _STEPS = "globalBatchSize = per-device batch size × accumulation steps × workers"
-_QUANTIZATION = "training on quantized weights"
 _CHECKPOINTS = "saving checkpoints during a run"
 
 _ROWS: dict[str, Alias] = {
@@ -115,9 +114,11 @@ _ROWS: dict[str, Alias] = {
         "a new head is trained whole beside the adapter, and everything else stays as it was"
     ),
     "adapter finetuning_type": Means("method.type"),
-    "load_in_4bit load_in_8bit quantization quantization_bit bnb_4bit_quant_type": NotYet(
-        "method.quantization", _QUANTIZATION
+    "load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type": Means(
+        "method.quantization.type", "NF4 has 4 bits, Int8 has 8"
     ),
+    "bnb_4bit_use_double_quant": Means("method.quantization.doubleQuantization"),
+    "bnb_4bit_compute_dtype": Means("training.precision", "quantized layers compute in it"),
     # computing
     "bf16 fp16 tf32 torch_dtype dtype mixed_precision": Means("training.precision"),
     "gradient_checkpointing use_gradient_checkpointing activation_checkpointing": NotYet(
@@ -186,7 +187,7 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
     "method.type": {
         "fft full_finetuning none": Means("Full"),
         "dora rslora": Means("LoRA", "set method.lora.variant beside it"),
-        "qlora": NotYet("LoRA with method.quantization", _QUANTIZATION),
+        "qlora": Means("LoRA", "set method.quantization beside it"),
         "freeze": Means("Full", "set method.freeze beside it"),
     },
     "training.schedule.type": {

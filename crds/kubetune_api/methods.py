@@ -29,7 +29,7 @@ METHODS: dict[str, MethodRow] = {
         does="keeps the pretrained weights and trains small matrices beside them, and a new head whole",
         learning_rate=2e-4,
         task_rate_factor=10,
-        settings=("lora",),
+        settings=("lora", "quantization"),
     ),
 }
 """By the name that `method.type` has."""

@@ -9,6 +9,7 @@ from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.methods import METHODS
 from kubetune_planner.optimizers import STATE_BYTES
 from kubetune_planner.passes import passes_of
+from kubetune_planner.quantized import saved_bytes
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, bytes_per_parameter, model_states, stage_that_runs
 
@@ -81,7 +82,7 @@ def estimate(
     ).buffers(stage)
     whole = number * gathered(parameters, max(shape.layer_matrix, shape.embedding_matrix)) if stage == 3 else 0
     return MemoryEstimate(
-        weights=states.weights + whole,
+        weights=states.weights + whole - saved_bytes(job_spec.method, shape, number),
         gradients=states.gradients,
         optimizer=states.optimizer,
         activations=activations,

@@ -177,11 +177,13 @@ class _Search:
         )
 
     def _of(self, candidate: Candidate) -> str:
+        quantization = self.spec.method.quantization
+        stored = f" beside weights in {quantization.type}" if quantization else ""
         usable, memory = gib(self.accelerator.usable_bytes), gib(self.accelerator.memory_bytes)
         return (
-            f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision} on"
-            f" {plural(self.workers, 'worker')} needs {gib(candidate.memory.total)} on each, of the {usable} that a"
-            f" plan may fill of {self.accelerator.name} ({memory})"
+            f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision}"
+            f"{stored} on {plural(self.workers, 'worker')} needs {gib(candidate.memory.total)} on each, of the {usable}"
+            f" that a plan may fill of {self.accelerator.name} ({memory})"
         )
 
     def _proposal(self) -> str:

@@ -280,6 +280,18 @@ RIGHT = (
     ),
     Case("DoRA at stage 2", {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero.stage": 2}),
     Case("LoRA with its defaults", {"spec.method": {"type": "LoRA"}}),
+    Case(
+        "every field of quantization",
+        {
+            "spec.method": {
+                "type": "LoRA",
+                "lora": {"variant": "RsLoRA"},
+                "quantization": {"type": "NF4", "doubleQuantization": True},
+            },
+            "spec.zero.stage": 2,
+        },
+    ),
+    Case("weights of 8 bits", {"spec.method": {"type": "LoRA", "quantization": {"type": "Int8"}}}),
     Case("LoRA that freezes nothing", {"spec.method": {"type": "LoRA", "freeze": {"bottomLayers": 0}}}),
     Case(
         "the bounds themselves",
@@ -545,6 +557,31 @@ RULES_BROKEN = (
         "DoRA where ZeRO cuts the weights",
         {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero.stage": 3},
         "spec.zero.stage",
+    ),
+    Case(
+        "quantized weights where ZeRO cuts them",
+        {"spec.method": {"type": "LoRA", "quantization": {"type": "NF4"}}, "spec.zero.stage": 3},
+        "spec.zero.stage",
+    ),
+    Case(
+        "quantized weights that are trained",
+        {"spec.method": {"quantization": {"type": "NF4"}}},
+        "spec.method.quantization",
+    ),
+    Case(
+        "a merge into quantized weights",
+        {"spec.method": {"type": "LoRA", "lora": {"publish": "Merged"}, "quantization": {"type": "NF4"}}},
+        "spec.method.lora.publish",
+    ),
+    Case(
+        "DoRA beside quantized weights",
+        {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}, "quantization": {"type": "NF4"}}},
+        "spec.method.lora.variant",
+    ),
+    Case(
+        "constants of 8 bits quantized again",
+        {"spec.method": {"type": "LoRA", "quantization": {"type": "Int8", "doubleQuantization": True}}},
+        "spec.method.quantization.doubleQuantization",
     ),
     Case("settings of LoRA beside Full", {"spec.method": {"lora": {"rank": 8}}}, "spec.method.lora"),
     Case(

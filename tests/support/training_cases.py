@@ -12,7 +12,7 @@ import torch.distributed as dist
 from safetensors import safe_open
 
 from kubetune_api.families import FAMILIES
-from kubetune_api.job import FineTuneJobSpec, Freeze, RegressionSettings, Training
+from kubetune_api.job import FineTuneJobSpec, Freeze, Quantization, RegressionSettings, Training
 from kubetune_api.job import LoRA as Settings
 from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
@@ -20,6 +20,7 @@ from kubetune_trainer.methods import TrainingMethod
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
 from kubetune_trainer.shown_rows import WrittenAnswer
 from kubetune_trainer.tasks.base import TrainingTask
@@ -103,12 +104,15 @@ class Case:
     """Further fields of `spec.training`."""
     lora: str = ""
     """The variant of LoRA; every weight is trained where nothing is said."""
+    quantization: str = ""
+    """How the weights beside the adapter are stored, if not in 32 bits."""
 
     @property
     def method(self) -> TrainingMethod:
         """What is trained."""
         if self.lora:
-            return LoRA(Settings.model_validate({"rank": 4, "variant": self.lora}).resolved)
+            bits = Quantization.model_validate({"type": self.quantization}) if self.quantization else None
+            return LoRA(Settings.model_validate({"rank": 4, "variant": self.lora}).resolved, bits)
         return Full(Freeze(embeddings=self.freeze_embeddings))
 
     @property
@@ -191,8 +195,11 @@ ADAPTERS = [
     *(Case("llama", micro=4, stage=stage, lora="Standard") for stage in (1, 2, 3)),
     Case("bert", micro=4, stage=3, lora="RsLoRA"),
     Case("gpt2", micro=4, stage=2, lora="DoRA"),
+    *(Case("llama", micro=4, stage=stage, lora="Standard", quantization="NF4") for stage in (0, 1, 2)),
+    Case("bert", micro=4, stage=1, lora="Standard", quantization="Int8"),
 ]
 """Trainings of adapters, each beside frozen weights."""
+QUANTIZED_BF16 = Case("llama", micro=4, stage=2, bf16=True, lora="Standard", quantization="NF4")
 L1, LAYERWISE, NOISE = (("l1", 0.2),), (("layerwiseDecay", 0.6),), (("neftuneAlpha", 5.0),)
 SPARSE = [Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)]
 """With an L1 penalty."""
@@ -217,6 +224,8 @@ NOISY = Case("llama", more=NOISE)
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
 SETS = Case("bert", task="MultiLabelClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
+QLORA = [Case("llama", rows=50, steps=20, micro=4, lora="Standard", quantization=name) for name in ("NF4", "Int8")]
+"""Twenty steps for the comparison with peft beside a model that transformers quantizes."""
 LONG = [
     *(Case(family, rows=50, steps=50, micro=4) for family in BOTH),
     *(Case(family, rows=50, steps=20, micro=4) for family in ("t5", "bart", "mbart")),
@@ -244,6 +253,8 @@ class Trained:
     """Rank 0 only."""
     written: frozenset[str]
     """The tensors of the saved file; rank 0 only."""
+    quantized: tuple[dict[str, str], dict[str, str]]
+    """The digests of quantized numbers and of their constants, before the first step and after the last."""
 
 
 def train_each(cases: list[Case]) -> dict[Case, Trained]:
@@ -267,12 +278,14 @@ def _train(case: Case) -> Trained:
     method = case.method
     method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
     engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
+    before = _quantized(model)
     records: list[StepRecord | EvaluationRecord] = []
     learned = case.learned
     Loop(engine, learned.task, splits, learned.space, case.spec, plan, PAD, records.append, tiny_tokenizer()).run()
     state = dict(method.tensors(engine))
     weights = {name: tensor.float().numpy() for name, tensor in state.items()}
     written = _written(model, state) if state and not case.lora else frozenset()
+    quantized = before, _quantized(model)
     engine.destroy()
     steps = [record for record in records if isinstance(record, StepRecord)]
     evaluations = [record for record in records if isinstance(record, EvaluationRecord)]
@@ -285,7 +298,15 @@ def _train(case: Case) -> Trained:
         answers=[record.written for record in evaluations if record.written],
         weights=weights,
         written=written,
+        quantized=quantized,
     )
+
+
+def _quantized(model: Any) -> dict[str, str]:
+    state = model.state_dict()
+    of_bytes = {name for name, values in state.items() if values.dtype in (torch.uint8, torch.int8)}
+    layers = {name.rpartition(".weight")[0] for name in of_bytes}
+    return {name: tensor_digest(state[name]) for name in state if any(name.startswith(f"{each}.") for each in layers)}
 
 
 def _written(model: Any, state: dict[str, Any]) -> frozenset[str]:

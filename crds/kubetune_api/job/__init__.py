@@ -3,7 +3,7 @@
 from kubetune_api.job.dataset import Cleaning, Columns, Dataset, DataSource
 from kubetune_api.job.evaluation import Evaluation, Generation, Requirement, Slice
 from kubetune_api.job.job import QUEUE_LABEL, FineTuneJob, ObjectMeta, queue_label_error
-from kubetune_api.job.method import Freeze, LoRA, Method
+from kubetune_api.job.method import Freeze, LoRA, Method, Quantization
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import MAX_NAME_LENGTH
 from kubetune_api.job.output import Output
@@ -38,6 +38,7 @@ __all__ = [
     "Optimizer",
     "Output",
     "ProfileRef",
+    "Quantization",
     "RegressionSettings",
     "Requirement",
     "Resources",

@@ -72,6 +72,24 @@ class LoRA(ApiModel):
         return self.model_copy(update={"alpha": self.alpha or ALPHA_PER_RANK * self.rank, "targets": targets})
 
 
+class Quantization(ApiModel):
+    """Numbers of fewer bits for the pretrained linear layers while an adapter is trained, by bitsandbytes."""
+
+    type: Literal["NF4", "Int8"]
+    """`NF4` has 4 bits for each number, as QLoRA does (arXiv:2305.14314); `Int8` has 8 (arXiv:2208.07339)."""
+    double_quantization: bool = False
+    """Also stores the constants of `NF4`, one for 64 numbers, in 8 bits: 4.1 bits for each number instead of 4.5."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!self.doubleQuantization || self.type == 'NF4'",
+            message="only the constants of NF4 can be quantized again; remove it, or set `type` to NF4",
+            holds=lambda quantization: not quantization.double_quantization or quantization.type == "NF4",
+            field="doubleQuantization",
+        ),
+    )
+
+
 class Method(ApiModel):
     """Which weights are trained."""
 
@@ -81,6 +99,9 @@ class Method(ApiModel):
     """Which parts stay as they are, where every weight is trained otherwise."""
     lora: LoRA | None = None
     """The settings of `LoRA`. Unset: their defaults."""
+    quantization: Quantization | None = None
+    """How the frozen weights of `LoRA` are stored while it trains, to save memory; what is published does not have it.
+    Unset: in the precision of the training."""
 
     rules: ClassVar = (
         members_of_type(lambda: {name: row.settings for name, row in METHODS.items()}),
@@ -92,12 +113,28 @@ class Method(ApiModel):
             holds=lambda method: method.type in _FREEZING or method.freeze == Freeze(),
             field="freeze",
         ),
+        Rule(
+            cel="!has(self.quantization) || !has(self.lora) || self.lora.publish != 'Merged'",
+            message="quantized weights are rounded, so that nothing is merged into them; set publish to Adapter, or"
+            " remove method.quantization",
+            holds=lambda method: not (method.quantization and method.lora) or method.lora.publish != "Merged",
+            field="lora.publish",
+        ),
+        Rule(
+            cel="!has(self.quantization) || !has(self.lora) || self.lora.variant != 'DoRA'",
+            message="DoRA needs the lengths of weights that are not rounded; choose another variant, or remove"
+            " method.quantization",
+            holds=lambda method: not (method.quantization and method.lora) or method.lora.variant != "DoRA",
+            field="lora.variant",
+        ),
     )
 
     @property
     def highest_stage(self) -> int:
-        """The highest ZeRO stage: DoRA reads whole weights outside of their layers, which stage 3 cuts into pieces."""
-        return 2 if METHODS[self.type].settings and (self.lora or LoRA()).variant == "DoRA" else 3
+        """The highest ZeRO stage: stage 3 cuts weights into pieces, and DoRA reads whole ones outside of their layers;
+        quantized ones cannot be cut."""
+        whole = self.quantization or (self.lora or LoRA()).variant == "DoRA"
+        return 2 if METHODS[self.type].settings and whole else 3
 
     @property
     def publishes_adapter(self) -> bool:
@@ -107,5 +144,5 @@ class Method(ApiModel):
     @property
     def resolved(self) -> Self:
         """The same with every default filled in that depends on the type."""
-        settings = {name: (getattr(self, name) or LoRA()).resolved for name in METHODS[self.type].settings}
-        return self.model_copy(update=settings)
+        adapts = "lora" in METHODS[self.type].settings
+        return self.model_copy(update={"lora": (self.lora or LoRA()).resolved} if adapts else {})

@@ -83,11 +83,20 @@ def _stage_of_whole_matrices() -> Iterator[Rule]:
     )
 
 
+_CUTS_WEIGHTS = 3
+"""The ZeRO stage that does."""
 _STAGE_OF_DORA = Rule(
     cel="!has(self.method.lora) || self.method.lora.variant != 'DoRA' || !has(self.zero.stage) || self.zero.stage < 3",
     message="DoRA reads whole weights, which ZeRO cuts into pieces at stage 3; set stage to 2 or less, leave it out, or"
     " choose another method.lora.variant",
-    holds=lambda spec: spec.zero.stage is None or spec.zero.stage <= spec.method.highest_stage,
+    holds=lambda spec: spec.zero.stage != _CUTS_WEIGHTS or not spec.method.lora or spec.method.lora.variant != "DoRA",
+    field="zero.stage",
+)
+_STAGE_OF_QUANTIZED = Rule(
+    cel="!has(self.method.quantization) || !has(self.zero.stage) || self.zero.stage < 3",
+    message="stage 3 cuts weights into pieces, and quantized ones stay whole on each worker; set stage to 2 or less,"
+    " leave it out, or remove method.quantization",
+    holds=lambda spec: spec.zero.stage != _CUTS_WEIGHTS or spec.method.quantization is None,
     field="zero.stage",
 )
 _STOPS_EARLY = "has(self.training.earlyStopping)"
@@ -191,6 +200,7 @@ class FineTuneJobSpec(ApiModel):
         ),
         _stage_of_whole_matrices,
         _STAGE_OF_DORA,
+        _STAGE_OF_QUANTIZED,
     )
 
     @property

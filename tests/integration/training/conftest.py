@@ -4,7 +4,18 @@ import pytest
 import torch
 
 from support.ranks import run_ranks
-from support.training_cases import BF16, LONG, NOISY, SPARSE_BF16, SPREAD, Case, Trained, train_each
+from support.training_cases import (
+    BF16,
+    LONG,
+    NOISY,
+    QLORA,
+    QUANTIZED_BF16,
+    SPARSE_BF16,
+    SPREAD,
+    Case,
+    Trained,
+    train_each,
+)
 
 HALF_PRECISION = torch.ops.mkldnn._is_mkldnn_fp16_supported()
 """Whether this CPU computes in float16. The product never does on CPUs: these tests are in place of a GPU."""
@@ -18,12 +29,12 @@ Group = list[dict[Case, Trained]]
 def one_worker() -> Group:
     """The references among them."""
     alone = [case.alone for cases in SPREAD.values() for case in cases]
-    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG, NOISY])))
+    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG, *QLORA, NOISY])))
 
 
 @pytest.fixture(scope="session")
 def two_workers() -> Group:
-    return run_ranks(train_each, 2, [*SPREAD[2], *BF16[2], *SPARSE_BF16])
+    return run_ranks(train_each, 2, [*SPREAD[2], *BF16[2], *SPARSE_BF16, QUANTIZED_BF16])
 
 
 @pytest.fixture(scope="session")

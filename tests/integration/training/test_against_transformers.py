@@ -6,8 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from torch.utils.data import SequentialSampler
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainingArguments,
+)
 
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.causal import TokenTargets
@@ -16,7 +24,7 @@ from kubetune_trainer.tasks.multi_label import SetTargets
 from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.seq2seq import SequenceTargets
 from kubetune_trainer.tasks.tagging import TagTargets
-from support.training_cases import BATCH, LONG, Case, Trained
+from support.training_cases import BATCH, LONG, QLORA, Case, Trained
 
 TOLERANCE = 1e-3
 
@@ -85,12 +93,12 @@ def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     }
 
 
-def theirs(case: Case, folder: Path) -> Any:
+def theirs(case: Case, folder: Path, model: Any = None) -> Any:
     training = case.training
     settings = training.optimizer.settings
     written = case.learned.task.name == "Seq2Seq"
     trainer = (Written if written else Plain)(
-        model=case.model,
+        model=model or case.model,
         args=(Seq2SeqTrainingArguments if written else TrainingArguments)(
             output_dir=str(folder),
             per_device_train_batch_size=training.global_batch_size,
@@ -130,3 +138,34 @@ def test_every_loss_and_the_weights_are_those_of_transformers_trainer(
         # A bias of the keys moves no softmax: its gradient is rounding, and Adam makes steps of it.
         if not name.endswith(("key.bias", "k_proj.bias")):
             assert np.abs(ours.weights[name] - values.numpy()).max() < TOLERANCE, name
+
+
+def quantized_by_transformers(case: Case, folder: Path) -> Any:
+    """The pretrained model, quantized as it is loaded, with an adapter of peft's."""
+    case.model.save_pretrained(folder)
+    four = case.quantization == "NF4"
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        quantization_config=BitsAndBytesConfig(
+            load_in_4bit=four, load_in_8bit=not four, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+        ),
+    )
+    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    torch.manual_seed(0)
+    return get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+@pytest.mark.parametrize("case", QLORA, ids=lambda case: case.quantization)
+def test_an_adapter_beside_quantized_weights_is_that_of_peft(
+    case: Case, one_worker: list[dict[Case, Trained]], tmp_path: Path
+) -> None:
+    ours = one_worker[0][case]
+    peer = theirs(case, tmp_path, quantized_by_transformers(case, tmp_path / "base"))
+    assert len(peer.losses) == case.steps
+    assert ours.losses == pytest.approx(peer.losses, abs=TOLERANCE)
+    assert ours.losses[-1] < 0.99 * ours.losses[0]
+    theirs_by_name = dict(peer.model.base_model.model.named_parameters())
+    for name, values in ours.weights.items():
+        assert np.abs(values - theirs_by_name[name].detach().numpy()).max() < TOLERANCE, name

@@ -12,6 +12,7 @@ from support.training_cases import (
     BOTH,
     NOISY,
     OPTIMIZERS,
+    QUANTIZED_BF16,
     SPARSE,
     SPARSE_BF16,
     SPREAD,
@@ -71,6 +72,27 @@ def test_an_adapter_is_that_of_one_worker_tensor_by_tensor(case: Case, one_worke
         assert values.shape == alone[tensor].shape
         assert np.abs(values - alone[tensor]).max() < 1e-4, tensor
         assert np.abs(values).max() > 0, tensor
+
+
+QUANTIZED = [*(case for case in ADAPTERS if case.quantization), QUANTIZED_BF16]
+
+
+@pytest.mark.parametrize("case", QUANTIZED, ids=lambda case: f"{case.quantization}, {name(case)}")
+def test_quantized_weights_are_the_same_on_each_rank_before_and_after(case: Case, two_workers: Group) -> None:
+    first, last = two_workers[0][case].quantized
+    assert len(first) > 20
+    assert first == last
+    assert two_workers[1][case].quantized == (first, first)
+
+
+@pytest.mark.parametrize("case", QUANTIZED, ids=lambda case: f"{case.quantization}, {name(case)}")
+def test_training_beside_quantized_weights_is_nearly_that_beside_whole_ones(
+    case: Case, one_worker: Group, two_workers: Group
+) -> None:
+    whole = one_worker[0][Case(case.family, lora="Standard")]
+    found = two_workers[0][case]
+    assert found.losses != whole.losses
+    assert found.losses == pytest.approx(whole.losses, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
         ("task.preference.loss", "sigmoid", '"sigmoid" is not known; did you mean `Sigmoid`?'),
         ("method.type", "lora", '"lora" is not known; did you mean `LoRA`?'),
         ("method.type", "dora", '"dora" is not known; did you mean `LoRA`? (set method.lora.variant beside it)'),
-        ("method.type", "qlora", '"qlora": training on quantized weights is not supported yet; give one of Full, LoRA'),
+        ("method.type", "qlora", '"qlora" is not known; did you mean `LoRA`? (set method.quantization beside it)'),
         ("training.precision", "bf16", '"bf16" is not known; did you mean `BF16`?'),
         ("training.precision", "float16", '"float16" is not known; did you mean `FP16`?'),
         ("model.uri", "org/model", '"org/model" does not fit; did you mean `hf://org/model`?'),

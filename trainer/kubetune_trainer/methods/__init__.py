@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from kubetune_api.job import LoRA as LoRASettings
-from kubetune_api.job import Method
+from kubetune_api.job import Method, Quantization
 from kubetune_trainer.methods.base import Trainable, TrainingMethod
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.methods.lora import LoRA
@@ -11,15 +11,16 @@ from kubetune_trainer.methods.merged import MergedLoRA
 
 METHODS: Mapping[str, Callable[[Method], TrainingMethod]] = {
     "Full": lambda spec: Full(spec.freeze),
-    "LoRA": lambda spec: _lora((spec.lora or LoRASettings()).resolved),
+    "LoRA": lambda spec: _lora((spec.lora or LoRASettings()).resolved, spec.quantization),
 }
 """By `spec.method.type`."""
 
 __all__ = ["METHODS", "Trainable", "TrainingMethod", "method_of"]
 
 
-def _lora(settings: LoRASettings) -> TrainingMethod:
-    return MergedLoRA(LoRA(settings)) if settings.publish == "Merged" else LoRA(settings)
+def _lora(settings: LoRASettings, quantization: Quantization | None) -> TrainingMethod:
+    adapter = LoRA(settings, quantization)
+    return MergedLoRA(adapter) if settings.publish == "Merged" else adapter
 
 
 def method_of(spec: Method) -> TrainingMethod:

@@ -33,7 +33,7 @@ def adapted_layers(model: PreTrainedModel, settings: LoRA, whole: Collection[str
 
     RunError where the manifest names a layer that is not there.
     """
-    linear = tuple(_linear(model, whole))
+    linear = linear_layers(model, whole)
     if settings.target_modules is None:
         attention = [name for name in linear if _ATTENTION.search(name)]
         return tuple(attention) if settings.targets == "Attention" else linear
@@ -62,6 +62,11 @@ def shortest_names(model: nn.Module, wanted: Collection[str]) -> list[str]:
 def is_transposed(model: nn.Module, name: str) -> bool:
     """Whether the layer keeps its weight as GPT-2 does: a row for each input."""
     return isinstance(model.get_submodule(name), Conv1D)
+
+
+def linear_layers(model: PreTrainedModel, whole: Collection[str]) -> tuple[str, ...]:
+    """All linear layers but the output layer and those in `whole`, by name."""
+    return tuple(_linear(model, whole))
 
 
 def _linear(model: PreTrainedModel, whole: Collection[str]) -> Iterator[str]:

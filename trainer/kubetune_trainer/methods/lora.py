@@ -13,15 +13,17 @@ import torch
 from safetensors.torch import save_file
 
 from kubetune_api.job import LoRA as Settings
+from kubetune_api.job import Quantization
 from kubetune_api.reasons import Reason
 from kubetune_planner.states import Precision
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
-from kubetune_trainer.methods.base import Shapes, Trainable
+from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
 from kubetune_trainer.methods.dora import is_length, keep_in_32_bits, with_lengths
 from kubetune_trainer.methods.first_values import first_values
 from kubetune_trainer.methods.freeze import may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
+from kubetune_trainer.methods.quantized import quantize, refuse_unquantizable
 from kubetune_trainer.methods.rounding import hidden_by_rounding
 from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
 from kubetune_trainer.model.gguf import is_converted
@@ -39,6 +41,8 @@ class LoRA:
     """See `TrainingMethod`. Publishes the adapter alone."""
 
     settings: Settings
+    quantization: Quantization | None = None
+    """How the frozen weights are stored, if not as they are."""
 
     def refuse_misfit(self, loaded: LoadedModel) -> None:
         """See `TrainingMethod`."""
@@ -50,16 +54,22 @@ class LoRA:
             )
         if not adapted_layers(loaded.model, self.settings, whole_parts(loaded.model)):
             raise invalid_model("spec.method: the model has no linear layer that LoRA can adapt; set type to Full")
+        if self.quantization:
+            refuse_unquantizable(loaded.model)
 
     def rehearse(self, loaded: LoadedModel, folder: Path) -> Shapes:
         """See `TrainingMethod`."""
-        self._put_into(loaded.model, whole_parts(loaded.model))
+        whole = whole_parts(loaded.model)
+        self._put_into(loaded.model, whole, adapted_layers(loaded.model, self.settings, whole))
         return self._describe(loaded, folder)
 
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model, whole = loaded.model, whole_parts(loaded.model)
-        self._put_into(model, whole)
+        adapted = adapted_layers(model, self.settings, whole)
+        if self.quantization:
+            quantize(model, self.quantization, STORED_AS[precision])
+        self._put_into(model, whole, adapted)
         parameters = dict(model.named_parameters())
         trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
         unchanged = {name for name in trained if _INPUTS in name} | {
@@ -91,8 +101,8 @@ class LoRA:
         )
         return self._describe(loaded, folder)
 
-    def _put_into(self, model: Any, whole: tuple[str, ...]) -> None:
-        _inject(model, self.settings, adapted_layers(model, self.settings, whole))
+    def _put_into(self, model: Any, whole: tuple[str, ...], adapted: tuple[str, ...]) -> None:
+        _inject(model, self.settings, adapted)
         for name in whole:
             model.get_submodule(name).requires_grad_(True)
 

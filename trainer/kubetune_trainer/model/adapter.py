@@ -4,6 +4,7 @@ peft takes seconds to import, so that it is imported where an adapter is at hand
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ MAGNITUDE = "lora_magnitude_vector"
 """What peft calls the lengths of rows that DoRA trains."""
 _TASKS = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS"}
 """peft's name of a task, by what the class of a model ends in."""
+for _name in ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions"):
+    # peft imports it, which warns that a package is missing by which it would run code of the hub; and of every pass in
+    # 8 bits it warns that it takes place.
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 def is_adapter(folder: Path) -> bool:
