@@ -18,7 +18,8 @@ def print_results(job: FineTuneJob, status: FineTuneJobStatus, console: Console)
     values = {metric.name: metric.value for metric in status.metrics}
     splits = list(dict.fromkeys(name.split("/")[0] for name in values))
     names = list(dict.fromkeys(name.split("/")[1] for name in values))
-    table = Table(title=f"{job.metadata.name}: {status.phase}")
+    title = f"{job.metadata.name}: {status.phase}"
+    table = Table(title=title, min_width=len(title))
     table.add_column("metric")
     for split in splits:
         table.add_column(split, justify="right")

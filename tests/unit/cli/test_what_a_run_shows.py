@@ -142,6 +142,17 @@ def test_results_put_the_splits_side_by_side_and_name_a_missed_requirement() -> 
     assert "s3://b/[x]/model" in text
 
 
+def test_the_title_of_a_narrow_table_stays_on_its_line(tmp_path: Path) -> None:
+    job = job_for("CausalLM", tmp_path)
+    ending = Ending(
+        "run-1", start_time=ENDING.start_time, completion_time=ENDING.completion_time, metrics={"test/loss": 2.1}
+    )
+    out = StringIO()
+    named = job.model_copy(update={"metadata": job.metadata.model_copy(update={"name": "a-job-with-a-long-name"})})
+    print_results(named, ending.succeeded(), Console(file=out, width=100))
+    assert "a-job-with-a-long-name: Succeeded" in out.getvalue()
+
+
 def test_a_run_of_a_wrong_manifest_names_its_errors_and_exits_with_2(tmp_path: Path) -> None:
     manifest = tmp_path / "job.yaml"
     manifest.write_text("apiVersion: kubetune.dev/v1alpha1\nkind: FineTuneJob\nmetadata: {name: a}\n")
