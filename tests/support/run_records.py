@@ -30,6 +30,7 @@ from kubetune_trainer.shown_rows import Piece, Sample
 from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.number_metrics import Frame, number_metrics, ranks, sums
+from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.tasks.thresholds import counts
 
 
@@ -278,5 +279,29 @@ def label_sets(labels: tuple[str, ...] = ("fee", "term", "law"), *, tuned: bool 
         data=data(labels, [int(rows) for rows in true.sum(axis=0)]),
         steps=steps(120),
         evaluations=tuple(evaluations),
+        **changes,
+    )
+
+
+def tagged(types: tuple[str, ...] = ("PER", "ORG", "LOC", "MISC"), **changes: Any) -> RunRecord:
+    """A run that learned to find entities, the later types worse."""
+    tags = ("O", *(f"{place}-{kind}" for kind in types for place in "BI"))
+    kinds = len(types)
+    true = np.array([400.0 / (place + 1) for place in range(kinds)]).round()
+    predicted = np.array([true[place] * (1.05 - 0.12 * place) for place in range(kinds)]).round()
+    hits = np.array(
+        [min(true[place], predicted[place]) * max(0.0, 0.93 - 0.11 * place) for place in range(kinds)]
+    ).round()
+    words = np.array([9000.0, *[one for of_type in true for one in (of_type, of_type // 2)]])
+    tally = {"loss": np.array(900.0), "right": words.sum() * 0.95, "words": words}
+    measured = Tagging().measure({**tally, "hits": hits, "true": true, "predicted": predicted}, Tags(tags))
+    evaluations = tuple(
+        EvaluationRecord(split, 120, 2.0, measured.metrics, measured.details) for split in ("validation", "test")
+    )
+    return run(
+        job("TokenClassification", "names"),
+        data=data(tags, [int(rows) for rows in words]),
+        steps=steps(120),
+        evaluations=evaluations,
         **changes,
     )

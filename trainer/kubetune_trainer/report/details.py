@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubetune_trainer.records import EvaluationRecord
+from kubetune_trainer.report.by_type import KEYS, lines_by_type
 from kubetune_trainer.report.classes import MOST_ROWS, class_table
 from kubetune_trainer.report.confusion import heat_map, top_confusions
 from kubetune_trainer.report.reliability import reliability_chart
@@ -61,12 +62,7 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
                 },
             )
         case EntityDetails() as details:
-            return DetailsSection(
-                "Entities",
-                template="entities",
-                shows="the entities of each type",
-                values={"types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES]},
-            )
+            return _entities(details)
         case LabelSetDetails() as details:
             return _of_label_sets(details)
         case RegressionDetails() as details:
@@ -80,6 +76,19 @@ def details_section(evaluation: EvaluationRecord | None) -> DetailsSection | Non
             return _search(details)
         case _:
             return None
+
+
+def _entities(details: EntityDetails) -> DetailsSection:
+    return DetailsSection(
+        "Entities",
+        template="entities",
+        shows="the plot of the types",
+        values={
+            "types": list(zip(details.per_type, details.predicted, strict=True))[:MOST_TYPES],
+            "lines": lines_by_type(details),
+            "legend": KEYS,
+        },
+    )
 
 
 def _search(details: RetrievalDetails) -> DetailsSection:
