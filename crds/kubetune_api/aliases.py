@@ -142,6 +142,7 @@ _ROWS: dict[str, Alias] = {
     "entities entities_column": Means("dataset.columns.spans", "a list of {start, end, label}, beside `text`"),
     "prompt_column": Means("dataset.columns.prompt"),
     "response_column completion_column": Means("dataset.columns.completion"),
+    "similarity_score similarity": Means("dataset.columns.score", "beside sentence1 and sentence2"),
     "source_column article_column document_column": Means("dataset.columns.source"),
     "target_column summary_column": Means("dataset.columns.target"),
     "source_prefix": Never("what stands before each source is written into the data, as it is when the model is asked"),
@@ -183,6 +184,10 @@ _TASK = "task.type"
 _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
         "kto rm reward": NotYet("Reward", "training with KTO or a model of rewards"),
+    },
+    "task.embedding.loss": {
+        "CosineSimilarityLoss": Means("CosineSimilarity"),
+        "MultipleNegativesRankingLoss MNRL InfoNCE": Means("MultipleNegatives"),
     },
     "method.type": {
         "fft full_finetuning none": Means("Full"),

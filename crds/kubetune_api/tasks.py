@@ -5,11 +5,23 @@ follow from the rows. How a task encodes, learns and is judged is in the trainer
 holds the keys of both against each other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal, Self
 
 from kubetune_api.metrics import LOSS
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """A shape of rows that are judged by a score of their own, each by itself, where the task's others are not."""
+
+    column: str
+    """The attribute of `dataset.columns` that tells them: what the score is."""
+    metrics: tuple[str, ...]
+    """In the place of the task's."""
+    headline: tuple[str, ...]
+    """In the place of the task's."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class TaskRow:
     """Those that it may use as well."""
     other_shapes: tuple[tuple[str, ...], ...] = ()
     """What a row may have in the place of `columns`: the columns of each other shape."""
+    scored: ScoredRows | None = None
+    """One of the other shapes, where it is judged by other metrics; None: all are judged alike."""
     has_labels: bool = False
     """Whether its targets are the labels of `task.labels`."""
     generated_metrics: tuple[str, ...] = ()
@@ -77,8 +91,15 @@ class TaskRow:
 
     @property
     def all_metrics(self) -> tuple[str, ...]:
-        """Everything that may be required of it."""
-        return (*self.metrics, *self.generated_metrics)
+        """Everything that may be required of it, whatever the shape of its rows."""
+        scored = self.scored.metrics if self.scored else ()
+        return tuple(dict.fromkeys([*self.metrics, *scored, *self.generated_metrics]))
+
+    def of_rows(self, columns: Any) -> Self:
+        """The same for rows with these columns of a dataset."""
+        if self.scored is None or getattr(columns, self.scored.column) is None:
+            return self
+        return replace(self, metrics=self.scored.metrics, headline=self.scored.headline, compares_rows=False)
 
 
 TASKS: dict[str, TaskRow] = {
@@ -203,18 +224,21 @@ TASKS: dict[str, TaskRow] = {
     ),
     "Embedding": TaskRow(
         does="gives each text a vector, near those of the texts that belong to it and far from the others of its"
-        " micro-batch",
+        " micro-batch, or as near to that of another text as a score says",
         noun="a model that gives texts vectors to search by",
         columns=("anchor", "positive"),
         optional_columns=("negative",),
+        other_shapes=(("sentence1", "sentence2", "score"),),
+        scored=ScoredRows("score", metrics=(LOSS, "pearson", "spearman"), headline=("spearman", "pearson", LOSS)),
         metrics=(LOSS, "recall_at_1", "recall_at_10", "mrr"),
         headline=("recall_at_10", "mrr", LOSS),
         model="Encoder",
         max_length=256,
         pipeline=("sentence-similarity", "Sentence Similarity"),
         also=("embeddings", "sentence-transformers", "sentence-similarity", "FEATURE_EXTRACTION", "retrieval", "MNRL"),
+        also_losses=("CosineSimilarityLoss", "cosine_similarity", "MultipleNegativesRankingLoss"),
         settings="embedding",
-        parts=("anchor", "positive", "negative"),
+        parts=("anchor", "positive", "negative", "sentence1", "sentence2"),
         compares_rows=True,
         output="Vector",
     ),

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec, Optimizer
-from kubetune_api.tasks import TASKS
 from kubetune_api.text import plural
 from kubetune_planner.memory import MemoryEstimate, estimate
 from kubetune_planner.passes import sequence_length
@@ -125,7 +124,7 @@ class _Search:
     @property
     def compares_rows(self) -> bool:
         """Whether the result depends on the micro-batch."""
-        return TASKS[self.spec.task.type].compares_rows
+        return self.spec.task_row.compares_rows
 
     @property
     def limit(self) -> int:

@@ -39,6 +39,11 @@ PREFERENCES = {
     "spec.dataset.columns": {"prompt": "question", "chosen": "better", "rejected": "worse"},
 }
 """The edits that make one of preferences."""
+SCORES = {
+    "spec.task.type": "Embedding",
+    "spec.dataset.columns": {"sentence1": "first", "sentence2": "second", "score": "alike"},
+}
+"""The edits that make one of pairs with a score."""
 PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "question", "positive": "answer"}}
 """The edits that make one of pairs of texts."""
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
@@ -335,6 +340,17 @@ RIGHT = (
         },
     ),
     Case(
+        "vectors of pairs with a score, one at a time",
+        {
+            **SCORES,
+            "spec.task.embedding": {"loss": "CosineSimilarity", "pooling": "CLS"},
+            "spec.training.microBatchSize": 1,
+            "spec.evaluation.require": [{"metric": "test/spearman", "min": 0.5}],
+            "spec.evaluation.primaryMetric": "validation/pearson",
+        },
+    ),
+    Case("vectors of pairs by their loss's name", {**PAIRS, "spec.task.embedding": {"loss": "MultipleNegatives"}}),
+    Case(
         "slices, and requirements of them",
         {
             "spec.evaluation.slices": [
@@ -429,6 +445,46 @@ RULES_BROKEN = (
         "a beta2 of Adafactor",
         {"spec.training.optimizer": {"type": "Adafactor", "beta2": 0.9}},
         "spec.training.optimizer.beta2",
+    ),
+    Case(
+        "a loss of scores without scores",
+        {**PAIRS, "spec.task.embedding": {"loss": "CosineSimilarity"}},
+        "spec.task.embedding.loss",
+    ),
+    Case(
+        "a loss of negatives with scores",
+        {**SCORES, "spec.task.embedding": {"loss": "MultipleNegatives"}},
+        "spec.task.embedding.loss",
+    ),
+    Case(
+        "a temperature of scores",
+        {**SCORES, "spec.task.embedding": {"temperature": 0.05}},
+        "spec.task.embedding.temperature",
+    ),
+    Case(
+        "a recall required of scores",
+        {**SCORES, "spec.evaluation.require": [{"metric": "test/recall_at_10", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "a recall that stands for scores",
+        {**SCORES, "spec.evaluation.primaryMetric": "test/mrr"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "a correlation required of a search",
+        {**PAIRS, "spec.evaluation.require": [{"metric": "test/spearman", "min": 0.5}]},
+        "spec.evaluation.require",
+    ),
+    Case(
+        "a correlation that stands for a search",
+        {**PAIRS, "spec.evaluation.primaryMetric": "test/spearman"},
+        "spec.evaluation.primaryMetric",
+    ),
+    Case(
+        "scores beside anchors",
+        {**PAIRS, "spec.dataset.columns.score": "alike"},
+        "spec.dataset.columns",
     ),
     Case("smoothed embeddings", {**PAIRS, "spec.training.labelSmoothing": 0.1}, "spec.training.labelSmoothing"),
     Case("embeddings without what is near", {**PAIRS, "spec.dataset.columns": {"anchor": "q"}}, "spec.dataset.columns"),

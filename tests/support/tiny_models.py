@@ -57,6 +57,7 @@ from kubetune_trainer.tasks.multi_label import SetTargets
 from kubetune_trainer.tasks.number_metrics import ranks
 from kubetune_trainer.tasks.preference import AnswerTargets
 from kubetune_trainer.tasks.regression import ValueTargets
+from kubetune_trainer.tasks.scored_pairs import ScoreTargets
 from kubetune_trainer.tasks.seq2seq import SequenceTargets
 from kubetune_trainer.tasks.tagging import TagTargets
 
@@ -252,6 +253,19 @@ def pair_rows(rows: int, *, seed: int = 0, parts: tuple[str, ...] = ("anchor", "
     ]
     numbers = np.arange(rows * len(parts)).reshape(rows, len(parts))
     return EncodedSplit(_flat(texts), None, _offsets(texts), TextNumbers(numbers), parts, compares_rows=True)
+
+
+def scored_rows(rows: int, *, seed: int = 0) -> EncodedSplit:
+    """Pairs of texts, the more alike the more of the first one's tokens the second has."""
+    random = np.random.default_rng(seed)
+    texts, scores = [], []
+    for _ in range(rows):
+        first, kept = random.integers(4, VOCABULARY, 8), random.integers(0, 9)
+        texts += [first, np.concatenate([first[:kept], random.integers(4, VOCABULARY, 8 - kept)])]
+        scores.append(kept / 8)
+    values = np.array(scores, dtype=np.float32)
+    targets = ScoreTargets(values, ranks(values[:, np.newaxis])[:, 0])
+    return EncodedSplit(_flat(texts), None, _offsets(texts), targets, ("sentence1", "sentence2"))
 
 
 def written_rows(rows: int, *, seed: int = 0) -> EncodedSplit:

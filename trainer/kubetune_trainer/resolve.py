@@ -5,7 +5,6 @@ from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
-from kubetune_api.tasks import TASKS
 from kubetune_planner.plan import AcceleratorSpec, Refusal, plan
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs, stage_that_runs
@@ -58,7 +57,7 @@ def resolve(
 
 
 def _refuse_single_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec) -> None:
-    if TASKS[spec.task.type].compares_rows and resolved.micro_batch_size < 2:
+    if spec.task_row.compares_rows and resolved.micro_batch_size < 2:
         raise RunError(
             Reason.INVALID_MANIFEST,
             "spec.training.microBatchSize: the memory of a worker has room for one row at a time, and"

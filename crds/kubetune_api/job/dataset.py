@@ -73,6 +73,12 @@ class Columns(ApiModel):
     """The text that belongs to the anchor."""
     negative: ColumnName | None = None
     """A text that looks as if it belonged to the anchor and does not."""
+    sentence1: ColumnName | None = None
+    """The first text of a pair with a score, in the place of `anchor` and `positive`."""
+    sentence2: ColumnName | None = None
+    """The second text of the pair; which is the first does not matter."""
+    score: ColumnName | None = None
+    """How alike the two are: the cosine that their vectors are to have, -1 to 1."""
 
 
 class Cleaning(ApiModel):

@@ -9,7 +9,7 @@ from kubetune_api.base import ApiModel, ColumnName, Rule, words
 from kubetune_api.job.names import NAME_PATTERN, NAME_WORDS
 from kubetune_api.metrics import CUSTOM, METRICS, SPLITS, slice_of
 from kubetune_api.tables import Matches, filled, listed
-from kubetune_api.tasks import TASKS
+from kubetune_api.tasks import TASKS, TaskRow
 
 
 def _pattern() -> str:
@@ -31,7 +31,12 @@ def _of_each_task() -> str:
 
 
 def _headlines() -> str:
-    return ", ".join(f"`{task.headline[0]}` ({name})" for name, task in TASKS.items())
+    return ", ".join(f"{_first_of(task)} ({name})" for name, task in TASKS.items())
+
+
+def _first_of(task: TaskRow) -> str:
+    scored = f" (`{task.scored.headline[0]}` with a `{task.scored.column}`)" if task.scored else ""
+    return f"`{task.headline[0]}`{scored}"
 
 
 _FullName = Annotated[str, StringConstraints(max_length=96), Matches(_pattern, _words)]

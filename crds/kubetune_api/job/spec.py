@@ -14,6 +14,7 @@ from kubetune_api.job.model import Model
 from kubetune_api.job.names import QueueName
 from kubetune_api.job.output import Output
 from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
+from kubetune_api.job.score_rules import score_rules
 from kubetune_api.job.task import Task
 from kubetune_api.job.task_rules import (
     column_rules,
@@ -28,7 +29,7 @@ from kubetune_api.methods import METHODS
 from kubetune_api.metrics import SPLITS
 from kubetune_api.optimizers import OPTIMIZERS, rate_of
 from kubetune_api.tables import listed
-from kubetune_api.tasks import TASKS
+from kubetune_api.tasks import TASKS, TaskRow
 
 
 def _is_there(split: str) -> str:
@@ -185,6 +186,7 @@ class FineTuneJobSpec(ApiModel):
         ),
         metric_rules,
         micro_batch_rules,
+        score_rules,
         smoothing_rules,
         generation_rules,
         custom_metric_rules,
@@ -209,6 +211,11 @@ class FineTuneJobSpec(ApiModel):
         return self.training.early_stopping is not None or self.training.kept == "Best"
 
     @property
+    def task_row(self) -> TaskRow:
+        """What is known of its task, for rows of the shape that its columns give."""
+        return TASKS[self.task.type].of_rows(self.dataset.columns)
+
+    @property
     def max_length(self) -> int:
         """The longest sequence, in tokens, the model's own limit aside."""
         return self.task.max_length or TASKS[self.task.type].max_length
@@ -223,7 +230,7 @@ class FineTuneJobSpec(ApiModel):
         """The full name of the metric that stands for the model; None where no split is held out."""
         splits = ("validation",) if self.watches_validation else reversed(SPLITS)
         split = next((split for split in splits if split in self.dataset.splits), None)
-        default = f"{split}/{TASKS[self.task.type].headline[0]}" if split else None
+        default = f"{split}/{self.task_row.headline[0]}" if split else None
         return self.evaluation.primary_metric or default
 
     @property

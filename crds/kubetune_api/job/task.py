@@ -69,7 +69,7 @@ class Task(ApiModel):
     preference: PreferenceSettings | None = None
     """How two answers are compared. Unset: by the loss of DPO."""
     embedding: EmbeddingSettings | None = None
-    """How texts become vectors. Unset: the mean of their tokens, at a temperature of 0.05."""
+    """How texts become vectors. Unset: the mean of their tokens."""
     seq2_seq: Seq2SeqSettings | None = None
     """How a source becomes its target."""
     multi_label_classification: MultiLabelSettings | None = None

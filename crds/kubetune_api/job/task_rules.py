@@ -92,9 +92,10 @@ def micro_batch_rules() -> Iterator[Rule]:
     """Where the rows of a micro-batch are compared, it has two at least."""
     for name, task in TASKS.items():
         if task.compares_rows:
+            scored = f"has(self.dataset.columns.{to_camel(task.scored.column)}) || " if task.scored else ""
             for size, attribute in (("microBatchSize", "micro_batch_size"), ("globalBatchSize", "global_batch_size")):
                 yield Rule(
-                    cel=_unless(name, f"!has(self.training.{size}) || self.training.{size} > 1"),
+                    cel=_unless(name, f"{scored}!has(self.training.{size}) || self.training.{size} > 1"),
                     message=f"{name} compares each row with the others of its micro-batch, and one row has none; set"
                     f" {size} to 2 or more, the larger the better",
                     holds=_holds_for(name, partial(_is_not_one, attribute=attribute)),
@@ -103,7 +104,7 @@ def micro_batch_rules() -> Iterator[Rule]:
 
 
 def _is_not_one(spec: Any, attribute: str) -> bool:
-    return bool(getattr(spec.training, attribute) != 1)
+    return not spec.task_row.compares_rows or bool(getattr(spec.training, attribute) != 1)
 
 
 def smoothing_rules() -> Iterator[Rule]:

@@ -44,14 +44,29 @@ class RegressionSettings(ApiModel):
         return HUBER_DELTA if self.huber_delta is None else self.huber_delta
 
 
+LOSS_OF_SCORES = "CosineSimilarity"
+"""The one of an embedding's losses that learns from pairs with a score."""
+TEMPERATURE = 0.05
+"""As in sentence-transformers, whose `scale` is its inverse."""
+
+
 class EmbeddingSettings(ApiModel):
     """How texts become vectors, and what brings them together."""
 
+    loss: Literal["MultipleNegatives", "CosineSimilarity"] | None = None
+    """What is made small. `MultipleNegatives`, for `anchor` and `positive`: the doubt about which of the texts of a
+    micro-batch belongs to an anchor. `CosineSimilarity`, for `sentence1`, `sentence2` and `score`: the squared
+    difference of cosine and score. Unset: by the columns."""
     pooling: Literal["Mean", "CLS"] = "Mean"
     """How the vectors of a text's tokens become one: their mean, or the first one alone."""
-    temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 0.05
-    """What the cosines are divided by before they are compared, in units of the cosine; 1 / `scale` of
-    sentence-transformers. A low one looks at the nearest wrong texts most."""
+    temperature: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
+    """With `MultipleNegatives`: what the cosines are divided by before they are compared, in units of the cosine; 1 /
+    `scale` of sentence-transformers. A low one looks at the nearest wrong texts most. Unset: 0.05."""
+
+    @property
+    def heat(self) -> float:
+        """The temperature."""
+        return TEMPERATURE if self.temperature is None else self.temperature
 
 
 class Seq2SeqSettings(ApiModel):

@@ -79,7 +79,7 @@ class Measuring:
     def measure(self, tally: dict[str, np.ndarray], space: Measure) -> Measured:
         return Measured({LOSS: float(tally["loss"] / tally["rows"])})
 
-    def card(self, data: Any) -> CardText:
+    def card(self, spec: Any, data: Any) -> CardText:
         return CardText("A model that measures a text", "It guesses.", "AutoModelForSequenceClassification", "")
 
 

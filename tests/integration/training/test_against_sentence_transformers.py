@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import AutoModel, AutoTokenizer
 
@@ -58,9 +58,29 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return base, Path(run_of(job, tmp_path).artifact.uri.removeprefix("file://")).parent
 
 
-def in_the_order_of_the_split() -> list[Row]:
-    rows = [Row(("anchor", "positive"), pair, "file:///pairs.csv", line) for line, pair in enumerate(pairs(), start=2)]
+def in_the_order_of_the_split(names: tuple[str, ...], given: list[tuple[str, ...]]) -> list[Row]:
+    rows = [Row(names, values, "file:///pairs.csv", line) for line, values in enumerate(given, start=2)]
     return split(rows, validation=0, test=0, seed=0, key=Embedding().group, stratum=lambda _: None)["train"]
+
+
+def theirs(base: Path, make: Any, rows: list[Row], settings: dict[str, Any]) -> list[float]:
+    """The losses of sentence-transformers over the same batches."""
+    model = SentenceTransformer(modules=[Transformer(str(base)), Pooling(16)], device="cpu")
+    loss_of = make(model, **settings)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, eps=EPSILON, weight_decay=0)
+    losses = []
+    for epoch in range(EPOCHS):
+        order = np.random.default_rng([0, epoch]).permutation(ROWS)
+        for start in range(0, ROWS, BATCH):
+            batch = [rows[row] for row in order[start : start + BATCH]]
+            features = [model.preprocess([row[part] for row in batch]) for part in rows[0].names[:2]]
+            scores = [float(row.values[2] or 0) for row in batch if len(row.values) > 2]
+            loss = loss_of(features, torch.tensor(scores))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss))
+    return losses
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -71,25 +91,40 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
 @pytest.mark.filterwarnings("ignore")  # their own, and DeepSpeed's
 def test_every_loss_is_that_of_multiple_negatives_ranking(published: tuple[Path, Path]) -> None:
     base, folder = published
-    transformer = Transformer(str(base))
-    model = SentenceTransformer(modules=[transformer, Pooling(16)], device="cpu")
-    loss_of = MultipleNegativesRankingLoss(model, scale=20.0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, eps=EPSILON, weight_decay=0)
-    rows, losses = in_the_order_of_the_split(), []
-    for epoch in range(EPOCHS):
-        order = np.random.default_rng([0, epoch]).permutation(ROWS)
-        for start in range(0, ROWS, BATCH):
-            batch = [rows[row] for row in order[start : start + BATCH]]
-            features = [model.preprocess([row[part] for row in batch]) for part in ("anchor", "positive")]
-            loss = loss_of(features, torch.empty(0))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss))
+    rows = in_the_order_of_the_split(("anchor", "positive"), pairs())
     ours = [step["loss"] for step in events(folder, "step")]
     assert len(ours) == 20
-    assert ours == pytest.approx(losses, abs=TOLERANCE)
+    assert ours == pytest.approx(theirs(base, MultipleNegativesRankingLoss, rows, {"scale": 20.0}), abs=TOLERANCE)
     assert ours[-1] < 0.5 * ours[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_loss_of_pairs_with_a_score_is_that_of_cosine_similarity(
+    published: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, names = published[0], ("sentence1", "sentence2", "score")
+    given = [(*pair, str(number % 6 / 5)) for number, pair in enumerate(pairs())]
+    data = write_csv(tmp_path / "pairs.csv", names, given)
+    # No row is compared with another, so that a step may have several micro-batches.
+    training = {
+        "globalBatchSize": BATCH, "microBatchSize": 5, "learningRate": RATE, "epochs": EPOCHS, "maxGradientNorm": 0,
+        "schedule": {"type": "Constant"}, "optimizer": {"epsilon": EPSILON},
+    }  # fmt: skip
+    columns = {"uri": data, "columns": {name: name for name in names}, "testFraction": 0}
+    others = [(f"{first} w5", f"{second} w6", score) for first, second, score in given]
+    held_out = {"validation": {"uri": write_csv(tmp_path / "held-out.csv", names, others)}}
+    job = job_for(
+        "Embedding", base, dataset={**columns, **held_out}, training=training, output={"uri": tmp_path.as_uri()}
+    )
+    folder = Path(run_of(job, tmp_path).artifact.uri.removeprefix("file://")).parent
+    ours = [step["loss"] for step in events(folder, "step")]
+    rows = in_the_order_of_the_split(names, given)
+    assert len(ours) == 20
+    assert ours == pytest.approx(theirs(base, CosineSimilarityLoss, rows, {}), abs=TOLERANCE)
+    before, *_, after = [event["metrics"] for event in events(folder, "evaluation")]
+    assert after["spearman"] > before["spearman"]
+    assert "Predicted against true values of" in (folder / "report.html").read_text()
+    assert "tell how alike they are" in (folder / "README.md").read_text()
 
 
 def test_training_finds_more_of_the_held_out_texts_than_the_base(published: tuple[Path, Path]) -> None:

@@ -98,6 +98,21 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
             '"kto": training with KTO or a model of rewards is not supported yet; give one of ' + ", ".join(TASKS),
         ),
         ("task.type", "orpo", '"orpo" is not known; did you mean `Preference`? (set task.preference.loss beside it)'),
+        (
+            "task.type",
+            "CosineSimilarityLoss",
+            '"CosineSimilarityLoss" is not known; did you mean `Embedding`? (set task.embedding.loss beside it)',
+        ),
+        (
+            "task.embedding.loss",
+            "CosineSimilarityLoss",
+            '"CosineSimilarityLoss" is not known; did you mean `CosineSimilarity`?',
+        ),
+        (
+            "task.embedding.loss",
+            "MultipleNegativesRankingLoss",
+            '"MultipleNegativesRankingLoss" is not known; did you mean `MultipleNegatives`?',
+        ),
         ("task.preference.loss", "simpo", '"simpo" is not known; did you mean `SimPO`?'),
         ("task.preference.loss", "sigmoid", '"sigmoid" is not known; did you mean `Sigmoid`?'),
         ("method.type", "lora", '"lora" is not known; did you mean `LoRA`?'),

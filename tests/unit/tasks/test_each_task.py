@@ -17,8 +17,10 @@ from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
 from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
+from kubetune_trainer.tasks.number_metrics import Frame
 from kubetune_trainer.tasks.preference import Preference, Rewards
 from kubetune_trainer.tasks.regression import Regression, Scale
+from kubetune_trainer.tasks.scored_pairs import ScoreTargets
 from kubetune_trainer.tasks.seq2seq import SequenceToSequence, WrittenTexts
 from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.bootstrap import row_tallies
@@ -31,6 +33,7 @@ from support.tiny_models import (
     label_set_rows,
     pair_rows,
     preference_rows,
+    scored_rows,
     tag_rows,
     value_rows,
     written_rows,
@@ -46,7 +49,13 @@ EACH = [
     pytest.param(CausalLanguageModel(), Vocabulary(), completion_rows(23), id="language model"),
     pytest.param(Preference(), Rewards(PreferenceSettings()), preference_rows(23), id="preferences"),
     pytest.param(SequenceToSequence(), WrittenTexts(32), written_rows(23), id="encoder and decoder"),
-    pytest.param(Embedding(), VectorSpace(("anchor", "positive"), "Mean", 0.05, 8), pair_rows(23), id="embedding"),
+    pytest.param(Embedding(), VectorSpace(("anchor", "positive"), "Mean", 0.05), pair_rows(23), id="embedding"),
+    pytest.param(
+        Embedding(),
+        VectorSpace(("sentence1", "sentence2"), "Mean", 0.05, Frame.of(np.array([-1.0, 1.0]))),
+        scored_rows(23),
+        id="embedding by scores",
+    ),
 ]
 
 
@@ -96,7 +105,9 @@ def test_every_task_of_the_api_is_one_of_the_trainers() -> None:
 @pytest.mark.parametrize(("task", "space", "split"), EACH)
 def test_an_evaluation_has_the_metrics_of_its_row(task: TrainingTask, space: Any, split: EncodedSplit) -> None:
     measured = task.measure(tally_of(task, space, split, list(range(split.rows))), space)
-    assert tuple(measured.metrics) == TASKS[task.name].metrics
+    row = TASKS[task.name]
+    metrics = row.scored.metrics if row.scored and isinstance(split.targets, ScoreTargets) else row.metrics
+    assert tuple(measured.metrics) == metrics
 
 
 @pytest.mark.parametrize(("task", "space", "split"), EACH)

@@ -12,9 +12,10 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.job.task import Task
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, Losses, MicroBatch
-from kubetune_trainer.tasks.embedding import MOST_CANDIDATES, Embedding, contrastive_losses, pooled
-from kubetune_trainer.tasks.retrieval import ranks_of, similarities_of
+from kubetune_trainer.tasks.embedding import COMPARED, MOST_CANDIDATES, Embedding, contrastive_losses, pooled
+from kubetune_trainer.tasks.retrieval import RetrievalDetails, ranks_of, similarities_of
 from support.tiny_models import pair_rows, spec_for
 from support.tiny_tokenizers import bert_like
 
@@ -139,6 +140,35 @@ def test_the_space_is_what_the_manifest_says(settings: dict[str, Any], expected:
     spec = job_with(settings)
     space = Embedding().space(spec, {}, {})
     assert (space.pooling, space.temperature) == expected
+
+
+@pytest.mark.parametrize("micro_batch", [2, 8, 64])
+def test_the_loss_of_an_evaluation_compares_the_same_rows_whatever_is_trained_on_at_a_time(micro_batch: int) -> None:
+    rows = 2 * COMPARED
+    task, spec = Embedding(), spec_for("Embedding", training={"microBatchSize": micro_batch, "globalBatchSize": 64})
+    both, numbers = vectors(rows, 2), different(rows, 2)
+    tally = {"vectors": both.double().numpy(), "texts": numbers.numpy() + 1.0}
+    found = task.measure(tally, task.space(spec, {}, {})).metrics["loss"]
+    parts = (slice(COMPARED), slice(COMPARED, rows))
+    halves = [contrastive_losses(both[part], numbers[part], TEMPERATURE) for part in parts]
+    assert found == pytest.approx(float(torch.cat(halves).mean()), abs=1e-5)
+
+
+def test_the_report_says_among_how_many_rows_the_loss_and_the_search_compare() -> None:
+    details = RetrievalDetails(246, (1,), (2,))
+    evaluation, data = EvaluationRecord("test", 1, 1.0, {}, details), DataReport((), 0, (), ())
+    notes = {metric: Embedding().notes(metric, evaluation, data) for metric in ("loss", "mrr")}
+    assert notes == {
+        "loss": [f"each text among those of at most {COMPARED} rows"], "mrr": ["among 246 texts of the test split"]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pooling", "said"), [("Mean", "vectors = (states * mask).sum(1) / mask.sum(1)"), ("CLS", "vectors = states[:, 0]")]
+)
+def test_the_card_pools_as_the_model_was_trained(pooling: str, said: str) -> None:
+    usage = Embedding().card(job_with({"pooling": pooling}), DataReport((), 0, (), ())).usage
+    assert [line for line in usage.splitlines() if line.startswith("vectors")] == [said]
 
 
 def test_rows_beyond_those_that_are_kept_are_not_judged() -> None:

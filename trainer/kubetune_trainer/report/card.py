@@ -32,7 +32,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "record": record,
         "job": record.job,
         "spec": record.job.spec,
-        "card": task_of(record.job.spec).card(record.data),
+        "card": task_of(record.job.spec).card(record.job.spec, record.data),
         "verdict": verdict(record.requirements),
         "model_uri": model_uri,
         "on_this_disk": model.path is not None,
@@ -93,7 +93,7 @@ def _results(record: RunRecord) -> list[EvalResult]:
 
 
 def _snippet(record: RunRecord, model: Location) -> str:
-    card = task_of(record.job.spec).card(record.data)
+    card = task_of(record.job.spec).card(record.job.spec, record.data)
     names = {"folder": str(model.path or model.name), "head": card.model_class, "use": card.usage}
     if not record.job.spec.method.publishes_adapter:
         return _SNIPPET.format(**names) + card.elsewhere

@@ -11,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from kubetune_api import text
 from kubetune_api.metrics import LOSS, metric_row, metric_text
 from kubetune_api.numbers import number
-from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord, StepRecord
 from kubetune_trainer.report import findings, svg
 from kubetune_trainer.report.series import Line, line, smoothing_window
@@ -78,7 +77,7 @@ def loss_chart(record: RunRecord) -> Chart | None:
 
 def metrics_chart(record: RunRecord) -> Chart | None:
     """The metrics of each evaluation, over the epochs."""
-    row = TASKS[record.job.spec.task.type]
+    row = record.job.spec.task_row
     known = [name for name in dict.fromkeys((*row.headline, *row.metrics)) if name != LOSS]
     # An error in the units of the data, or a perplexity, would leave nothing to see of a share on the same axis.
     names = [name for name in known if _scale(name) == _scale(known[0])][: len(_MARKERS)]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from kubetune_api import text
 from kubetune_api.metrics import CUSTOM, metric_row, metric_text
-from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import findings
 from kubetune_trainer.report.inputs import elapsed
@@ -24,7 +23,7 @@ class Figure:
 def headline_figures(record: RunRecord) -> list[Figure]:
     """The metrics that the model is judged by, then what the run took."""
     judged = findings.headline(record)
-    names = (*TASKS[record.job.spec.task.type].headline, *custom_names(record))
+    names = (*record.job.spec.task_row.headline, *custom_names(record))
     found = [_figure(record, judged, name) for name in names if name in judged.metrics] if judged else []
     return [*found, _throughput(record), _size_of_run(record)]
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from kubetune_api.tasks import TASKS
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import charts, findings
 from kubetune_trainer.report.details import details_section
@@ -40,9 +39,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "best": {name: findings.best_on_validation(record, name) for name in metric_names},
         "labels": labels,
         "section": details_section(judged),
-        "slices": slice_table(judged, [*TASKS[record.job.spec.task.type].headline, *custom_names(record)])
-        if judged
-        else (),
+        "slices": slice_table(judged, [*record.job.spec.task_row.headline, *custom_names(record)]) if judged else (),
         "cleaning": cleaning_bars(record.data),
         "rows_used": sum(split.rows for split in record.data.splits),
         "distribution": distribution,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.task import DataTask
 from kubetune_trainer.model.task import ModelTask
 from kubetune_trainer.records import DataReport, Details, EvaluationRecord
@@ -135,7 +136,7 @@ class TrainingTask(DataTask, ModelTask, Protocol):
     def findings(self, evaluation: EvaluationRecord | None, data: DataReport) -> Iterator[str]:
         """What is worth knowing of the run's last evaluation and its data, in sentences."""
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """What the model card says."""
 
 

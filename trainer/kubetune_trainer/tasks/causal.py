@@ -190,7 +190,7 @@ class CausalLanguageModel:
         """None of its own."""
         return iter(())
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """How to ask the model."""
         if DOCUMENT in data.fields:
             return CardText("A language model that goes on with a text", _LIMITS_OF_TEXTS, _CLASS, _USAGE_OF_TEXTS)

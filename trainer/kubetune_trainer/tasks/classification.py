@@ -197,7 +197,7 @@ class Classification:
                 f" {error:.3f}, which is how far they are from the share of right answers on average."
             )
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
         what = f"A classifier of texts into {text.plural(len(data.labels), 'label')}"
         return CardText(what, _LIMITS, texts.MODEL_CLASS, _USAGE)

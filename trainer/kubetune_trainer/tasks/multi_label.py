@@ -271,7 +271,7 @@ class MultiLabelClassification:
                     f" rows: no score reached the threshold of {details.threshold:g}."
                 )
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
         what = f"A classifier that gives a text any of {text.plural(len(data.labels), 'label')}"
         return CardText(what, _LIMITS, texts.MODEL_CLASS, _USAGE)

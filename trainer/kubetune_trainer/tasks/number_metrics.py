@@ -35,6 +35,11 @@ class Frame:
     high: float
     """The lowest and the highest value."""
 
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> "Frame":
+        """Of values of which two differ."""
+        return cls(float(values.mean()), float(values.std()), float(values.min()), float(values.max()))
+
     @property
     def edges(self) -> tuple[float, float]:
         """What the plot shows; what lies beyond is in its outermost cells."""

@@ -188,10 +188,10 @@ class Preference:
         """None of its own."""
         return iter(())
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """As any language model's."""
         return replace(
-            _LANGUAGE.card(data), what="A language model that prefers some answers to others", limits=_LIMITS
+            _LANGUAGE.card(spec, data), what="A language model that prefers some answers to others", limits=_LIMITS
         )
 
 

@@ -193,7 +193,7 @@ class Regression:
                 " as the values. A higher training.learningRate or more epochs are the usual remedy."
             )
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
         return CardText("A model that tells the number of a text", _LIMITS, texts.MODEL_CLASS, _USAGE)
 
@@ -237,7 +237,7 @@ def _frame(values: NDArray[np.float64], column: Column) -> Frame:
         raise invalid_data(
             f"{column.field}: every row has the value {low:g}; a regression needs different ones in the training data"
         )
-    return Frame(float(values.mean()), float(values.std()), low, high)
+    return Frame.of(values)
 
 
 def _notes_of_scale(values: NDArray[np.float64], which: str) -> Iterator[str]:

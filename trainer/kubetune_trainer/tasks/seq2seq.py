@@ -175,7 +175,7 @@ class SequenceToSequence:
         """None of its own."""
         return iter(())
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """How to ask the model."""
         return CardText("A model that writes a target to a source", _LIMITS, _CLASS, _USAGE)
 

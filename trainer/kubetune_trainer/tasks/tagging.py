@@ -240,7 +240,7 @@ class Tagging:
             more = f" and {len(missed) - 5:,} types more" if len(missed) > 5 else ""
             yield f"The model found no entity of {shown}{more} on the {evaluation.split} split, though it has some."
 
-    def card(self, data: DataReport) -> CardText:
+    def card(self, spec: FineTuneJobSpec, data: DataReport) -> CardText:
         """What the answers mean, and how to get them."""
         what = f"A tagger of words with {text.plural(len(data.labels), 'tag')}"
         return CardText(what, _LIMITS, _CLASS, _USAGE)
