@@ -21,7 +21,8 @@ _CUSTOM_NAME = "[a-z][a-z0-9_]{0,31}"
 
 
 def _words() -> str:
-    return f"{listed((f'{split}/' for split in SPLITS), 'or', code=True)}, then {listed(METRICS, 'or')}"
+    splits = listed((f"{split}/" for split in SPLITS), "or", code=True)
+    return f"{splits}, then {listed((*METRICS, f'{CUSTOM}<name>'), 'or')}"
 
 
 def _of_each_task() -> str:

@@ -226,8 +226,8 @@ class PreferenceSettings(ApiModel):
     gamma: Annotated[float | None, Field(ge=0.0, le=100.0)] = None
     """With `SimPO`: by how much the chosen answer must lead, in the units of the loss: nats per token, times `beta`.
     Unset: 0.5."""
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
-    """The share of the rows, 0 to 0.5, whose answers may be the wrong way round (conservative DPO): the model does not
+    label_smoothing: Annotated[float, Field(ge=0.0, le=0.49)] = 0.0
+    """The share of the rows, 0 to 0.49, whose answers may be the wrong way round (conservative DPO): the model does not
     learn to be sure. The loss of an evaluation is without it."""
 
     rules: ClassVar = (

@@ -325,7 +325,7 @@ VALUES = [
         REQUIRE,
         "- {metric: accuracy, min: 0.8}",
         '18: spec.evaluation.require[0].metric: "accuracy" does not fit; give `validation/` or `test/`, then'
-        f" {listed(METRICS, 'or')}",
+        f" {listed((*METRICS, 'custom.<name>'), 'or')}",
     ),
     case(
         "a single label is no classification",

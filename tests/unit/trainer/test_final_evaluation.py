@@ -1,5 +1,6 @@
 """An evaluation of weights that may be published, as the loop asks for it: with intervals, worst rows and slices."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,11 +15,12 @@ from kubetune_api.job import Requirement
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.tasks.classification import Classification, ClassTargets, Labels
+from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.thresholds import MIDDLE
 from kubetune_trainer.training.evaluate import Judged, evaluate
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
-from support.tiny_models import PAD, VOCABULARY, classification_rows, label_set_rows
+from support.tiny_models import PAD, VOCABULARY, classification_rows, label_set_rows, pair_rows
 
 SPACE = Labels(("a", "b", "c"))
 
@@ -111,3 +113,20 @@ def test_slices_intervals_and_answers_are_at_the_threshold_of_the_whole_split() 
 def test_the_interval_of_a_slice_of_all_rows_is_that_of_all_rows() -> None:
     record = judged(replace(classification_rows(30), slices={"all": np.ones(30, dtype=np.bool_)}))
     assert record.slices[0].intervals == record.intervals
+
+
+class Vectors(Engine):
+    """Gives each token a vector."""
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        return SimpleNamespace(last_hidden_state=self.table[input_ids])
+
+
+def test_the_worst_rows_of_a_search_tell_in_which_place_the_text_was_found() -> None:
+    space = VectorSpace(("anchor", "positive"), "Mean", 0.05)
+    found = evaluate(Vectors(), Embedding(), pair_rows(30), space, pad_token=PAD, micro_batch_size=8, final=True)
+    places = [re.fullmatch(r"its own text in place (\d+) of (\d+)", one.answer or "") for one in found.worst]
+    ranks = [int(place[1]) for place in places if place]
+    assert len(ranks) == len(found.worst) == 30
+    assert np.mean([rank <= 10 for rank in ranks]) == pytest.approx(found.measured.metrics["recall_at_10"])
+    assert np.mean([1 / rank for rank in ranks]) == pytest.approx(found.measured.metrics["mrr"])

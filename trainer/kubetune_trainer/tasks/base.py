@@ -5,7 +5,7 @@ tasks import neither torch nor transformers before they train, because processes
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,6 +73,8 @@ class Measured:
     settled: Any = None
     """The space with what this evaluation has decided (a threshold), for its own slices and replicates, none of which
     decides by itself, and for the test split; None: nothing."""
+    answers: Mapping[int, str] = field(default_factory=dict)
+    """In words, by the row's number, where an answer shows beside the other rows alone; for the worst of them."""
 
 
 @dataclass(frozen=True)

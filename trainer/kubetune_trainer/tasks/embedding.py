@@ -25,7 +25,7 @@ from kubetune_trainer.records import DataReport, EvaluationRecord
 from kubetune_trainer.tasks import scored_pairs
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.number_metrics import Frame, RegressionDetails
-from kubetune_trainer.tasks.retrieval import RetrievalDetails, ranks_of, similarities_of
+from kubetune_trainer.tasks.retrieval import RetrievalDetails, places_told, ranks_of, similarities_of
 from kubetune_trainer.tasks.sentence_files import sentence_files
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class Embedding:
             "recall_at_10": float(np.mean(ranks <= 10)),
             "mrr": float(np.mean(1 / ranks)),
         }
-        return Measured(metrics, similarities_of(vectors[:, 0], vectors[:, 1], texts[:, 0], texts[:, 1]))
+        details = similarities_of(vectors[:, 0], vectors[:, 1], texts[:, 0], texts[:, 1])
+        return Measured(metrics, details, answers=places_told(np.flatnonzero(there), ranks, details.candidates))
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
         """Among how many texts an anchor searches."""

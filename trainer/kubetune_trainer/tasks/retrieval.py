@@ -58,6 +58,14 @@ def ranks_of(anchors: Vectors, positives: Vectors, asked: Numbers, texts: Number
     return nearer + 1
 
 
+def places_told(rows: Numbers, ranks: Numbers, candidates: int) -> dict[int, str]:
+    """In words, by the row's number, where each anchor finds its own text."""
+    return {
+        row: f"its own text in place {rank:,} of {candidates:,}"
+        for row, rank in zip(rows.tolist(), ranks.tolist(), strict=True)
+    }
+
+
 def similarities_of(anchors: Vectors, positives: Vectors, asked: Numbers, texts: Numbers) -> RetrievalDetails:
     """The cosines, counted."""
     edges = np.linspace(-1, 1, BINS + 1)

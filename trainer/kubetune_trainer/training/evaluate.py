@@ -1,6 +1,6 @@
 """Evaluation of a split over all ranks: a sum of counts, so that no rank ever holds all rows."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -95,7 +95,10 @@ class _Beside:
         space, drawn = measured.settled or self._space, self._drawn
         whole, *parts = (_intervals(each, self._task, space, device) for each in (drawn, *drawn.slices.values()))
         found = self._slices.records(space, dict(zip(drawn.slices, parts, strict=True)))
-        worst, compared = self._worst.of_all_ranks(space), self._compared.of_this_rank(space)
+        worst = tuple(
+            replace(one, answer=measured.answers.get(one.row, one.answer)) for one in self._worst.of_all_ranks(space)
+        )
+        compared = self._compared.of_this_rank(space)
         return Judged(measured, whole, worst, found, compared)
 
 
