@@ -189,8 +189,13 @@ def _cells(row: Compared) -> list[str]:
         gib(chosen.memory.total).removesuffix(" GiB"),
         str(chosen.stage),
         "yes" if fits else "no",
-        *(_UNKNOWN if value is None or not fits else f"{value:,.2f}" for value in (row.hours, hours, row.cost)),
+        *(_UNKNOWN if value is None or not fits else _hundredths(value) for value in (row.hours, hours, row.cost)),
     ]
+
+
+def _hundredths(value: float) -> str:
+    """What is too small for them has one digit: a job of a minute takes more than 0 hours."""
+    return f"{value:,.2f}" if value >= 0.01 else f"{value:.1g}"
 
 
 def _millions(parameters: int) -> str:
@@ -219,8 +224,8 @@ def _notes(found: list[Compared]) -> list[str]:
 def _formula(tokens: set[str]) -> list[str]:
     return [
         "GPU-hours = 2 · (forward + backward + learning) · tokens / (peak · used)",
-        "of N parameters: 6·N where all learn, 4·N for adapters; N is without the vectors of",
-        "the vocabulary, and of experts has those that a token passes through",
+        "of N parameters: 6·N where all learn, 4·N for adapters; N is without the vectors",
+        "of the vocabulary, and of experts has those that a token passes through",
         f"tokens: {listed(sorted(tokens), 'or')}; no evaluations, loading and waiting",
         f"used: {USED:.0%}, an assumption",
     ]

@@ -69,6 +69,11 @@ def test_the_formula_and_where_its_numbers_come_from_are_shown(manifest: Path) -
     assert "cost on a100 = GPU-hours · 2.5" in shown
 
 
+def test_a_job_of_seconds_takes_more_than_no_hours(manifest: Path) -> None:
+    shown = called(manifest, "--compare", SMALL, "--accelerator", "A100", "--rows", "200", "--price", "2.5").stdout
+    assert all(0 < float(cell) < 0.01 for cell in rows(shown)[SMALL][4:])
+
+
 def test_of_rows_the_time_is_a_bound_that_says_so(manifest: Path) -> None:
     shown = called(manifest, "--compare", SMALL, "--accelerator", "A100", "--rows", "1000").stdout
     assert "tokens: at most 1,000 rows · " in shown
