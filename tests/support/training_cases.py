@@ -224,8 +224,10 @@ NOISY = Case("llama", more=NOISE)
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
 SETS = Case("bert", task="MultiLabelClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
-QLORA = [Case("llama", rows=50, steps=20, micro=4, lora="Standard", quantization=name) for name in ("NF4", "Int8")]
-"""Twenty steps for the comparison with peft beside a model that transformers quantizes."""
+BESIDE_PEFT = [
+    Case("llama", rows=50, steps=20, micro=4, lora="Standard", quantization=name) for name in ("", "NF4", "Int8")
+]
+"""Twenty steps for the comparison with peft, beside plain weights and a model that transformers quantizes."""
 LONG = [
     *(Case(family, rows=50, steps=50, micro=4) for family in BOTH),
     *(Case(family, rows=50, steps=20, micro=4) for family in ("t5", "bart", "mbart")),

@@ -5,10 +5,10 @@ import torch
 
 from support.ranks import run_ranks
 from support.training_cases import (
+    BESIDE_PEFT,
     BF16,
     LONG,
     NOISY,
-    QLORA,
     QUANTIZED_BF16,
     SPARSE_BF16,
     SPREAD,
@@ -29,7 +29,7 @@ Group = list[dict[Case, Trained]]
 def one_worker() -> Group:
     """The references among them."""
     alone = [case.alone for cases in SPREAD.values() for case in cases]
-    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG, *QLORA, NOISY])))
+    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG, *BESIDE_PEFT, NOISY])))
 
 
 @pytest.fixture(scope="session")

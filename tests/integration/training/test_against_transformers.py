@@ -24,7 +24,7 @@ from kubetune_trainer.tasks.multi_label import SetTargets
 from kubetune_trainer.tasks.regression import ValueTargets
 from kubetune_trainer.tasks.seq2seq import SequenceTargets
 from kubetune_trainer.tasks.tagging import TagTargets
-from support.training_cases import BATCH, LONG, QLORA, Case, Trained
+from support.training_cases import BATCH, BESIDE_PEFT, LONG, Case, Trained
 
 TOLERANCE = 1e-3
 
@@ -140,8 +140,15 @@ def test_every_loss_and_the_weights_are_those_of_transformers_trainer(
             assert np.abs(ours.weights[name] - values.numpy()).max() < TOLERANCE, name
 
 
-def quantized_by_transformers(case: Case, folder: Path) -> Any:
-    """The pretrained model, quantized as it is loaded, with an adapter of peft's."""
+def adapted_by_peft(case: Case, folder: Path) -> Any:
+    """The pretrained model, or as transformers quantizes it, with an adapter of peft's, whose first values are drawn as
+    ours are."""
+    model = _quantized(case, folder) if case.quantization else case.model
+    torch.manual_seed(0)
+    return get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+
+
+def _quantized(case: Case, folder: Path) -> Any:
     case.model.save_pretrained(folder)
     four = case.quantization == "NF4"
     model = AutoModelForCausalLM.from_pretrained(
@@ -151,18 +158,16 @@ def quantized_by_transformers(case: Case, folder: Path) -> Any:
             load_in_4bit=four, load_in_8bit=not four, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
         ),
     )
-    model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    torch.manual_seed(0)
-    return get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
 @pytest.mark.filterwarnings("ignore")  # transformers' own
-@pytest.mark.parametrize("case", QLORA, ids=lambda case: case.quantization)
-def test_an_adapter_beside_quantized_weights_is_that_of_peft(
+@pytest.mark.parametrize("case", BESIDE_PEFT, ids=lambda case: case.quantization or case.lora)
+def test_an_adapter_is_that_of_peft_beside_plain_and_quantized_weights(
     case: Case, one_worker: list[dict[Case, Trained]], tmp_path: Path
 ) -> None:
     ours = one_worker[0][case]
-    peer = theirs(case, tmp_path, quantized_by_transformers(case, tmp_path / "base"))
+    peer = theirs(case, tmp_path, adapted_by_peft(case, tmp_path / "base"))
     assert len(peer.losses) == case.steps
     assert ours.losses == pytest.approx(peer.losses, abs=TOLERANCE)
     assert ours.losses[-1] < 0.99 * ours.losses[0]
