@@ -151,7 +151,7 @@ def test_every_rule_has_a_case_that_breaks_it() -> None:
 def rules_below(model: type[ApiModel], path: str = "") -> Iterator[tuple[str, str]]:
     """Where each rule of the model and of the models in it is reported, and its sentence."""
     for rule in rules_of(model):
-        yield f"{path}.{rule.field}".strip("."), rule.message
+        yield ".".join(filter(None, (path.strip("."), rule.field))), rule.message
     for field in model.model_fields.values():
         for below in models_in(field.annotation):
             yield from rules_below(below, f"{path}.{field.alias}")

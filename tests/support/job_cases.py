@@ -806,6 +806,7 @@ RULES_BROKEN = (
         {**CAUSAL, "spec.dataset.columns": {"prompt": "question"}},
         "spec.dataset.columns",
     ),
+    Case("a CausalLM with a label", {**CAUSAL, "spec.dataset.columns.label": "mood"}, "spec.dataset.columns"),
     Case("a CausalLM with a text", {**CAUSAL, "spec.dataset.columns.text": "body"}, "spec.dataset.columns"),
     Case(
         "messages beside a prompt and its completion",
