@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from kubetune_api.text import plural
+
 
 @dataclass(frozen=True)
 class EvaluationStart:
@@ -9,6 +11,21 @@ class EvaluationStart:
 
     split: str
     step: int
+
+
+@dataclass(frozen=True)
+class Asking(EvaluationStart):
+    """Before the first step, the untrained model is asked about each row, for a loss that compares with it."""
+
+    rows: int
+    """Those that it was asked about."""
+    of_rows: int
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        asked = f"{self.rows:,} of " * bool(self.rows)
+        return f"Asking the untrained model about {asked}{plural(self.of_rows, 'row')} of the {self.split} split"
 
 
 @dataclass(frozen=True)

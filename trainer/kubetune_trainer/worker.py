@@ -54,7 +54,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
         tell(record)
 
     pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
-    splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro)
+    splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro, tell=tell)
     metrics = load_metrics(spec.evaluation.metrics)
     end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics).run()
     tensors = method.tensors(engine)

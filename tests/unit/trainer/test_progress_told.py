@@ -8,7 +8,7 @@ import pytest
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import EvaluationStart, Writing
+from kubetune_trainer.underway import Asking, EvaluationStart, Writing
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -72,6 +72,12 @@ def test_answers_that_are_written_are_counted() -> None:
 def test_an_evaluation_before_the_first_step_is_named_too() -> None:
     (event,) = told([EvaluationStart("validation", 0)])
     assert event["progress"] == {"step": 0, "totalSteps": 20, "epoch": 0.0, "evaluating": "validation"}
+
+
+def test_people_are_told_how_far_the_untrained_model_was_asked() -> None:
+    stage, progress = told([Asking("train", 0, 400, 2000)])
+    assert stage == {"event": "stage", "text": "Asking the untrained model about 400 of 2,000 rows of the train split"}
+    assert progress["progress"] == {"step": 0, "totalSteps": 20, "epoch": 0.0, "evaluating": "train"}
 
 
 def test_the_last_progress_is_remembered() -> None:

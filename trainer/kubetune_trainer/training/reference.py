@@ -3,8 +3,9 @@
 An array of a fixed size, summed over the ranks like an evaluation, so that it works alike under every ZeRO stage.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.tasks.base import Referring, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.underway import Asking
+
+_QUIET_SECONDS = 10.0
+"""Between two times that it is told how many rows are left."""
 
 
 def with_references(
@@ -24,27 +29,55 @@ def with_references(
     *,
     pad_token: int,
     micro_batch_size: int,
+    tell: Callable[[Asking], None],
+    clock: Callable[[], float] = monotonic,
 ) -> dict[str, EncodedSplit]:
-    """The splits, with what their task wants to know of the untrained model. Every rank takes a share."""
+    """The splits, with what their task wants to know of the untrained model. Every rank takes a share, and tells how
+    far all of them are."""
     if not isinstance(task, Referring) or not task.refers(space):
         return dict(splits)
     engine.eval()
-    found = {
-        name: replace(split, reference=_reference(engine, task, split, space, pad_token, micro_batch_size))
-        for name, split in splits.items()
-    }
+    found = {}
+    for name, split in splits.items():
+        asked = _Asked(name, split.rows, tell, clock)
+        found[name] = replace(
+            split, reference=_reference(engine, task, split, space, pad_token, micro_batch_size, asked)
+        )
     engine.train()
     return found
 
 
+class _Asked:
+    """Tells now and then how many rows of a split the model was asked about."""
+
+    def __init__(self, split: str, rows: int, tell: Callable[[Asking], None], clock: Callable[[], float]) -> None:
+        self._split, self._of_rows, self._tell, self._clock = split, rows, tell, clock
+        self._rows, self._due = 0, clock() + _QUIET_SECONDS
+        tell(Asking(split, 0, 0, rows))
+
+    def add(self, rows: int) -> None:
+        """So many more, those of all ranks together."""
+        self._rows += rows
+        if self._clock() >= self._due and self._rows < self._of_rows:
+            self._due = self._clock() + _QUIET_SECONDS
+            self._tell(Asking(self._split, 0, self._rows, self._of_rows))
+
+
 @torch.no_grad()
 def _reference(
-    engine: Any, task: Referring, split: EncodedSplit, space: TargetSpace, pad_token: int, micro_batch_size: int
+    engine: Any,
+    task: Referring,
+    split: EncodedSplit,
+    space: TargetSpace,
+    pad_token: int,
+    micro_batch_size: int,
+    asked: _Asked,
 ) -> Any:
     whole = torch.zeros(split.rows, len(split.parts), dtype=torch.float64, device=engine.device)
     for shares in split_for_evaluation(split.longest, micro_batch_size, dist.get_world_size()):
         batch = collate(split, shares[dist.get_rank()], pad_token, engine.device)
         values = task.reference(engine, batch, space)
         whole[torch.from_numpy(batch.rows).to(engine.device)] = values[: len(batch.rows)].double()
+        asked.add(sum(map(len, shares)))
     dist.all_reduce(whole)
     return whole.float().cpu().numpy()
