@@ -347,6 +347,16 @@ def test_each_headline_tells_how_sure_it_is() -> None:
     assert "without intervals" not in page
 
 
+def test_how_sure_a_metric_of_answers_is_tells_of_how_many_rows_it_is() -> None:
+    record, sureness = causal(), Interval(0.25, 0.35)
+    last = record.evaluations[-1]
+    judged = replace(last, metrics={**last.metrics, "rouge_l": 0.3}, intervals={"loss": sureness, "rouge_l": sureness})
+    writing = job("CausalLM", evaluation={"generation": {"maxRows": 20}})
+    page = quiet(render_report(replace(record, job=writing, evaluations=(*record.evaluations[:-1], judged)))).text
+    assert "0.2500 to 0.3500 with 95 % confidence, on 20 rows" in page
+    assert "0.2500 to 0.3500 with 95 % confidence, on 80 rows" in page
+
+
 def test_an_evaluation_without_intervals_says_so() -> None:
     assert (
         "without intervals: rows are compared with each other, or what is counted is too large"

@@ -130,3 +130,15 @@ def test_the_worst_rows_of_a_search_tell_in_which_place_the_text_was_found() -> 
     assert len(ranks) == len(found.worst) == 30
     assert np.mean([rank <= 10 for rank in ranks]) == pytest.approx(found.measured.metrics["recall_at_10"])
     assert np.mean([1 / rank for rank in ranks]) == pytest.approx(found.measured.metrics["mrr"])
+
+
+def test_a_search_has_intervals_over_its_anchors() -> None:
+    space = VectorSpace(("anchor", "positive"), "Mean", 0.05)
+    found = evaluate(Vectors(), Embedding(), pair_rows(60), space, pad_token=PAD, micro_batch_size=8, final=True)
+    assert found.intervals.keys() == found.measured.metrics.keys() - {"loss"}
+    metrics = found.measured.metrics
+    for name, (low, high) in found.intervals.items():
+        assert low <= metrics[name] <= high
+    # As for any share of independent rows, within the noise of 200 replicates.
+    share, (low, high) = metrics["recall_at_10"], found.intervals["recall_at_10"]
+    assert high - low == pytest.approx(2 * 1.96 * (share * (1 - share) / 60) ** 0.5, rel=0.3)

@@ -9,6 +9,7 @@ from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.report import findings
 from kubetune_trainer.report.inputs import elapsed
 from kubetune_trainer.tasks import task_of
+from kubetune_trainer.tasks.retrieval import RetrievalDetails
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,15 @@ def _sureness(record: RunRecord, judged: EvaluationRecord, name: str) -> Iterato
     split = record.data.split(judged.split)
     if name in judged.intervals and split is not None:
         low, high = (metric_text(name, bound) for bound in judged.intervals[name])
-        yield f"{low} to {high} with 95 % confidence, on {text.plural(split.rows, 'row')}"
+        yield f"{low} to {high} with 95 % confidence, on {text.plural(_rows(record, judged, name, split.rows), 'row')}"
+
+
+def _rows(record: RunRecord, judged: EvaluationRecord, name: str, of_split: int) -> int:
+    """Those that the metric is of."""
+    spec, details = record.job.spec, judged.details
+    if spec.evaluation.generation is not None and name in spec.task_row.generated_metrics:
+        return min(of_split, spec.evaluation.generation.max_rows)
+    return sum(details.own) if isinstance(details, RetrievalDetails) else of_split
 
 
 def _throughput(record: RunRecord) -> Figure:

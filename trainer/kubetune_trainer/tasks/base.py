@@ -75,6 +75,8 @@ class Measured:
     decides by itself, and for the test split; None: nothing."""
     answers: Mapping[int, str] = field(default_factory=dict)
     """In words, by the row's number, where an answer shows beside the other rows alone; for the worst of them."""
+    means: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """[rows], by the metric's name, in the order of `answers`: what it is the mean of, for its interval."""
 
 
 @dataclass(frozen=True)

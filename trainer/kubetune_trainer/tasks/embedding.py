@@ -171,14 +171,12 @@ class Embedding:
         there = tally["texts"][:, 0] > 0
         vectors, texts = tally["vectors"][there], tally["texts"][there].astype(np.int64)
         ranks = ranks_of(vectors[:, 0], vectors[:, 1], texts[:, 0], texts[:, 1])
-        metrics = {
-            LOSS: _mean_loss(vectors, texts, space),
-            "recall_at_1": float(np.mean(ranks <= 1)),
-            "recall_at_10": float(np.mean(ranks <= 10)),
-            "mrr": float(np.mean(1 / ranks)),
-        }
+        within = {f"recall_at_{most}": (ranks <= most).astype(np.float64) for most in (1, 10)}
+        means = {**within, "mrr": 1 / ranks.astype(np.float64)}
+        metrics = {LOSS: _mean_loss(vectors, texts, space), **{name: float(of.mean()) for name, of in means.items()}}
         details = similarities_of(vectors[:, 0], vectors[:, 1], texts[:, 0], texts[:, 1])
-        return Measured(metrics, details, answers=places_told(np.flatnonzero(there), ranks, details.candidates))
+        answers = places_told(np.flatnonzero(there), ranks, details.candidates)
+        return Measured(metrics, details, answers=answers, means=means)
 
     def notes(self, metric: str, evaluation: EvaluationRecord, data: DataReport) -> list[str]:
         """Among how many texts an anchor searches."""

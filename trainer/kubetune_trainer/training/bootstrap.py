@@ -5,7 +5,7 @@ bootstrap), so the intervals do not depend on the number of workers, and two mod
 judged on the same replicates. A replicate is a sum of the tallies of its rows, and measured as the split itself is.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -83,6 +83,17 @@ def row_tallies(task: TrainingTask, space: object, losses: Losses, batch: MicroB
     here = Losses(losses.judged.cpu(), losses.outputs.cpu()), MicroBatch({}, batch.targets.cpu(), batch.rows)
     found = [task.tally(*part_of(*here, [place]), space) for place in range(len(batch.targets))]
     return {name: torch.stack([tally[name].double() for tally in found]).numpy() for name in found[0]}
+
+
+def intervals_of_means(rows: Sequence[int], values: Mapping[str, NDArray[np.float64]]) -> dict[str, Interval]:
+    """The middle 95 % of what the mean of each is in the replicates: of anchors that search among the same texts. The
+    rows are compared with each other, so none of these could be drawn more than once."""
+    if not rows:
+        return {}
+    drawn = draws(np.array(rows, dtype=np.int64))
+    drawn = drawn[drawn.any(axis=1)]
+    found = {name: drawn @ of_rows / drawn.sum(axis=1) for name, of_rows in values.items()}
+    return {name: Interval(*np.quantile(means, _CONFIDENCE).tolist()) for name, means in found.items()}
 
 
 def intervals(

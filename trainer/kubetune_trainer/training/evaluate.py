@@ -12,7 +12,7 @@ from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.base import Losses, Measured, MicroBatch, Tally, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
-from kubetune_trainer.training.bootstrap import Replicates, fits, intervals
+from kubetune_trainer.training.bootstrap import Replicates, fits, intervals, intervals_of_means
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.custom import ComparedRows, Numbered
 from kubetune_trainer.training.exchange import sum_over_ranks
@@ -94,6 +94,7 @@ class _Beside:
         """The whole result, by what the split has decided."""
         space, drawn = measured.settled or self._space, self._drawn
         whole, *parts = (_intervals(each, self._task, space, device) for each in (drawn, *drawn.slices.values()))
+        whole |= intervals_of_means([*measured.answers], measured.means)
         found = self._slices.records(space, dict(zip(drawn.slices, parts, strict=True)))
         worst = tuple(
             replace(one, answer=measured.answers.get(one.row, one.answer)) for one in self._worst.of_all_ranks(space)
