@@ -290,7 +290,7 @@ RIGHT = (
         {
             "spec.method": {
                 "type": "LoRA",
-                "lora": {"variant": "RsLoRA"},
+                "lora": {"variant": "RsLoRA", "publish": "Merged"},
                 "quantization": {"type": "NF4", "doubleQuantization": True},
             },
             "spec.zero.stage": 2,
@@ -623,11 +623,6 @@ RULES_BROKEN = (
         "quantized weights that are trained",
         {"spec.method": {"quantization": {"type": "NF4"}}},
         "spec.method.quantization",
-    ),
-    Case(
-        "a merge into quantized weights",
-        {"spec.method": {"type": "LoRA", "lora": {"publish": "Merged"}, "quantization": {"type": "NF4"}}},
-        "spec.method.lora.publish",
     ),
     Case(
         "DoRA beside quantized weights",

@@ -114,13 +114,6 @@ class Method(ApiModel):
             field="freeze",
         ),
         Rule(
-            cel="!has(self.quantization) || !has(self.lora) || self.lora.publish != 'Merged'",
-            message="quantized weights are rounded, so that nothing is merged into them; set publish to Adapter, or"
-            " remove method.quantization",
-            holds=lambda method: not (method.quantization and method.lora) or method.lora.publish != "Merged",
-            field="lora.publish",
-        ),
-        Rule(
             cel="!has(self.quantization) || !has(self.lora) || self.lora.variant != 'DoRA'",
             message="DoRA needs the lengths of weights that are not rounded; choose another variant, or remove"
             " method.quantization",

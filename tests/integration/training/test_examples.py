@@ -99,7 +99,9 @@ def _cut(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     method = spec.get("method", {})
     if "bottomLayers" in method.get("freeze", {}):
         method["freeze"]["bottomLayers"] = 1
-    spec["model"] = {"uri": base_of(task, folder / "base").as_uri()}
+    # The tiny model of a language model is a GPT-2, whose layers cannot be quantized.
+    model = base("llama", folder / "base") if "quantization" in method else base_of(task, folder / "base")
+    spec["model"] = {"uri": model.as_uri()}
     spec["dataset"] = {
         **{name: value for name, value in spec["dataset"].items() if name in ("columns", "cleaning", "stratify")},
         "uri": data.as_uri(),

@@ -10,6 +10,7 @@ import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from peft import PeftModel
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -166,6 +167,33 @@ def test_the_adapter_opens_in_peft_beside_the_whole_weights(tmp_path: Path, fami
     assert not unexpected
     with torch.no_grad():
         assert torch.allclose(opened(TOKENS).logits, plain.eval()(TOKENS).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_merge_adds_to_the_pretrained_numbers_and_not_to_the_rounded_ones(
+    tmp_path: Path, family: str, kind: dict[str, Any]
+) -> None:
+    loaded_from(tmp_path / "base", family)
+    settings = {"type": "LoRA", "lora": {"rank": 4, "targets": "Attention", "publish": "Merged"}}
+    tensors: dict[str, torch.Tensor] = {}
+    for name, quantization in (("mine", kind), ("whole", None)):
+        how = method_of(Method.model_validate({**settings, "quantization": quantization}))
+        trainable = how.attach(loaded_from(tmp_path / "base", family), precision="FP32", reach=lambda: 1.0)
+        model = trainable.loaded.model.to("cpu")
+        tensors = tensors or moved(trainable)
+        model.load_state_dict(tensors, strict=False)
+        (tmp_path / name).mkdir()
+        shapes = how.write(trainable, model.state_dict().items(), tmp_path / name)
+        load_tokenizer(tmp_path / "base").save_pretrained(tmp_path / name)
+        store = Store.open((tmp_path / f"{name}-store").as_uri())
+        files = upload_folder(tmp_path / name, store, "model")
+        opens = AutoModelForSequenceClassification if family == "bert" else AutoModelForCausalLM
+        found = verify(store, "model", files, how.expectation(trainable, shapes), tmp_path / "base", opens)
+        assert found.changed >= 8
+    mine, whole = (load_file(tmp_path / name / "model.safetensors") for name in ("mine", "whole"))
+    assert mine.keys() == whole.keys()
+    assert all(torch.equal(mine[name], whole[name]) for name in whole)
 
 
 def moved(trainable: Trainable) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.methods.base import Shapes, Trainable
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.lora import LoRA
+from kubetune_trainer.methods.quantized import with_whole_weights
 from kubetune_trainer.model.adapter import ADAPTER, MAGNITUDE
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import stored_shapes
@@ -55,9 +56,10 @@ class MergedLoRA:
         return gathered(engine.module.state_dict(keep_vars=True).items())
 
     def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
-        """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile."""
+        """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile. Quantized weights are rounded:
+        the matrices are added to the pretrained ones."""
         model = trainable.loaded.model
-        state = merged(model, dict(tensors))
+        state = merged(model, with_whole_weights(trainable.loaded, dict(tensors)))
         shapes = stored_shapes(model, state)
         trainable.loaded.save(folder, state)
         return shapes

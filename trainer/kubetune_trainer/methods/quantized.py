@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -15,6 +16,7 @@ from kubetune_api.job import Quantization
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import linear_layers, whole_parts
+from kubetune_trainer.model.load import LoadedModel
 
 _OUTLIER = 6.0
 """Inputs of 8-bit layers beyond it are multiplied in 16 bits, as in transformers and the paper (arXiv:2208.07339)."""
@@ -52,6 +54,24 @@ def quantize(model: PreTrainedModel, settings: Quantization, compute: torch.dtyp
     setattr(model, _TOLD_TO_PEFT[settings.type], True)
 
 
+def with_whole_weights(loaded: LoadedModel, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state of the model with the pretrained numbers in place of quantized ones, read again from their files."""
+    if not any(hasattr(loaded.model, told) for told in _TOLD_TO_PEFT.values()):
+        return state
+    kinds = _library().nn.Linear4bit, _library().nn.Linear8bitLt
+    quantized = [name for name, each in loaded.model.named_modules() if isinstance(each, kinds)]
+    # Beside its bias, what such a layer stores are constants.
+    constants = tuple(f"{name}.{part}" for name in quantized for part in ("weight.", "SCB", "weight_format"))
+    whole = {name: values for name, values in state.items() if not name.startswith(constants)}
+    number = next(values.dtype for name, values in state.items() if ".lora_" in name)
+    wanted = {loaded.base_names[f"{name.removesuffix(_WRAPPED)}.weight"]: f"{name}.weight" for name in quantized}
+    for path in loaded.folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for known in wanted.keys() & set(file.keys()):
+                whole[wanted[known]] = file.get_tensor(known).to(number)
+    return whole
+
+
 def _nf4(layer: nn.Linear, settings: Quantization, compute: torch.dtype) -> nn.Module:
     bits = _library().nn
     with torch.device("meta"):
@@ -77,6 +97,8 @@ def _int8(layer: nn.Linear, _settings: Quantization, _compute: torch.dtype) -> n
 
 
 LAYERS: Mapping[str, Callable[[nn.Linear, Quantization, torch.dtype], nn.Module]] = {"NF4": _nf4, "Int8": _int8}
+_WRAPPED = ".base_layer"
+"""What peft adds to the name of a layer that it puts an adapter beside."""
 _TOLD_TO_PEFT = {"NF4": "is_loaded_in_4bit", "Int8": "is_loaded_in_8bit"}
 
 
