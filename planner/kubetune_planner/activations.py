@@ -33,6 +33,11 @@ class Passes:
     smoothed: bool = False
     """Whether the loss spreads a share of each target over all choices."""
 
+    @property
+    def tokens(self) -> int:
+        """Of all rows together."""
+        return self.rows * self.length
+
     def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
         """Bytes at the turn from forward to backward: all that was kept, and then either the logits and their loss or,
         where there are none to speak of, the gradients inside the topmost layer."""

@@ -66,12 +66,12 @@ def estimate(
     """
     number, stage = 4 if precision == "FP32" else 2, stage_that_runs(precision, stage)
     labels = labels_of(job_spec)
-    parameters = shape.parameters_for(labels)
-    trained = METHODS[job_spec.method.type](job_spec.method, shape, labels)
+    parameters, trained = shape.parameters_for(labels), METHODS[job_spec.method.type](job_spec.method, shape, labels)
     cost = bytes_per_parameter(precision, stage, STATE_BYTES[job_spec.training.optimizer.type])
     states = model_states(cost, parameters=parameters, trained=trained.parameters, stage=stage, workers=workers)
     passes = passes_of(shape, job_spec, micro_batch_size, number)
     activations = passes.peak_bytes(kept_layers=trained.kept_layers, language_model=labels is None)
+    activations += passes.tokens * trained.beside(number)
     buffers = Reduction(
         trained=trained.parameters,
         largest=trained.largest,

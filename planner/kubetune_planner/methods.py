@@ -16,6 +16,14 @@ class TrainedPart:
     """Parameters of the largest matrix in it."""
     kept_layers: int
     """The layers whose activations are kept for the backward pass."""
+    numbers: int = 0
+    """Numbers that are kept for each token beside those of the layers."""
+    masks: int = 0
+    """Bytes of masks, likewise."""
+
+    def beside(self, number: int) -> int:
+        """Bytes of both for a token, in numbers of `number` bytes."""
+        return self.numbers * number + self.masks
 
 
 def full(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
@@ -34,7 +42,8 @@ def full(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
 
 def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     """`LoRA`: two matrices beside each adapted layer, and the head. The frozen layers keep their activations, since
-    what lies below them learns. Layers that the manifest names are counted as all linear ones."""
+    what lies below them learns. Each adapter keeps what is between its matrices; with dropout, an input of its own and
+    the mask; DoRA, both outputs that it multiplies. Layers that the manifest names are counted as all linear ones."""
     settings = (method.lora or LoRA()).resolved
     everywhere = settings.targets != "Attention"
     widened = ((shape.embedding, shape.hidden),) if everywhere and shape.embedding != shape.hidden else ()
@@ -42,7 +51,13 @@ def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     adapters = sum(settings.rank * (inputs + outputs) for inputs, outputs in widths)
     lengths = sum(outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
     head = 0 if labels is None else shape.classifier_parameters(labels)
+    # Layers that share their weights have them once, and are passed each time.
+    times = shape.layers // shape.layers_with_weights
+    dropped = times * sum(inputs for inputs, _ in widths) if settings.dropout else 0
+    scaled = times * sum(2 * outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
     return TrainedPart(
+        numbers=times * settings.rank * len(widths) + dropped + scaled,
+        masks=dropped,
         parameters=adapters + lengths + head,
         largest=max(shape.head_matrix(labels), *(settings.rank * max(width) for width in widths)),
         kept_layers=shape.layers,

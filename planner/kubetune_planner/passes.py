@@ -25,6 +25,11 @@ class PairPasses:
     smoothed: bool = False
     """As of `Passes`."""
 
+    @property
+    def tokens(self) -> int:
+        """Of all rows together, that the layers of either stack see at most."""
+        return self.rows * max(self.source, self.target)
+
     def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
         """As `Passes.peak_bytes`; `kept_layers` are the encoder's.
 
