@@ -1,5 +1,6 @@
 """The `kubetune` command."""
 
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import Manifest
+from kubetune_api.run import RUN_ID
 from kubetune_api.uris import resolve_relative_uris
 from kubetune_cli import validate as validation
 from kubetune_cli.cluster_commands import logs, report, status
@@ -25,6 +27,22 @@ def _print_version(*, asked: bool) -> None:
     if asked:
         sys.stdout.write(f"kubetune {version('kubetune')}\n")
         raise typer.Exit
+
+
+def _known_id(run_id: str | None) -> str | None:
+    if run_id is not None and not re.fullmatch(RUN_ID, run_id):
+        raise typer.BadParameter(f"{run_id!r} is no id of a run; `kubetune run` prints it in its first line")
+    return run_id
+
+
+_EarlierRun = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN",
+        callback=_known_id,
+        help="Goes on with an earlier run of this manifest, from its last checkpoint.",
+    ),
+]
 
 
 @app.callback()
@@ -55,6 +73,7 @@ def run(
             "--set", metavar="PATH=VALUE", help="Overrides a field, such as spec.training.epochs=1. Repeatable."
         ),
     ] = None,
+    resume: _EarlierRun = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Prints the status as one JSON object on standard output, nothing else.")
     ] = False,
@@ -75,7 +94,7 @@ def run(
         Console(stderr=True, soft_wrap=True).print(lack, highlight=False, markup=False)
         raise typer.Exit(INVALID)
     else:
-        finished = run_job(job, console=console)
+        finished = run_job(job, console=console, resume=resume)
         status, code = finished.status, finished.exit_code
     if as_json:
         sys.stdout.write(status.model_dump_json(by_alias=True, exclude_none=True) + "\n")

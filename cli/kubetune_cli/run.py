@@ -61,22 +61,23 @@ def new_run_id(now: datetime, token: str) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{token}"
 
 
-def run_job(job: FineTuneJob, *, console: Console) -> Finished:
-    """Trains the job, showing on `console` what happens."""
-    run_id = new_run_id(datetime.now(UTC), secrets.token_hex(3))
+def run_job(job: FineTuneJob, *, console: Console, resume: str | None = None) -> Finished:
+    """Trains the job, showing on `console` what happens; `resume` is the id of an earlier run that goes on."""
+    run_id = resume or new_run_id(datetime.now(UTC), secrets.token_hex(3))
     start_time = _now()
     try:
         log = log_file(job.metadata.name, run_id)
         with scratch_folder() as scratch, _interrupts_by(_interrupt):
-            return _run(job, run_id, log, scratch, console)
+            run = Run(job=job, run_id=run_id, resumes=resume is not None, workers=job.spec.resources.workers)
+            return _run(run, log, scratch, console)
     except UnusablePlaceError as error:
         finished = Finished(_ended(run_id, Reason.STORAGE_FAILED, str(error), start_time))
         print_failure(failure_of(finished.status), None, console)
         return finished
 
 
-def _run(job: FineTuneJob, run_id: str, log: Path, scratch: Path, console: Console) -> Finished:
-    run = Run(job=job, run_id=run_id, workers=job.spec.resources.workers)
+def _run(run: Run, log: Path, scratch: Path, console: Console) -> Finished:
+    job, run_id = run.job, run.run_id
     console.print(f"kubetune {job.metadata.name}: run {run_id}", markup=False, highlight=False)
     console.print(f"  log: {log}", markup=False, highlight=False, soft_wrap=True)
     if note := cluster_note(job.spec):
@@ -89,6 +90,8 @@ def _run(job: FineTuneJob, run_id: str, log: Path, scratch: Path, console: Conso
         print_results(job, status, console)
     if finished.exit_code != SUCCEEDED:
         print_failure(failure_of(status), log, console)
+        if finished.exit_code == FAILED and job.spec.training.checkpoints and status.artifact is None:
+            console.print(f"  go on from the last checkpoint: --resume {run_id}", markup=False, highlight=False)
     return finished
 
 

@@ -47,7 +47,6 @@ Alias = Means | NotYet | Never
 ValueAlias = Means | NotYet
 
 _STEPS = "globalBatchSize = per-device batch size × accumulation steps × workers"
-_CHECKPOINTS = "saving checkpoints during a run"
 
 _ROWS: dict[str, Alias] = {
     # batches, length of the run
@@ -152,8 +151,11 @@ _ROWS: dict[str, Alias] = {
     ),
     "tools tools_column": NotYet("dataset.columns.tools", "the definitions of tools in a conversation"),
     # evaluation, saving, result
-    "save_steps save_strategy save_total_limit saves_per_epoch resume_from_checkpoint": NotYet(
-        "training.checkpoints", _CHECKPOINTS
+    "save_steps saves_per_epoch": Means("training.checkpoints.everySteps", "it counts optimizer steps"),
+    "save_strategy": Means("training.checkpoints", "everySteps, everySeconds or both say when"),
+    "save_total_limit": Means("training.checkpoints.retain"),
+    "resume_from_checkpoint": Never(
+        "`kubetune run --resume RUN` goes on with a run, and each attempt in a cluster with the one before"
     ),
     "eval_steps evals_per_epoch": Means("evaluation.everySteps", "it counts optimizer steps"),
     "eval_strategy evaluation_strategy": Means("evaluation.everySteps", "unset, each epoch is evaluated"),

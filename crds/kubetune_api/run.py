@@ -7,6 +7,8 @@ from pydantic import Field, StringConstraints
 from kubetune_api.base import ApiModel, Uri
 from kubetune_api.job import FineTuneJob
 
+RUN_ID = r"^[a-z0-9][-a-z0-9]{0,62}$"
+"""What the id of a run looks like."""
 MANIFEST = "manifest.json"
 """The manifest that commits a run, relative to its root: written last, and only if it is not there yet. It says itself
 whether the model was rejected, so that of two executions only one ends the run, whatever each has found."""
@@ -37,13 +39,15 @@ class Run(ApiModel):
     """A job, resolved: what the trainer needs beyond the manifest."""
 
     job: FineTuneJob
-    run_id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][-a-z0-9]{0,62}$")]
+    run_id: Annotated[str, StringConstraints(pattern=RUN_ID)]
     """The uid of the job in a cluster; made up by a local run."""
     attempt: Annotated[int, Field(ge=1)] = 1
     """Which try of the operator this is."""
     execution: Annotated[int, Field(ge=1)] | None = None
     """Which start of the run this is. Each claims its number and writes under its own folder only. Unset until the
     lowest free one was claimed."""
+    resumes: bool = False
+    """Whether an earlier execution must be there; otherwise this one may be the first."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """The number of ranks. Unset: one per accelerator that there is, or one."""
     credentials: Annotated[list[MountedSecret], Field(max_length=64)] = Field([])

@@ -236,6 +236,7 @@ RIGHT = (
                 "neftuneAlpha": 5,
                 "earlyStopping": {"patience": 3, "minDelta": 0.01},
                 "keep": "Best",
+                "checkpoints": {"everySteps": 200, "everySeconds": 900, "retain": 3},
                 "maxGradientNorm": 0.5,
                 "precision": "BF16",
                 "seed": 11,
@@ -580,6 +581,11 @@ RULES_BROKEN = (
         "whole matrices of 16 bits",
         {"spec.training.optimizer": {"type": "Adafactor"}, "spec.training.precision": "BF16"},
         "spec.training.precision",
+    ),
+    Case(
+        "checkpoints that nothing makes due",
+        {"spec.training.checkpoints": {"retain": 3}},
+        "spec.training.checkpoints",
     ),
     Case(
         "a test metric that decides when to stop",
@@ -942,6 +948,16 @@ WRONG = (
         "a patience of no evaluation",
         {"spec.training.earlyStopping": {"patience": 0}},
         "spec.training.earlyStopping.patience",
+    ),
+    Case(
+        "checkpoints of which none is kept",
+        {"spec.training.checkpoints": {"everySteps": 1, "retain": 0}},
+        "spec.training.checkpoints.retain",
+    ),
+    Case(
+        "checkpoints all the time",
+        {"spec.training.checkpoints": {"everySeconds": 0}},
+        "spec.training.checkpoints.everySeconds",
     ),
     Case(
         "early stopping without its patience",

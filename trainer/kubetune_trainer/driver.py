@@ -1,6 +1,7 @@
 """One run from its job to its verified model: the sequence that `kubetune run` and a cluster's RayJob share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -12,15 +13,24 @@ from typing import Any
 from kubetune_api.run import Run
 from kubetune_trainer.alone import train_alone, trains_alone
 from kubetune_trainer.artifact.manifest import manifest
-from kubetune_trainer.artifact.publish import claim, commit, preflight, refuse_nested, upload_folder
+from kubetune_trainer.artifact.publish import (
+    claim,
+    commit,
+    preflight,
+    refuse_nested,
+    refuse_unknown,
+    upload_folder,
+)
 from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.verify import verify
+from kubetune_trainer.checkpoint.chain import end, sweep
 from kubetune_trainer.data.counts import counts_of
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.data.samples import errors_of
+from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.imports import uncollected
@@ -56,10 +66,7 @@ def execute(
     spec = run.job.spec
     listener.stage("Checking the output")
     credentials = StoreCredentials.of(run)
-    opened = partial(Store.open, secret=credentials.opening(run.root))
-    store = opened(run.root)
-    preflight(store)
-    refuse_nested(run, opened)
+    store = _checked_output(run, credentials)
     if earlier := find_published(run, store):
         listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
         return earlier
@@ -79,7 +86,30 @@ def execute(
     if judged := headline(record):
         record = replace(record, errors=errors_of(data, judged, tokenizer))
     listener.stage("Publishing")
-    return _publish(store, run, record, result.files, listener)
+    with _last_of(run, store, listener) if given.kept else nullcontext():
+        return _publish(store, run, record, result.files, listener)
+
+
+def _checked_output(run: Run, credentials: StoreCredentials) -> Store:
+    """The store, into which the run may write."""
+    opened = partial(Store.open, secret=credentials.opening(run.root))
+    store = opened(run.root)
+    preflight(store)
+    refuse_nested(run, opened)
+    if run.resumes:
+        refuse_unknown(run, store)
+    return store
+
+
+@contextmanager
+def _last_of(run: Run, store: Store, listener: Listener) -> Iterator[None]:
+    """Within it the run publishes, unless another execution has begun; then nobody goes on from its checkpoints."""
+    end(store, run)
+    yield
+    try:
+        sweep(store, run, ())
+    except RunError as error:
+        listener.note(f"the checkpoints were not removed: {error.message}")
 
 
 def _group_for(run: Run) -> Training:

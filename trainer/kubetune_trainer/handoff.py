@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from kubetune_api.run import Run
+from kubetune_trainer.checkpoint.manifest import Checkpoint
 from kubetune_trainer.records import (
     EvaluationRecord,
     Expectation,
@@ -20,9 +21,23 @@ from kubetune_trainer.records import (
     TrainingEnd,
 )
 from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.underway import EvaluationStart, Writing
+from kubetune_trainer.underway import EvaluationStart, Resumption, Writing
 
-Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd
+Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | TrainingEnd
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What earlier executions of the run have left to go on from."""
+
+    last: int
+    """The number of the last entry of the chain, which is that of this execution."""
+    checkpoints: tuple[Checkpoint, ...]
+    """The newest first."""
+    damaged: tuple[str, ...]
+    """Why newer ones cannot be used, in sentences."""
+    identity: dict[str, str]
+    """Of this training: see `checkpoint/identity.py`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,8 @@ class WorkerInput:
     """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
     cache: str
     """A folder of the node, shared by its workers."""
+    kept: Kept | None = None
+    """None where nothing was kept, and nothing is to be."""
     data: Any = None
     """Ray's reference to the `PreparedData`."""
     records: Any = None

@@ -7,7 +7,7 @@ after segment, are those of `metrics.jsonl`, which is what a run publishes: the 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Self
 
@@ -18,7 +18,7 @@ from kubetune_trainer.handoff import Record, WorkerResult
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd, in_order
 from kubetune_trainer.report import metric_line
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.underway import EvaluationStart, Writing
+from kubetune_trainer.underway import EvaluationStart, Resumption, Writing
 
 SEGMENT_SECONDS = 30.0
 """The least time between two segments."""
@@ -84,7 +84,7 @@ class Journal:
     def __call__(self, records: Iterable[Record]) -> None:
         """Takes the next records, in order; those that it has had already are left out."""
         with self._lock:
-            for record in records:
+            for record in _unfolded(records):
                 if isinstance(record, EvaluationStart | Writing):
                     continue
                 key = _key(record)
@@ -137,6 +137,14 @@ class Journal:
             self._written += 1
             self._error = None
         return True
+
+
+def _unfolded(
+    records: Iterable[Record],
+) -> Iterator[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd]:
+    """Those of earlier executions come first: each journal is whole."""
+    for record in records:
+        yield from record.records if isinstance(record, Resumption) else (record,)
 
 
 def _key(record: StepRecord | EvaluationRecord | TrainingEnd) -> tuple[str, int, bool]:

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kubetune_api.run import Run
 from kubetune_api.text import plural
 from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
+from kubetune_trainer.checkpoint.chain import Chain, read_chain, sweep
+from kubetune_trainer.checkpoint.identity import identity_of, refuse_others
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.events import Listener
-from kubetune_trainer.handoff import WorkerInput, WorkerResult
+from kubetune_trainer.handoff import Kept, WorkerInput, WorkerResult
 from kubetune_trainer.model.source import PretrainedModel
 from kubetune_trainer.progress import ProgressTeller
 from kubetune_trainer.resolve import Hardware, resolve
@@ -81,6 +83,29 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
         model_files=prepared.base.files,
         cache=str(prepared.cache),
     )
+
+
+def going_on(prepared: Prepared, given: WorkerInput, store: Store, listener: Listener) -> WorkerInput:
+    """With what earlier executions have left, none of which commits anything from now on.
+
+    RunError (INVALID_MANIFEST) where that is of another training.
+    """
+    run, spec = prepared.run, prepared.run.job.spec
+    if spec.training.checkpoints is None and run.claimed == 1:
+        return given
+    found = read_chain(store, run.run_id)
+    if run.claimed > 1 and not found.last:
+        listener.note("earlier executions of this run have left no checkpoint: the training begins anew")
+    if spec.training.checkpoints is None and not found.last:
+        return given
+    identity = identity_of(spec, given.resolved, given.model_files, prepared.data)
+    for checkpoint in found.checkpoints[:1]:
+        refuse_others(identity, checkpoint.identity, checkpoint.step)
+    chain = Chain(store, run, found.last)
+    chain.begin()
+    if spec.training.checkpoints is not None:
+        sweep(store, run, found.checkpoints[: spec.training.checkpoints.retain])
+    return replace(given, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
 
 
 def _shape(folder: Path) -> ModelShape | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from kubetune_api.status import Progress, six_digits
 from kubetune_trainer.events import Listener
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import Asking, EvaluationStart, Writing
+from kubetune_trainer.underway import Asking, EvaluationStart, Resumption, Writing
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -23,7 +23,7 @@ class ProgressTeller:
         self._told: Progress | None = None
 
     def __call__(
-        self, records: Iterable[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd]
+        self, records: Iterable[StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | TrainingEnd]
     ) -> None:
         """Takes the next records, in order; the listener hears of each evaluation, and of the last step only."""
         for record in records:
@@ -34,6 +34,9 @@ class ProgressTeller:
                 self._listener.stage(record.sentence)
             elif isinstance(record, EvaluationRecord):
                 self._listener.evaluated(record)
+            elif isinstance(record, Resumption):
+                for sentence in record.sentences:
+                    self._listener.note(sentence)
             elif isinstance(record, TrainingEnd):
                 self._end = record
         progress = progress_of(self._recent, self._total_steps, self._evaluating, self._end)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kubetune_api.text import plural
+from kubetune_trainer.records import EvaluationRecord, StepRecord
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,21 @@ class Writing:
     rows: int
     """Those that have one."""
     of_rows: int
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """The training goes on from a checkpoint, or looked for one."""
+
+    step: int
+    """The last that was done; 0: none was found, and it begins anew."""
+    skipped: tuple[str, ...] = ()
+    """Why newer checkpoints were not used, in sentences."""
+    records: tuple[StepRecord | EvaluationRecord, ...] = ()
+    """Those of the steps until then."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """For people."""
+        begins = "the training begins anew: no checkpoint can be used"
+        return *self.skipped, f"the training goes on behind step {self.step:,}" if self.step else begins

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.artifact.publish import upload_folder, write_beside
+from kubetune_trainer.checkpointed import checkpoints_of
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
@@ -56,7 +57,9 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
     pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
     splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro, tell=tell)
     metrics = load_metrics(spec.evaluation.metrics)
-    end = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics).run()
+    with checkpoints_of(given, task, data.space, records, tell) as checkpoints:
+        loop = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics, checkpoints)
+        end = loop.run()
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.

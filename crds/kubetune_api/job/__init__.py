@@ -11,7 +11,7 @@ from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry
 from kubetune_api.job.spec import CHANGEABLE_FIELDS, CLUSTER_FIELDS, FineTuneJobSpec
 from kubetune_api.job.task import Task
 from kubetune_api.job.task_settings import ClassificationSettings, MultiLabelSettings, RegressionSettings
-from kubetune_api.job.training import DEFAULT_MICRO_BATCH_SIZE, Optimizer, Schedule, Training
+from kubetune_api.job.training import DEFAULT_MICRO_BATCH_SIZE, Checkpoints, Optimizer, Schedule, Training
 
 __all__ = [
     "CHANGEABLE_FIELDS",
@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULT_MICRO_BATCH_SIZE",
     "MAX_NAME_LENGTH",
     "QUEUE_LABEL",
+    "Checkpoints",
     "ClassificationSettings",
     "Cleaning",
     "Columns",

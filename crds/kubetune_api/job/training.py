@@ -146,6 +146,26 @@ class EarlyStopping(ApiModel):
     """What counts as an improvement: more than this much better than the best so far, in the metric's value."""
 
 
+class Checkpoints(ApiModel):
+    """How often a training is saved, so that a run that was ended goes on from there."""
+
+    every_steps: Annotated[int, Field(ge=1, le=100000000)] | None = None
+    """After how many optimizer steps the next one is due. Unset: `everySeconds` alone says."""
+    every_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
+    """After how many seconds the next one is due. With both, whichever comes first. Unset: `everySteps` alone says."""
+    retain: Annotated[int, Field(ge=1, le=100)] = 2
+    """Of how many steps the checkpoints are kept, the newest ones. An older one is used where a newer one is damaged.
+    All are removed once the model is published."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="has(self.everySteps) || has(self.everySeconds)",
+            message="nothing says when a checkpoint is due; set everySteps, everySeconds, or both",
+            holds=lambda checkpoints: checkpoints.every_steps is not None or checkpoints.every_seconds is not None,
+        ),
+    )
+
+
 class Training(ApiModel):
     """How the weights are trained, on the mean loss of each global batch."""
 
@@ -188,6 +208,9 @@ class Training(ApiModel):
     """Which weights are published: `Best`, those of the evaluation with the best `evaluation.primaryMetric`, or `Last`,
     those of the last step. `Best` needs main memory for a copy of the trained weights. Unset: `Best` with
     `earlyStopping`, `Last` without."""
+    checkpoints: Checkpoints | None = None
+    """Saves the training while it goes on, so that another execution of the run goes on from there. Unset: it always
+    begins anew."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """The share of each target that is spread over all labels, or over all tokens of the vocabulary, 0 to 1: the model
     does not learn to be sure. The loss of an evaluation is without it."""

@@ -55,7 +55,8 @@ def case(what: str, old: str, new: str, *errors: str) -> Case:
 
 TRAINING_FIELDS = (
     "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, optimizer,"
-    " l1, dropout, layerwiseDecay, neftuneAlpha, earlyStopping, keep, labelSmoothing, maxGradientNorm, precision, seed"
+    " l1, dropout, layerwiseDecay, neftuneAlpha, earlyStopping, keep, checkpoints, labelSmoothing, maxGradientNorm,"
+    " precision, seed"
 )
 COLUMNS = "columns: {text: body, label: verdict}"
 TASK = "type: SequenceClassification"

@@ -56,7 +56,7 @@ def test_no_name_stands_in_two_rows() -> None:
         ("training.loraR", "unknown field here; did you mean `spec.method.lora.rank`?"),
         ("lora-r", "unknown field here; did you mean `spec.method.lora.rank`?"),
         ("training.warmupSteps", "unknown field here; did you mean `spec.training.schedule.warmupSteps`?"),
-        ("training.save_steps", "saving checkpoints during a run is not supported yet; remove the field"),
+        ("training.packing", "packing several examples into one sequence is not supported yet; remove the field"),
         ("training.deepspeed", "unknown field here; did you mean `spec.zero.stage`?"),
         ("task.beta", "unknown field here; did you mean `spec.task.preference.beta`?"),
         ("training.loss_type", "unknown field here; did you mean `spec.task.preference.loss`?"),

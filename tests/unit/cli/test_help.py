@@ -63,3 +63,9 @@ def test_without_a_command_the_help_names_them_all() -> None:
     assert "Fine-tunes language models from one manifest." in text
     for command in COMMANDS:
         assert re.search(rf"│ {command} +\w", text)
+
+
+def test_what_is_no_id_of_a_run_does_not_go_on() -> None:
+    result = CliRunner().invoke(app, ["run", "job.yaml", "--resume", "../other"], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert "'../other' is no id of a run" in plain(result.output)

@@ -11,7 +11,15 @@ from kubetune_api.job import FineTuneJob
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_trainer.artifact.manifest import manifest
-from kubetune_trainer.artifact.publish import canonical_json, claim, commit, preflight, refuse_nested, upload_folder
+from kubetune_trainer.artifact.publish import (
+    canonical_json,
+    claim,
+    commit,
+    preflight,
+    refuse_nested,
+    refuse_unknown,
+    upload_folder,
+)
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RunRecord, StoredFile
 from kubetune_trainer.storage.store import Store
@@ -116,6 +124,14 @@ def test_of_many_who_claim_at_once_each_gets_a_number_of_its_own(store: Store, r
     with ThreadPoolExecutor(8) as pool:
         claimed = list(pool.map(lambda _: claim(run, store, NOW).execution, range(16)))
     assert sorted(number or 0 for number in claimed) == list(range(1, 17))
+
+
+def test_a_run_that_never_was_cannot_go_on(store: Store, run: Run) -> None:
+    with pytest.raises(RunError, match=r"there is no run run-1 in .* that could go on") as refused:
+        refuse_unknown(run, store)
+    assert refused.value.reason == Reason.INVALID_MANIFEST
+    claim(run, store, NOW)
+    refuse_unknown(run, store)
 
 
 def test_a_run_is_not_started_without_end(store: Store, root: Path, run: Run) -> None:

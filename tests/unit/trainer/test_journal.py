@@ -21,10 +21,18 @@ from kubetune_trainer.handoff import Record, WorkerResult
 from kubetune_trainer.journal import Journal, journaled, seconds_to_next
 from kubetune_trainer.ray_runtime import RemoteRecords
 from kubetune_trainer.record_reader import RecordReader
-from kubetune_trainer.records import EvaluationRecord, Expectation, StepRecord, TrainingEnd, in_order, latest
+from kubetune_trainer.records import (
+    EvaluationRecord,
+    Expectation,
+    StepRecord,
+    TrainingEnd,
+    in_order,
+    latest,
+)
 from kubetune_trainer.report import metric_line, write_metrics
 from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.storage.store import Store
+from kubetune_trainer.underway import Resumption
 from support.run_records import classification
 
 RECORD = classification()
@@ -101,6 +109,17 @@ def test_what_is_told_again_of_the_published_weights_is_a_line_of_its_own(store:
         journal([plain])
         journal([whole, whole])
     assert [line.get("intervals") for line in read_journal(store, FOLDER)] == [None, {"loss": [0.4, 0.6]}]
+
+
+def test_what_an_earlier_execution_recorded_comes_first(store: Store) -> None:
+    *earlier, end = as_they_came()
+    known = tuple(record for record in earlier if isinstance(record, StepRecord | EvaluationRecord))
+    with Journal(store, FOLDER, seconds=1000) as journal:
+        journal([Resumption(known[-1].step, (), known)])
+        journal([end])
+    assert [(line["type"], line["step"]) for line in read_journal(store, FOLDER)] == [
+        (TYPES[type(record)], record.step) for record in (*known, end)
+    ]
 
 
 def test_the_end_of_the_block_writes_what_is_left(store: Store) -> None:

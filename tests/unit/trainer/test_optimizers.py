@@ -153,7 +153,7 @@ def test_the_planner_knows_what_an_optimizer_keeps(name: str) -> None:
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
     optimizer.step()
-    parts = optimizer._parts if isinstance(optimizer, Both) else (optimizer,)
+    parts = optimizer.parts if isinstance(optimizer, Both) else (optimizer,)
     kept = sum(
         value.nbytes
         for part in parts

@@ -8,7 +8,7 @@ import pytest
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import Asking, EvaluationStart, Writing
+from kubetune_trainer.underway import Asking, EvaluationStart, Resumption, Writing
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -32,7 +32,7 @@ def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
 
 
 def told(
-    *posted: list[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd],
+    *posted: list[StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | TrainingEnd],
 ) -> list[dict[str, object]]:
     stream = io.StringIO()
     tell = ProgressTeller(20, JsonLinesListener(stream))
@@ -46,6 +46,15 @@ def test_a_listener_hears_of_every_evaluation_and_of_the_last_step_alone() -> No
     events = told([step(1), step(2), judged], [step(3)])
     assert [event["event"] for event in events] == ["evaluated", "progress", "progress"]
     assert [event["progress"]["step"] for event in events[1:]] == [2, 3]  # type: ignore[index]
+
+
+def test_a_training_that_goes_on_says_from_where_and_what_could_not_be_used() -> None:
+    events = told([Resumption(8, ("the checkpoint of step 12 cannot be used: it was changed",), (step(1), step(8)))])
+    assert [event.get("text") for event in events] == [
+        "the checkpoint of step 12 cannot be used: it was changed",
+        "the training goes on behind step 8",
+    ]
+    assert [event["text"] for event in told([Resumption(0)])] == ["the training begins anew: no checkpoint can be used"]
 
 
 def test_records_without_a_step_tell_no_progress() -> None:

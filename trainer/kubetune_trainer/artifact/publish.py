@@ -64,6 +64,18 @@ def refuse_nested(run: Run, opened: Callable[[str], Store]) -> None:
         )
 
 
+def refuse_unknown(run: Run, store: Store) -> None:
+    """RunError where no execution of the run was ever begun."""
+    try:
+        store.info(run.model_copy(update={"execution": 1}).claim)
+    except MissingObjectError:
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            f"there is no run {run.run_id} in {store.uri()} that could go on; see the id, metadata.name,"
+            " metadata.namespace and spec.output.uri",
+        ) from None
+
+
 def claim(run: Run, store: Store, now: str, most: int = MOST_EXECUTIONS) -> Run:
     """The run with the lowest execution that was free, which now belongs to this process."""
     # Unlike in every other process, so that a repeated request knows its own claim again.

@@ -145,6 +145,15 @@ class TrainingTask(DataTask, ModelTask, Protocol):
 
 
 @runtime_checkable
+class Detailed(Protocol):
+    """A task whose evaluations tell more than metrics."""
+
+    @property
+    def details(self) -> type[Details]:
+        """The class of `Measured.details`."""
+
+
+@runtime_checkable
 class Answering(Protocol):
     """A task that can say in words what the model answered."""
 

@@ -63,6 +63,7 @@ class Classification:
     name = "SequenceClassification"
     new_head = True
     generation = None
+    details = ClassificationDetails
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """A text, for pairs a second one, and the label."""

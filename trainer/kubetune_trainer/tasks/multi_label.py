@@ -116,6 +116,7 @@ class MultiLabelClassification:
     name = "MultiLabelClassification"
     new_head = True
     generation = None
+    details = LabelSetDetails
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """A text, for pairs a second one, and the labels."""

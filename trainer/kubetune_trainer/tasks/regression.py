@@ -75,6 +75,7 @@ class Regression:
     name = "SequenceRegression"
     new_head = True
     generation = None
+    details = RegressionDetails
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """A text, for pairs a second one, and the numbers; rows that differ in them alone are several judgements."""

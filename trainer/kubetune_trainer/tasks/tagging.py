@@ -90,6 +90,7 @@ class Tagging:
     name = "TokenClassification"
     new_head = True
     generation = None
+    details = EntityDetails
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """Words and a tag for each, or a text and the spans of its entities."""

@@ -1,9 +1,19 @@
 """A copy of an engine's weights in main memory: those of the best step, while the training goes on."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from kubetune_trainer.training.engine_state import (
+    Held,
+    Reader,
+    gathered_anew,
+    held_weights,
+    is_partitioned,
+    trained,
+)
 
 
 class KeptWeights:
@@ -14,8 +24,25 @@ class KeptWeights:
     """
 
     def __init__(self, engine: Any) -> None:
-        self._trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
+        self._names, self._trained = zip(*trained(engine), strict=True)
         self._copies: list[torch.Tensor | None] = []
+
+    def held(self) -> dict[str, Held]:
+        """What this rank keeps, by `best/NAME`; nothing where nothing is kept yet."""
+        found = {}
+        for name, copy, parameter in zip(self._names, self._copies, self._trained, strict=bool(self._copies)):
+            if copy is not None:
+                here = held_weights(parameter)
+                found[f"best/{name}"] = replace(here, values=copy.view(-1)[: len(here.values)])
+        return found
+
+    def restore(self, read: Reader) -> None:
+        """Keeps what was stored of another group of ranks."""
+        self._copies = [self._copied(parameter) for parameter in self._trained]
+        for name, copy, parameter in zip(self._names, self._copies, self._trained, strict=True):
+            if copy is not None:
+                here = held_weights(parameter)
+                copy.view(-1)[: len(here.values)] = read(f"best/{name}", here.start, len(here.values))
 
     def keep(self) -> None:
         """Copies the weights as they are now, in the place of those that were kept before."""
@@ -32,24 +59,18 @@ class KeptWeights:
             held = _held(parameter)
             if copy is not None:
                 held.copy_(copy)
-            if not _is_partitioned(parameter):
+            if not is_partitioned(parameter):
                 dist.broadcast(held, src=0)
-            elif parameter.ds_status.name == "AVAILABLE":
-                # A small one stays gathered between steps: the next pass gathers it anew.
-                parameter.partition()
+            gathered_anew(parameter)
         self._copies = []
 
     def _copied(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
-        if dist.get_rank() and not _is_partitioned(parameter):
+        if dist.get_rank() and not is_partitioned(parameter):
             return None
         return _held(parameter).to("cpu", copy=True)
 
 
 def _held(parameter: Any) -> torch.Tensor:
     """What this rank holds of it."""
-    held: torch.Tensor = parameter.ds_tensor.data if _is_partitioned(parameter) else parameter.data
+    held: torch.Tensor = parameter.ds_tensor.data if is_partitioned(parameter) else parameter.data
     return held
-
-
-def _is_partitioned(parameter: Any) -> bool:
-    return hasattr(parameter, "ds_tensor")

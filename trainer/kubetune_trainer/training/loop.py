@@ -26,6 +26,7 @@ from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.custom import Numbered, judge_custom
 from kubetune_trainer.training.evaluate import evaluate
+from kubetune_trainer.training.going import Checkpoints, Going, NoCheckpoints
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.training.write import Asking
@@ -51,26 +52,34 @@ class Loop:
     """Needed where the model writes answers."""
     metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
     """Those of the user's own."""
+    checkpoints: Checkpoints = field(default_factory=NoCheckpoints)
 
     def run(self) -> TrainingEnd:
         """Trains to the last step, or until the validation split ends it; then judges the weights that are kept, which
         the engine holds afterwards, on the test split."""
-        if not self.task.new_head:
+        weights = KeptWeights(self.engine)
+        watch = Watch(self.spec, weights, self._of_rank_0)
+        going = Going(self.engine, watch, weights)
+        step = done = self.checkpoints.resume(going)
+        if not done and not self.task.new_head:
             # A language model knows something before it is trained; a new head knows nothing, and need not be asked.
             self._evaluate_before_training()
-        watch = Watch(self.spec, KeptWeights(self.engine), self._of_rank_0)
         self.engine.train()
-        step, settled, chooses = 0, dict[int, TargetSpace](), self.spec.watches_validation
-        for step, batch in enumerate(self._batches(), 1):
+        chooses = self.spec.watches_validation
+        for step, batch in enumerate(self._batches(done), done + 1):
             self._take_step(step, batch)
             if "validation" in self.splits and self._is_judged_after(step):
                 is_last = step == self.plan.total_steps
-                found, settled[step] = self._evaluate("validation", step, self.space, final=is_last and not chooses)
+                found, space = self._evaluate("validation", step, self.space, final=is_last and not chooses)
+                if space is not self.space:
+                    going.settled[step] = space
                 watch.take(found)
                 if watch.ends:
                     break
+            if step < self.plan.total_steps:
+                self.checkpoints.after(step, going)
         end = TrainingEnd(step, self.plan.total_steps, kept_step=watch.choose(step))
-        space = settled.get(end.kept_step, self.space)
+        space = going.settled.get(end.kept_step, self.space)
         if chooses:
             # Which weights are published is known only now, and all else that is told of them costs too much each time.
             self._evaluate("validation", end.kept_step, self.space, final=True)
@@ -100,12 +109,12 @@ class Loop:
             if name != "train":
                 self._evaluate(name, 0, self.space)
 
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        """The rows of each step."""
-        for step in range(0, self.plan.total_steps, self.plan.steps_per_epoch):
-            epoch = step // self.plan.steps_per_epoch
+    def _batches(self, done: int) -> Iterator[NDArray[np.int64]]:
+        """The rows of each step behind those that are done."""
+        for epoch in range(done // self.plan.steps_per_epoch, self.plan.epochs):
+            first = epoch * self.plan.steps_per_epoch
             batches = self.plan.global_batches(epoch, self.spec.training.seed)
-            yield from islice(batches, self.plan.total_steps - step)
+            yield from islice(batches, max(0, done - first), max(0, self.plan.total_steps - first))
 
     def _is_judged_after(self, step: int) -> bool:
         every = self.spec.evaluation.every_steps or self.plan.steps_per_epoch

@@ -27,12 +27,12 @@ class Both(torch.optim.Optimizer):
         super().__init__(
             [parameter for part in parts for group in part.param_groups for parameter in group["params"]], {}
         )
-        self._parts = parts
+        self.parts = parts
         # The very dictionaries: a rate that the schedule sets is that of the part.
         self.param_groups = [group for part in parts for group in part.param_groups]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """A step of each."""
         assert closure is None, "nobody evaluates the loss once more"
-        for part in self._parts:
+        for part in self.parts:
             part.step()

@@ -1,7 +1,8 @@
 """What the validation split decides of a training: when it ends, and which weights are published."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf, isnan
+from typing import Any
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.metrics import metric_row
@@ -39,6 +40,15 @@ class Watch:
             self._best, self._best_step = value, found.step
             if self._keeps_best:
                 self._weights.keep()
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers, as JSON has it, but for the weights."""
+        return {"best": self._best, "bestStep": self._best_step, "withoutImprovement": self._without_improvement}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remembers what another one did."""
+        self._best, self._best_step = state["best"], state["bestStep"]
+        self._without_improvement = state["withoutImprovement"]
 
     @property
     def ends(self) -> bool:

@@ -1,0 +1,104 @@
+"""What an execution that begins finds, adds to the chain and removes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubetune_api.run import Run
+from kubetune_trainer.checkpoint.chain import read_chain
+from kubetune_trainer.checkpoint.manifest import Checkpoint, sealed
+from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.events import LastProgress
+from kubetune_trainer.handoff import WorkerInput
+from kubetune_trainer.launch import Prepared, going_on
+from kubetune_trainer.model.source import PretrainedModel
+from kubetune_trainer.records import DataReport, ResolvedTraining
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks.causal import Vocabulary
+from kubetune_trainer.training.batches import BatchPlan
+from support.tiny_models import completion_rows, job_for
+
+
+class Notes(LastProgress):
+    """Remembers notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def begin(
+    store: Store, execution: int, notes: Notes | None = None, *, saves: bool = True, **training: Any
+) -> WorkerInput:
+    settings = training | ({"checkpoints": {"everySteps": 5}} if saves else {})
+    job = job_for("CausalLM", training=settings).resolved
+    run = Run(job=job, run_id="run-1", execution=execution)
+    data = PreparedData({"train": completion_rows(9)}, Vocabulary(), DataReport((), 9, (), ()))
+    resolved = ResolvedTraining(0, "FP32", 8, 1, 1e-3, 32)
+    given = WorkerInput(run, resolved, False, BatchPlan(9, 4, 4, 1, 3), (), "")
+    prepared = Prepared(run, PretrainedModel(Path(), ()), data, 32, Path())
+    return going_on(prepared, given, store, notes or Notes())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path.as_uri())
+
+
+def saved(store: Store, given: WorkerInput, step: int) -> Checkpoint:
+    """A checkpoint of that execution, whose files are there."""
+    assert given.kept is not None
+    folder = f"{given.run.folder}/checkpoints/step-{step:08}"
+    files = [{"path": f"{folder}/{name}", "size": 1, "sha256": "0" * 64} for name in ("rank-0", "history")]
+    found = Checkpoint.model_validate(
+        {"run": "run-1", "execution": given.run.claimed, "step": step, "epoch": 0, "rowsSeen": 0, "workers": 1,
+         "shards": files[:1], "history": files[1], "identity": given.kept.identity},
+    )  # fmt: skip
+    for file in found.files:
+        store.create(file.name, b"x")
+    assert store.create(f"checkpoints/{given.kept.last + 1:06}.json", sealed(found))
+    return found
+
+
+def test_the_first_execution_begins_the_chain(store: Store) -> None:
+    kept = begin(store, 1).kept
+    assert kept is not None
+    assert (kept.last, kept.checkpoints) == (1, ())
+
+
+def test_the_next_one_finds_what_was_committed_and_sweeps_the_rest(store: Store, tmp_path: Path) -> None:
+    first = begin(store, 1)
+    committed = saved(store, first, 5)
+    store.create("executions/1/checkpoints/step-00000010/rank-0", b"x")
+    kept = begin(store, 2).kept
+    assert kept is not None
+    assert (kept.last, kept.checkpoints) == (3, (committed,))
+    assert [path.name for path in (tmp_path / "executions" / "1").rglob("*-0")] == ["rank-0"]
+
+
+def test_another_training_is_refused_and_the_chain_stays(store: Store) -> None:
+    saved(store, begin(store, 1), 5)
+    with pytest.raises(RunError, match=r"spec\.training\.learningRate differs from that of the checkpoint of step 5"):
+        begin(store, 2, learningRate=0.5)
+    assert read_chain(store, "run-1").last == 2
+
+
+def test_a_run_that_does_not_save_has_no_chain(store: Store) -> None:
+    notes = Notes()
+    assert begin(store, 1, notes, saves=False).kept is None
+    assert notes.said == []
+    assert begin(store, 2, notes, saves=False).kept is None
+    assert notes.said == ["earlier executions of this run have left no checkpoint: the training begins anew"]
+    assert read_chain(store, "run-1").last == 0
+
+
+def test_one_that_does_not_save_goes_on_all_the_same(store: Store) -> None:
+    saved(store, begin(store, 1), 5)
+    kept = begin(store, 2, saves=False).kept
+    assert kept is not None
+    assert [one.step for one in kept.checkpoints] == [5]

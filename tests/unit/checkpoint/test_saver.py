@@ -1,0 +1,208 @@
+"""A training is saved while it goes on: when, and what happens where the store is slow, silent or another's."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from kubetune_api.job import Checkpoints
+from kubetune_api.reasons import Reason
+from kubetune_api.run import Run
+from kubetune_trainer.checkpoint.chain import Chain, read_chain
+from kubetune_trainer.checkpoint.resume import Resumed, resume
+from kubetune_trainer.checkpoint.saver import Place, Saver
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import StepRecord
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.going import Going
+from kubetune_trainer.training.kept_weights import KeptWeights
+from kubetune_trainer.training.watch import Watch
+from support.tiny_models import job_for, spec_for
+
+
+class Later(Executor):
+    """Does what it is given when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, lambda: fn(*arguments, **named)))
+        return future
+
+    def work(self, error: Exception | None = None) -> None:
+        (future, done), *self.waiting = self.waiting
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(done())
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path.as_uri())
+
+
+def going() -> Going:
+    """A training of a few numbers, as an engine at stage 0 has them."""
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    engine = SimpleNamespace(
+        module=module,
+        optimizer=optimizer,
+        basic_optimizer=optimizer,
+        lr_scheduler=schedule,
+        zero_optimization=lambda: False,
+        fp16_enabled=lambda: False,
+    )
+    weights = KeptWeights(engine)
+    spec = spec_for("CausalLM", training={"keep": "Best"}, evaluation={"primaryMetric": "validation/loss"})
+    return Going(engine, Watch(spec, weights, lambda value: value), weights)
+
+
+def step(one: Going) -> StepRecord:
+    """Each with random numbers of its own."""
+    engine = one.engine
+    loss = engine.module(torch.randn(4, 3)).square().mean()
+    loss.backward()
+    engine.optimizer.step()
+    engine.lr_scheduler.step()
+    engine.optimizer.zero_grad()
+    number = engine.lr_scheduler.last_epoch
+    return StepRecord(number, number / 10, loss.item(), engine.optimizer.param_groups[0]["lr"], 1.0, 4, 0.1)
+
+
+def place(store: Store, execution: int = 1) -> Place:
+    run = Run(job=job_for("CausalLM"), run_id="run-1", execution=execution)
+    found = read_chain(store, run.run_id)
+    chain = Chain(store, run, found.last)
+    chain.begin()
+    return Place(store, run, BatchPlan(100, 10, 5, 1, 3), {"spec.model": "x"}, chain.last, found.checkpoints)
+
+
+def committed(store: Store) -> list[int]:
+    return [one.step for one in read_chain(store, "run-1").checkpoints]
+
+
+def resumed(store: Store, one: Going) -> Resumed:
+    return resume(one, store, read_chain(store, "run-1").checkpoints, CausalLanguageModel(), Vocabulary(), 0)
+
+
+def test_what_goes_on_is_what_would_have_gone_on(store: Store) -> None:
+    first, records, later = going(), list[StepRecord](), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=3), records, executor=later)
+    for number in range(1, 5):
+        records.append(step(first))
+        if number == 2:
+            first.weights.keep()
+            first.watch.restore({"best": -0.5, "bestStep": 2, "withoutImprovement": 1})
+        saver.after(number, first)
+        if later.waiting:
+            later.work()
+    undisturbed = [step(first) for _ in range(3)]
+    other = going()
+    step(other)
+    found = resumed(store, other)
+    assert found.step == 3
+    assert found.history.steps == tuple(records[:3])
+    assert [step(other) for _ in range(4)] == [records[3], *undisturbed]
+    assert other.watch.state() == first.watch.state()
+    for mine, theirs in zip(first.weights.held().values(), other.weights.held().values(), strict=True):
+        assert torch.equal(mine.values, theirs.values)
+    (checkpoint,) = read_chain(store, "run-1").checkpoints
+    assert (checkpoint.epoch, checkpoint.rows_seen, checkpoint.workers) == (0, 30, 1)
+
+
+def test_training_never_waits_and_what_is_due_meanwhile_comes_afterwards(store: Store) -> None:
+    one, later = going(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=2), [], executor=later)
+    for number in range(1, 6):
+        step(one)
+        saver.after(number, one)
+    assert len(later.waiting) == 1
+    later.work()
+    saver.after(6, one)
+    assert committed(store) == []
+    later.work()
+    saver.after(7, one)
+    assert committed(store) == [2]
+    later.work()
+    saver.after(8, one)
+    later.work()
+    assert committed(store) == [7, 2]
+
+
+def test_the_time_makes_one_due_as_well(store: Store) -> None:
+    one, later, clock = going(), Later(), Clock()
+    saver = Saver(place(store), Checkpoints(every_seconds=60), [], executor=later, now=clock)
+    for number, seconds in enumerate((0, 59, 60), 1):
+        clock.now = seconds
+        step(one)
+        saver.after(number, one)
+        assert len(later.waiting) == (seconds == 60)
+
+
+def test_one_that_cannot_be_uploaded_does_not_end_the_training(store: Store) -> None:
+    one, later = going(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=2), [], executor=later)
+    for number in range(1, 6):
+        step(one)
+        saver.after(number, one)
+        if number == 3:
+            later.work(RunError(Reason.STORAGE_FAILED, "the store does not answer"))
+        elif later.waiting and number > 3:
+            later.work()
+    assert committed(store) == [4]
+
+
+def test_older_ones_are_removed_once_a_newer_one_is_committed(store: Store, tmp_path: Path) -> None:
+    one, later = going(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=1, retain=1), [], executor=later)
+    for number in range(1, 6):
+        step(one)
+        saver.after(number, one)
+        while later.waiting:
+            later.work()
+    assert committed(store) == [3, 1]
+    (kept,) = (path.parent.name for path in tmp_path.rglob("history.json") if "00000005" not in path.parent.name)
+    assert kept == "step-00000003"
+    assert resumed(store, going()).step == 3
+
+
+def test_who_was_replaced_is_told_so(store: Store) -> None:
+    one, later = going(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=1), [], executor=later)
+    step(one)
+    saver.after(1, one)
+    place(store, execution=2)
+    later.work()
+    saver.after(2, one)
+    later.work()
+    with pytest.raises(RunError, match="another execution of this run has begun"):
+        saver.after(3, one)
+    assert committed(store) == []

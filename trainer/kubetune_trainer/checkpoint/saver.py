@@ -1,0 +1,190 @@
+"""Saves a training while it goes on: it waits for a copy in main memory, and for nothing else.
+
+A thread of each rank writes the copy to the store. Behind a later step the ranks tell each other that theirs is there,
+and rank 0 commits: what was not committed does not count.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any, Literal, Self
+
+import torch
+import torch.distributed as dist
+
+from kubetune_api.job import Checkpoints as Settings
+from kubetune_api.run import Run
+from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced
+from kubetune_trainer.checkpoint.history import History, to_json
+from kubetune_trainer.checkpoint.manifest import Checkpoint, named
+from kubetune_trainer.checkpoint.shards import Range, write_shard
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
+from kubetune_trainer.storage.store import Store
+from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.engine_state import counters_of, shapes_of, state_of
+from kubetune_trainer.training.exchange import of_all_ranks
+from kubetune_trainer.training.going import Going
+
+_log = logging.getLogger(__name__)
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where checkpoints go, and what each says of its run."""
+
+    store: Store
+    run: Run
+    plan: BatchPlan
+    identity: dict[str, str]
+    last: int
+    """The number of the last entry of the chain."""
+    committed: tuple[Checkpoint, ...]
+    """Those of earlier executions, the newest first."""
+
+
+class Saver:
+    """Saves behind the steps that are due. Its block ends with the training; what is not committed then never is."""
+
+    def __init__(
+        self,
+        place: Place,
+        settings: Settings,
+        records: Sequence[object],
+        *,
+        executor: Executor | None = None,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._place, self._settings, self._records = place, settings, records
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._now, self._saved_at, self._rank = now, now(), dist.get_rank()
+        self._chain = Chain(place.store, place.run, place.last)
+        self._committed = list(place.committed)
+        self._phase: Literal["", "upload", "commit"] = ""
+        """The same on every rank."""
+        self._work: Future[Any] | None = None
+        """What this rank does for it."""
+        self._step, self._wanted = 0, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def after(self, step: int, going: Going) -> None:
+        """See `Checkpoints`. RunError, alike on every rank, where another execution has begun."""
+        every = self._settings.every_steps
+        self._wanted = self._wanted or (every is not None and step % every == 0)
+        waiting, failed, stale, due = self._told()
+        if stale:
+            raise replaced(self._place.run)
+        self._wanted = self._wanted or due
+        if self._phase and not waiting:
+            self._go_on(failed=failed)
+        if self._wanted and not self._phase:
+            self._begin(step, going)
+
+    def _told(self) -> tuple[bool, bool, bool, bool]:
+        """Of any rank: it is not done, it has failed, it was replaced, the time has come."""
+        done = self._work is None or self._work.done()
+        failed = self._work is not None and done and self._work.exception() is not None
+        stale = self._phase == "commit" and self._work is not None and done and not failed and not self._work.result()
+        seconds = self._settings.every_seconds
+        due = seconds is not None and self._rank == 0 and self._now() - self._saved_at >= seconds
+        own = torch.tensor([not done, failed, stale, due], dtype=torch.int32)
+        if self._phase or seconds is not None:
+            own = sum_of(own)
+        waiting, failed, stale, due = map(bool, own.tolist())
+        return waiting, failed, stale, due
+
+    def _begin(self, step: int, going: Going) -> None:
+        held = {**state_of(going.engine), **going.weights.held()}
+        copies = {name: Range(one.start, one.values.to("cpu", copy=True), one.size) for name, one in held.items()}
+        copies |= _random_numbers()
+        history = self._history(going) if self._rank == 0 else None
+        self._phase, self._step, self._wanted, self._saved_at = "upload", step, False, self._now()
+        self._work = self._executor.submit(self._upload, step, copies, history)
+
+    def _history(self, going: Going) -> History:
+        loop = {**counters_of(going.engine), "watch": going.watch.state(), "shapes": shapes_of(going.engine)}
+        steps = tuple(record for record in self._records if isinstance(record, StepRecord))
+        evaluations = tuple(record for record in self._records if isinstance(record, EvaluationRecord))
+        return History(steps, evaluations, loop, dict(going.settled))
+
+    def _upload(self, step: int, copies: dict[str, Range], history: History | None) -> tuple[StoredFile, ...]:
+        """In the thread: the files of this rank, its shard first."""
+        folder, store = folder_of(self._place.run, step), self._place.store
+        with TemporaryDirectory(prefix="kubetune-") as scratch:
+            shard, told = Path(scratch) / f"rank-{self._rank:05}.safetensors", Path(scratch) / "history.json"
+            write_shard(shard, copies)
+            files = (store.upload(shard, f"{folder}/{shard.name}"),)
+            if history is None:
+                return files
+            told.write_bytes(to_json(history))
+            return (*files, store.upload(told, f"{folder}/{told.name}"))
+
+    def _go_on(self, *, failed: bool) -> None:
+        """All ranks have done their part."""
+        work, self._work = self._work, None
+        if failed:
+            if work is not None and (error := work.exception()):
+                _log.warning("The checkpoint of step %d was not saved: %s", self._step, error)
+            self._phase = ""
+        elif self._phase == "commit":
+            self._phase = ""
+        else:
+            assert work is not None, "every rank uploads"
+            files = of_all_ranks([work.result()])
+            self._phase = "commit"
+            if self._rank == 0:
+                self._work = self._executor.submit(self._commit, self._step, files)
+
+    def _commit(self, step: int, files: Sequence[tuple[StoredFile, ...]]) -> bool:
+        """In the thread of rank 0: whether it is committed; then what it replaces is removed."""
+        place = self._place
+        epochs, batches = divmod(step, place.plan.steps_per_epoch)
+        checkpoint = Checkpoint.model_validate(
+            {
+                "run": place.run.run_id,
+                "execution": place.run.claimed,
+                "step": step,
+                "epoch": epochs,
+                "rowsSeen": min(batches * place.plan.global_batch_size, place.plan.rows),
+                "workers": len(files),
+                "shards": [named(shard) for shard, *_ in files],
+                "history": named(files[0][1]),
+                "identity": place.identity,
+            }
+        )
+        if not self._chain.commit(checkpoint):
+            return False
+        self._committed.insert(0, checkpoint)
+        old = self._committed[self._settings.retain :]
+        del self._committed[self._settings.retain :]
+        try:
+            remove(place.store, old)
+        except RunError as error:
+            _log.warning("An old checkpoint was not removed: %s", error)
+        return True
+
+
+def sum_of(values: torch.Tensor) -> torch.Tensor:
+    """Over all ranks."""
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    values = values.to(device)
+    dist.all_reduce(values)
+    return values.cpu()
+
+
+def _random_numbers() -> dict[str, Range]:
+    """The states of this rank's generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return {f"{RANDOM}/{kind}/{dist.get_rank()}": Range(0, state, len(state)) for kind, state in states.items()}
