@@ -327,3 +327,17 @@ def test_dora_is_planned_at_no_stage_that_cuts_the_weights() -> None:
     assert [tried.stage for tried in accepted(dora, LLAMA_8B, LARGE, 2).candidates] == [1, 2]
     assert [tried.stage for tried in refused(dora, LLAMA_70B, LARGE, 2).candidates] == [1, 2]
     assert [tried.stage for tried in refused(language(), LLAMA_70B, LARGE, 2).candidates] == [1, 2, 3]
+
+
+def test_weights_of_four_bits_fit_where_those_of_sixteen_do_not() -> None:
+    """QLoRA's own claim: 65 billion parameters on one accelerator of 48 GB."""
+    four = language(method={"type": "LoRA", "quantization": {"type": "NF4"}})
+    refused(language(method={"type": "LoRA"}), LLAMA_70B, LARGE)
+    found = accepted(four, LLAMA_70B, LARGE)
+    assert "in BF16 beside weights in NF4 on 1 worker needs" in found.sentence
+    assert [tried.stage for tried in found.candidates] == [0, 2]
+    # 4.5 bits for each of 68.5 billion numbers; 16 for 2.1 billion of embeddings and the output layer, and for the
+    # largest layer as it is multiplied.
+    linear = 80 * sum(inputs * outputs for inputs, outputs in LLAMA_70B.linear_matrices)
+    others = LLAMA_70B.parameters - linear
+    assert found.memory.weights == linear * 9 // 16 + 2 * (others + LLAMA_70B.layer_matrix)
