@@ -116,7 +116,7 @@ def _job(entry: Entry, model: Path, data: str, output: Path) -> FineTuneJob:
         entry.task,
         model,
         task={"type": entry.task, "maxLength": 32, **_languages(entry.family)},
-        dataset={"uri": data, "columns": {to_camel(name): to_camel(name) for name in TASKS[entry.task].columns}},
+        dataset={"uri": data, "columns": {to_camel(name): to_camel(name) for name in _columns(entry)}},
         method={"type": entry.method},
         training={
             "globalBatchSize": 8, "microBatchSize": 4, "maxSteps": 2, "learningRate": 1e-2, "precision": "FP32",
@@ -129,6 +129,12 @@ def _job(entry: Entry, model: Path, data: str, output: Path) -> FineTuneJob:
 def _languages(family: str) -> dict[str, Any]:
     named = {"sourceLanguage": "en_XX", "targetLanguage": "de_DE"}
     return {"seq2Seq": named} if FAMILIES[family].languages else {}
+
+
+def _columns(entry: Entry) -> tuple[str, ...]:
+    """The shapes of a task's rows in turn."""
+    shapes = TASKS[entry.task].shapes
+    return shapes[(entry.stage + [*METHODS].index(entry.method)) % len(shapes)]
 
 
 def _write_rows(path: Path) -> str:

@@ -36,5 +36,7 @@ def sample_rows(rows: int, labels: Sequence[str] = LABELS) -> Iterator[dict[str,
             "anchor": text,
             "positive": answer,
             "negative": other,
+            "sentence1": text,
+            "sentence2": other,
             "score": (number % 5) / 4,
         }
