@@ -1,9 +1,12 @@
 """Models with a token for each language: what they read and write is marked, and they answer in the right one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -14,11 +17,13 @@ from transformers import (
     MBartTokenizer,
 )
 
+from kubetune_api.job import Generation
 from kubetune_trainer.data.rows import Row
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.languages import beginning, refuse_languages
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.tasks.seq2seq import SequenceTargets, SequenceToSequence, WrittenTexts
+from kubetune_trainer.training.write import Asking, write
 from support.tiny_models import CONFIGS, saved, spec_for, tiny_model
 from support.tiny_tokenizers import mbart_like
 
@@ -98,6 +103,46 @@ def test_the_published_model_answers_in_the_language_of_the_targets(
     # As in training.
     assert theirs.convert_ids_to_tokens(said)[: len(first)] == first
     assert theirs.convert_ids_to_tokens(shifted)[: len(first)] == first
+
+
+class Heard(MBartForConditionalGeneration):
+    """Keeps what it last generated."""
+
+    heard: torch.Tensor
+
+    def generate(self, *given: Any, **more: Any) -> torch.Tensor:
+        self.heard = super().generate(*given, **more)
+        return self.heard
+
+
+class Engine:
+    """A model that nobody trains."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, model: Heard) -> None:
+        self.module = model
+
+    def eval(self) -> None: ...
+
+    def train(self) -> None: ...
+
+
+@pytest.fixture
+def _group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("_group")
+def test_the_answers_of_an_evaluation_begin_in_the_language_of_the_targets(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(base(MBart50Tokenizer, tmp_path), LANGUAGES)
+    model = Heard.from_pretrained(tmp_path)
+    model.generation_config.eos_token_id = None
+    split = TASK.encode(ROWS, tokenizer, 32, WrittenTexts(32)).split
+    write(Asking(Engine(model), TASK, split, Generation(max_rows=2, max_new_tokens=4), tokenizer, 2, min), [0, 1])
+    assert {tuple(tokenizer.convert_ids_to_tokens(line[:2].tolist())) for line in model.heard} == {("</s>", "de_DE")}
 
 
 def test_what_the_pretrained_model_was_to_begin_with_is_gone(tmp_path: Path) -> None:
