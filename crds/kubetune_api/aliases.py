@@ -108,6 +108,7 @@ _ROWS: dict[str, Alias] = {
     "lora_target_linear": Means("method.lora.targets", "AllLinear is the default"),
     "use_dora use_rslora peft_use_dora peft_use_rslora": Means("method.lora.variant"),
     "lora_config peft_config use_peft": Means("method.lora", "set method.type to LoRA beside it"),
+    "adapter_name_or_path lora_model_dir": Means("model.uri", "an adapter names its base model itself"),
     "merge_lora merge_adapter": Means("method.lora.publish", "Merged publishes a whole model"),
     "modules_to_save lora_modules_to_save additional_target": Never(
         "a new head is trained whole beside the adapter, and everything else stays as it was"

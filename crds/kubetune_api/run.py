@@ -56,6 +56,8 @@ class Run(ApiModel):
         list[Annotated[str, StringConstraints(max_length=24)]], Field(max_length=16)
     ] = Field([])
     """The Azure storage accounts that a Secret may name. Empty: any."""
+    allowed_uri_prefixes: Annotated[list[Uri], Field(max_length=64)] = Field([])
+    """Where what a file of the run names must lie, such as the base of an adapter. Empty: anywhere."""
     ambient_credentials: bool = True
     """Whether a store that no Secret opens is opened by the environment, or by what the machine's cloud gives."""
     report_to: ReportTo | None = None

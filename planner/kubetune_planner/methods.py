@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kubetune_api.job import LoRA, Method
+from kubetune_api.job.method import DEFAULT_RANK
 from kubetune_planner.shape import ModelShape
 
 
@@ -45,10 +46,11 @@ def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     what lies below them learns. Each adapter keeps what is between its matrices; with dropout, an input of its own and
     the mask; DoRA, both outputs that it multiplies. Layers that the manifest names are counted as all linear ones."""
     settings = (method.lora or LoRA()).resolved
+    rank = settings.rank or DEFAULT_RANK
     everywhere = settings.targets != "Attention"
     widened = ((shape.embedding, shape.hidden),) if everywhere and shape.embedding != shape.hidden else ()
     widths = (*shape.adapted_matrices(everywhere=everywhere), *widened)
-    adapters = sum(settings.rank * (inputs + outputs) for inputs, outputs in widths)
+    adapters = sum(rank * (inputs + outputs) for inputs, outputs in widths)
     lengths = sum(outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
     head = 0 if labels is None else shape.classifier_parameters(labels)
     # Layers that share their weights have them once, and are passed each time.
@@ -56,10 +58,10 @@ def lora(method: Method, shape: ModelShape, labels: int | None) -> TrainedPart:
     dropped = times * sum(inputs for inputs, _ in widths) if settings.dropout else 0
     scaled = times * sum(2 * outputs for _, outputs in widths) if settings.variant == "DoRA" else 0
     return TrainedPart(
-        numbers=times * settings.rank * len(widths) + dropped + scaled,
+        numbers=times * rank * len(widths) + dropped + scaled,
         masks=dropped,
         parameters=adapters + lengths + head,
-        largest=max(shape.head_matrix(labels), *(settings.rank * max(width) for width in widths)),
+        largest=max(shape.head_matrix(labels), *(rank * max(width) for width in widths)),
         kept_layers=shape.layers,
     )
 

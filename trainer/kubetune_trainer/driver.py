@@ -35,6 +35,7 @@ from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.imports import uncollected
 from kubetune_trainer.launch import Prepared, Training
+from kubetune_trainer.methods import going_on
 from kubetune_trainer.model.languages import refuse_languages
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
@@ -62,16 +63,16 @@ def execute(
 
     `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
     """
-    run = run.model_copy(update={"job": run.job.resolved})
-    spec = run.job.spec
+    job, run = run.job, run.model_copy(update={"job": run.job.resolved})
     listener.stage("Checking the output")
     credentials = StoreCredentials.of(run)
     store = _checked_output(run, credentials)
     if earlier := find_published(run, store):
         listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
         return earlier
-    listener.stage("Fetching the model")
-    base = pretrained_model(spec.model, cache, language_model_class(), credentials=credentials)
+    base = _fetch_model(run, cache, credentials, listener)
+    run = run.model_copy(update={"job": going_on(job, base.folder).resolved})
+    spec = run.job.spec
     data, max_length, tokenizer = _read_data(run, base, cache, credentials, listener)
     for note in rehearse(base.folder, spec, task_of(spec), data.space, tokenizer):
         listener.note(note)
@@ -120,6 +121,12 @@ def _group_for(run: Run) -> Training:
         from kubetune_trainer.on_ray import train_on_ray
 
     return train_on_ray
+
+
+def _fetch_model(run: Run, cache: Path, credentials: StoreCredentials, listener: Listener) -> PretrainedModel:
+    listener.stage("Fetching the model")
+    model = run.job.spec.model
+    return pretrained_model(model, cache, language_model_class(), credentials=credentials, tell=listener.note)
 
 
 def _read_data(
@@ -182,7 +189,6 @@ def _record(
     start_time: str,
     completion_time: str,
 ) -> RunRecord:
-    model = run.job.spec.model
     return RunRecord(
         job=run.job,
         run_id=run.run_id,
@@ -192,12 +198,13 @@ def _record(
         start_time=start_time,
         completion_time=completion_time,
         base=PretrainedRecord(
-            uri=model.uri,
-            revision=model.revision,
+            uri=base.source.uri,
+            revision=base.source.revision,
             family=trained.family,
             files=base.files,
             parameters=trained.parameters,
             trained_parameters=trained.trained_parameters,
+            adapter=base.adapter_files,
         ),
         data=data.report,
         steps=trained.steps,

@@ -49,8 +49,9 @@ class WorkerInput:
     on_gpu: bool
     """Whether each worker has a GPU, and not the CPU."""
     plan: BatchPlan
-    model_files: tuple[StoredFile, ...]
-    """The pretrained model as the driver saw it; a worker that finds another one refuses it."""
+    model_files: tuple[tuple[StoredFile, ...], tuple[StoredFile, ...]]
+    """The pretrained model as the driver saw it, and the adapter to train on, if there is one; a worker that finds
+    others refuses them."""
     cache: str
     """A folder of the node, shared by its workers."""
     kept: Kept | None = None

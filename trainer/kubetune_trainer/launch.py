@@ -80,7 +80,7 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
         resolved=resolved,
         on_gpu=there.gpus > 0,
         plan=plan,
-        model_files=prepared.base.files,
+        model_files=(prepared.base.files, prepared.base.adapter_files),
         cache=str(prepared.cache),
     )
 
@@ -98,7 +98,8 @@ def going_on(prepared: Prepared, given: WorkerInput, store: Store, listener: Lis
         listener.note("earlier executions of this run have left no checkpoint: the training begins anew")
     if spec.training.checkpoints is None and not found.last:
         return given
-    identity = identity_of(spec, given.resolved, given.model_files, prepared.data)
+    files = (*prepared.base.files, *prepared.base.adapter_files)
+    identity = identity_of(spec, given.resolved, files, prepared.data)
     for checkpoint in found.checkpoints[:1]:
         refuse_others(identity, checkpoint.identity, checkpoint.step)
     chain = Chain(store, run, found.last)

@@ -254,6 +254,8 @@ class PretrainedRecord:
     files: tuple[StoredFile, ...]
     parameters: int
     trained_parameters: int
+    adapter: tuple[StoredFile, ...] = ()
+    """The files of the adapter that was trained on; the job names it then, and not the base."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from kubetune_api.unions import members_of_type
 _FREEZING = [name for name, row in METHODS.items() if row.freezes]
 DEFAULT_TARGETS: Literal["AllLinear"] = "AllLinear"
 """The layers that LoRA adapts where the manifest names none."""
+DEFAULT_RANK = 16
+"""`rank` where neither the manifest nor an adapter says."""
 ALPHA_PER_RANK = 2
 """`alpha` for each rank where the manifest does not say."""
 
@@ -32,15 +34,17 @@ class Freeze(ApiModel):
 class LoRA(ApiModel):
     """Small matrices beside the layers of the pretrained model (Hu et al. 2021, arXiv:2106.09685), by peft."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)] = 16
-    """The rows of the small matrices. More can learn more, and take more memory."""
+    rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """The rows of the small matrices. More can learn more, and take more memory. Unset: 16, or those of the adapter
+    that `model.uri` names."""
     alpha: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """The share of what the matrices add, in ranks: it is multiplied by `alpha / rank`. Unset: twice the rank."""
+    """The share of what the matrices add, in ranks: it is multiplied by `alpha / rank`. Unset: twice the rank, or
+    the adapter's."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """The share of the matrices' inputs that is dropped while training, 0 to below 1."""
     targets: Literal["Attention", "AllLinear"] | None = None
     """The linear layers that get matrices: those of the attention, or all but the output layer and the head. Unset:
-    `AllLinear`, unless `targetModules` names them."""
+    `AllLinear`, unless `targetModules` names them or the adapter has its own."""
     target_modules: (
         Annotated[
             list[Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]],
@@ -49,9 +53,9 @@ class LoRA(ApiModel):
         | None
     ) = None
     """The same by the names that the model's code gives them, or the ends of these: `q_proj`, `mlp.down_proj`."""
-    variant: Literal["Standard", "RsLoRA", "DoRA"] = "Standard"
-    """`RsLoRA` multiplies by `alpha / √rank` instead (arXiv:2312.03732); `DoRA` also trains the length of each row of
-    the adapted weights (arXiv:2402.09353)."""
+    variant: Literal["Standard", "RsLoRA", "DoRA"] | None = None
+    """`Standard`; `RsLoRA` multiplies by `alpha / √rank` instead (arXiv:2312.03732); `DoRA` also trains the length of
+    each row of the adapted weights (arXiv:2402.09353). Unset: `Standard`, or the adapter's."""
     publish: Literal["Adapter", "Merged"] = "Adapter"
     """`Adapter` publishes the small matrices alone, which are loaded beside the pretrained model; `Merged` adds them to
     its weights and publishes a whole model."""
@@ -69,7 +73,9 @@ class LoRA(ApiModel):
     def resolved(self) -> Self:
         """The same with every default filled in that depends on another field."""
         targets = self.targets or (None if self.target_modules else DEFAULT_TARGETS)
-        return self.model_copy(update={"alpha": self.alpha or ALPHA_PER_RANK * self.rank, "targets": targets})
+        rank = self.rank or DEFAULT_RANK
+        filled_in = {"rank": rank, "alpha": self.alpha or ALPHA_PER_RANK * rank, "targets": targets}
+        return self.model_copy(update=filled_in | {"variant": self.variant or "Standard"})
 
 
 class Quantization(ApiModel):
@@ -114,7 +120,7 @@ class Method(ApiModel):
             field="freeze",
         ),
         Rule(
-            cel="!has(self.quantization) || !has(self.lora) || self.lora.variant != 'DoRA'",
+            cel="!has(self.quantization) || !has(self.lora) || !has(self.lora.variant) || self.lora.variant != 'DoRA'",
             message="DoRA needs the lengths of weights that are not rounded; choose another variant, or remove"
             " method.quantization",
             holds=lambda method: not (method.quantization and method.lora) or method.lora.variant != "DoRA",

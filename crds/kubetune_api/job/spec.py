@@ -87,7 +87,8 @@ def _stage_of_whole_matrices() -> Iterator[Rule]:
 _CUTS_WEIGHTS = 3
 """The ZeRO stage that does."""
 _STAGE_OF_DORA = Rule(
-    cel="!has(self.method.lora) || self.method.lora.variant != 'DoRA' || !has(self.zero.stage) || self.zero.stage < 3",
+    cel="!has(self.method.lora) || !has(self.method.lora.variant) || self.method.lora.variant != 'DoRA' ||"
+    " !has(self.zero.stage) || self.zero.stage < 3",
     message="DoRA reads whole weights, which ZeRO cuts into pieces at stage 3; set stage to 2 or less, leave it out, or"
     " choose another method.lora.variant",
     holds=lambda spec: spec.zero.stage != _CUTS_WEIGHTS or not spec.method.lora or spec.method.lora.variant != "DoRA",

@@ -1,5 +1,6 @@
 """Whole runs of `LoRA`: what they publish opens in peft, and answers as the run measured."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ HELD_OUT = hard_rows(31, seed=1)
 QUESTIONS = [(prompt, f" {completion}") for prompt, completion in counting_rows(103, seed=1)]
 
 
-def run(folder: Path, family: str, rows: Rows, held_out: Rows, **lora: Any) -> tuple[Published, Path]:
-    """A short run, and the folder of its model."""
+def run(
+    folder: Path, family: str, rows: Rows, held_out: Rows, start: Path | None = None, **lora: Any
+) -> tuple[Published, Path]:
+    """A short run, and the folder of its model; from a new base, or from what is in `start`."""
     classifies = family == "bert"
     header = ("text", "label") if classifies else ("prompt", "completion")
-    saved(tiny_model(family, labels=2 if classifies else None), folder / "base")
+    folder.mkdir(exist_ok=True)
+    if start is None:
+        saved(tiny_model(family, labels=2 if classifies else None), folder / "base")
     data = {
         "uri": write_csv(folder / "rows.csv", header, rows),
         "columns": dict(zip(header, header, strict=True)),
@@ -35,9 +40,9 @@ def run(folder: Path, family: str, rows: Rows, held_out: Rows, **lora: Any) -> t
     }
     job = job_for(
         "SequenceClassification" if classifies else "CausalLM",
-        folder / "base",
+        start or folder / "base",
         dataset=data,
-        method={"type": "LoRA", "lora": {"rank": 4, **lora}},
+        method={"type": "LoRA", "lora": {"rank": 4} | lora},
         training={"epochs": 1, "maxSteps": 8, "globalBatchSize": 8, "learningRate": 2e-2},
         output={"uri": (folder / "out").as_uri()},
     )
@@ -56,10 +61,33 @@ def test_a_classifiers_adapter_answers_as_the_run_measured(tmp_path: Path) -> No
         tmp_path / "base", config=AutoConfig.from_pretrained(folder)
     )
     model = PeftModel.from_pretrained(model, folder).eval()
+    assert done.metrics["test/loss"] == pytest.approx(loss_of(model, tokenizer), abs=1e-5)
+
+
+def test_a_run_goes_on_from_a_published_adapter(tmp_path: Path) -> None:
+    _, folder = run(tmp_path / "first", "bert", hard_rows(80), HELD_OUT, targets="Attention")
+    done, again = run(tmp_path / "second", "bert", hard_rows(80, seed=2), HELD_OUT, start=folder, rank=None)
+    before, after = (load_file(each / "adapter_model.safetensors") for each in (folder, again))
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(values, after[name]) for name, values in before.items() if ".lora_" in name)
+    config = json.loads((again / "adapter_config.json").read_text())
+    assert config == json.loads((folder / "adapter_config.json").read_text())
+    base = AutoModelForSequenceClassification.from_pretrained(
+        config["base_model_name_or_path"], config=AutoConfig.from_pretrained(again)
+    )
+    tokenizer, model = AutoTokenizer.from_pretrained(again), PeftModel.from_pretrained(base, again).eval()
+    assert done.metrics["test/loss"] == pytest.approx(loss_of(model, tokenizer), abs=1e-5)
+    manifest = json.loads(next((tmp_path / "second").rglob("manifest.json")).read_text())["provenance"]
+    assert manifest["baseModel"]["uri"] == (tmp_path / "first" / "base").as_uri()
+    assert manifest["adapter"]["uri"] == folder.as_uri()
+    assert manifest["job"]["spec"]["method"]["lora"]["rank"] == 4
+
+
+def loss_of(model: Any, tokenizer: Any) -> float:
+    """Of the classifier, over the held-out rows."""
     with torch.no_grad():
         logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text, _ in HELD_OUT])
-    labels = torch.tensor([model.config.label2id[label] for _, label in HELD_OUT])
-    assert done.metrics["test/loss"] == pytest.approx(float(cross_entropy(logits, labels)), abs=1e-5)
+    return float(cross_entropy(logits, torch.tensor([model.config.label2id[label] for _, label in HELD_OUT])))
 
 
 def test_a_language_models_adapter_answers_as_the_run_measured(tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ def test_no_name_stands_in_two_rows() -> None:
     [
         ("training.lr", "unknown field; did you mean `learningRate`?"),
         ("training.loraR", "unknown field here; did you mean `spec.method.lora.rank`?"),
+        (
+            "method.lora_model_dir",
+            "unknown field here; did you mean `spec.model.uri`? (an adapter names its base model itself)",
+        ),
         ("lora-r", "unknown field here; did you mean `spec.method.lora.rank`?"),
         ("training.warmupSteps", "unknown field here; did you mean `spec.training.schedule.warmupSteps`?"),
         ("training.packing", "packing several examples into one sequence is not supported yet; remove the field"),

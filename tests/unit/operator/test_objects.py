@@ -356,6 +356,12 @@ def test_the_trainer_asks_for_the_machines_identity_only_where_the_pods_have_one
     assert (run.ambient_credentials, run.allowed_storage_accounts) == (ambient, accounts)
 
 
+def test_the_trainer_knows_where_the_base_of_an_adapter_may_lie() -> None:
+    allowed = profile(allowedUriPrefixes=["s3://models", "s3://data", "s3://own/{namespace}/"])
+    run = Run.model_validate_json(applied("ConfigMap", name_of(1), allowed)["data"]["run.json"])
+    assert run.allowed_uri_prefixes == ["s3://models", "s3://data", f"s3://own/{run.job.metadata.namespace}/"]
+
+
 def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> None:
     config = applied("ConfigMap", name_of(1), resources__workers=3)
     assert config["immutable"] is True

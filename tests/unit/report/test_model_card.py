@@ -11,8 +11,9 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from kubetune_trainer.records import PretrainedRecord, RunRecord
-from kubetune_trainer.report import render_card
+from kubetune_trainer.artifact.manifest import manifest
+from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
+from kubetune_trainer.report import render_card, render_report
 from support.run_records import causal, classification, evaluation, job, regression, run, stored
 
 STORED = "s3://models/team-a/film-reviews/0f8f/executions/1/model"
@@ -277,6 +278,21 @@ def test_an_adapter_is_shown_beside_its_base(uri: str, revision: str | None, sho
     assert matter.get("base_model_relation") == ("adapter" if revision else None)
     merged = replace(record, job=job(method={"type": "LoRA", "lora": {"publish": "Merged"}}, model=model))
     assert "peft" not in render_card(merged, STORED).partition("## Settings")[0]
+
+
+def test_the_adapter_that_was_trained_on_is_named() -> None:
+    model = {"uri": "hf://owner/adapter", "revision": "1" * 40}
+    record = run(job(method={"type": "LoRA"}, model=model))
+    adapter = (StoredFile("hf://owner/adapter/a", 1, "0" * 64),)
+    record = replace(record, base=replace(record.base, adapter=adapter))
+    assert f"went on from the adapter `hf://owner/adapter` at `{'1' * 40}`" in render_card(record, STORED)
+    assert "Trained on from" in render_report(record)
+    assert "hf://owner/adapter" in render_report(record)
+    provenance = manifest(record, [], folder="executions/1")["provenance"]
+    assert provenance["adapter"]["uri"] == "hf://owner/adapter"
+    assert provenance["adapter"]["files"] == [{"uri": "hf://owner/adapter/a", "size": 1, "sha256": "0" * 64}]
+    assert provenance["baseModel"]["uri"] == record.base.uri
+    assert "adapter" not in manifest(run(job()), [], folder="executions/1")["provenance"]
 
 
 def test_another_library_is_shown_for_a_whole_model_alone() -> None:

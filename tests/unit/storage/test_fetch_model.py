@@ -160,10 +160,10 @@ def sentencepiece_alone(folder: Path) -> None:
             id="only a pickle",
         ),
         pytest.param(
-            only("adapter_config.json", "adapter_model.safetensors"),
-            "{uri} holds a LoRA adapter, not a model; merge it into its base model first, as a run does by itself with"
-            " spec.method.lora.publish: Merged.",
-            id="an adapter",
+            only("adapter_config.json", "adapter_model.bin"),
+            "{uri} holds an adapter without its adapter_model.safetensors; save it with peft's save_pretrained(folder,"
+            " safe_serialization=True).",
+            id="a pickled adapter",
         ),
         pytest.param(
             only("a.gguf", "b.gguf"),

@@ -198,7 +198,7 @@ def remove(name: str) -> Callable[[Path], None]:
         ),
         pytest.param(
             retrained({name: PRETRAINED[name] for name in HEAD}),
-            "the new tensor classifier.bias has its first values everywhere: it was never trained; the new tensor"
+            "the tensor classifier.bias has its first values everywhere: it was never trained; the tensor"
             " classifier.weight has its first values everywhere: it was never trained.",
             id="a new head that never trained",
         ),

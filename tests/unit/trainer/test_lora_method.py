@@ -103,8 +103,10 @@ def verified(method: TrainingMethod, trainable: Trainable, folder: Path, shapes:
 
 
 def test_the_method_of_a_manifest_has_its_settings_with_their_defaults() -> None:
-    assert method_of(Method(type="LoRA")) == LoRA(Settings(rank=16, alpha=32, targets="AllLinear"))
-    assert lora(alpha=5, targetModules=["query"]) == LoRA(Settings(rank=4, alpha=5, target_modules=["query"]))
+    assert method_of(Method(type="LoRA")) == LoRA(Settings(rank=16, alpha=32, targets="AllLinear", variant="Standard"))
+    assert lora(alpha=5, targetModules=["query"]) == LoRA(
+        Settings(rank=4, alpha=5, target_modules=["query"], variant="Standard")
+    )
 
 
 @pytest.mark.parametrize("family", SINGLE)

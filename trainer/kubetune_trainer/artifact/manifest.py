@@ -45,6 +45,7 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
             "trainedParameters": record.base.trained_parameters,
             "files": [_file("uri", file) for file in record.base.files],
         },
+        **_adapter(record),
         "data": {
             "files": [_file("uri", file) for file in record.data.files],
             "rowsRead": record.data.rows_read,
@@ -64,6 +65,14 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
         "startTime": record.start_time,
         "completionTime": record.completion_time,
     }
+
+
+def _adapter(record: RunRecord) -> dict[str, Any]:
+    """The adapter that was trained on, if there was one."""
+    if not record.base.adapter:
+        return {}
+    model, files = record.job.spec.model, [_file("uri", file) for file in record.base.adapter]
+    return {"adapter": {"uri": model.uri, "revision": model.revision, "files": files}}
 
 
 def _file(key: str, file: StoredFile) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class TensorCheck:
     changed: int = 0
     unchanged: list[str] = field(default_factory=list)
     """Trained tensors of the base model."""
+    trained: int = 0
+    """The tensors that have been compared, but for frozen ones."""
+    moved: int = 0
+    """Those of them that are not as they were."""
     untrained: list[str] = field(default_factory=list)
     """New tensors that are as they were before the first step."""
 
@@ -53,8 +57,11 @@ class TensorCheck:
         """The errors of the model as a whole."""
         for tensor in sorted((self.expected.shapes.keys() | self.expected.frozen) - self.seen):
             yield f"the tensor {tensor} is missing"
+        if self.trained and not self.moved:
+            yield f"none of the {self.trained} trained tensors has changed since the first step"
+            return
         for tensor in self.untrained:
-            yield f"the new tensor {tensor} has its first values everywhere: it was never trained"
+            yield f"the tensor {tensor} has its first values everywhere: it was never trained"
         if self.unchanged and not self.changed:
             yield f"none of the {len(self.unchanged)} trained tensors differs from the base model's"
             return
@@ -90,7 +97,7 @@ class TensorCheck:
         if name in self.expected.frozen:
             if not same:
                 yield f"the frozen tensor {name} differs from the base model's"
-        elif not same:
+        elif not self._is_as_it_was(same=same):
             self.changed += 1
         elif name not in self.expected.may_be_unchanged:
             self.unchanged.append(name)
@@ -103,8 +110,14 @@ class TensorCheck:
                 yield f"the frozen tensor {name} has no counterpart in the base model"
             elif not same:
                 yield f"the frozen tensor {name} differs from the base model's"
-        elif same and name not in self.expected.may_be_unchanged:
+        elif self._is_as_it_was(same=same) and name not in self.expected.may_be_unchanged:
             self.untrained.append(name)
+
+    def _is_as_it_was(self, *, same: bool) -> bool:
+        """Counts a trained tensor."""
+        self.trained += 1
+        self.moved += not same
+        return same
 
     def _has_first_values(self, name: str, values: torch.Tensor) -> bool:
         first = self.expected.first_values.get(name)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from kubetune_api.job import LoRA as LoRASettings
 from kubetune_api.job import Method, Quantization
 from kubetune_trainer.methods.base import Trainable, TrainingMethod
+from kubetune_trainer.methods.continued import going_on
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.methods.merged import MergedLoRA
@@ -15,7 +16,7 @@ METHODS: Mapping[str, Callable[[Method], TrainingMethod]] = {
 }
 """By `spec.method.type`."""
 
-__all__ = ["METHODS", "Trainable", "TrainingMethod", "method_of"]
+__all__ = ["METHODS", "Trainable", "TrainingMethod", "going_on", "method_of"]
 
 
 def _lora(settings: LoRASettings, quantization: Quantization | None) -> TrainingMethod:

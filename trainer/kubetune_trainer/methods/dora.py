@@ -25,9 +25,13 @@ class Lengths(nn.Module):
         self.register_buffer("first", first, persistent=False)
         self.register_buffer("squares", pretrained.square(), persistent=False)
 
+    def begin_with(self, lengths: torch.Tensor) -> None:
+        """Begins with other lengths than those of the pretrained weight."""
+        self.first = lengths.float()
+
     def moved(self, by: torch.Tensor) -> torch.Tensor:
         """The lengths in 32 bits, for a value of the trained parameter."""
-        first: torch.Tensor = self.first  # type: ignore[assignment]
+        first: torch.Tensor = self.first
         return first.to(by.device) + by.float()
 
     def forward(

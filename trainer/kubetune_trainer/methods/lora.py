@@ -19,17 +19,19 @@ from kubetune_planner.states import Precision
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.adapted import adapted_layers, is_transposed, shortest_names, whole_parts
 from kubetune_trainer.methods.base import STORED_AS, Shapes, Trainable
+from kubetune_trainer.methods.continued import refuse_other_layers, with_numbers
 from kubetune_trainer.methods.dora import is_length, keep_in_32_bits, with_lengths
 from kubetune_trainer.methods.first_values import first_values
 from kubetune_trainer.methods.freeze import may_be_unchanged, stored_buffers
 from kubetune_trainer.methods.gather import gathered
 from kubetune_trainer.methods.quantized import quantize, refuse_unquantizable
 from kubetune_trainer.methods.rounding import hidden_by_rounding
-from kubetune_trainer.model.adapter import ADAPTER, WEIGHTS, base_of, published_name, save_config, task_type
+from kubetune_trainer.model.adapter import ADAPTER, base_of, published_name, save_config, task_type
 from kubetune_trainer.model.gguf import is_converted
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import Expectation
+from kubetune_trainer.storage.configs import ADAPTER_WEIGHTS
 
 _INPUTS = ".lora_A."
 """In the names of the matrices that begin as noise. The others begin as zeros, so that these have no gradient in the
@@ -52,7 +54,10 @@ class LoRA:
                 "spec.method.lora.publish: an adapter is loaded beside a folder of safetensors files, and this model is"
                 " a GGUF file; set it to Merged",
             )
-        if not adapted_layers(loaded.model, self.settings, whole_parts(loaded.model)):
+        layers = adapted_layers(loaded.model, self.settings, whole_parts(loaded.model))
+        if loaded.adapter is not None:
+            refuse_other_layers(loaded, self.settings, layers)
+        if not layers:
             raise invalid_model("spec.method: the model has no linear layer that LoRA can adapt; set type to Full")
         if self.quantization:
             refuse_unquantizable(loaded.model)
@@ -61,7 +66,7 @@ class LoRA:
         """See `TrainingMethod`."""
         whole = whole_parts(loaded.model)
         self._put_into(loaded.model, whole, adapted_layers(loaded.model, self.settings, whole))
-        return self._describe(loaded, folder)
+        return self._describe(with_numbers(loaded), folder)
 
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
@@ -70,11 +75,12 @@ class LoRA:
         if self.quantization:
             quantize(model, self.quantization, STORED_AS[precision])
         self._put_into(model, whole, adapted)
+        loaded = with_numbers(loaded)
         parameters = dict(model.named_parameters())
         trained = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-        unchanged = {name for name in trained if _INPUTS in name} | {
-            name for name in may_be_unchanged(model, short=precision != "FP32") if not is_length(name)
-        }
+        unchanged = {name for name in may_be_unchanged(model, short=precision != "FP32") if not is_length(name)}
+        if loaded.adapter is None:
+            unchanged |= {name for name in trained if _INPUTS in name}
         hidden = frozenset() if precision == "FP32" else hidden_by_rounding(model, reach(), precision)
         first = first_values(loaded, trained, precision)
         lengths = ((name, trained[name].detach()) for name in first if is_length(name))
@@ -96,7 +102,7 @@ class LoRA:
         model = loaded.model
         save_file(
             {published_name(name): tensor.contiguous() for name, tensor in with_lengths(model, tensors)},
-            folder / WEIGHTS,
+            folder / ADAPTER_WEIGHTS,
             metadata={"format": "pt"},
         )
         return self._describe(loaded, folder)
@@ -110,7 +116,7 @@ class LoRA:
         """Writes what lies beside the weights; the shapes of these."""
         model: Any = loaded.model
         loaded.save_settings(folder)
-        base, revision = base_of(loaded.source)
+        base, revision = base_of(loaded.source.uri, loaded.source.revision)
         save_config(
             model.peft_config[ADAPTER],
             folder,

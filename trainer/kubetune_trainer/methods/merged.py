@@ -1,6 +1,7 @@
 """`LoRA` whose matrices are added to the pretrained weights at the end: what is published is a whole model."""
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.methods.quantized import with_whole_weights
 from kubetune_trainer.model.adapter import ADAPTER, MAGNITUDE
 from kubetune_trainer.model.load import LoadedModel
-from kubetune_trainer.model.stored import stored_shapes
+from kubetune_trainer.model.stored import stored_shapes, tensor_digest
 from kubetune_trainer.records import Expectation
 
 _BASE = ".base_layer."
 """In peft's names of what it put an adapter beside."""
 _ADAPTED = f"{_BASE}weight"
+_MATRIX = re.compile(r"\.lora_[AB]\.")
 _ROUNDED_AWAY = (
     "spec.method.lora.publish: merging leaves every weight as it was, since the precision of the training rounds away"
     " all that was learned; raise spec.training.learningRate, train for more steps, set spec.training.precision to"
@@ -58,8 +60,13 @@ class MergedLoRA:
     def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
         """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile. Quantized weights are rounded:
         the matrices are added to the pretrained ones."""
-        model = trainable.loaded.model
-        state = merged(model, with_whole_weights(trainable.loaded, dict(tensors)))
+        model, state = trainable.loaded.model, dict(tensors)
+        if trainable.loaded.adapter is not None and not _has_moved(state, trainable.first_values):
+            raise RunError(
+                Reason.VERIFICATION_FAILED,
+                "No matrix of the adapter differs from its first values: nothing was trained that could be merged.",
+            )
+        state = merged(model, with_whole_weights(trainable.loaded, state))
         shapes = stored_shapes(model, state)
         trainable.loaded.save(folder, state)
         return shapes
@@ -109,6 +116,11 @@ def _merged(layer: Any, name: str, state: dict[str, torch.Tensor]) -> tuple[torc
         length = layer.lora_magnitude_vector[ADAPTER].moved(moved)
         rows *= (length / torch.linalg.vector_norm(rows, dim=1))[:, None]
     return weight, (rows.T if layer.fan_in_fan_out else rows).to(weight.dtype).contiguous()
+
+
+def _has_moved(state: Mapping[str, torch.Tensor], first: Mapping[str, str]) -> bool:
+    """Whether any matrix differs from what the training began with."""
+    return any(tensor_digest(state[name]) != digest for name, digest in first.items() if _MATRIX.search(name))
 
 
 def _plain(name: str) -> str:

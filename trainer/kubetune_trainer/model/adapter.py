@@ -5,19 +5,18 @@ peft takes seconds to import, so that it is imported where an adapter is at hand
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
-from kubetune_api.job import Model
 from kubetune_api.schemes import FILE, hub_name
 from kubetune_trainer.storage.configs import ADAPTER_CONFIG
 
-WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "default"
 """What peft calls the one adapter of a model."""
+_INPUTS = ".lora_A."
 _PREFIX = "base_model.model."
 MAGNITUDE = "lora_magnitude_vector"
 """What peft calls the lengths of rows that DoRA trains."""
@@ -40,11 +39,16 @@ def published_name(name: str) -> str:
     return _PREFIX + (plain.removesuffix(".weight") if f".{MAGNITUDE}." in plain else plain)
 
 
-def base_of(source: Model) -> tuple[str, str | None]:
+def layers_in(names: Iterable[str]) -> set[str]:
+    """The layers beside which an adapter lies that has tensors of these names."""
+    return {name.removeprefix(_PREFIX).partition(_INPUTS)[0] for name in names if _INPUTS in name}
+
+
+def base_of(uri: str, revision: str | None) -> tuple[str, str | None]:
     """What `from_pretrained` calls the pretrained model, as far as it can be loaded from there, and its revision."""
-    if name := hub_name(source.uri):
-        return name, source.revision
-    return source.uri.removeprefix(f"{FILE}://"), None
+    if name := hub_name(uri):
+        return name, revision
+    return uri.removeprefix(f"{FILE}://"), None
 
 
 def task_type(model: Any) -> str:

@@ -3,17 +3,21 @@
 transformers fills what is missing with noise and leaves out what it does not know, and trains another model.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection
 from math import isfinite
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from kubetune_api import text
 from kubetune_api.families import ALSO_BESIDE, BUFFERS, HEADS
 from kubetune_trainer.errors import RunError, invalid_model
 
 _SHOWN = 3
+_UNNAMED = re.compile("LABEL_[0-9]+")
+"""How transformers calls labels without names."""
 
 
 def new_tensors(model: PreTrainedModel, info: dict[str, Any], *, head_may_be_new: bool) -> set[str]:
@@ -47,6 +51,22 @@ def refuse_misfit(model: PreTrainedModel, info: dict[str, Any], *, head_is_new: 
     }
     if gaps := {name for name in undescribed if not is_pooler(name) and not name.endswith(BUFFERS)}:
         raise _not_of_one_model("the files hold weights that config.json does not describe", gaps)
+
+
+def other_head(config: Any) -> Callable[[PreTrainedModel], tuple[str, ...]]:
+    """What is to be said of the head that a configuration describes, as it is now, once another takes its place."""
+    classes, labels = tuple(config.architectures or ()), list((getattr(config, "id2label", None) or {}).values())
+    answers = ", ".join(str(label) for label in labels if not _UNNAMED.fullmatch(str(label)))
+    if getattr(config, "problem_type", None) == "regression":
+        answers = text.plural(len(labels), "number")
+
+    def notes(model: PreTrainedModel) -> tuple[str, ...]:
+        if type(model).__name__ not in classes or not answers:
+            return ()
+        shown = text.elide(text.printable(answers))
+        return (f"the model came with a head for other answers ({shown}): a new one is trained in its place",)
+
+    return notes
 
 
 def _refuse_lost_numbers(model: PreTrainedModel) -> None:

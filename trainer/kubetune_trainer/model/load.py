@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from kubetune_api.job import FineTuneJobSpec, Model
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.fit import is_pooler, new_tensors, refuse_misfit
+from kubetune_trainer.model.fit import is_pooler, new_tensors, other_head, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.languages import beginning, set_languages
 from kubetune_trainer.model.stops import teach_to_stop
 from kubetune_trainer.model.task import ModelTask
+from kubetune_trainer.storage.adapters import adapter_settings
 from kubetune_trainer.storage.configs import QUANTISATION, quantisation
+from kubetune_trainer.storage.models import ADAPTER_FOLDER
 
 _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
 """What transformers raises over a configuration that it cannot follow; a lack of memory or of disk is none of these."""
@@ -50,7 +52,11 @@ class LoadedModel:
     folder: Path
     """The pretrained files."""
     source: Model
-    """Where the manifest has them from."""
+    """Where those are from: the manifest's model, or the base of the adapter that it names."""
+    adapter: Path | None = None
+    """The folder of the adapter to train on."""
+    head_is_new: bool = False
+    """Whether no head that came with the model is trained further."""
 
     def save_settings(self, folder: Path) -> None:
         """Writes the configuration without weights in Hugging Face format."""
@@ -144,8 +150,27 @@ def load_model(
     config = load_config(folder, spec)
     family = FAMILIES[config.model_type]
     packing = _unpacked(config)
-    keep_head = task.fits_head(config, space)
+    renewed, came_with = task.new_head and not task.fits_head(config, space), other_head(config)
     task.configure(config, space)
+    model, info, left_out = _from_files(folder, config, task, numbers=numbers)
+    _keep_sinusoids(model, family)
+    new = _without_unread(model, new_tensors(model, info, head_may_be_new=task.new_head))
+    refuse_misfit(model, info, head_is_new=renewed)
+    if renewed:
+        new |= _renew_head(model, family, already_new=new)
+    use_cache = _prepare_config(model, tokenizer, family, task, space)
+    notes = (*packing, *(_note(left_out) if model.can_generate() else ()), *(came_with(model) if renewed else ()))
+    named = base_names(model, family, folder, new)
+    loaded = LoadedModel(model, family, named, use_cache, notes, folder, spec.model, head_is_new=renewed)
+    if not (adapter := folder / ADAPTER_FOLDER).is_dir():
+        return loaded
+    return replace(loaded, adapter=adapter, source=adapter_settings(spec.model.uri, adapter).base)
+
+
+def _from_files(
+    folder: Path, config: PretrainedConfig, task: ModelTask, *, numbers: bool
+) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    """The model, what transformers tells of its loading, and the settings for generation that are left out."""
     with _loading("the model", *_STUMBLES):
         generation, left_out = generation_settings(folder)
         model, info = task.model_class().from_pretrained(
@@ -158,14 +183,7 @@ def load_model(
             output_loading_info=True,
             **({} if numbers else {"device_map": "meta"}),
         )
-    _keep_sinusoids(model, family := FAMILIES[config.model_type])
-    new = _without_unread(model, new_tensors(model, info, head_may_be_new=task.new_head))
-    refuse_misfit(model, info, head_is_new=task.new_head and not keep_head)
-    if task.new_head and not keep_head:
-        new |= _renew_head(model, family, already_new=new)
-    use_cache = _prepare_config(model, tokenizer, family, task, space)
-    notes = (*packing, *(_note(left_out) if model.can_generate() else ()))
-    return LoadedModel(model, family, base_names(model, family, folder, new), use_cache, notes, folder, spec.model)
+    return model, info, left_out
 
 
 def _set_dropout(config: PretrainedConfig, value: float) -> None:

@@ -37,7 +37,7 @@ def render_card(record: RunRecord, model_uri: str) -> str:
         "model_uri": model_uri,
         "on_this_disk": model.path is not None,
         "snippet": _snippet(record, model),
-        "base_loads": base_of(record.job.spec.model)[0] != record.base.uri,
+        "base_loads": base_of(record.base.uri, None)[0] != record.base.uri,
         "cleaning": cleaning_bars(record.data),
         "metrics": sorted(record.final_metrics().items()),
         "intervals": record.final_intervals(),
@@ -97,7 +97,7 @@ def _snippet(record: RunRecord, model: Location) -> str:
     names = {"folder": str(model.path or model.name), "head": card.model_class, "use": card.usage}
     if not record.job.spec.method.publishes_adapter:
         return _SNIPPET.format(**names) + card.elsewhere
-    base, revision = base_of(record.job.spec.model)
+    base, revision = base_of(record.base.uri, record.base.revision)
     return _ADAPTER_SNIPPET.format(**names, base=base, revision=f"revision={revision!r}, " if revision else "")
 
 

@@ -11,6 +11,7 @@ from kubetune_trainer.errors import invalid_model
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 QUANTISATION = "quantization_config"
 _TOKENIZER_CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 _HARMLESS = {"tokenizer_config.json": ("tokenizer_file", "special_tokens_map_file")}

@@ -157,11 +157,28 @@ class StoreCredentials:
     """The storage accounts that they may name; none: any."""
     ambient: bool = True
     """Whether the environment counts where no Secret fits."""
+    prefixes: tuple[str, ...] = ()
+    """Where what is read must lie that the job itself does not name; none: anywhere."""
 
     @classmethod
     def of(cls, run: Run) -> "StoreCredentials":
         """Those that the run came with."""
-        return cls(tuple(run.credentials), tuple(run.allowed_storage_accounts), run.ambient_credentials)
+        return cls(
+            tuple(run.credentials),
+            tuple(run.allowed_storage_accounts),
+            run.ambient_credentials,
+            tuple(run.allowed_uri_prefixes),
+        )
+
+    def refuse_forbidden(self, uri: str, what: str) -> None:
+        """RunError where the profile forbids the URI of `what`, which the operator has not seen in the job."""
+        if self.prefixes and not any(lies_below(uri, prefix) for prefix in self.prefixes):
+            raise RunError(
+                Reason.INVALID_MANIFEST,
+                f"spec.model.uri: {what} is {uri}, and the profile (allowedUriPrefixes) allows only URIs under"
+                f" {', '.join(self.prefixes)}; copy it there and name it in adapter_config.json, or choose another"
+                " adapter.",
+            )
 
     def opening(self, uri: str) -> Secret | None:
         """The Secret of the longest prefix that fits; None where the environment counts.

@@ -11,6 +11,7 @@ from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
 from kubetune_trainer.storage.configs import (
     ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     CONFIG,
     GENERATION_CONFIG,
     check_config,
@@ -36,6 +37,8 @@ _BESIDE = (
     "vocab.json",
     "chat_template.jinja",
 )
+_ADAPTER = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+ADAPTER_FOLDER = "adapter"
 _SENTENCEPIECE = ".model"
 _GGUF = ".gguf"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -50,6 +53,11 @@ class ModelFiles:
     files: tuple[LocalFile, ...]
     gguf: Path | None = None
     """The GGUF file, if the weights come in one."""
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it holds an adapter, which is trained beside a model from elsewhere."""
+        return any(file.path.name == ADAPTER_CONFIG for file in self.files)
 
     @property
     def weights(self) -> tuple[LocalFile, ...]:
@@ -76,10 +84,25 @@ def fetch_model(
     """
     if expect is None:
         files = _checked(uri, revision, into, credentials)
-        seen, fill = tuple(file.stored for file in files), partial(_linked, files)
+        seen, fill = tuple(file.stored for file in files), partial(linked, files)
     else:
         seen, fill = expect, partial(_fetched_again, uri, revision, expect, credentials)
     return _model(fetch_once(into, ["seen", *sorted(map(astuple, seen))], fill))
+
+
+def put_together(adapter: ModelFiles, base: ModelFiles, into: Path) -> Path:
+    """A folder with the weights of `base` and what `adapter` says of them: its configuration and tokenizer, where it
+    has those. Its matrices are in the folder `ADAPTER_FOLDER` there, or transformers would load them by itself."""
+    own = [file for file in adapter.files if file.path.name not in _ADAPTER]
+    theirs = [file for file in base.files if not own or file in base.weights or file.path.name == _INDEX]
+    matrices = [file for file in adapter.files if file.path.name in _ADAPTER]
+
+    def fill(folder: Path) -> list[LocalFile]:
+        (folder / ADAPTER_FOLDER).mkdir(exist_ok=True)
+        return [*linked([*own, *theirs], folder), *linked(matrices, folder / ADAPTER_FOLDER)]
+
+    both = [astuple(file) for model in (adapter, base) for file in model.stored]
+    return fetch_once(into, ["beside", *both], fill)[0].path.parent
 
 
 def _checked(uri: str, revision: str | None, into: Path, credentials: StoreCredentials) -> list[LocalFile]:
@@ -92,13 +115,18 @@ def _checked(uri: str, revision: str | None, into: Path, credentials: StoreCrede
     model = _model(files)
     if model.gguf is not None:
         check_gguf(model.gguf, files[0].uri)
-    else:
+        return files
+    # An adapter brings a configuration or goes by that of its base.
+    if not model.is_adapter or (model.folder / CONFIG).exists():
         check_config(uri, model.folder)
+    if model.is_adapter:
+        check_safetensors(model.folder / ADAPTER_WEIGHTS, f"{uri}/{ADAPTER_WEIGHTS}")
+    else:
         _check_weights(uri, model.folder, {file.path.name for file in model.weights})
     return files
 
 
-def _linked(files: Sequence[LocalFile], folder: Path) -> list[LocalFile]:
+def linked(files: Sequence[LocalFile], folder: Path) -> list[LocalFile]:
     """The same files under the name that a process without a listing looks for."""
     for file in files:
         link = folder / file.path.name
@@ -135,9 +163,11 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
     weights = _weights(uri, objects)
     if weights[0].endswith(_GGUF):
         return [objects[weights[0]]]
+    if weights[0] == ADAPTER_CONFIG and CONFIG not in objects:
+        return [objects[name] for name in weights]
     if CONFIG not in objects:
         raise invalid_model(f"{uri} has no config.json, which says what kind of model it is; add it.")
-    if not any(name in _TOKENIZERS for name in objects):
+    if weights[0] != ADAPTER_CONFIG and not any(name in _TOKENIZERS for name in objects):
         raise _no_tokenizer(uri, [name for name in objects if name.endswith(_SENTENCEPIECE)])
     beside = [name for name in objects if name in _BESIDE or name.endswith(_SENTENCEPIECE)]
     return [objects[name] for name in sorted({CONFIG, *weights, *beside})]
@@ -165,9 +195,11 @@ def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:
     if ggufs:
         raise invalid_model(f"{uri} holds {len(ggufs)} GGUF files; name one of them, such as {uri}/{min(ggufs)}.")
     if ADAPTER_CONFIG in objects:
+        if ADAPTER_WEIGHTS in objects:
+            return [ADAPTER_CONFIG, ADAPTER_WEIGHTS]
         raise invalid_model(
-            f"{uri} holds a LoRA adapter, not a model; merge it into its base model first, as a run does by itself with"
-            " spec.method.lora.publish: Merged."
+            f"{uri} holds an adapter without its {ADAPTER_WEIGHTS}; save it with peft's"
+            " save_pretrained(folder, safe_serialization=True)."
         )
     pickles = sorted(name for name in objects if name.endswith(_PICKLES))
     if pickles:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kubetune_api.profile import within
 from kubetune_api.run import MountedSecret, ReportTo, Run
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.meta import owned, with_inherited
@@ -59,6 +60,7 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
             for credentials in resolved.credentials
         ],
         allowed_storage_accounts=profile.allowed_storage_accounts,
+        allowed_uri_prefixes=[within(prefix, job.namespace) for prefix in profile.allowed_uri_prefixes],
         # The machine's own identity is nobody's to use: it is asked for only where the pods have one of theirs.
         ambient_credentials=profile.service_account_name is not None,
         report_to=ReportTo(namespace=job.namespace, name=names.reports(job.name, job.uid)),
