@@ -128,7 +128,7 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
     spec = spec_schema()
     assert "Grading" in spec["properties"]["task"]["properties"]["type"]["enum"]
     required = spec["properties"]["evaluation"]["properties"]["require"]["items"]["properties"]
-    assert "|spread)$" in required["metric"]["pattern"]
+    assert "|spread|" in required["metric"]["pattern"]
     others = [
         f"!has(self.dataset.columns.{to_camel(name)})"
         for name in Columns.model_fields
@@ -138,9 +138,10 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
     assert rules == [
         "self.task.type != 'Grading' || (has(self.dataset.columns.text))",
         f"self.task.type != 'Grading' || ({' && '.join(others)})",
-        "self.task.type != 'Grading' || (self.evaluation.require.all(r, r.metric.matches('/(loss|spread)$')))",
+        "self.task.type != 'Grading' || (self.evaluation.require.all(r,"
+        " r.metric.contains('/custom.') || r.metric.matches('/(loss|spread)$')))",
         "self.task.type != 'Grading' || (!has(self.evaluation.primaryMetric) ||"
-        " self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
+        " self.evaluation.primaryMetric.contains('/custom.') || self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
         "self.task.type != 'Grading' || (self.training.labelSmoothing == 0.0)",
     ]
 

@@ -40,8 +40,8 @@ def begin(
     run = Run(job=job, run_id="run-1", execution=execution)
     data = PreparedData({"train": completion_rows(9)}, Vocabulary(), DataReport((), 9, (), ()))
     resolved = ResolvedTraining(0, "FP32", 8, 1, 1e-3, 32)
-    given = WorkerInput(run, resolved, False, BatchPlan(9, 4, 4, 1, 3), (), "")
-    prepared = Prepared(run, PretrainedModel(Path(), ()), data, 32, Path())
+    given = WorkerInput(run, resolved, False, BatchPlan(9, 4, 4, 1, 3), ((), ()), "")
+    prepared = Prepared(run, PretrainedModel(Path(), (), job.spec.model), data, 32, Path())
     return going_on(prepared, given, store, notes or Notes())
 
 

@@ -15,6 +15,7 @@ from kubetune_trainer.records import DataReport
 from kubetune_trainer.tasks.base import CardText
 from kubetune_trainer.tasks.causal import CausalLanguageModel, TokenTargets, Vocabulary
 from support.data_files import csv_text, documents, local_file
+from support.tiny_models import spec_for
 from support.tiny_tokenizers import CHATML, WORDS, bert_like, gpt_like, llama_like
 
 TASK, SPACE = CausalLanguageModel(), Vocabulary(of_documents=True)
@@ -123,7 +124,7 @@ def test_the_published_model_stops_where_a_text_ends_and_is_asked_nothing() -> N
 
 def test_the_card_shows_how_a_text_is_continued_without_a_template() -> None:
     def card(*fields: str) -> CardText:
-        return TASK.card(DataReport(files=(), rows_read=2, cleaning=(), splits=(), fields=fields))
+        return TASK.card(spec_for("CausalLM"), DataReport(files=(), rows_read=2, cleaning=(), splits=(), fields=fields))
 
     assert "apply_chat_template" not in card("text").usage
     assert "it was not taught to answer" in card("text").limits
