@@ -25,16 +25,15 @@ from kubetune_trainer.artifact.published import Published, find_published, read_
 from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.verify import verify
-from kubetune_trainer.checkpoint.chain import end, sweep
+from kubetune_trainer.checkpoint.chain import end
 from kubetune_trainer.data.counts import counts_of
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.data.samples import errors_of
-from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerInput, WorkerResult
 from kubetune_trainer.imports import uncollected
-from kubetune_trainer.launch import Prepared, Training
+from kubetune_trainer.launch import Prepared, Training, swept
 from kubetune_trainer.methods import going_on
 from kubetune_trainer.model.languages import refuse_languages
 from kubetune_trainer.model.load import check_vocabulary, load_config, load_tokenizer, longest_sequence
@@ -69,6 +68,8 @@ def execute(
     store = _checked_output(run, credentials)
     if earlier := find_published(run, store):
         listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
+        if job.spec.training.checkpoints:
+            swept(store, (), earlier.execution, listener)
         return earlier
     base = _fetch_model(run, cache, credentials, listener)
     run = run.model_copy(update={"job": going_on(job, base.folder).resolved})
@@ -107,10 +108,7 @@ def _last_of(run: Run, store: Store, listener: Listener) -> Iterator[None]:
     """Within it the run publishes, unless another execution has begun; then nobody goes on from its checkpoints."""
     end(store, run)
     yield
-    try:
-        sweep(store, run, ())
-    except RunError as error:
-        listener.note(f"the checkpoints were not removed: {error.message}")
+    swept(store, (), run.claimed, listener)
 
 
 def _group_for(run: Run) -> Training:

@@ -3,15 +3,18 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from kubetune_api.run import Run
 from kubetune_api.text import plural
 from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
-from kubetune_trainer.checkpoint.chain import Chain, read_chain, sweep
+from kubetune_trainer.checkpoint.chain import Chain, read_chain, replaced, sweep
 from kubetune_trainer.checkpoint.identity import identity_of, refuse_others
+from kubetune_trainer.checkpoint.manifest import Checkpoint
 from kubetune_trainer.data.prepared import PreparedData
+from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import Kept, WorkerInput, WorkerResult
 from kubetune_trainer.model.source import PretrainedModel
@@ -93,20 +96,36 @@ def going_on(prepared: Prepared, given: WorkerInput, store: Store, listener: Lis
     run, spec = prepared.run, prepared.run.job.spec
     if spec.training.checkpoints is None and run.claimed == 1:
         return given
-    found = read_chain(store, run.run_id)
+    read = partial(read_chain, store, run.run_id)
+    if spec.training.checkpoints is not None:
+        read = partial(read, most=spec.training.checkpoints.retain)
+    found = read()
     if run.claimed > 1 and not found.last:
         listener.note("earlier executions of this run have left no checkpoint: the training begins anew")
     if spec.training.checkpoints is None and not found.last:
         return given
+    if found.newest > run.claimed:
+        raise replaced(run)
     files = (*prepared.base.files, *prepared.base.adapter_files)
     identity = identity_of(spec, given.resolved, files, prepared.data)
     for checkpoint in found.checkpoints[:1]:
         refuse_others(identity, checkpoint.identity, checkpoint.step)
     chain = Chain(store, run, found.last)
     chain.begin()
+    if chain.last > found.last + 1:
+        # An earlier execution, still alive then, has committed another one, and removed what that replaced.
+        found = read()
     if spec.training.checkpoints is not None:
-        sweep(store, run, found.checkpoints[: spec.training.checkpoints.retain])
+        swept(store, found.checkpoints, run.claimed, listener)
     return replace(given, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
+
+
+def swept(store: Store, kept: tuple[Checkpoint, ...], newest: int, listener: Listener) -> None:
+    """Removes what is of no use any more; where that fails, a note says so, and the next execution tries again."""
+    try:
+        sweep(store, kept, newest)
+    except RunError as error:
+        listener.note(f"old checkpoints were not removed: {error.message}")
 
 
 def _shape(folder: Path) -> ModelShape | None:

@@ -141,7 +141,8 @@ def test_the_definition_for_the_api_server_follows_the_rows() -> None:
         "self.task.type != 'Grading' || (self.evaluation.require.all(r,"
         " r.metric.contains('/custom.') || r.metric.matches('/(loss|spread)$')))",
         "self.task.type != 'Grading' || (!has(self.evaluation.primaryMetric) ||"
-        " self.evaluation.primaryMetric.contains('/custom.') || self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
+        " self.evaluation.primaryMetric.contains('/custom.') ||"
+        " self.evaluation.primaryMetric.matches('/(loss|spread)$'))",
         "self.task.type != 'Grading' || (self.training.labelSmoothing == 0.0)",
     ]
 

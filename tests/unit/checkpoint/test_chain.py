@@ -80,6 +80,46 @@ def test_one_that_begins_while_another_commits_stands_behind_it(store: Store) ->
     assert second.commit(checkpoint(execution(2), 10))
 
 
+def test_one_that_begins_late_does_not_fence_off_a_later_one(store: Store) -> None:
+    slow = Chain(store, execution(2), read_chain(store, RUN.run_id).last)
+    later = begun(store, 3)
+    with pytest.raises(RunError, match="another execution of this run has begun"):
+        slow.begin()
+    assert later.commit(checkpoint(execution(3), 5))
+
+
+def test_an_answer_that_is_lost_does_not_look_like_another_execution(store: Store) -> None:
+    """The entry is there, and the one who wrote it was told that it is not."""
+    begun(store, 1)
+    forgetful = Chain(store, execution(1), 1)
+    assert Chain(store, execution(1), 1).commit(checkpoint(execution(1), 5))
+    assert forgetful.commit(checkpoint(execution(1), 10))
+    assert [one.step for one in read_chain(store, RUN.run_id).checkpoints] == [10, 5]
+
+
+def test_no_more_entries_are_read_than_are_wanted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, asked, get = begun(store, 1), list[str](), Store.get
+    for step in range(5, 60, 5):
+        chain.commit(checkpoint(execution(1), step))
+    monkeypatch.setattr(Store, "get", lambda self, path: asked.append(path) or get(self, path))
+    assert [one.step for one in read_chain(store, RUN.run_id, most=2).checkpoints] == [55, 50]
+    assert len(asked) == 2
+
+
+def test_other_files_beside_the_entries_do_not_matter(store: Store) -> None:
+    begun(store, 1)
+    store.create("checkpoints/notes.json", b"{}")
+    assert read_chain(store, RUN.run_id).last == 1
+
+
+@pytest.mark.parametrize("path", ["manifest.json", "executions/1/model/model.safetensors", "executions/1/../x"])
+def test_an_entry_that_names_other_files_is_none(path: str) -> None:
+    content = json.loads(sealed(checkpoint(execution(1), 5)))
+    content["entry"]["shards"][0]["path"] = path
+    with pytest.raises(DamagedError, match="not one of kubetune"):
+        unsealed(json.dumps(content).encode(), RUN.run_id)
+
+
 def test_one_that_has_ended_is_not_followed_by_a_stale_commit(store: Store) -> None:
     chain = begun(store, 1)
     end(store, execution(1))
@@ -124,7 +164,7 @@ def test_the_one_before_a_damaged_entry_is_taken_and_it_is_said(store: Store, tm
 def test_uploads_that_no_kept_checkpoint_names_are_swept(store: Store, tmp_path: Path) -> None:
     old, kept = (uploaded(store, execution(1), step) for step in (5, 10))
     uploaded(store, execution(2), 15)
-    sweep(store, execution(3), [kept])
+    sweep(store, [kept], newest=3)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {file.name for file in kept.files}
     remove(store, [old, kept])

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
-from kubetune_trainer.checkpoint.chain import read_chain
+from kubetune_trainer.checkpoint.chain import Chain, read_chain
 from kubetune_trainer.checkpoint.manifest import Checkpoint, sealed
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
@@ -79,6 +80,42 @@ def test_the_next_one_finds_what_was_committed_and_sweeps_the_rest(store: Store,
     assert kept is not None
     assert (kept.last, kept.checkpoints) == (3, (committed,))
     assert [path.name for path in (tmp_path / "executions" / "1").rglob("*-0")] == ["rank-0"]
+
+
+def test_what_is_committed_while_the_next_one_begins_is_what_it_goes_on_from(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier execution is still alive: it commits between the reading of the chain and its next entry."""
+    first = begin(store, 1)
+    committed, started = list[Checkpoint](), Chain.begin
+
+    def late(chain: Chain) -> None:
+        committed.append(saved(store, first, 5))
+        started(chain)
+
+    monkeypatch.setattr(Chain, "begin", late)
+    kept = begin(store, 2).kept
+    assert kept is not None
+    assert kept.checkpoints == tuple(committed)
+    assert all(store.info(file.name) for file in committed[0].files)
+
+
+def test_an_execution_that_a_later_one_has_replaced_does_not_begin(store: Store) -> None:
+    begin(store, 3)
+    with pytest.raises(RunError, match="another execution of this run has begun"):
+        begin(store, 2)
+
+
+def test_a_store_that_removes_nothing_does_not_end_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(store: Store, path: str) -> None:
+        raise RunError(Reason.STORAGE_FAILED, f"{path} was not removed")
+
+    store.create("executions/1/checkpoints/step-00000010/rank-0", b"x")
+    monkeypatch.setattr(Store, "delete", refuse)
+    notes = Notes()
+    assert begin(store, 1, notes).kept is not None
+    assert len(notes.said) == 1
+    assert "old checkpoints were not removed" in notes.said[0]
 
 
 def test_another_training_is_refused_and_the_chain_stays(store: Store) -> None:

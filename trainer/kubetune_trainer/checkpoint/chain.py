@@ -4,8 +4,8 @@ An execution that begins adds an entry, and each one that commits a checkpoint a
 where his should stand has been replaced: what a process that was thought dead still writes, it cannot commit.
 """
 
+import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from kubetune_api.reasons import Reason
@@ -13,9 +13,10 @@ from kubetune_api.run import Run
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError, End, Start, sealed, unsealed
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.store import Store
+from kubetune_trainer.storage.store import MissingObjectError, Store
 
 _FOLDER = "checkpoints"
+_ENTRY = re.compile(rf"{_FOLDER}/\d{{6,}}\.json")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Found:
 
     last: int
     """The number of its last entry; 0 where there is none."""
+    newest: int
+    """The execution that added the last entry that can be read; 0 where there is none."""
     checkpoints: tuple[Checkpoint, ...]
     """The newest first."""
     damaged: tuple[str, ...]
@@ -39,19 +42,22 @@ def replaced(run: Run) -> RunError:
     )
 
 
-def read_chain(store: Store, run_id: str) -> Found:
-    """All that was committed."""
+def read_chain(store: Store, run_id: str, most: int = 100) -> Found:
+    """The newest checkpoints that were committed, `most` of them."""
     names = _entries(store)
-    checkpoints, damaged = list[Checkpoint](), list[str]()
+    checkpoints, damaged, newest = list[Checkpoint](), list[str](), 0
     for name in reversed(names):
         try:
-            entry = unsealed(store.get(name), run_id)
+            entry = _read(store, name, run_id)
         except DamagedError as error:
             # Of what is older than one that can be used, nobody needs to hear.
             damaged += [] if checkpoints else [f"{store.uri(name)} cannot be used: {error}"]
-        else:
-            checkpoints += [entry] if isinstance(entry, Checkpoint) else []
-    return Found(_number(names), tuple(checkpoints), tuple(damaged))
+            continue
+        newest = newest or entry.execution
+        checkpoints += [entry] if isinstance(entry, Checkpoint) else []
+        if len(checkpoints) == most:
+            break
+    return Found(_number(names[-1]) if names else 0, newest, tuple(checkpoints), tuple(damaged))
 
 
 class Chain:
@@ -66,45 +72,75 @@ class Chain:
         return self._last
 
     def begin(self) -> None:
-        """Adds that this execution begins, behind whatever an earlier one may still commit meanwhile."""
-        entry = sealed(Start(run=self._run.run_id, execution=self._run.claimed))
-        while not self._append(entry):
-            self._last += 1
+        """Adds that this execution begins, behind whatever an earlier one may still commit meanwhile; RunError where a
+        later one has begun."""
+        if not self._append(Start(run=self._run.run_id, execution=self._run.claimed)):
+            raise replaced(self._run)
 
     def commit(self, checkpoint: Checkpoint) -> bool:
-        """Adds a checkpoint, whose files are all there; False where another execution was faster."""
-        return self._append(sealed(checkpoint))
+        """Adds a checkpoint, whose files are all there; False where a later execution has begun."""
+        return self._append(checkpoint)
 
-    def _append(self, entry: bytes) -> bool:
-        if not self._store.create(_entry(self._last + 1), entry):
-            return False
+    def end(self) -> None:
+        """Adds that this execution is about to publish; RunError where a later one has begun."""
+        if not self._append(End(run=self._run.run_id, execution=self._run.claimed)):
+            raise replaced(self._run)
+
+    def _append(self, entry: Start | End | Checkpoint) -> bool:
+        while not self._store.create(_entry(self._last + 1), sealed(entry)):
+            if self._is_over(self._next(), entry):
+                return False
+            # An earlier execution's, or one of our own whose answer was lost.
+            self._last += 1
         self._last += 1
         return True
 
+    def _is_over(self, there: Start | End | Checkpoint | None, entry: Start | End | Checkpoint) -> bool:
+        """Whether this execution may add nothing any more, for what stands in the place of the entry."""
+        if there is None or there.execution < self._run.claimed:
+            return False
+        return there.execution > self._run.claimed or (isinstance(there, End) and not isinstance(entry, End))
+
+    def _next(self) -> Start | End | Checkpoint | None:
+        """The entry behind the last one that is known; None for one that nobody can read."""
+        name = _entry(self._last + 1)
+        try:
+            return _read(self._store, name, self._run.run_id)
+        except DamagedError:
+            if name in _entries(self._store):
+                return None
+            raise RunError(
+                Reason.STORAGE_FAILED, f"{self._store.uri(name)} was not written, as others are being written there"
+            ) from None
+
 
 def end(store: Store, run: Run) -> None:
-    """Says that this execution is about to publish; RunError where another one has begun."""
-    names = _entries(store)
-    with suppress(DamagedError):
-        if names and unsealed(store.get(names[-1]), run.run_id).execution > run.claimed:
-            raise replaced(run)
-    entry = sealed(End(run=run.run_id, execution=run.claimed))
-    if not store.create(_entry(_number(names) + 1), entry):
+    """Says that this execution is about to publish; RunError where a later one has begun."""
+    found = read_chain(store, run.run_id, most=1)
+    if found.newest > run.claimed:
         raise replaced(run)
+    Chain(store, run, found.last).end()
+
+
+def _read(store: Store, name: str, run_id: str) -> Start | End | Checkpoint:
+    try:
+        return unsealed(store.get(name), run_id)
+    except MissingObjectError:
+        raise DamagedError("it is missing") from None
 
 
 def _entries(store: Store) -> list[str]:
+    """Their names, in their order."""
     _, objects = store.children(_FOLDER)
-    return sorted(one.path for one in objects if one.path.endswith(".json"))
+    return sorted((one.path for one in objects if _ENTRY.fullmatch(one.path)), key=_number)
 
 
 def _entry(number: int) -> str:
     return f"{_FOLDER}/{number:06}.json"
 
 
-def _number(names: Sequence[str]) -> int:
-    """Of the last entry; 0 where there is none."""
-    return int(names[-1].rpartition("/")[2].removesuffix(".json")) if names else 0
+def _number(name: str) -> int:
+    return int(name.rpartition("/")[2].removesuffix(".json"))
 
 
 def folder_of(run: Run, step: int) -> str:
@@ -112,10 +148,10 @@ def folder_of(run: Run, step: int) -> str:
     return f"{run.folder}/{_FOLDER}/step-{step:08}"
 
 
-def sweep(store: Store, run: Run, kept: Iterable[Checkpoint]) -> None:
-    """Removes what earlier executions have uploaded and no kept checkpoint names."""
+def sweep(store: Store, kept: Iterable[Checkpoint], newest: int) -> None:
+    """Removes what the executions up to the newest one have uploaded and no kept checkpoint names."""
     names = {file.name for checkpoint in kept for file in checkpoint.files}
-    for execution in range(1, run.claimed + 1):
+    for execution in range(1, newest + 1):
         for one in walk(store, f"executions/{execution}/{_FOLDER}"):
             if one.path not in names:
                 store.delete(one.path)

@@ -39,7 +39,8 @@ class End(_Entry):
 class _File(BaseModel):
     model_config = _Entry.model_config
 
-    path: str
+    path: Annotated[str, Field(pattern=r"^executions/\d+/checkpoints/step-\d{8,}/[A-Za-z0-9][\w.-]*$")]
+    """Of no other file: what an entry names is removed some day."""
     size: _Count
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

@@ -74,8 +74,9 @@ class Saver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        # Of an error, everybody is to hear at once.
+        self._executor.shutdown(wait=error is None, cancel_futures=True)
 
     def after(self, step: int, going: Going) -> None:
         """See `Checkpoints`. RunError, alike on every rank, where another execution has begun."""
