@@ -1,22 +1,27 @@
 """What was recorded survives as JSON, number by number."""
 
-import json
+import sys
+from dataclasses import is_dataclass
+from importlib import import_module
 from math import inf, nan
-from typing import Any
+from pkgutil import iter_modules
+from typing import Any, get_args
 
 import pytest
 
+from kubetune_trainer import tasks
 from kubetune_trainer.checkpoint.history import History, from_json, to_json
 from kubetune_trainer.checkpoint.manifest import DamagedError
 from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.records import EvaluationRecord, StepRecord
 from kubetune_trainer.shown_rows import WorstRow, WrittenAnswer
 from kubetune_trainer.tasks import TASK_OBJECTS
-from kubetune_trainer.tasks.base import Detailed
+from kubetune_trainer.tasks.base import Detailed, TrainingTask
 from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
 from kubetune_trainer.tasks.entities import EntityDetails
 from kubetune_trainer.tasks.multi_label import LabelSetDetails, LabelSets, Point
 from kubetune_trainer.tasks.number_metrics import NumberMetrics, RegressionDetails, Scatter
+from kubetune_trainer.tasks.retrieval import RetrievalDetails
 from kubetune_trainer.tasks.scores import CalibrationBin
 
 CLASS = ClassMetrics("a", 0.1, 0.2, 0.3, 4)
@@ -29,6 +34,7 @@ DETAILS: list[Any] = [
         (NumberMetrics(**dict.fromkeys(NumberMetrics.__dataclass_fields__, 0.5)),),
         (Scatter(0.0, 1.0, ((1, 2, 3),)),), (0.5,), 6,
     ),
+    RetrievalDetails(5, (1, 2), (3, 4)),
 ]  # fmt: skip
 
 
@@ -40,12 +46,35 @@ def evaluation(details: Any) -> EvaluationRecord:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("details", DETAILS, ids=lambda one: type(one).__name__)
-def test_what_was_recorded_is_read_back_as_it_was(details: Any) -> None:
+def is_details(one: Any) -> bool:
+    return isinstance(one, type) and is_dataclass(one) and one.__name__.endswith("Details")
+
+
+def kinds_of(task: TrainingTask) -> set[type]:
+    """The details that the task says it has."""
+    if not isinstance(task, Detailed):
+        return set()
+    return set(get_args(task.details)) or {task.details}
+
+
+def kinds_named_by(task: TrainingTask) -> set[type]:
+    """The details that its module works with."""
+    return set(filter(is_details, vars(sys.modules[type(task).__module__]).values()))
+
+
+CASES = [
+    pytest.param(getattr(task, "details", None), one, id=f"{task.name}-{type(one).__name__}")
+    for task in TASK_OBJECTS.values()
+    for one in DETAILS
+    if one is None or type(one) in kinds_of(task)
+]
+
+
+@pytest.mark.parametrize(("kind", "details"), CASES)
+def test_what_was_recorded_is_read_back_as_it_was(kind: Any, details: Any) -> None:
     history = History(
         (StepRecord(1, 0.1, 1 / 3, 1e-5, 2.5, 100, 0.25),), (evaluation(details),), {"watch": {"best": -1.5}}
     )
-    kind = None if details is None else type(details)
     assert from_json(to_json(history), details=kind, space=LabelSets) == history
 
 
@@ -67,7 +96,20 @@ def test_what_is_no_history_is_damaged(data: bytes) -> None:
         from_json(data, details=None, space=LabelSets)
 
 
-def test_each_kind_of_details_belongs_to_a_task() -> None:
-    known = {task.details for task in TASK_OBJECTS.values() if isinstance(task, Detailed)}
-    assert known == {type(one) for one in DETAILS if one is not None}
-    assert json.loads(to_json(History((), ())))["steps"] == []
+@pytest.mark.parametrize("task", TASK_OBJECTS.values(), ids=lambda task: task.name)
+def test_a_task_says_all_details_that_its_module_works_with(task: TrainingTask) -> None:
+    assert kinds_of(task) == kinds_named_by(task)
+
+
+def test_each_kind_of_details_belongs_to_a_task_and_is_read_back_here() -> None:
+    for module in iter_modules(tasks.__path__):
+        import_module(f"{tasks.__name__}.{module.name}")
+    everywhere = {
+        one
+        for name, module in list(sys.modules.items())
+        if name.startswith(f"{tasks.__name__}.")
+        for one in vars(module).values()
+        if is_details(one)
+    }
+    assert everywhere == {kind for task in TASK_OBJECTS.values() for kind in kinds_of(task)}
+    assert everywhere == {type(one) for one in DETAILS if one is not None}

@@ -6,6 +6,7 @@ The classes of what is read come from this program, never from the file.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from types import UnionType
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
@@ -42,7 +43,7 @@ def to_json(history: History) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def from_json(data: bytes, *, details: type | None, space: type) -> History:
+def from_json(data: bytes, *, details: type | UnionType | None, space: type) -> History:
     """The history of these bytes; `details` and `space` are the classes of the task's. DamagedError if it is none."""
     try:
         content = json.loads(data)
@@ -62,7 +63,7 @@ def _evaluation(record: EvaluationRecord) -> dict[str, Any]:
     return {**told, _DETAILS: None if record.details is None else _plain(record.details)}
 
 
-def _evaluations(content: Iterable[Mapping[str, Any]], details: type | None) -> Iterable[EvaluationRecord]:
+def _evaluations(content: Iterable[Mapping[str, Any]], details: Any) -> Iterable[EvaluationRecord]:
     adapter: TypeAdapter[Any] | None = TypeAdapter(details) if details is not None else None
     for one in content:
         told = {name: known.validate_python(one[name]) for name, known in _FIELDS.items()}

@@ -6,6 +6,7 @@ tasks import neither torch nor transformers before they train, because processes
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -149,8 +150,8 @@ class Detailed(Protocol):
     """A task whose evaluations tell more than metrics."""
 
     @property
-    def details(self) -> type[Details]:
-        """The class of `Measured.details`."""
+    def details(self) -> type[Details] | UnionType:
+        """The class of `Measured.details`; of several, no two have all their fields in common."""
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, pairwise
 from math import ceil
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from kubetune_trainer.data.split import folded
 from kubetune_trainer.data.tokens import Encoded, side_by_side
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.errors import invalid_data
-from kubetune_trainer.records import DataReport, EvaluationRecord
+from kubetune_trainer.records import DataReport, Details, EvaluationRecord
 from kubetune_trainer.tasks import scored_pairs
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.number_metrics import Frame, RegressionDetails
@@ -77,6 +78,7 @@ class Embedding:
     name = "Embedding"
     new_head = False
     generation = None
+    details: type[Details] | UnionType = RetrievalDetails | RegressionDetails
 
     def fields(self, spec: FineTuneJobSpec) -> tuple[Field, ...]:
         """The texts, and where there is one their score."""
