@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Containers often set it. Every process of Ray would then compile torch's thousands of modules anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-RAY_TESTS := $(addprefix tests/integration/,test_run_command.py training/test_run.py trainer_in_cluster)
+RAY_TESTS := $(addprefix tests/integration/,test_run_command.py test_resume_command.py training/test_run.py trainer_in_cluster)
 API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/test_against_api_server.py)
 STEP_TESTS := $(addprefix tests/integration/,planner storage) \
 	$(filter-out %/test_run.py %/test_matrix.py,$(wildcard tests/integration/training/test_*.py))

@@ -200,6 +200,8 @@ ADAPTERS = [
     Case("bert", micro=4, stage=1, lora="Standard", quantization="Int8"),
 ]
 """Trainings of adapters, each beside frozen weights."""
+WHOLE = [*dict.fromkeys(Case(case.family, lora="Standard") for case in ADAPTERS if case.quantization)]
+"""What those beside quantized weights are compared with."""
 QUANTIZED_BF16 = Case("llama", micro=4, stage=2, bf16=True, lora="Standard", quantization="NF4")
 L1, LAYERWISE, NOISE = (("l1", 0.2),), (("layerwiseDecay", 0.6),), (("neftuneAlpha", 5.0),)
 SPARSE = [Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)]

@@ -12,6 +12,7 @@ from support.training_cases import (
     QUANTIZED_BF16,
     SPARSE_BF16,
     SPREAD,
+    WHOLE,
     Case,
     Trained,
     train_each,
@@ -29,7 +30,8 @@ Group = list[dict[Case, Trained]]
 def one_worker() -> Group:
     """The references among them."""
     alone = [case.alone for cases in SPREAD.values() for case in cases]
-    return run_ranks(train_each, 1, list(dict.fromkeys([*alone, *SPREAD[1], *BF16[1], *LONG, *BESIDE_PEFT, NOISY])))
+    cases = [*alone, *SPREAD[1], *BF16[1], *LONG, *BESIDE_PEFT, *WHOLE, NOISY]
+    return run_ranks(train_each, 1, list(dict.fromkeys(cases)))
 
 
 @pytest.fixture(scope="session")
