@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray._private.ray_constants import OBJECT_STORE_MINIMUM_MEMORY_BYTES
 
-from kubetune_api.job import FineTuneJob
+from kubetune_api.job import FineTuneJob, Method
 from kubetune_api.profile import LEAST_SHARED_MEMORY
 from kubetune_api.quantity import amount
 from kubetune_api.run import Run
@@ -373,6 +373,14 @@ def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> No
     as_wanted = FineTuneJob.model_validate({**wanted, "metadata": {"name": "reviews", "namespace": NAMESPACE}})
     assert run.job == as_wanted.resolved
     assert "status" not in json.loads(config["data"]["run.json"])["job"]
+
+
+@pytest.mark.parametrize("method", [{"type": "LoRA"}, {"type": "LoRA", "lora": {"rank": 8, "dropout": 0.1}}])
+def test_what_a_job_leaves_open_of_its_method_stays_open_for_the_adapter_that_it_may_name(method: Object) -> None:
+    config = applied("ConfigMap", name_of(1), method=method)
+    run = Run.model_validate_json(config["data"]["run.json"])
+    assert run.job.spec.method == Method.model_validate(method)
+    assert run.job.spec.training.learning_rate == run.job.resolved.spec.training.learning_rate, "all else is resolved"
 
 
 def test_the_endpoints_of_a_profile_are_the_standard_variables() -> None:

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from kubetune_api.job import FineTuneJob, LoRA, Method
 from kubetune_api.reasons import Reason
-from kubetune_api.run import Run
+from kubetune_api.run import ReportTo, Run
 from kubetune_trainer.artifact.publish import upload_folder
 from kubetune_trainer.artifact.rehearsal import rehearse
 from kubetune_trainer.artifact.verify import verify
@@ -25,6 +25,8 @@ from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.tasks.classification import Labels
+from support.observed_jobs import job as manifest
+from support.observed_jobs import plan, profile
 from support.tiny_models import job_for, saved, spec_for, tiny_model
 
 # peft asks transformers for an attribute by its old name.
@@ -169,6 +171,16 @@ def test_the_settings_of_the_adapter_are_taken_where_the_job_says_nothing(tmp_pa
     }  # fmt: skip
 
 
+def test_in_a_cluster_too_the_settings_of_the_adapter_are_taken(tmp_path: Path) -> None:
+    base = fetched(adapter(tmp_path, rank=8, alpha=7, variant="RsLoRA", targetModules=["query"]), tmp_path / "cache")
+    wanted = manifest(model__uri="s3://models/team-a/adapter", method={"type": "LoRA"})
+    config = next(thing for thing in plan(wanted, profile()).apply if "run.json" in thing.get("data", {}))
+    run = Run.model_validate_json(config["data"]["run.json"])
+    assert going_on(run.job, base.folder).resolved.spec.method.lora == LoRA(
+        rank=8, alpha=7, variant="RsLoRA", target_modules=["query"]
+    )
+
+
 def test_a_job_that_names_a_model_is_left_as_it_is(tmp_path: Path) -> None:
     saved(tiny_model("bert", labels=2), tmp_path / "base")
     job = job_from(tmp_path / "base")
@@ -285,6 +297,22 @@ def test_a_base_that_the_profile_forbids_is_not_fetched(tmp_path: Path) -> None:
     assert fetched(
         folder, tmp_path / "cache", credentials=StoreCredentials(prefixes=(tmp_path.as_uri(),))
     ).folder.is_dir()
+
+
+@pytest.mark.parametrize("allowed", [[], ["file:///"]], ids=["anything is allowed", "so are files"])
+def test_in_a_cluster_a_base_on_the_pods_own_disk_is_not_fetched(tmp_path: Path, allowed: list[str]) -> None:
+    folder = adapter(tmp_path)
+    run = Run(job=job_from(folder), run_id="a", allowed_uri_prefixes=allowed)
+    fetched(folder, tmp_path / "here", credentials=StoreCredentials.of(run))
+    run = run.model_copy(update={"report_to": ReportTo(namespace="team-a", name="reports")})
+    with pytest.raises(RunError) as caught:
+        fetched(folder, tmp_path / "cache", credentials=StoreCredentials.of(run))
+    assert caught.value.reason == Reason.INVALID_MANIFEST
+    assert str(caught.value) == (
+        f"spec.model.uri: the base model of the adapter is {(tmp_path / 'base').as_uri()}, and in a cluster that is the"
+        " pod's own disk; copy it to s3://, gs://, az:// or hf:// and name it in adapter_config.json, or choose another"
+        " adapter."
+    )
 
 
 def test_an_adapter_of_an_adapter_is_refused(tmp_path: Path) -> None:

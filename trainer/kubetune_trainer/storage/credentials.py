@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import MountedSecret, Run
-from kubetune_api.schemes import HUB, HUB_TOKEN, SCHEMES, STORAGE_ACCOUNT, scheme_of
+from kubetune_api.schemes import HUB, HUB_TOKEN, REMOTE, SCHEMES, STORAGE_ACCOUNT, scheme_of, scheme_texts
 from kubetune_api.tables import listed
 from kubetune_api.uris import lies_below
 from kubetune_trainer.errors import RunError
@@ -159,6 +159,8 @@ class StoreCredentials:
     """Whether the environment counts where no Secret fits."""
     prefixes: tuple[str, ...] = ()
     """Where what is read must lie that the job itself does not name; none: anywhere."""
+    in_cluster: bool = False
+    """Whether this machine is a pod, whose own disk no job may name."""
 
     @classmethod
     def of(cls, run: Run) -> "StoreCredentials":
@@ -168,17 +170,23 @@ class StoreCredentials:
             tuple(run.allowed_storage_accounts),
             run.ambient_credentials,
             tuple(run.allowed_uri_prefixes),
+            run.report_to is not None,
         )
 
     def refuse_forbidden(self, uri: str, what: str) -> None:
-        """RunError where the profile forbids the URI of `what`, which the operator has not seen in the job."""
-        if self.prefixes and not any(lies_below(uri, prefix) for prefix in self.prefixes):
-            raise RunError(
-                Reason.INVALID_MANIFEST,
-                f"spec.model.uri: {what} is {uri}, and the profile (allowedUriPrefixes) allows only URIs under"
-                f" {', '.join(self.prefixes)}; copy it there and name it in adapter_config.json, or choose another"
-                " adapter.",
-            )
+        """RunError where the operator would have refused the URI of `what`, which it has not seen in the job."""
+        if self.in_cluster and scheme_of(uri) not in REMOTE:
+            why = f"in a cluster that is the pod's own disk; copy it to {scheme_texts(REMOTE)}"
+        elif self.prefixes and not any(lies_below(uri, prefix) for prefix in self.prefixes):
+            allowed = ", ".join(self.prefixes)
+            why = f"the profile (allowedUriPrefixes) allows only URIs under {allowed}; copy it there"
+        else:
+            return
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            f"spec.model.uri: {what} is {uri}, and {why} and name it in adapter_config.json, or choose another"
+            " adapter.",
+        )
 
     def opening(self, uri: str) -> Secret | None:
         """The Secret of the longest prefix that fits; None where the environment counts.
