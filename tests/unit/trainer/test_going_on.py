@@ -150,13 +150,63 @@ def test_a_head_for_other_labels_begins_anew_with_a_note(tmp_path: Path) -> None
     folder = adapter(tmp_path)
     method, loaded = begun(folder, tmp_path / "cache", labels=("a", "x"))
     method.attach(loaded, precision="FP32", reach=lambda: 1.0)
-    assert "the model came with a head for other answers (a, b, c): a new one is trained in its place" in loaded.notes
+    assert loaded.notes == (
+        "the model came with a head for other answers (a, b, c): a new one is trained in its place",
+    )
     stored = load_file(folder / "adapter_model.safetensors")
     assert loaded.model.classifier.weight.shape == (2, 16)
     query = "bert.encoder.layer.0.attention.self.query.lora_B"
     assert torch.equal(
         loaded.model.get_parameter(f"{query}.default.weight"), stored[f"base_model.model.{query}.weight"]
     )
+
+
+def test_a_head_of_labels_that_nothing_names_stays_behind_with_a_note(tmp_path: Path) -> None:
+    folder = adapter(tmp_path)
+    (folder / "config.json").unlink()
+    _, loaded = begun(folder, tmp_path / "cache")
+    assert loaded.notes == (
+        "the adapter holds a head (classifier.weight), but no config.json beside it says what that answers: a new one"
+        " is trained in its place; to train it further, put the config.json of its model there, with the architectures"
+        " [BertForSequenceClassification] and its labels in id2label",
+    )
+    weights = load_file(folder / "adapter_model.safetensors")
+    matrices = {name: each for name, each in weights.items() if ".classifier." not in name}
+    save_file(matrices, folder / "adapter_model.safetensors")
+    assert begun(folder, tmp_path / "cache")[1].notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "layers"),
+    [
+        pytest.param(
+            {"target_modules": ["query", "key", "value"], "exclude_modules": ["key"]},
+            ["attention.self.query", "attention.self.value"],
+            id="one of three is left out",
+        ),
+        pytest.param(
+            {"target_modules": r".*\.(query|value)"},
+            ["attention.self.query", "attention.self.value"],
+            id="a pattern",
+        ),
+    ],
+)
+def test_layers_that_no_list_names_are_those_with_matrices(
+    tmp_path: Path, content: dict[str, Any], layers: list[str]
+) -> None:
+    folder = rewritten(adapter(tmp_path, targetModules=["query", "value"]), **content)
+    method, loaded = begun(folder, tmp_path / "cache")
+    assert method.settings.target_modules == layers
+    method.refuse_misfit(loaded)
+    method.attach(loaded, precision="FP32", reach=lambda: 1.0)
+    assert torch.allclose(loaded.model.eval()(TOKENS).logits, torch.load(tmp_path / "logits.pt"), atol=1e-6)
+
+
+def test_an_adapter_without_matrices_is_refused(tmp_path: Path) -> None:
+    folder = rewritten(adapter(tmp_path), exclude_modules=["key"])
+    save_file({"base_model.model.classifier.bias": torch.zeros(3)}, folder / "adapter_model.safetensors")
+    with pytest.raises(RunError, match=r"adapter_model\.safetensors holds no matrices of LoRA"):
+        begun(folder, tmp_path / "cache")
 
 
 def test_the_settings_of_the_adapter_are_taken_where_the_job_says_nothing(tmp_path: Path) -> None:

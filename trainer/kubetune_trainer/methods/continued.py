@@ -1,5 +1,6 @@
 """Training on from a published adapter: its settings for the job, its numbers for the model."""
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,15 @@ from kubetune_api.reasons import Reason
 from kubetune_api.tables import listed
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.methods.dora import Lengths, is_length
-from kubetune_trainer.model.adapter import layers_in, published_name
+from kubetune_trainer.model.adapter import layers_in, published_name, stored_names
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.storage.adapters import AdapterSettings, adapter_settings
 from kubetune_trainer.storage.configs import ADAPTER_WEIGHTS
 from kubetune_trainer.storage.models import ADAPTER_FOLDER
 
 _SHOWN = 3
-_LEAVE_OUT = "leave targets and targetModules out to train the layers of the adapter"
+_NUMBERED = re.compile(r"^.*\.\d+\.")
+_SAME = "name its layers in targetModules, or leave targets and targetModules out to train the layers of the adapter"
 
 
 def going_on(job: FineTuneJob, folder: Path) -> FineTuneJob:
@@ -41,12 +43,7 @@ def going_on(job: FineTuneJob, folder: Path) -> FineTuneJob:
     _refuse_others(lora, found)
     update: dict[str, Any] = {"rank": found.rank, "alpha": found.alpha, "variant": found.variant}
     if lora.targets is None and lora.target_modules is None:
-        if found.modules is None:
-            raise _refused(
-                "method.lora.targets: adapter_config.json chooses the adapted layers by a pattern; set targets or"
-                " targetModules to the same layers"
-            )
-        update["target_modules"] = list(found.modules)
+        update["target_modules"] = list(found.modules or _layers_stored(job.spec.model.uri, adapter))
     method = method.model_copy(update={"lora": lora.model_copy(update=update)})
     if method.quantization and found.variant == "DoRA":
         raise _refused(
@@ -59,6 +56,14 @@ def going_on(job: FineTuneJob, folder: Path) -> FineTuneJob:
             f" {method.highest_stage} or less"
         )
     return job.model_copy(update={"spec": job.spec.model_copy(update={"method": method})})
+
+
+def _layers_stored(uri: str, adapter: Path) -> list[str]:
+    """What the layers with matrices are called within each layer of the model: the job holds no list of all of them."""
+    found = {_NUMBERED.sub("", name) for name in layers_in(stored_names(adapter))}
+    if not found:
+        raise invalid_model(f"{uri}/{ADAPTER_WEIGHTS} holds no matrices of LoRA; take the adapter again.")
+    return sorted(found)
 
 
 def _refuse_others(lora: Settings, found: AdapterSettings) -> None:
@@ -77,16 +82,13 @@ def _refuse_others(lora: Settings, found: AdapterSettings) -> None:
 def refuse_other_layers(loaded: LoadedModel, settings: Settings, layers: Collection[str]) -> None:
     """RunError where the adapter has matrices at other layers than the job wants."""
     assert loaded.adapter is not None, "there is an adapter"
-    with safe_open(loaded.adapter / ADAPTER_WEIGHTS, framework="pt") as file:
-        there = layers_in(file.keys())
+    there = layers_in(stored_names(loaded.adapter))
     if there == set(layers):
         return
     field = "targets" if settings.target_modules is None else "targetModules"
     only_there, only_asked = sorted(there - set(layers)), sorted(set(layers) - there)
     what = f"has none at {_some(only_asked)}" if only_asked else f"has some at {_some(only_there)} as well"
-    raise _refused(
-        f"method.lora.{field}: the matrices of an adapter stay where they are, and this one {what}; {_LEAVE_OUT}"
-    )
+    raise _refused(f"method.lora.{field}: the matrices of an adapter stay where they are, and this one {what}; {_SAME}")
 
 
 def with_numbers(loaded: LoadedModel) -> LoadedModel:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+from safetensors import safe_open
+
 from kubetune_api.schemes import FILE, hub_name
-from kubetune_trainer.storage.configs import ADAPTER_CONFIG
+from kubetune_trainer.storage.configs import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 ADAPTER = "default"
 """What peft calls the one adapter of a model."""
@@ -37,6 +39,12 @@ def published_name(name: str) -> str:
     """The name, in an adapter's files, of a parameter of a model that has the adapter in it."""
     plain = name.replace(f".{ADAPTER}.", ".")
     return _PREFIX + (plain.removesuffix(".weight") if f".{MAGNITUDE}." in plain else plain)
+
+
+def stored_names(folder: Path) -> frozenset[str]:
+    """The names of the tensors in the file of the adapter in `folder`."""
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        return frozenset(file.keys())
 
 
 def layers_in(names: Iterable[str]) -> set[str]:

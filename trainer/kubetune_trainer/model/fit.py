@@ -6,6 +6,7 @@ transformers fills what is missing with noise and leaves out what it does not kn
 import re
 from collections.abc import Callable, Collection
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel
 from kubetune_api import text
 from kubetune_api.families import ALSO_BESIDE, BUFFERS, HEADS
 from kubetune_trainer.errors import RunError, invalid_model
+from kubetune_trainer.model.adapter import published_name, stored_names
+from kubetune_trainer.storage.configs import CONFIG
 
 _SHOWN = 3
 _UNNAMED = re.compile("LABEL_[0-9]+")
@@ -67,6 +70,21 @@ def other_head(config: Any) -> Callable[[PreTrainedModel], tuple[str, ...]]:
         return (f"the model came with a head for other answers ({shown}): a new one is trained in its place",)
 
     return notes
+
+
+def head_left_behind(model: PreTrainedModel, adapter: Path) -> tuple[str, ...]:
+    """What is to be said of the head in the adapter of this folder, once another takes its place and no configuration
+    of its own has named its labels (see `other_head`)."""
+    stored = stored_names(adapter)
+    there = [name for name, _ in model.named_parameters() if published_name(name) in stored]
+    head = [name for name in there if not _in_base(model, name)]
+    if not head or (adapter / CONFIG).exists():
+        return ()
+    return (
+        f"the adapter holds a head ({head[0]}), but no config.json beside it says what that answers: a new one is"
+        " trained in its place; to train it further, put the config.json of its model there, with the architectures"
+        f" [{type(model).__name__}] and its labels in id2label",
+    )
 
 
 def _refuse_lost_numbers(model: PreTrainedModel) -> None:

@@ -21,7 +21,7 @@ from kubetune_api.job import FineTuneJobSpec, Model
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.base_names import base_names
 from kubetune_trainer.model.families import family_of
-from kubetune_trainer.model.fit import is_pooler, new_tensors, other_head, refuse_misfit
+from kubetune_trainer.model.fit import head_left_behind, is_pooler, new_tensors, other_head, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.languages import beginning, set_languages
 from kubetune_trainer.model.stops import teach_to_stop
@@ -164,7 +164,8 @@ def load_model(
     loaded = LoadedModel(model, family, named, use_cache, notes, folder, spec.model, head_is_new=renewed)
     if not (adapter := folder / ADAPTER_FOLDER).is_dir():
         return loaded
-    return replace(loaded, adapter=adapter, source=adapter_settings(spec.model.uri, adapter).base)
+    notes += head_left_behind(model, adapter) if renewed else ()
+    return replace(loaded, notes=notes, adapter=adapter, source=adapter_settings(spec.model.uri, adapter).base)
 
 
 def _from_files(

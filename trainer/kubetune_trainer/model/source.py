@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kubetune_api.job import Model
+from kubetune_api.tables import listed
 from kubetune_trainer.errors import invalid_model
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.records import StoredFile
@@ -52,6 +53,11 @@ def pretrained_model(
         )
         below = fetch_model(base.uri, base.revision, cache, whole, credentials)
         _refuse_no_base(model, base, below)
+        if fetched.unread:
+            tell(
+                f"{model.uri} has {listed(fetched.unread)}, but no tokenizer (tokenizer.json, vocab.txt or merges.txt):"
+                " the tokenizer of the base model is used as it is; to use the adapter's own, add its tokenizer.json"
+            )
         return PretrainedModel(put_together(fetched, below, cache), below.stored, base, fetched.stored)
     if fetched.gguf is None:
         return PretrainedModel(fetched.folder, fetched.stored, model)

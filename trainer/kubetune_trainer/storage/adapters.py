@@ -37,7 +37,7 @@ class AdapterSettings:
     variant: str
     """As `method.lora.variant` names it."""
     modules: tuple[str, ...] | None
-    """The adapted layers, or the ends of their names; None where a pattern chooses them."""
+    """The adapted layers, or the ends of their names; None where a pattern chooses them, or leaves some out."""
 
 
 def adapter_settings(uri: str, folder: Path) -> AdapterSettings:
@@ -65,7 +65,9 @@ def _count(value: Any) -> int:
 
 def _modules(content: dict[str, Any]) -> tuple[str, ...] | None:
     names = content.get("target_modules")
-    if not isinstance(names, list) or not all(isinstance(name, str) and _LAYER.fullmatch(name) for name in names):
+    if content.get("exclude_modules") or not isinstance(names, list):
+        return None
+    if not all(isinstance(name, str) and _LAYER.fullmatch(name) for name in names):
         return None
     return tuple(sorted(names))
 

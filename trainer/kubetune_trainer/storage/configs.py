@@ -29,16 +29,19 @@ _LARGEST_JSON = 64 * 2**20
 
 
 def check_config(uri: str, folder: Path) -> None:
-    """RunError unless the folder's configurations say what the model is, and ask for nothing but the model."""
-    config = read_json(uri, folder / CONFIG)
-    if "model_type" not in config:
+    """RunError unless the folder's configurations say what the model is, and ask for nothing but the model.
+
+    An adapter need not have a config.json.
+    """
+    config = read_json(uri, folder / CONFIG) if (folder / CONFIG).exists() else None
+    if config is not None and "model_type" not in config:
         raise invalid_model(f"{uri}/{CONFIG} has no model_type; take the file that came with the model.")
     for name in (CONFIG, GENERATION_CONFIG, *_TOKENIZER_CONFIGS):
         if (folder / name).exists():
             content = read_json(uri, folder / name)
             _refuse_code(f"{uri}/{name}", content)
             if name in _TOKENIZER_CONFIGS:
-                harmless = [*_HARMLESS.get(name, ()), *_own_files(name, {**config, **content}, folder)]
+                harmless = [*_HARMLESS.get(name, ()), *_own_files(name, {**(config or {}), **content}, folder)]
                 _refuse_paths(f"{uri}/{name}", sorted(_paths(content, harmless)))
 
 

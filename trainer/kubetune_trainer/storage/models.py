@@ -28,9 +28,9 @@ _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model.*\.safetensors")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "merges.txt")
-_BESIDE = (
+_SETTINGS = (CONFIG, GENERATION_CONFIG)
+_OF_TOKENIZERS = (
     *_TOKENIZERS,
-    GENERATION_CONFIG,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -65,6 +65,26 @@ class ModelFiles:
         return tuple(file for file in self.files if file.path.name.endswith((".safetensors", _GGUF)))
 
     @property
+    def settings(self) -> tuple[LocalFile, ...]:
+        """The configurations of the model and of what it writes."""
+        return tuple(file for file in self.files if file.path.name in _SETTINGS)
+
+    @property
+    def tokenizer(self) -> tuple[LocalFile, ...]:
+        """All files of the tokenizer, where one can be read from them."""
+        found = self._of_tokenizer
+        return found if any(file.path.name in _TOKENIZERS for file in found) else ()
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The names of files that say something of a tokenizer which is not there."""
+        return () if self.tokenizer else tuple(file.path.name for file in self._of_tokenizer)
+
+    @property
+    def _of_tokenizer(self) -> tuple[LocalFile, ...]:
+        return tuple(file for file in self.files if _is_of_tokenizer(file.path.name))
+
+    @property
     def stored(self) -> tuple[StoredFile, ...]:
         """The files for the manifest."""
         return tuple(file.stored for file in self.files)
@@ -91,15 +111,17 @@ def fetch_model(
 
 
 def put_together(adapter: ModelFiles, base: ModelFiles, into: Path) -> Path:
-    """A folder with the weights of `base` and what `adapter` says of them: its configuration and tokenizer, where it
-    has those. Its matrices are in the folder `ADAPTER_FOLDER` there, or transformers would load them by itself."""
-    own = [file for file in adapter.files if file.path.name not in _ADAPTER]
-    theirs = [file for file in base.files if not own or file in base.weights or file.path.name == _INDEX]
-    matrices = [file for file in adapter.files if file.path.name in _ADAPTER]
+    """A folder with the weights of `base`, and with the configurations and the tokenizer of `adapter`, or those of
+    `base` where it has none. Its matrices are in the folder `ADAPTER_FOLDER` there, or transformers would load them by
+    itself; beside them is the configuration that it came with."""
+    weights = [file for file in base.files if file in base.weights or file.path.name == _INDEX]
+    settings = {file.path.name: file for model in (base, adapter) for file in model.settings}
+    whole = [*weights, *settings.values(), *(adapter.tokenizer or base.tokenizer)]
+    own = [file for file in adapter.files if file.path.name in (*_ADAPTER, CONFIG)]
 
     def fill(folder: Path) -> list[LocalFile]:
         (folder / ADAPTER_FOLDER).mkdir(exist_ok=True)
-        return [*linked([*own, *theirs], folder), *linked(matrices, folder / ADAPTER_FOLDER)]
+        return [*linked(whole, folder), *linked(own, folder / ADAPTER_FOLDER)]
 
     both = [astuple(file) for model in (adapter, base) for file in model.stored]
     return fetch_once(into, ["beside", *both], fill)[0].path.parent
@@ -116,9 +138,7 @@ def _checked(uri: str, revision: str | None, into: Path, credentials: StoreCrede
     if model.gguf is not None:
         check_gguf(model.gguf, files[0].uri)
         return files
-    # An adapter brings a configuration or goes by that of its base.
-    if not model.is_adapter or (model.folder / CONFIG).exists():
-        check_config(uri, model.folder)
+    check_config(uri, model.folder)
     if model.is_adapter:
         check_safetensors(model.folder / ADAPTER_WEIGHTS, f"{uri}/{ADAPTER_WEIGHTS}")
     else:
@@ -163,14 +183,18 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
     weights = _weights(uri, objects)
     if weights[0].endswith(_GGUF):
         return [objects[weights[0]]]
-    if weights[0] == ADAPTER_CONFIG and CONFIG not in objects:
-        return [objects[name] for name in weights]
-    if CONFIG not in objects:
-        raise invalid_model(f"{uri} has no config.json, which says what kind of model it is; add it.")
-    if weights[0] != ADAPTER_CONFIG and not any(name in _TOKENIZERS for name in objects):
-        raise _no_tokenizer(uri, [name for name in objects if name.endswith(_SENTENCEPIECE)])
-    beside = [name for name in objects if name in _BESIDE or name.endswith(_SENTENCEPIECE)]
-    return [objects[name] for name in sorted({CONFIG, *weights, *beside})]
+    # An adapter has a configuration and a tokenizer, or goes by those of its base.
+    if weights[0] != ADAPTER_CONFIG:
+        if CONFIG not in objects:
+            raise invalid_model(f"{uri} has no config.json, which says what kind of model it is; add it.")
+        if not any(name in _TOKENIZERS for name in objects):
+            raise _no_tokenizer(uri, [name for name in objects if name.endswith(_SENTENCEPIECE)])
+    beside = [name for name in objects if name in _SETTINGS or _is_of_tokenizer(name)]
+    return [objects[name] for name in sorted({*weights, *beside})]
+
+
+def _is_of_tokenizer(name: str) -> bool:
+    return name in _OF_TOKENIZERS or name.endswith(_SENTENCEPIECE)
 
 
 def _no_tokenizer(uri: str, others: list[str]) -> RunError:
