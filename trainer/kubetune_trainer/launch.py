@@ -100,7 +100,7 @@ def going_on(prepared: Prepared, given: WorkerInput, store: Store, listener: Lis
     if spec.training.checkpoints is not None:
         read = partial(read, most=spec.training.checkpoints.retain)
     found = read()
-    if run.claimed > 1 and not found.last:
+    if run.claimed > 1 and not (found.checkpoints or found.damaged):
         listener.note("earlier executions of this run have left no checkpoint: the training begins anew")
     if spec.training.checkpoints is None and not found.last:
         return given

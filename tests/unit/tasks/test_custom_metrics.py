@@ -1,9 +1,11 @@
 """Metrics of the user's own: which are found, what they are given, and what is said of one that goes wrong."""
 
 import math
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from kubetune_trainer.tasks import TASK_OBJECTS
 from kubetune_trainer.tasks.base import Comparing, Losses, MicroBatch, TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.tasks.classification import Classification, Labels
-from kubetune_trainer.tasks.custom_metrics import load_metrics, measured, try_out
+from kubetune_trainer.tasks.custom_metrics import TimeLimit, load_metrics, measured, try_out
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification
 from kubetune_trainer.tasks.regression import Regression, Scale
 from kubetune_trainer.tasks.tagging import Tagging, Tags
@@ -95,6 +97,18 @@ def test_only_what_a_manifest_names_is_imported() -> None:
     assert load_metrics(["cost"]).keys() == {"cost"}
 
 
+def test_one_that_takes_for_ever_has_no_value_and_costs_nothing_else() -> None:
+    waits, limit = Event(), TimeLimit(0.05)
+    value, said = measured("slow", lambda *_: waits.wait(), [("a", "a")], limit)
+    assert math.isnan(value)
+    assert said == "`slow` had no value after 0.05 seconds, which all metrics of your own have together"
+    waits.set()
+
+
+def test_one_that_ends_the_process_does_not() -> None:
+    assert measured("ends", lambda *_: sys.exit(3), [("a", "a")], TimeLimit())[1] == "`ends` raised SystemExit: 3"
+
+
 def test_every_task_that_compares_is_one_of_the_apis() -> None:
     for name, task in TASK_OBJECTS.items():
         assert isinstance(task, Comparing) == (TASKS[name].compared not in {None, "Text"})
@@ -157,10 +171,10 @@ def test_a_metric_is_given_what_our_own_are_of(
     rows = ComparedRows(task, wanted=True)
     rows.add(losses, batch)
     tally = {name: counts.double().numpy() for name, counts in task.tally(losses, batch, space).items()}
-    value, problem = measured("own", metric, [compared for _, compared in rows.of_this_rank(space)])
+    value, problem = measured("own", metric, [compared for _, compared in rows.of_this_rank(space)], TimeLimit())
     assert problem is None
     assert value == pytest.approx(task.measure(tally, space).metrics[ours], abs=1e-5)
-    assert measured("own", metric, task.made_up(space))[1] is None
+    assert measured("own", metric, task.made_up(space), TimeLimit())[1] is None
 
 
 def test_one_number_of_a_row_is_no_list() -> None:

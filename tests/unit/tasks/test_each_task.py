@@ -1,6 +1,7 @@
 """What holds for every task: it has its row, and an evaluation is a sum, however its rows are shared out."""
 
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ class Model:
         outputs = len(space.labels) or len(getattr(space, "frames", ())) or VOCABULARY
         self.table = torch.randn(VOCABULARY, outputs, generator=torch.Generator().manual_seed(0))
         self.per_token = per_token
+        self.config = SimpleNamespace(pad_token_id=PAD)
 
     def __call__(
         self,

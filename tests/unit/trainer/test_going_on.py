@@ -306,6 +306,10 @@ def rewritten(folder: Path, **content: Any) -> Path:
     [
         pytest.param({"peft_type": "IA3"}, "is not of a LoRA adapter (peft_type)", id="another kind"),
         pytest.param({"rank_pattern": {"key": 8}}, "sets rank_pattern, which is not trained on", id="ranks by layer"),
+        *(
+            pytest.param({"init_lora_weights": first}, "a base model that its init_lora_weights changes", id=str(first))
+            for first in ("pissa", "pissa_niter_4", "olora", "loftq", "corda", ["loftq"])
+        ),
         pytest.param({"bias": "all"}, "sets bias, which is not trained on", id="biases"),
         pytest.param({"r": 0}, "has no whole numbers r and lora_alpha", id="no rank"),
         pytest.param({"base_model_name_or_path": "gpt2"}, "does not say where its base model is", id="a name alone"),

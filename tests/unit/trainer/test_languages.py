@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -23,8 +24,9 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.languages import beginning, refuse_languages
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.tasks.seq2seq import SequenceTargets, SequenceToSequence, WrittenTexts
+from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.write import Asking, write
-from support.tiny_models import CONFIGS, saved, spec_for, tiny_model
+from support.tiny_models import CONFIGS, PAD, saved, spec_for, tiny_model, written_rows
 from support.tiny_tokenizers import mbart_like
 
 TASK = SequenceToSequence()
@@ -50,6 +52,13 @@ def base(kind: Any, folder: Path) -> Path:
     MBartForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def test_a_rank_without_a_row_of_the_batch_computes_nothing() -> None:
+    """As at the end of an epoch whose rows are fewer than the passes."""
+    batch = collate(written_rows(5), np.array([], dtype=np.int64), pad_token=PAD, device=torch.device("cpu"))
+    losses = TASK.losses(tiny_model("mbart", labels=None), batch, WrittenTexts(32))
+    assert losses.rows.tolist() == [0.0]
 
 
 @both

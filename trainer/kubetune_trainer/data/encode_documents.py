@@ -1,4 +1,5 @@
-"""Tokenizes texts that a model learns to go on with: each of their tokens is learned once, and the one that ends them.
+"""Tokenizes texts that a model learns to go on with: each token behind another is learned once, and the one that ends
+them.
 
 A text that is too long becomes several sequences. Each but the first begins with the last token of the one before,
 which is read only, so that no token is learned without what stands before it.

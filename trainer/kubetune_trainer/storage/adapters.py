@@ -24,6 +24,9 @@ _NOT_KEPT = (
     "monteclora_config",
 )  # fmt: skip
 """Settings of peft that a training on would lose; each is empty where it is not used."""
+_BASE_STAYS = (None, True, False, "gaussian", "eva", "orthogonal")
+"""The values of init_lora_weights for which peft leaves the base as it is; for others (PiSSA, OLoRA, LoftQ) it changes
+the weights whenever the adapter is loaded."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ def adapter_settings(uri: str, folder: Path) -> AdapterSettings:
     where = f"{uri}/{ADAPTER_CONFIG}"
     if content.get("peft_type") != "LORA":
         raise invalid_model(f"{where} is not of a LoRA adapter (peft_type); only such are trained on.")
+    if content.get("init_lora_weights") not in _BASE_STAYS:
+        raise _refused(
+            where,
+            "was made beside a base model that its init_lora_weights changes, which is not trained on",
+            "convert it to a plain LoRA (path_initial_model_for_weight_conversion of peft), or merge it",
+        )
     lost = [name for name in _NOT_KEPT if content.get(name)] + ["bias"] * (content.get("bias", "none") != "none")
     if lost:
         raise _refused(where, f"sets {lost[0]}, which is not trained on", "merge the adapter into its base model")

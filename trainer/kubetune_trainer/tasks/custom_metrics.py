@@ -4,8 +4,12 @@ A manifest has their names alone: what runs is what the image has installed, and
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from math import isfinite, nan
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
 from typing import Any
 
 from kubetune_api import text
@@ -21,6 +25,33 @@ CustomMetric = Callable[[Sequence[Any], Sequence[Any]], float]
 _FIELD = "spec.evaluation.metrics"
 _TEXTS: Sequence[Compared] = [(answer, answer) for answer in ("An answer.", "Another answer of a model.")]
 _LONGEST_MESSAGE = 200
+_SECONDS = 600.0
+"""What all metrics of an evaluation may take together: the other ranks wait meanwhile, and not for ever."""
+
+
+class TimeLimit:
+    """Calls functions of others, for so long together; what is not done then goes on for nothing."""
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        self.seconds, self._end = seconds, monotonic() + seconds
+
+    def call(self, function: Callable[[], float]) -> float:
+        """What it returns or raises. TimeoutError where it takes longer than is left."""
+        answers: SimpleQueue[tuple[float, BaseException | None]] = SimpleQueue()
+
+        def answer() -> None:
+            try:
+                answers.put((function(), None))
+            except BaseException as error:
+                answers.put((nan, error))
+
+        Thread(target=answer, daemon=True).start()
+        with suppress(Empty):
+            value, error = answers.get(timeout=max(0.0, self._end - monotonic()))
+            if error is not None:
+                raise error
+            return value
+        raise TimeoutError
 
 
 def load_metrics(names: Iterable[str]) -> dict[str, CustomMetric]:
@@ -53,9 +84,10 @@ def _loaded(name: str, found: Sequence[EntryPoint], offered: Sequence[str]) -> C
 
 def try_out(metrics: Mapping[str, CustomMetric], task: TrainingTask, space: Any) -> None:
     """RunError (INVALID_MANIFEST) for a metric that has no number of a few made-up rows, before anything is trained."""
+    limit = TimeLimit()
     rows = task.made_up(space) if isinstance(task, Comparing) else _TEXTS
     for name, metric in metrics.items():
-        _, problem = measured(name, metric, rows)
+        _, problem = measured(name, metric, rows, limit)
         if problem:
             raise _refused(
                 f"{problem}, when it was tried on {len(rows):,} made-up rows whose predictions are right; mend the"
@@ -63,11 +95,17 @@ def try_out(metrics: Mapping[str, CustomMetric], task: TrainingTask, space: Any)
             )
 
 
-def measured(name: str, metric: CustomMetric, rows: Sequence[Compared]) -> tuple[float, str | None]:
+def measured(name: str, metric: CustomMetric, rows: Sequence[Compared], limit: TimeLimit) -> tuple[float, str | None]:
     """The value, and where it is no number, why; NaN then."""
+    predictions, targets = [prediction for prediction, _ in rows], [target for _, target in rows]
     try:
-        value = float(metric([prediction for prediction, _ in rows], [target for _, target in rows]))
-    except Exception as error:  # the function is not ours
+        value = limit.call(lambda: float(metric(predictions, targets)))
+    except TimeoutError:
+        return (
+            nan,
+            f"`{name}` had no value after {limit.seconds:g} seconds, which all metrics of your own have together",
+        )
+    except (Exception, SystemExit) as error:  # the function is not ours
         return nan, f"`{name}` raised {_said(error)}"
     return (value, None) if isfinite(value) else (nan, f"`{name}` returned {value}")
 
@@ -80,6 +118,6 @@ def _package(one: EntryPoint) -> str:
     return one.dist.name if one.dist else one.value
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     message = text.elide(text.printable(str(error)), _LONGEST_MESSAGE)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -18,7 +18,7 @@ from kubetune_trainer.data.values import text_of
 from kubetune_trainer.errors import invalid_model
 from kubetune_trainer.model.languages import target_language
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
-from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
+from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
 from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
 from kubetune_trainer.tasks.targets import in_lines
 from kubetune_trainer.tasks.token_losses import measured_tokens, token_tally
@@ -154,7 +154,11 @@ class SequenceToSequence:
 
     def losses(self, forward: Forward, batch: MicroBatch, space: WrittenTexts) -> Losses:
         """The cross-entropy of each token of the target, given the source and the tokens before it."""
-        shifted = forward.prepare_decoder_input_ids_from_labels(batch.targets)  # type: ignore[attr-defined]
+        # mBART looks for the last token of each target, which the row of a rank without any does not have.
+        nothing = (batch.targets == IGNORED).all(dim=1, keepdim=True)
+        no_padding = int(forward.config.pad_token_id == 0)  # type: ignore[attr-defined]
+        written = batch.targets.masked_fill(nothing, no_padding)
+        shifted = forward.prepare_decoder_input_ids_from_labels(written)  # type: ignore[attr-defined]
         logits = forward(**batch.inputs, decoder_input_ids=shifted, use_cache=False).logits
         trained, plain = choice_losses(logits.float().transpose(1, 2), batch.targets, space.loss)
         return Losses(trained.sum(dim=1), logits.new_empty(len(logits), 0), plain.sum(dim=1))

@@ -11,7 +11,7 @@ from kubetune_api.metrics import CUSTOM
 from kubetune_trainer.figures import SliceRecord
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.tasks.base import Compared, Comparing, Losses, MicroBatch, TrainingTask
-from kubetune_trainer.tasks.custom_metrics import CustomMetric, measured
+from kubetune_trainer.tasks.custom_metrics import CustomMetric, TimeLimit, measured
 from kubetune_trainer.training.exchange import of_all_ranks, of_rank_0
 from kubetune_trainer.training.parts import part_of
 
@@ -64,19 +64,22 @@ def _judged(
     rows: Numbered,
     slices: Mapping[str, NDArray[np.bool_]],
 ) -> EvaluationRecord:
-    values, problems = _values(metrics, [compared for _, compared in rows])
+    limit = TimeLimit()
+    values, problems = _values(metrics, [compared for _, compared in rows], limit)
     of_slices = []
     for one in found.slices:
         inside = [compared for row, compared in rows if slices[one.name][row]]
         # A metric need not have a number of few rows.
-        values_there = _values(metrics, inside)[0] if inside else {}
+        values_there = _values(metrics, inside, limit)[0] if inside else {}
         of_slices.append(_with(one, values_there))
     notes = tuple(_NOTE.format(problem, found.split) for problem in problems)
     return replace(found, metrics={**found.metrics, **values}, slices=tuple(of_slices), notes=(*found.notes, *notes))
 
 
-def _values(metrics: Mapping[str, CustomMetric], rows: Sequence[Compared]) -> tuple[dict[str, float], list[str]]:
-    found = {name: measured(name, metric, rows) for name, metric in metrics.items()}
+def _values(
+    metrics: Mapping[str, CustomMetric], rows: Sequence[Compared], limit: TimeLimit
+) -> tuple[dict[str, float], list[str]]:
+    found = {name: measured(name, metric, rows, limit) for name, metric in metrics.items()}
     return {f"{CUSTOM}{name}": value for name, (value, _) in found.items()}, [why for _, why in found.values() if why]
 
 
