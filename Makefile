@@ -4,6 +4,8 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Containers often set it. Every process of Ray would then compile torch's thousands of modules anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
+# Tests share the cores: threads that spin until the last of them is done take them from each other.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 RAY_TESTS := $(addprefix tests/integration/,test_run_command.py test_resume_command.py training/test_run.py trainer_in_cluster)
 API_TESTS := $(addprefix tests/integration/,test_crds.py cli operator_io chart/test_against_api_server.py)
