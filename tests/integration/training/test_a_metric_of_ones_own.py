@@ -1,18 +1,14 @@
 """A metric that a package offers, from the manifest to the verdict; of several workers it is that of all their rows."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
-import torch.distributed as dist
 
-from kubetune_trainer.records import EvaluationRecord
-from kubetune_trainer.training.custom import judge_custom
 from support.metric_packages import install
 from support.ranks import run_ranks
 from support.runs_in_one_process import run_of
+from support.shared_metrics import shares
 from support.tiny_models import job_for, saved, tiny_model
 from support.tiny_runs import hard_rows, write_csv
 
@@ -56,18 +52,5 @@ def test_a_run_is_judged_by_a_metric_of_ones_own(tmp_path: Path, monkeypatch: py
     assert "test/german/custom.count is" not in report
 
 
-def _shares() -> dict[str, float]:
-    rank, workers = dist.get_rank(), dist.get_world_size()
-    own = [(row, (row, row)) for row in range(50) if row % workers == rank]
-    before = EvaluationRecord("test", 1, 1.0, {})
-    metrics: dict[str, Callable[..., float]] = {"first": partial(_weighted, rank)}
-    return judge_custom(before, metrics, own, {}).metrics
-
-
-def _weighted(rank: int, predictions: list[int], targets: list[int]) -> float:
-    """Depends on the order of the rows, and on who calls it."""
-    return sum(place * row for place, row in enumerate(predictions)) + rank
-
-
 def test_rows_of_all_workers_are_compared_in_their_order_and_once() -> None:
-    assert run_ranks(_shares, 2) == [{"custom.first": float(sum(row * row for row in range(50)))}] * 2
+    assert run_ranks(shares, 2) == [{"custom.first": float(sum(row * row for row in range(50)))}] * 2
