@@ -157,7 +157,8 @@ class SequenceToSequence:
         # mBART looks for the last token of each target, which the row of a rank without any does not have.
         nothing = (batch.targets == IGNORED).all(dim=1, keepdim=True)
         # An engine has a `config` of its own.
-        no_padding = int(getattr(forward, "module", forward).config.pad_token_id == 0)  # type: ignore[attr-defined]
+        model: Any = getattr(forward, "module", forward)
+        no_padding = int(model.config.pad_token_id == 0)
         written = batch.targets.masked_fill(nothing, no_padding)
         shifted = forward.prepare_decoder_input_ids_from_labels(written)  # type: ignore[attr-defined]
         logits = forward(**batch.inputs, decoder_input_ids=shifted, use_cache=False).logits
