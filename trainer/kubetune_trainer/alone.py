@@ -18,7 +18,7 @@ from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import RecordQueue, WorkerResult
 from kubetune_trainer.journal import Journal, journaled
-from kubetune_trainer.launch import Prepared, Trained, begun, going_on
+from kubetune_trainer.launch import Prepared, Trained, begun, with_checkpoints
 from kubetune_trainer.record_reader import RecordReader
 from kubetune_trainer.resolve import Hardware, worker_count
 from kubetune_trainer.storage.store import Store
@@ -46,7 +46,7 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
     device = detect()
     gpus = _gpus(device)
     given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
-    given = going_on(prepared, given, store, listener)
+    given = with_checkpoints(prepared, given, store, listener)
     records = RecordQueue()
 
     def work(journal: Journal) -> WorkerResult:

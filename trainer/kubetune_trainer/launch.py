@@ -88,7 +88,7 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
     )
 
 
-def going_on(prepared: Prepared, given: WorkerInput, store: Store, listener: Listener) -> WorkerInput:
+def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, listener: Listener) -> WorkerInput:
     """With what earlier executions have left, none of which commits anything from now on.
 
     RunError (INVALID_MANIFEST) where that is of another training.

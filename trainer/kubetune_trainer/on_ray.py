@@ -8,7 +8,7 @@ import ray
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerResult
 from kubetune_trainer.journal import Journal, journaled
-from kubetune_trainer.launch import Prepared, Trained, begun, going_on
+from kubetune_trainer.launch import Prepared, Trained, begun, with_checkpoints
 from kubetune_trainer.ray_runtime import RemoteRecords, hardware, new_record_queue, ray_cluster, run_workers
 from kubetune_trainer.record_reader import RecordReader
 from kubetune_trainer.storage.store import Store
@@ -20,7 +20,7 @@ def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Traine
     listener.stage("Starting the workers")
     with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(prepared.run.workers):
         given, tell = begun(prepared, hardware(), listener)
-        given = going_on(prepared, given, store, listener)
+        given = with_checkpoints(prepared, given, store, listener)
         given = replace(given, data=ray.put(prepared.data), records=new_record_queue())
 
         def work(journal: Journal) -> WorkerResult:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from kubetune_api.status import Progress, six_digits
 from kubetune_trainer.events import Listener
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import Asking, EvaluationStart, Resumption, Writing
+from kubetune_trainer.underway import EvaluationStart, ReferenceProgress, Resumption, Writing
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -30,7 +30,7 @@ class ProgressTeller:
             self._evaluating = record if isinstance(record, EvaluationStart | Writing) else None
             if isinstance(record, StepRecord):
                 self._recent.append(record)
-            elif isinstance(record, Asking):
+            elif isinstance(record, ReferenceProgress):
                 self._listener.stage(record.sentence)
             elif isinstance(record, EvaluationRecord):
                 self._listener.evaluated(record)

@@ -15,7 +15,7 @@ class EvaluationStart:
 
 
 @dataclass(frozen=True)
-class Asking(EvaluationStart):
+class ReferenceProgress(EvaluationStart):
     """Before the first step, the untrained model is asked about each row, for a loss that compares with it."""
 
     rows: int

@@ -13,7 +13,7 @@ from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import LastProgress
 from kubetune_trainer.handoff import WorkerInput
-from kubetune_trainer.launch import Prepared, going_on
+from kubetune_trainer.launch import Prepared, with_checkpoints
 from kubetune_trainer.model.source import PretrainedModel
 from kubetune_trainer.records import DataReport, ResolvedTraining
 from kubetune_trainer.storage.store import Store
@@ -43,7 +43,7 @@ def begin(
     resolved = ResolvedTraining(0, "FP32", 8, 1, 1e-3, 32)
     given = WorkerInput(run, resolved, False, BatchPlan(9, 4, 4, 1, 3), ((), ()), "")
     prepared = Prepared(run, PretrainedModel(Path(), (), job.spec.model), data, 32, Path())
-    return going_on(prepared, given, store, notes or Notes())
+    return with_checkpoints(prepared, given, store, notes or Notes())
 
 
 @pytest.fixture

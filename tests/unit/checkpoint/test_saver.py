@@ -74,6 +74,7 @@ def going() -> Going:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     engine = SimpleNamespace(
         module=module,
+        device=torch.device("cpu"),
         optimizer=optimizer,
         basic_optimizer=optimizer,
         lr_scheduler=schedule,

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kubetune_trainer.checkpoint.manifest import DamagedError
-from kubetune_trainer.checkpoint.shards import Range, Shards, write_shard
+from kubetune_trainer.checkpoint.shards import Shards, write_shard
+from kubetune_trainer.training.engine_state import Range
 
 WEIGHTS, COUNT = torch.arange(10.0), torch.tensor([3.0])
 

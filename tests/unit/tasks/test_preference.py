@@ -17,7 +17,7 @@ from kubetune_trainer.tasks.preference import Preference, Rewards, log_probabili
 from kubetune_trainer.tasks.preference_losses import preference_losses, rewards
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.reference import with_references
-from kubetune_trainer.underway import Asking
+from kubetune_trainer.underway import ReferenceProgress
 from support.tiny_models import VOCABULARY, preference_rows, spec_for
 from support.tiny_tokenizers import CHATML, gpt_like
 
@@ -112,7 +112,7 @@ def test_the_untrained_model_is_asked_only_where_the_loss_compares_with_it(
     monkeypatch.setattr(dist, "all_reduce", lambda _: None)
     model, space = Asked(), Rewards(PreferenceSettings(loss=loss))
     splits = {"train": replace(preference_rows(5), reference=None)}
-    told: list[Asking] = []
+    told: list[ReferenceProgress] = []
     times = iter([0.0, 4.0, 11.0, 11.0, 22.0, 22.0])
     found = with_references(
         model, Preference(), splits, space, pad_token=0, micro_batch_size=2, tell=told.append, clock=lambda: next(times)

@@ -8,7 +8,7 @@ import pytest
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.progress import ProgressTeller, progress_of
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import Asking, EvaluationStart, Resumption, Writing
+from kubetune_trainer.underway import EvaluationStart, ReferenceProgress, Resumption, Writing
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -84,7 +84,7 @@ def test_an_evaluation_before_the_first_step_is_named_too() -> None:
 
 
 def test_people_are_told_how_far_the_untrained_model_was_asked() -> None:
-    stage, progress = told([Asking("train", 0, 400, 2000)])
+    stage, progress = told([ReferenceProgress("train", 0, 400, 2000)])
     assert stage == {"event": "stage", "text": "Asking the untrained model about 400 of 2,000 rows of the train split"}
     assert progress["progress"] == {"step": 0, "totalSteps": 20, "epoch": 0.0, "evaluating": "train"}
 

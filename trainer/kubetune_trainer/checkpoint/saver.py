@@ -7,7 +7,7 @@ and rank 0 commits: what was not committed does not count.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -21,13 +21,13 @@ from kubetune_api.run import Run
 from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
-from kubetune_trainer.checkpoint.shards import Range, write_shard
+from kubetune_trainer.checkpoint.shards import write_shard
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.training.engine_state import counters_of, shapes_of, state_of
-from kubetune_trainer.training.exchange import of_all_ranks
+from kubetune_trainer.training.engine_state import Range, counters_of, shapes_of, state_of
+from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
 from kubetune_trainer.training.going import Going
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Saver:
         """See `Checkpoints`. RunError, alike on every rank, where another execution has begun."""
         every = self._settings.every_steps
         self._wanted = self._wanted or (every is not None and step % every == 0)
-        waiting, failed, stale, due = self._told()
+        waiting, failed, stale, due = self._told(going.engine.device)
         if stale:
             raise replaced(self._place.run)
         self._wanted = self._wanted or due
@@ -91,22 +91,23 @@ class Saver:
         if self._wanted and not self._phase:
             self._begin(step, going)
 
-    def _told(self) -> tuple[bool, bool, bool, bool]:
+    def _told(self, device: Any) -> tuple[bool, bool, bool, bool]:
         """Of any rank: it is not done, it has failed, it was replaced, the time has come."""
         done = self._work is None or self._work.done()
         failed = self._work is not None and done and self._work.exception() is not None
         stale = self._phase == "commit" and self._work is not None and done and not failed and not self._work.result()
         seconds = self._settings.every_seconds
         due = seconds is not None and self._rank == 0 and self._now() - self._saved_at >= seconds
-        own = torch.tensor([not done, failed, stale, due], dtype=torch.int32)
+        flags = [not done, failed, stale, due]
         if self._phase or seconds is not None:
-            own = sum_of(own)
-        waiting, failed, stale, due = map(bool, own.tolist())
+            own = torch.tensor(flags, dtype=torch.int32, device=device)
+            flags = sum_over_ranks({"flags": own})["flags"].astype(bool).tolist()
+        waiting, failed, stale, due = flags
         return waiting, failed, stale, due
 
     def _begin(self, step: int, going: Going) -> None:
         held = {**state_of(going.engine), **going.weights.held()}
-        copies = {name: Range(one.start, one.values.to("cpu", copy=True), one.size) for name, one in held.items()}
+        copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
         copies |= _random_numbers()
         history = self._history(going) if self._rank == 0 else None
         self._phase, self._step, self._wanted, self._saved_at = "upload", step, False, self._now()
@@ -173,14 +174,6 @@ class Saver:
         except RunError as error:
             _log.warning("An old checkpoint was not removed: %s", error)
         return True
-
-
-def sum_of(values: torch.Tensor) -> torch.Tensor:
-    """Over all ranks."""
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    values = values.to(device)
-    dist.all_reduce(values)
-    return values.cpu()
 
 
 def _random_numbers() -> dict[str, Range]:

@@ -8,7 +8,6 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,19 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from kubetune_trainer.checkpoint.manifest import DamagedError
+from kubetune_trainer.training.engine_state import Range
 
 _RANGES = "ranges"
-
-
-@dataclass(frozen=True)
-class Range:
-    """Consecutive numbers of a tensor that is taken as flat."""
-
-    start: int
-    values: torch.Tensor
-    """Flat, in main memory."""
-    size: int
-    """The numbers of the whole tensor."""
 
 
 def write_shard(path: Path, ranges: Mapping[str, Range]) -> None:

@@ -17,14 +17,14 @@ Reader = Callable[[str, int, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Held:
-    """A range of a parameter, and the numbers that this rank holds of it."""
+class Range:
+    """Consecutive numbers of a tensor that is taken as flat, as one rank holds them."""
 
     start: int
     values: torch.Tensor
-    """Flat; the very memory of the engine."""
+    """Flat: the very memory of the engine, or a copy in main memory."""
     size: int
-    """The numbers of the whole parameter."""
+    """The numbers of the whole tensor."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def trained(engine: Any) -> Iterator[tuple[str, Any]]:
     return ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
 
-def held_weights(parameter: Any) -> Held:
+def held_weights(parameter: Any) -> Range:
     """What this rank holds of a parameter in the numbers that the model computes with."""
     if not is_partitioned(parameter):
-        return Held(0, parameter.data.view(-1), parameter.numel())
+        return Range(0, parameter.data.view(-1), parameter.numel())
     share = parameter.ds_tensor.data
     start = dist.get_rank() * parameter.ds_tensor.ds_numel
-    return Held(start, share[: max(0, parameter.ds_numel - start)], parameter.ds_numel)
+    return Range(start, share[: max(0, parameter.ds_numel - start)], parameter.ds_numel)
 
 
 def is_partitioned(parameter: Any) -> bool:
@@ -71,7 +71,7 @@ def gathered_anew(parameter: Any) -> None:
         parameter.partition()
 
 
-def state_of(engine: Any) -> dict[str, Held]:
+def state_of(engine: Any) -> dict[str, Range]:
     """The share of this rank: `weight/NAME`, and `state/KEY/NAME` of what the optimizer remembers.
 
     Together, the ranks have each number once; but for what has another shape than its parameter, which each has whole.
@@ -81,13 +81,13 @@ def state_of(engine: Any) -> dict[str, Held]:
     share = (0, 1) if engine.zero_optimization() else (dist.get_rank(), dist.get_world_size())
     for part in _parts(engine):
         first, last = (part.count * place // share[1] for place in (share[0], share[0] + 1))
-        found[f"weight/{part.name}"] = Held(part.start + first, part.of(part.owner)[first:last], part.size)
+        found[f"weight/{part.name}"] = Range(part.start + first, part.of(part.owner)[first:last], part.size)
         for key, value in _states(engine, part.owner).get(part.owner, {}).items():
             name = f"state/{key}/{part.name}"
             if value.shape == part.owner.shape:
-                found[name] = Held(part.start + first, part.of(value)[first:last], part.size)
+                found[name] = Range(part.start + first, part.of(value)[first:last], part.size)
             elif part.start == share[0] == 0:
-                found[f"whole/{key}/{part.name}"] = Held(0, value.detach().reshape(-1), value.numel())
+                found[f"whole/{key}/{part.name}"] = Range(0, value.detach().reshape(-1), value.numel())
     return found
 
 

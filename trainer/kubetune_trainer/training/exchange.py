@@ -1,4 +1,4 @@
-"""What ranks tell each other about an evaluation; every rank takes part in each call."""
+"""What ranks tell each other; every rank takes part in each call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast

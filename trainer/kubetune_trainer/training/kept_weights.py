@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from kubetune_trainer.training.engine_state import (
-    Held,
+    Range,
     Reader,
     gathered_anew,
     held_weights,
@@ -27,7 +27,7 @@ class KeptWeights:
         self._names, self._trained = zip(*trained(engine), strict=True)
         self._copies: list[torch.Tensor | None] = []
 
-    def held(self) -> dict[str, Held]:
+    def held(self) -> dict[str, Range]:
         """What this rank keeps, by `best/NAME`; nothing where nothing is kept yet."""
         found = {}
         for name, copy, parameter in zip(self._names, self._copies, self._trained, strict=bool(self._copies)):

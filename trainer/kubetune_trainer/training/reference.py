@@ -15,7 +15,7 @@ from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.tasks.base import Referring, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.collate import collate
-from kubetune_trainer.underway import Asking
+from kubetune_trainer.underway import ReferenceProgress
 
 _QUIET_SECONDS = 10.0
 """Between two times that it is told how many rows are left."""
@@ -29,7 +29,7 @@ def with_references(
     *,
     pad_token: int,
     micro_batch_size: int,
-    tell: Callable[[Asking], None],
+    tell: Callable[[ReferenceProgress], None],
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, EncodedSplit]:
     """The splits, with what their task wants to know of the untrained model. Every rank takes a share, and tells how
@@ -50,17 +50,19 @@ def with_references(
 class _Asked:
     """Tells now and then how many rows of a split the model was asked about."""
 
-    def __init__(self, split: str, rows: int, tell: Callable[[Asking], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, split: str, rows: int, tell: Callable[[ReferenceProgress], None], clock: Callable[[], float]
+    ) -> None:
         self._split, self._of_rows, self._tell, self._clock = split, rows, tell, clock
         self._rows, self._due = 0, clock() + _QUIET_SECONDS
-        tell(Asking(split, 0, 0, rows))
+        tell(ReferenceProgress(split, 0, 0, rows))
 
     def add(self, rows: int) -> None:
         """So many more, those of all ranks together."""
         self._rows += rows
         if self._clock() >= self._due and self._rows < self._of_rows:
             self._due = self._clock() + _QUIET_SECONDS
-            self._tell(Asking(self._split, 0, self._rows, self._of_rows))
+            self._tell(ReferenceProgress(self._split, 0, self._rows, self._of_rows))
 
 
 @torch.no_grad()
