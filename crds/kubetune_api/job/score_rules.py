@@ -7,6 +7,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.base import Rule
+from kubetune_api.job.task_rules import holds_for, unless
 from kubetune_api.job.task_settings import LOSS_OF_SCORES
 from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS
@@ -33,9 +34,9 @@ class _Scores:
     def rule(self, condition: str, message: str, holds: Callable[[Any], bool], field: str) -> Rule:
         """A rule that holds for every other task."""
         return Rule(
-            cel=f"self.task.type != '{self.task}' || ({condition})",
+            cel=unless(self.task, condition),
             message=message,
-            holds=lambda spec: spec.task.type != self.task or holds(spec),
+            holds=holds_for(self.task, holds),
             field=field,
         )
 

@@ -26,18 +26,18 @@ def column_rules() -> Iterator[Rule]:
         yield _several_shapes(name, task) if task.other_shapes else _one_shape(name, task)
         if others:
             yield Rule(
-                cel=_unless(name, _has(others, "!")),
+                cel=unless(name, _has(others, "!")),
                 message=f"{name} reads the {_named(task.reads)} only; remove the others, or change task.type",
-                holds=_holds_for(name, partial(_has_none, columns=others)),
+                holds=holds_for(name, partial(_has_none, columns=others)),
                 field=_COLUMNS,
             )
 
 
 def _one_shape(name: str, task: TaskRow) -> Rule:
     return Rule(
-        cel=_unless(name, _has(task.columns)),
+        cel=unless(name, _has(task.columns)),
         message=f"{name} needs the {_named(task.columns)}; name {_all(task.columns)}",
-        holds=_holds_for(name, partial(_has_all, columns=task.columns)),
+        holds=holds_for(name, partial(_has_all, columns=task.columns)),
         field=_COLUMNS,
     )
 
@@ -45,12 +45,10 @@ def _one_shape(name: str, task: TaskRow) -> Rule:
 def _several_shapes(name: str, task: TaskRow) -> Rule:
     shapes = [(shape, _of_others(task, shape)) for shape in task.shapes]
     return Rule(
-        cel=_unless(
-            name, " || ".join(f"({' && '.join([*_each(own), *_each(others, '!')])})" for own, others in shapes)
-        ),
+        cel=unless(name, " || ".join(f"({' && '.join([*_each(own), *_each(others, '!')])})" for own, others in shapes)),
         message=f"{name} needs {', or '.join(f'the {_named(shape)}' for shape in task.shapes)}; name one of these sets,"
         " and no column of another",
-        holds=_holds_for(
+        holds=holds_for(
             name, lambda spec: any(_has_all(spec, own) and _has_none(spec, others) for own, others in shapes)
         ),
         field=_COLUMNS,
@@ -66,24 +64,24 @@ def metric_rules() -> Iterator[Rule]:
     """What a job requires, and what stands for its model, exists for its task."""
     for name, task in TASKS.items():
         yield Rule(
-            cel=_unless(
+            cel=unless(
                 name,
                 "self.evaluation.require.all(r,"
                 f" r.metric.contains('/{CUSTOM}') || r.metric.matches('/({'|'.join(task.all_metrics)})$'))",
             ),
             message=f"a required metric does not exist for {name}, which has {listed(task.all_metrics)}; require one of"
             " these",
-            holds=_holds_for(name, partial(_requires_only, metrics=task.all_metrics)),
+            holds=holds_for(name, partial(_requires_only, metrics=task.all_metrics)),
             field="evaluation.require",
         )
         yield Rule(
-            cel=_unless(
+            cel=unless(
                 name,
                 f"!has(self.evaluation.primaryMetric) || self.evaluation.primaryMetric.contains('/{CUSTOM}') ||"
                 f" self.evaluation.primaryMetric.matches('/({'|'.join(task.all_metrics)})$')",
             ),
             message=f"this metric does not exist for {name}, which has {listed(task.all_metrics)}; name one of these",
-            holds=_holds_for(name, partial(_names_only, metrics=task.all_metrics)),
+            holds=holds_for(name, partial(_names_only, metrics=task.all_metrics)),
             field="evaluation.primaryMetric",
         )
 
@@ -95,10 +93,10 @@ def micro_batch_rules() -> Iterator[Rule]:
             scored = f"has(self.dataset.columns.{to_camel(task.scored.column)}) || " if task.scored else ""
             for size, attribute in (("microBatchSize", "micro_batch_size"), ("globalBatchSize", "global_batch_size")):
                 yield Rule(
-                    cel=_unless(name, f"{scored}!has(self.training.{size}) || self.training.{size} > 1"),
+                    cel=unless(name, f"{scored}!has(self.training.{size}) || self.training.{size} > 1"),
                     message=f"{name} compares each row with the others of its micro-batch, and one row has none; set"
                     f" {size} to 2 or more, the larger the better",
-                    holds=_holds_for(name, partial(_is_not_one, attribute=attribute)),
+                    holds=holds_for(name, partial(_is_not_one, attribute=attribute)),
                     field=f"training.{size}",
                 )
 
@@ -112,10 +110,10 @@ def smoothing_rules() -> Iterator[Rule]:
     for name, task in TASKS.items():
         if not task.smooths_labels:
             yield Rule(
-                cel=_unless(name, "self.training.labelSmoothing == 0.0"),
+                cel=unless(name, "self.training.labelSmoothing == 0.0"),
                 message=f"{name} does not choose among labels or tokens, so there is nothing to smooth; remove"
                 " labelSmoothing, or change task.type",
-                holds=_holds_for(name, lambda spec: spec.training.label_smoothing == 0.0),
+                holds=holds_for(name, lambda spec: spec.training.label_smoothing == 0.0),
                 field="training.labelSmoothing",
             )
     focal = "self.task.sequenceClassification.loss != 'Focal'"
@@ -145,10 +143,10 @@ def generation_rules() -> Iterator[Rule]:
     for name, task in TASKS.items():
         for column in task.unanswered:
             yield Rule(
-                cel=_unless(name, f"!has(self.evaluation.generation) || !has(self.dataset.columns.{to_camel(column)})"),
+                cel=unless(name, f"!has(self.evaluation.generation) || !has(self.dataset.columns.{to_camel(column)})"),
                 message=f"the rows of the column `{to_camel(column)}` hold no answer that the model's could be compared"
                 f" with; remove it, or train {name} on {_other_shapes(task, column)}",
-                holds=_holds_for(name, partial(_asks_for_no_answer, column=column)),
+                holds=holds_for(name, partial(_asks_for_no_answer, column=column)),
                 field="evaluation.generation",
             )
     generated = sorted({metric for task in TASKS.values() for metric in task.generated_metrics})
@@ -204,11 +202,13 @@ def custom_metric_rules() -> Iterator[Rule]:
     )
 
 
-def _unless(task: str, condition: str) -> str:
+def unless(task: str, condition: str) -> str:
+    """In CEL: a condition that holds for every other task."""
     return f"self.task.type != '{task}' || ({condition})"
 
 
-def _holds_for(task: str, condition: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def holds_for(task: str, condition: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """The same of a specification."""
     return lambda spec: spec.task.type != task or condition(spec)
 
 
