@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from kubetune_api.job import Checkpoints
@@ -25,6 +24,7 @@ from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.going import Going
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
+from support.one_rank import group_of_one
 from support.tiny_models import job_for, spec_for
 
 
@@ -56,9 +56,8 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
+    with group_of_one():
+        yield
 
 
 @pytest.fixture

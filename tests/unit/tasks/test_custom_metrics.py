@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from kubetune_api.job import RegressionSettings
 from kubetune_api.tasks import TASKS
@@ -30,6 +29,7 @@ from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.custom import MOST_ROWS, ComparedRows, judge_custom
 from support.metric_packages import install
+from support.one_rank import group_of_one
 from support.tiny_models import PAD, VOCABULARY, classification_rows, label_set_rows, tag_rows, value_rows
 from support.training_cases import FRAMES
 
@@ -185,9 +185,8 @@ def test_one_number_of_a_row_is_no_list() -> None:
 
 @pytest.fixture
 def _group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
+    with group_of_one():
+        yield
 
 
 @pytest.mark.usefixtures("_group", "package")

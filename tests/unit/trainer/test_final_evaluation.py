@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from kubetune_api.job import Requirement
 from kubetune_trainer.data.prepared import EncodedSplit
@@ -20,6 +19,7 @@ from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassificati
 from kubetune_trainer.tasks.thresholds import MIDDLE
 from kubetune_trainer.training.evaluate import Judged, evaluate
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
+from support.one_rank import group_of_one
 from support.tiny_models import PAD, VOCABULARY, classification_rows, label_set_rows, pair_rows
 
 SPACE = Labels(("a", "b", "c"))
@@ -43,9 +43,8 @@ class Engine:
 
 @pytest.fixture(scope="module", autouse=True)
 def _group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
+    with group_of_one():
+        yield
 
 
 def judged(split: EncodedSplit, *, final: bool = True) -> EvaluationRecord:

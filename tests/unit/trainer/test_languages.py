@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -26,6 +25,7 @@ from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.tasks.seq2seq import SequenceTargets, SequenceToSequence, WrittenTexts
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.write import Asking, write
+from support.one_rank import Engine, group_of_one
 from support.tiny_models import CONFIGS, PAD, saved, spec_for, tiny_model, written_rows
 from support.tiny_tokenizers import mbart_like
 
@@ -124,24 +124,10 @@ class Heard(MBartForConditionalGeneration):
         return self.heard
 
 
-class Engine:
-    """A model that nobody trains."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, model: Heard) -> None:
-        self.module = model
-
-    def eval(self) -> None: ...
-
-    def train(self) -> None: ...
-
-
 @pytest.fixture
 def _group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
+    with group_of_one():
+        yield
 
 
 @pytest.mark.usefixtures("_group")

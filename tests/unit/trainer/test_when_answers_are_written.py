@@ -1,12 +1,9 @@
 """In which evaluations of a training the model writes answers, and which tell all that a report shows."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 
 from kubetune_trainer.records import EvaluationRecord
@@ -14,32 +11,8 @@ from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.underway import Writing
+from support.one_rank import Engine, Numbers, group_of_one
 from support.tiny_models import PAD, completion_rows, spec_for, tiny_model
-
-
-class Engine:
-    """A model that learns nothing, so that its first evaluation is the best."""
-
-    device = torch.device("cpu")
-
-    def __init__(self) -> None:
-        self.module = tiny_model("llama", labels=None).eval()
-
-    def __call__(self, **inputs: Any) -> Any:
-        return self.module(**inputs)
-
-    def eval(self) -> None: ...
-
-    def train(self) -> None: ...
-
-
-class Numbers:
-    """Tokens are told as numbers."""
-
-    pad_token_id = PAD
-
-    def decode(self, tokens: Sequence[int], *, skip_special_tokens: bool) -> str:
-        return " ".join(map(str, tokens))
 
 
 class StepsOfNothing(Loop):
@@ -55,10 +28,10 @@ def told(training: dict[str, Any], metric: str) -> list[tuple[int, bool, bool]]:
     )
     splits, plan = {"train": completion_rows(12), "validation": completion_rows(6)}, BatchPlan(12, 4, 4, 1, 1, 3)
     records: list[Any] = []
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    task, space = CausalLanguageModel(), Vocabulary()
-    StepsOfNothing(Engine(), task, splits, space, spec, plan, PAD, records.append, Numbers()).run()
-    dist.destroy_process_group()
+    # It learns nothing, so that its first evaluation is the best.
+    engine, task, space = Engine(tiny_model("llama", labels=None).eval()), CausalLanguageModel(), Vocabulary()
+    with group_of_one():
+        StepsOfNothing(engine, task, splits, space, spec, plan, PAD, records.append, Numbers()).run()
     judged = [record for record in records if isinstance(record, EvaluationRecord)]
     assert any(isinstance(record, Writing) for record in records)
     return [(one.step, bool(one.written), bool(one.worst)) for one in judged]

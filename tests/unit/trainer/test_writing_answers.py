@@ -1,12 +1,11 @@
 """How a model is asked for answers: padded where it goes on, greedily, for no longer than it may."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from transformers import GenerationConfig
 
 from kubetune_api.job import Generation
@@ -18,6 +17,7 @@ from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions, Toke
 from kubetune_trainer.tasks.seq2seq import SequenceTargets, Writing
 from kubetune_trainer.training.answers import judge_answers
 from kubetune_trainer.training.write import Asking, _greedy, _padded, write
+from support.one_rank import Engine, Numbers, group_of_one
 from support.tiny_models import PAD, completion_rows, tiny_model, written_rows
 
 
@@ -42,33 +42,14 @@ def test_what_the_model_samples_by_has_no_effect() -> None:
     assert greedy.eos_token_id == [2, 5]
 
 
-class Engine:
-    """A model that nobody trains."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, family: str) -> None:
-        self.module = tiny_model(family, labels=None).eval()
-
-    def eval(self) -> None: ...
-
-    def train(self) -> None: ...
-
-
-class Numbers:
-    """Tokens are told as numbers."""
-
-    pad_token_id = PAD
-
-    def decode(self, tokens: Sequence[int], *, skip_special_tokens: bool) -> str:
-        return " ".join(map(str, tokens))
-
-
 @pytest.fixture
 def _group() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
-    yield
-    dist.destroy_process_group()
+    with group_of_one():
+        yield
+
+
+def engine_of(family: str) -> Engine:
+    return Engine(tiny_model(family, labels=None).eval())
 
 
 def asking(
@@ -85,7 +66,7 @@ def written(engine: Engine, split: EncodedSplit, most: int) -> list[str]:
 
 @pytest.mark.usefixtures("_group")
 def test_no_more_is_written_than_the_model_has_positions_for() -> None:
-    engine = Engine("gpt2")
+    engine = engine_of("gpt2")
     engine.module.generation_config.eos_token_id = None
     positions = engine.module.config.max_position_embeddings
     marks = np.arange(positions + 10) >= positions - 2
@@ -97,7 +78,7 @@ def test_no_more_is_written_than_the_model_has_positions_for() -> None:
 
 @pytest.mark.usefixtures("_group")
 def test_what_the_model_forbids_or_forces_has_no_effect() -> None:
-    engine, split = Engine("llama"), completion_rows(3)
+    engine, split = engine_of("llama"), completion_rows(3)
     plain = written(engine, split, 6)
     given = GenerationConfig(
         eos_token_id=engine.module.generation_config.eos_token_id,
@@ -116,22 +97,21 @@ def test_what_the_model_forbids_or_forces_has_no_effect() -> None:
 @pytest.mark.usefixtures("_group")
 def test_answers_are_told_of_as_they_come() -> None:
     told: list[tuple[int, int]] = []
-    write(asking(Engine("llama"), completion_rows(3), 4, tell=lambda *rows: told.append(rows)), range(3))
+    write(asking(engine_of("llama"), completion_rows(3), 4, tell=lambda *rows: told.append(rows)), range(3))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.fixture(scope="module")
 def judged() -> EvaluationRecord:
     """Of 30 rows, of which 20 are written to; nothing is right but what the engine of these tests writes."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     rows = 30
     masks = {"few": np.arange(rows) < 4, "late": np.arange(rows) >= 25}
     split = replace(completion_rows(rows), slices=masks)
     worst = tuple(WorstRow(row, 1.0, None) for row in (29, 3, 28))
     slices = tuple(SliceRecord(name, int(mask.sum()), {"loss": 1.0}) for name, mask in masks.items())
     before = EvaluationRecord("test", 7, 1.0, {"loss": 1.0}, intervals={}, worst=worst, slices=slices)
-    found, _ = judge_answers(asking(Engine("llama"), split, 6, max_rows=20), before, final=True)
-    dist.destroy_process_group()
+    with group_of_one():
+        found, _ = judge_answers(asking(engine_of("llama"), split, 6, max_rows=20), before, final=True)
     return found
 
 
@@ -151,7 +131,7 @@ def test_metrics_of_answers_have_intervals_and_those_of_slices_too(judged: Evalu
 def test_the_metrics_of_a_slice_are_those_of_its_rows_alone(judged: EvaluationRecord) -> None:
     split = completion_rows(30)
     plain = EvaluationRecord("test", 7, 1.0, {})
-    alone, _ = judge_answers(asking(Engine("llama"), split, 6, max_rows=4), plain, final=False)
+    alone, _ = judge_answers(asking(engine_of("llama"), split, 6, max_rows=4), plain, final=False)
     assert alone.metrics == pytest.approx({name: judged.slices[0].metrics[name] for name in alone.metrics})
     assert alone.intervals == {}
 
