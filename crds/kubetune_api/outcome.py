@@ -7,7 +7,15 @@ from typing import Literal
 
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Artifact, Condition, FineTuneJobStatus, Metric, Progress, ResolvedSettings
+from kubetune_api.status import (
+    Artifact,
+    CheckpointStatus,
+    Condition,
+    FineTuneJobStatus,
+    Metric,
+    Progress,
+    ResolvedSettings,
+)
 
 INTERRUPTED = (
     "the run was interrupted before it ended; a model is published only if its manifest exists and does not say"
@@ -31,6 +39,7 @@ class Ending:
     data: DataCounts | None = None
     """What the run read, if it came so far."""
     progress: Progress | None = None
+    checkpoint: CheckpointStatus | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     """By full name, `test/loss`."""
     primary_metric: str | None = None
@@ -63,6 +72,7 @@ class Ending:
             conditions=[condition],
             data=self.data,
             progress=self.progress,
+            checkpoint=self.checkpoint,
             metrics=metrics,
             primary_metric=next((metric for metric in metrics if metric.name == self.primary_metric), None),
             artifact=self.artifact,

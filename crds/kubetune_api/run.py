@@ -60,6 +60,9 @@ class Run(ApiModel):
     """Where what a file of the run names must lie, such as the base of an adapter. Empty: anywhere."""
     ambient_credentials: bool = True
     """Whether a store that no Secret opens is opened by the environment, or by what the machine's cloud gives."""
+    mean_seconds_between_interruptions: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
+    """How long the attempts of this job ran on average before they lost their hardware; from it follows how often an
+    interval that is left open saves. Unset: not known."""
     report_to: ReportTo | None = None
     """Where a run in a cluster reports its progress and its end."""
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kubetune_api.base import ApiModel
 from kubetune_api.data_counts import DataCounts
-from kubetune_api.status import FineTuneJobStatus, Progress, Sentence
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, Sentence
 
 KEY = "report.json"
 """The key in the ConfigMap."""
@@ -30,5 +30,7 @@ class RunReport(ApiModel):
     """What the run read."""
     progress: Progress | None = None
     """How far the training is."""
+    checkpoint: CheckpointStatus | None = None
+    """Its checkpoints."""
     finished: FineTuneJobStatus | None = None
     """The end of the run, written before the process ends."""

@@ -71,6 +71,28 @@ class Progress(ApiModel):
     """The step whose weights are published; known once the training has ended."""
 
 
+class CheckpointStatus(ApiModel):
+    """The checkpoints of the run, as its newest execution knows them."""
+
+    step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The optimizer steps that were done in the last one that was committed: a run that is ended goes on behind it.
+    Unset: there is none yet."""
+    time: Timestamp | None = None
+    """When that one was committed. Unset: an earlier execution has committed it, and this one none yet."""
+    size_bytes: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The size of all its files together, in bytes."""
+    stall_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
+    """How long the training stood still for its copy in main memory, on the worker that took longest, in seconds."""
+    upload_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
+    """How long its upload took, on the worker that took longest, in seconds; the training went on meanwhile."""
+    resumed_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The step behind which this execution went on. Unset: it began with the first."""
+    failures: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    """At how many steps, since the last commit, one could not be saved. The training goes on, and the next is tried."""
+    message: Annotated[str, StringConstraints(max_length=LONGEST_OF_ATTEMPT)] | None = None
+    """Why the last one that was tried could not be saved. Unset: it could."""
+
+
 def six_digits(value: float) -> float:
     """What a status shows of a number: it is for people, and `kubectl get` prints all digits that there are."""
     return float(f"{value:.6g}")
@@ -134,6 +156,10 @@ class Attempt(ApiModel):
     """Why that was so at first, as a constant."""
     ray_job_ended_time: Timestamp | None = None
     """When its RayJob was first seen to be over, as long as its final report may still come."""
+    resumed_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The step of the checkpoint that it went on from. Unset: it began with the first step."""
+    last_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    """The last optimizer step that it was seen to do; the next attempt does those again that no checkpoint has."""
     completion_time: Timestamp | None = None
     """When its end was seen."""
     reason: Annotated[str, StringConstraints(max_length=128)] | None = None
@@ -233,6 +259,8 @@ class FineTuneJobStatus(ApiModel):
     """What the run read, in counts; known once the data is read."""
     progress: Progress | None = None
     """How far the training is."""
+    checkpoint: CheckpointStatus | None = None
+    """The checkpoints of the run. Unset: none was tried yet, or `training.checkpoints` asks for none."""
     metrics: Annotated[list[Metric], Field(max_length=256, json_schema_extra=_keyed_by("name"))] = Field([])
     """The final metrics."""
     primary_metric: Metric | None = None

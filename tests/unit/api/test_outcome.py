@@ -3,7 +3,7 @@
 import pytest
 
 from kubetune_api.outcome import Ending
-from kubetune_api.status import Progress
+from kubetune_api.status import CheckpointStatus, Progress
 
 PUBLISHED = "The model is verified and published."
 
@@ -37,3 +37,9 @@ def test_the_message_says_when_the_training_stopped_and_which_step_is_published(
     progress = Progress(step=step, total_steps=120, epoch=1.0, kept_step=kept)
     ending = Ending("run-1", start_time="t", completion_time="t", progress=progress)
     assert ending.succeeded().conditions[0].message == said
+
+
+def test_a_run_that_failed_says_which_checkpoint_it_has_left() -> None:
+    checkpoint = CheckpointStatus(step=40, time="t", failures=1, message="the store does not answer")
+    ending = Ending("run-1", start_time="t", completion_time="t", checkpoint=checkpoint)
+    assert ending.failed("Unknown", "it was killed").checkpoint == checkpoint
