@@ -244,8 +244,12 @@ def tiny_job(**spec: Any) -> dict[str, Any]:
 
 
 def a_minute(**spec: Any) -> dict[str, Any]:
-    """The spec of one that trains for about a minute."""
-    return tiny_job(training={"epochs": 2, "globalBatchSize": 16}, **spec)
+    """The spec of one that trains for about a minute, and on a fast machine for long enough to be killed meanwhile.
+
+    An attempt that follows goes on from the last checkpoint.
+    """
+    training = {"epochs": 8, "globalBatchSize": 16, "checkpoints": {"everySteps": 50}}
+    return tiny_job(training=training, **spec)
 
 
 def long_job(**spec: Any) -> dict[str, Any]:
