@@ -19,6 +19,7 @@ from kubetune_cli.plain_help import PlainCommand, PlainGroup
 from kubetune_cli.plan_command import ManifestFile, plan
 from kubetune_cli.run import INVALID, invalid_manifest, run_job
 from kubetune_cli.trainer_process import why_not_installed
+from kubetune_cli.verify_command import verify
 
 app = typer.Typer(cls=PlainGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -54,7 +55,7 @@ def kubetune(
 ) -> None:
     """Fine-tunes language models from one manifest.
 
-    run, validate and plan need no cluster; status, logs and report read from one.
+    run, validate, plan and verify need no cluster; status, logs and report read from one.
     """
 
 
@@ -112,9 +113,8 @@ def validate(
     raise typer.Exit(validation.validate(files))
 
 
-app.command(cls=PlainCommand)(plan)
-for of_a_cluster in (status, logs, report):
-    app.command(cls=PlainCommand)(of_a_cluster)
+for command in (plan, verify, status, logs, report):
+    app.command(cls=PlainCommand)(command)
 
 
 def _one_job(file: Path, overrides: list[str], console: Console) -> FineTuneJob | str:

@@ -12,6 +12,8 @@ RUN_ID = r"^[a-z0-9][-a-z0-9]{0,62}$"
 MANIFEST = "manifest.json"
 """The manifest that commits a run, relative to its root: written last, and only if it is not there yet. It says itself
 whether the model was rejected, so that of two executions only one ends the run, whatever each has found."""
+EXECUTIONS = "executions"
+"""The folder of the executions of a run, relative to its root."""
 
 
 def run_root(job: FineTuneJob, run_id: str) -> str:
@@ -74,7 +76,7 @@ class Run(ApiModel):
     @property
     def claim(self) -> str:
         """The object, relative to `root`, whose conditional creation makes this execution the owner of its number."""
-        return f"executions/{self.claimed}.json"
+        return f"{EXECUTIONS}/{self.claimed}.json"
 
     @property
     def claimed(self) -> int:
@@ -85,4 +87,4 @@ class Run(ApiModel):
     @property
     def folder(self) -> str:
         """The folder of this execution's files, relative to `root`."""
-        return f"executions/{self.claimed}"
+        return f"{EXECUTIONS}/{self.claimed}"

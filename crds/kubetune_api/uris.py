@@ -50,7 +50,7 @@ def uri_fields(model: ApiModel) -> Iterator[UriField]:
 
 def resolve_relative_uris(model: Model, folder: Path) -> Model:
     """The same with every file URI made absolute and free of `.` and `..`; relative ones start at `folder`."""
-    changed: Model = _changed(model, lambda _path, uri, _use: _absolute(uri, folder))
+    changed: Model = _changed(model, lambda _path, uri, _use: absolute(uri, folder))
     return changed
 
 
@@ -117,7 +117,8 @@ def _parts(uri: str) -> list[str]:
     return [scheme + separator, *(part for part in path.split("/") if part)]
 
 
-def _absolute(uri: str, folder: Path) -> str:
+def absolute(uri: str, folder: Path) -> str:
+    """The same without `.` and `..`; a relative file URI starts at `folder`."""
     if scheme_of(uri) != FILE:
         return uri
     # Text, not the file system: a pattern is no file, and a link shall stay the name that its owner gave it.

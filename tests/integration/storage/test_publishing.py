@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.schemes import scheme_of
+from kubetune_trainer.artifact.examined import examine
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import claim, commit, preflight, upload_folder
 from kubetune_trainer.artifact.published import find_published
@@ -26,7 +27,9 @@ from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import Expectation
 from kubetune_trainer.storage.store import Store
 from servers.object_storage import ObjectServer, new_server, shown
+from support.published_runs import published_run
 from support.run_records import classification
+from support.stores import put
 from support.tiny_models import saved, tiny_model
 
 NOW = "2026-03-02T09:14:07Z"
@@ -184,3 +187,18 @@ def test_a_model_is_published_verified_and_found_again(bucket: str, tmp_path: Pa
     artifact = found.status(None).artifact
     assert artifact is not None
     assert artifact.uri == f"{bucket}/run/executions/1/model"
+
+
+def test_a_published_run_is_examined_where_it_lies(bucket: str) -> None:
+    artifact = published_run(f"{bucket}/run")
+    examined = examine(artifact.uri, lambda *_: None, artifact.digest)
+    assert (examined.errors, examined.size_bytes, examined.files) == ((), artifact.size_bytes, 4)
+    store = Store.open(f"{bucket}/run/executions/1")
+    put(store, "model/tokenizer.json", b"[]")
+    store.delete("report.html")
+    put(store, "model/more.bin", b"code")
+    assert examine(f"{bucket}/run", lambda *_: None).errors == (
+        "executions/1/model/tokenizer.json has other bytes than were published",
+        "executions/1/report.html is missing",
+        "executions/1/model/more.bin is there, but manifest.json does not name it: it was not published",
+    )

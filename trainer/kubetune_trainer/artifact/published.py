@@ -17,7 +17,7 @@ from kubetune_api.metrics import rank
 from kubetune_api.numbers import on_its_side
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
-from kubetune_api.run import MANIFEST, Run
+from kubetune_api.run import EXECUTIONS, MANIFEST, Run
 from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
@@ -55,7 +55,9 @@ class _Provenance(_Part):
     completion_time: str
 
 
-class _Manifest(_Part):
+class Manifest(_Part):
+    """A manifest, as it is read."""
+
     run: str
     execution: Annotated[int, Field(ge=1)]
     rejected: bool
@@ -63,6 +65,17 @@ class _Manifest(_Part):
     metrics: dict[str, float | None]
     requirements: list[_Requirement]
     provenance: _Provenance
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The requirements that the model missed, a sentence each."""
+        results = map(_result, self.requirements)
+        return tuple(_miss(result) for result in results if not result.met)
+
+    @property
+    def folder(self) -> str:
+        """That of the execution which published, relative to the run's."""
+        return f"{EXECUTIONS}/{self.execution}"
 
 
 @dataclass(frozen=True)
@@ -117,17 +130,16 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
     """What the bytes of a manifest say; RunError if they are no manifest of this run."""
     uri = store.uri(MANIFEST)
     try:
-        content = _Manifest.model_validate_json(data)
+        content = Manifest.model_validate_json(data)
     except ValidationError as error:
         at = ".".join(map(str, error.errors()[0]["loc"])) or "the whole of it"
         raise _unusable(uri, f"it is not a manifest of kubetune ({at} is wrong)") from None
     if content.run != run.run_id:
         raise _unusable(uri, "it is that of another run")
-    folder = run.model_copy(update={"execution": content.execution}).folder
     return Published(
         run_id=run.run_id,
         execution=content.execution,
-        folder=folder,
+        folder=content.folder,
         start_time=content.provenance.start_time,
         completion_time=content.provenance.completion_time,
         metrics={
@@ -138,9 +150,9 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
         artifact=Artifact(
-            uri=store.uri(f"{folder}/model"),
+            uri=store.uri(f"{content.folder}/model"),
             manifest_uri=uri,
-            report_uri=store.uri(f"{folder}/report.html"),
+            report_uri=store.uri(f"{content.folder}/report.html"),
             digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
             size_bytes=sum(file.size for file in content.files),
             rejected=content.rejected,

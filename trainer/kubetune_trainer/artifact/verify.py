@@ -15,12 +15,12 @@ from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.tensors import TensorCheck
+from kubetune_trainer.artifact.wholeness import TOKENIZERS
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.configs import ADAPTER_CONFIG
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 _WEIGHTS = ".safetensors"
 _ERRORS_SHOWN = 10
 
@@ -113,7 +113,7 @@ def _file_errors(store: Store, file: StoredFile, path: Path, tensors: TensorChec
 
 def _format_errors(scratch: Path, names: Collection[str], expected: Expectation, model_class: Any) -> Iterator[str]:
     """Whether what lies beside the weights is there and lets others load them; `names` are relative to the folder."""
-    config, tokenizer = "config.json" in names, any(name in names for name in _TOKENIZER_FILES)
+    config, tokenizer = "config.json" in names, any(name in names for name in TOKENIZERS)
     if not config:
         yield "config.json was not written"
     if not tokenizer:

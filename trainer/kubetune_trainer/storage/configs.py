@@ -12,6 +12,8 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""The weights of a model in one file, and what names the files of several."""
 QUANTISATION = "quantization_config"
 _TOKENIZER_CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 _HARMLESS = {"tokenizer_config.json": ("tokenizer_file", "special_tokens_map_file")}
@@ -24,7 +26,7 @@ _MODELS = ("source_spm", "target_spm")
 """More keys of files, without the customary ending."""
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 """Where the value has a slash, it is a repository of the hub with compiled code."""
-_LARGEST_JSON = 64 * 2**20
+LARGEST_JSON = 64 * 2**20
 """Bytes of JSON that are parsed at most; the index of the largest public models is far smaller."""
 
 
@@ -53,8 +55,8 @@ def quantisation(config: dict[str, Any]) -> str | None:
 
 def read_json(uri: str, path: Path) -> dict[str, Any]:
     """The object in a file of the model at `uri`; RunError if there is none."""
-    if path.stat().st_size > _LARGEST_JSON:
-        raise invalid_model(f"{uri}/{path.name} is larger than {_LARGEST_JSON >> 20} MiB, too large for such a file.")
+    if path.stat().st_size > LARGEST_JSON:
+        raise invalid_model(f"{uri}/{path.name} is larger than {LARGEST_JSON >> 20} MiB, too large for such a file.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):

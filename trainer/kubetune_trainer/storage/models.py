@@ -14,6 +14,8 @@ from kubetune_trainer.storage.configs import (
     ADAPTER_WEIGHTS,
     CONFIG,
     GENERATION_CONFIG,
+    INDEX,
+    WEIGHTS,
     check_config,
     quantisation,
     read_json,
@@ -24,8 +26,6 @@ from kubetune_trainer.storage.store import ObjectInfo
 from kubetune_trainer.storage.trees import Source, fetch, open_source
 from kubetune_trainer.storage.weights import check_gguf, check_safetensors
 
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model.*\.safetensors")
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "merges.txt")
 _SETTINGS = (CONFIG, GENERATION_CONFIG)
@@ -114,7 +114,7 @@ def put_together(adapter: ModelFiles, base: ModelFiles, into: Path) -> Path:
     """A folder with the weights of `base`, and with the configurations and the tokenizer of `adapter`, or those of
     `base` where it has none. Its matrices are in the folder `ADAPTER_FOLDER` there, or transformers would load them by
     itself; beside them is the configuration that it came with."""
-    weights = [file for file in base.files if file in base.weights or file.path.name == _INDEX]
+    weights = [file for file in base.files if file in base.weights or file.path.name == INDEX]
     settings = {file.path.name: file for model in (base, adapter) for file in model.settings}
     whole = [*weights, *settings.values(), *(adapter.tokenizer or base.tokenizer)]
     own = [file for file in adapter.files if file.path.name in (*_ADAPTER, CONFIG)]
@@ -209,10 +209,10 @@ def _no_tokenizer(uri: str, others: list[str]) -> RunError:
 
 def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:
     """The names of the safetensors files (and their index), or of the one GGUF file."""
-    if _WEIGHTS in objects:
-        return [_WEIGHTS]
-    if _INDEX in objects:
-        return [_INDEX, *(name for name in objects if _SHARD.fullmatch(name))]
+    if WEIGHTS in objects:
+        return [WEIGHTS]
+    if INDEX in objects:
+        return [INDEX, *(name for name in objects if _SHARD.fullmatch(name))]
     ggufs = [name for name in objects if name.endswith(_GGUF)]
     if len(ggufs) == 1:
         return ggufs
@@ -231,7 +231,7 @@ def _weights(uri: str, objects: dict[str, ObjectInfo]) -> list[str]:
             f"{uri} holds only pickled weights ({pickles[0]}), which can run code when loaded; convert them to"
             " safetensors where that is safe: AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
         )
-    raise invalid_model(f"{uri} holds no weights: there is neither {_WEIGHTS} nor {_INDEX} nor a .gguf file.")
+    raise invalid_model(f"{uri} holds no weights: there is neither {WEIGHTS} nor {INDEX} nor a .gguf file.")
 
 
 def _check_unchanged(uri: str, files: Sequence[LocalFile], expect: tuple[StoredFile, ...]) -> None:
@@ -244,11 +244,11 @@ def _check_unchanged(uri: str, files: Sequence[LocalFile], expect: tuple[StoredF
 def _check_weights(uri: str, folder: Path, present: set[str]) -> None:
     packed = quantisation(read_json(uri, folder / CONFIG))
     tensors = {name: check_safetensors(folder / name, f"{uri}/{name}", packed) for name in sorted(present)}
-    if not (folder / _INDEX).exists():
+    if not (folder / INDEX).exists():
         return
-    mapping = read_json(uri, folder / _INDEX).get("weight_map")
+    mapping = read_json(uri, folder / INDEX).get("weight_map")
     if not isinstance(mapping, dict) or not mapping:
-        raise invalid_model(f"{uri}/{_INDEX} has no weight_map; take the file that came with the model.")
+        raise invalid_model(f"{uri}/{INDEX} has no weight_map; take the file that came with the model.")
     for tensor, shard in sorted(mapping.items()):
         if not isinstance(shard, str) or shard not in tensors:
             raise _incomplete(uri, f"the file {shard} is missing")
@@ -257,4 +257,4 @@ def _check_weights(uri: str, folder: Path, present: set[str]) -> None:
 
 
 def _incomplete(uri: str, what: str) -> RunError:
-    return invalid_model(f"{uri} is incomplete: {what}, though {_INDEX} names it; copy the model again.")
+    return invalid_model(f"{uri} is incomplete: {what}, though {INDEX} names it; copy the model again.")

@@ -96,6 +96,10 @@ class Store:
         with self._errors("read", self._at(path)):
             return bytes(self._client.get(self._at(path).key).bytes())
 
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The bytes of an object as they come; MissingObjectError if there is none."""
+        return self._stream(self._at(path), None)
+
     def download(self, path: str, to: Path, version: str | None = None) -> StoredFile:
         """Streams an object into the file `to`; its name in the result is the full URI.
 

@@ -1,0 +1,106 @@
+"""`kubetune verify` as a person calls it: the verdict, the facts, and the exit code."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from kubetune_cli.main import app
+from kubetune_trainer.records import RequirementResult
+from support.published_runs import RECORD, published_run
+
+UNMET = (RequirementResult("test/accuracy", 0.8, 0.9, None),)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["verify", *arguments])
+
+
+def test_a_model_that_is_what_was_published_is_verified(tmp_path: Path) -> None:
+    artifact = published_run(tmp_path.as_uri())
+    done = call(artifact.uri, "--digest", artifact.digest)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"verified  {artifact.uri}",
+        f"  manifest  {artifact.manifest_uri}",
+        f"  digest    {artifact.digest}",
+        "  files     4 files, 232 B",
+        "  weights   a model of 16 parameters: 4 F16, 12 F32",
+    ]
+
+
+def test_a_path_of_this_machine_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published_run((tmp_path / "a run").as_uri())
+    monkeypatch.chdir(tmp_path)
+    done = call("a run")
+    assert done.exit_code == 0
+    assert "whoever may write there may have changed the manifest too; --digest compares it" in done.stdout
+
+
+def _alter(root: Path) -> None:
+    (root / "executions/1/report.html").write_text("another!")
+
+
+@pytest.mark.parametrize(
+    ("record", "harm", "said"),
+    [
+        pytest.param(RECORD, _alter, "executions/1/report.html has other bytes than were published", id="altered"),
+        pytest.param(
+            replace(RECORD, requirements=UNMET),
+            lambda _: None,
+            "rejected: test/accuracy is 0.8, required is at least 0.9",
+            id="rejected",
+        ),
+    ],
+)
+def test_a_model_that_must_not_be_used_is_not_verified(
+    tmp_path: Path, record: object, harm: Callable[[Path], None], said: str
+) -> None:
+    artifact = published_run(tmp_path.as_uri(), record)  # type: ignore[arg-type]
+    harm(tmp_path)
+    done = call(artifact.uri)
+    assert (done.exit_code, done.stderr) == (1, f"  - {said}\n")
+    assert done.stdout.startswith(f"NOT verified  {artifact.uri}\n")
+
+
+def test_json_is_one_object_on_standard_output(tmp_path: Path) -> None:
+    artifact = published_run(tmp_path.as_uri())
+    _alter(tmp_path)
+    done = call(tmp_path.as_uri(), "--json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr) == (1, "")
+    assert {name: found[name] for name in ("verified", "uri", "digest", "rejected", "types")} == {
+        "verified": False,
+        "uri": artifact.uri,
+        "digest": artifact.digest,
+        "rejected": False,
+        "types": {"F16": 4, "F32": 12},
+    }
+    assert found["errors"] == ["executions/1/report.html has other bytes than were published"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        pytest.param("file:///nowhere/at/all", "no run was published there", id="nothing there"),
+        pytest.param("--help-me://x", "The URI --help-me://x cannot be used", id="what looks like an option"),
+    ],
+)
+def test_what_cannot_be_told_is_neither(uri: str, said: str) -> None:
+    done = call("--", uri)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_neither_torch_nor_ray_is_started_for_it() -> None:
+    loaded = (
+        "import sys, kubetune_trainer.examine as e; e.examined('file:///nowhere', None);"
+        " print([name for name in ('torch', 'ray', 'deepspeed', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
