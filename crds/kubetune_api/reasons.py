@@ -11,7 +11,7 @@ from typing import Literal
 
 Speaker = Literal["Trainer", "Cluster", "Operator"]
 Turn = Literal["User", "Platform", "Nobody"]
-Retry = Literal["Never", "Counted", "Exempt", "ExemptOnce"]
+Retry = Literal["Never", "Counted", "Exempt", "ExemptOnce", "ExemptIfSaved"]
 
 PAGE = "docs/troubleshooting.md"
 """The page that explains each reason."""
@@ -31,7 +31,8 @@ class ReasonRow:
     """Who has to act first, if anybody has."""
     retry: Retry | None = None
     """Whether another attempt follows one that ended so, and whether it costs one of `retry.maxAttempts`; `ExemptOnce`
-    costs none the first time. None: no attempt ends so, or the job is done."""
+    costs none the first time, `ExemptIfSaved` none where the attempt has committed a checkpoint. None: no attempt ends
+    so, or the job is done."""
     strength: int = STRONGEST
     """Of two words on the end of one attempt the stronger counts."""
     invalid_input: bool = False
@@ -114,7 +115,7 @@ class Reason:
         "Interrupted",
         "The trainer was asked to stop, and no pod shows why.",
         "Nobody",
-        "Counted",
+        "ExemptIfSaved",
         also=("Operator",),
         strength=1,
     )
@@ -129,7 +130,7 @@ class Reason:
         "Evicted",
         "A node was short of memory or disk, or a pod used too much.",
         "Platform",
-        "Counted",
+        "ExemptIfSaved",
         strength=3,
     )
     IMAGE_PULL_FAILED = _cluster("ImagePullFailed", "The image of a pod cannot be fetched.", "Platform", "Never")
@@ -149,7 +150,7 @@ class Reason:
         "ReportLost", "The trainer succeeded, but its final report did not arrive.", "Nobody", "ExemptOnce"
     )
     ATTEMPT_DELETED = _cluster(
-        "AttemptDeleted", "The attempt's RayJob was deleted by someone else.", "Nobody", "Counted", strength=2
+        "AttemptDeleted", "The attempt's RayJob was deleted by someone else.", "Nobody", "ExemptIfSaved", strength=2
     )
     DEADLINE_EXCEEDED = _operator(
         "DeadlineExceeded", "The attempts together ran longer than `activeDeadlineSeconds`.", "User", "Never"

@@ -171,8 +171,8 @@ class Attempt(ApiModel):
     ] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
     exempt: bool = False
-    """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, or was
-    suspended."""
+    """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, was suspended, or was ended
+    from outside once it had committed a checkpoint."""
 
 
 class DroppedAttempts(ApiModel):

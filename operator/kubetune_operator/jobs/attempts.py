@@ -15,14 +15,15 @@ from kubetune_api.status import (
 )
 from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.checkpoints import next_beginning
 from kubetune_operator.jobs.failures import Failure, counting, evidence_in, seen_in, stronger, weightiest, whole
 from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
 from kubetune_operator.jobs.observed import JobView, Observed
 from kubetune_operator.jobs.state import JobState
 from kubetune_operator.jobs.verdict import (
     GRACE,
-    HEAD_GRACE,
     Verdict,
+    head_grace,
     noted,
     running_seconds,
     runs_without_head,
@@ -137,11 +138,13 @@ def ended(attempt: Attempt, verdict: Verdict, now: datetime, *, exempt: bool) ->
 def with_end(job: JobView, last: Attempt, result: FineTuneJobStatus | None) -> FineTuneJobStatus:
     """The status of a job whose attempt has ended, with what its trainer said at its end."""
     status = job.status
+    progress = (result.progress if result else None) or status.progress
+    done = progress.step if progress else last.last_step
     return status.model_copy(
         update={
-            "attempts": [*status.attempts[:-1], last],
+            "attempts": [*status.attempts[:-1], last.model_copy(update={"last_step": done})],
             "data": (result.data if result else None) or status.data,
-            "progress": (result.progress if result else None) or status.progress,
+            "progress": progress,
             "workers": None,
             "ready_workers": None,
             **(_results(job, result) if result else {}),
@@ -177,7 +180,7 @@ def when_to_look(seen: Observed, attempt: Attempt, settings: Settings, now: date
     if attempt.ray_job_ended_time is not None:
         moments.append(moment(attempt.ray_job_ended_time) + GRACE)
     if attempt.head_gone_time is not None:
-        moments.append(moment(attempt.head_gone_time) + HEAD_GRACE)
+        moments.append(moment(attempt.head_gone_time) + head_grace(seen, attempt))
     if attempt.deadline_seconds is not None and attempt.running_time:
         left = attempt.deadline_seconds - running_seconds(seen.job.status, attempt, now)
         moments.append(now + timedelta(seconds=left))
@@ -206,8 +209,8 @@ def will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> JobS
     return JobState(
         "Pending",
         Reason.WAITING_TO_RETRY,
-        f"attempt {last.number} ended ({last.reason}: {last.message}), {cost}; the next one {found}starts from the"
-        f" pretrained model, not before {timestamp(at)}",
+        f"attempt {last.number} ended ({last.reason}: {last.message}), {cost}; the next one"
+        f" {found}{next_beginning(status)}, not before {timestamp(at)}",
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobStatus
+from kubetune_api.text import plural
+from kubetune_operator.jobs.checkpoints import steps_done_again
 from kubetune_operator.machinery.events import Transition
 
 _UNEVENTFUL = frozenset({Reason.PUBLISHED, Reason.SUSPENDED})
@@ -26,7 +28,8 @@ class AttemptChanges:
 def transitions_of(before: FineTuneJobStatus | None, after: FineTuneJobStatus) -> list[Transition]:
     """The transitions between two statuses."""
     old = before or FineTuneJobStatus()
-    return [*_attempts(old, after), *_suspension(old, after), *_acceptance(old, after), *_end(old, after)]
+    changes = (_attempts, _beginning, _suspension, _acceptance, _end)
+    return [transition for told in changes for transition in told(old, after)]
 
 
 def attempt_changes(before: FineTuneJobStatus, after: FineTuneJobStatus) -> AttemptChanges:
@@ -54,6 +57,18 @@ def _attempts(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[T
             note = f"Attempt {attempt.number} ended: {attempt.message or 'nothing more is known.'}"
             reason = attempt.reason or Reason.UNKNOWN
             yield Transition(("ended", attempt.number), reason, "EndAttempt", note, "Warning")
+
+
+def _beginning(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[Transition]:
+    """Where a training goes on that had been ended."""
+    again = steps_done_again(before, after)
+    if again is None:
+        return
+    attempt = after.attempts[-1]
+    step = attempt.resumed_step or 0
+    begins = f"goes on behind step {step:,}" if step else "begins with the first step"
+    note = f"Attempt {attempt.number} {begins}; {plural(again, 'step')} that an earlier one did will be done again."
+    yield Transition(("resumed", attempt.number, attempt.execution), "TrainingResumed", "Train", note)
 
 
 def _suspension(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[Transition]:

@@ -60,11 +60,14 @@ def who(pod: PodView) -> str:
     return f"the {pod.role or 'pod'} {pod.name}"
 
 
-def policy(reason: str, earlier: Iterable[str | None] = ()) -> Policy:
-    """What follows from a reason, after attempts that ended for the earlier ones. One of no row is never retried."""
+def policy(reason: str, earlier: Iterable[str | None] = (), *, saved: bool = False) -> Policy:
+    """What follows from a reason, after attempts that ended for the earlier ones; `saved`: this one has committed a
+    checkpoint, so that there is an end to such attempts. One of no row is never retried."""
     retry = REASONS[reason].retry if reason in REASONS else "Never"
     if retry == "ExemptOnce":  # the next attempt cures it at once, or no attempt does
         retry = "Counted" if reason in earlier else "Exempt"
+    if retry == "ExemptIfSaved":
+        retry = "Exempt" if saved else "Counted"
     return Policy(retry=retry in ("Counted", "Exempt"), exempt=retry == "Exempt")
 
 

@@ -53,7 +53,7 @@ class FineTuneJobs:
         Watched(FINE_TUNE_PROFILE, profile_view, shared=all_are),
         Watched(NAMESPACE, namespace_labels, shared=all_are),
     )
-    throttled = frozenset({"progress", "summary", "workers", "readyWorkers", "message", "conditions"})
+    throttled = frozenset({"progress", "checkpoint", "summary", "workers", "readyWorkers", "message", "conditions"})
 
     def __init__(self, metrics: JobMetrics, *, kuberay: Callable[[], bool]) -> None:
         self._metrics = metrics

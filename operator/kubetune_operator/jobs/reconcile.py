@@ -22,6 +22,7 @@ from kubetune_operator.jobs.attempts import (
     with_evidence,
 )
 from kubetune_operator.jobs.below import doubts, out_of_sight, questions, with_hidden
+from kubetune_operator.jobs.checkpoints import has_saved, unsaved, with_report
 from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
@@ -47,11 +48,12 @@ _SUSPENDED_BY_SPEC = Verdict(Failure(Reason.SUSPENDED, "spec.suspend is true"))
 
 def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
     """What should be there now."""
-    job, status = seen.job, seen.job.status
-    if job.deleting or not job.readable:
-        return Plan(status)
-    if finished(status):  # whatever its spec looks like to this version
+    if seen.job.deleting or not seen.job.readable:
+        return Plan(seen.job.status)
+    if finished(seen.job.status):  # whatever its spec looks like to this version
         return after_the_end(seen, now)
+    seen = replace(seen, job=replace(seen.job, status=with_report(seen.job.status, seen.report)))
+    job = seen.job
     if job.suspended:
         return replace(_suspended(seen, now), delete=ray_jobs(seen))
     if job.parsed is None:
@@ -215,7 +217,7 @@ def _goes_on(
             "ready_workers": min(workers_ready(seen.pods_of(attempt.number)), workers),
         }
     )
-    message = state.message + out_of_sight(seen, ray_job)
+    message = "; ".join(filter(None, (state.message, unsaved(status)))) + out_of_sight(seen, ray_job)
     job_state = JobState(_phase(state), state.reason, message, admitted=state.admitted)
     asked, ask_after = questions(seen, attempt, ray_job, state.reason if state.unexplained else None, now)
     return Plan(
@@ -234,9 +236,10 @@ def _phase(state: AttemptState) -> Phase:
 def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime) -> JobPlan:
     """The attempt is over: the job too, or another attempt follows."""
     reason, message = verdict.reason, verdict.message
-    follows = policy(reason, earlier_reasons(seen.job.status))
+    report = seen.report_of(attempt.number)
+    follows = policy(reason, earlier_reasons(seen.job.status), saved=has_saved(report))
     last = ended(attempt, verdict, now, exempt=follows.exempt and verdict.failure is not None)
-    status = with_end(seen.job, last, verdict.result)
+    status = with_report(with_end(seen.job, last, verdict.result), report)
     if verdict.failure is None:
         return over(seen, status, JobState("Succeeded", reason, message), now)
     if reason == Reason.SUSPENDED:

@@ -8,6 +8,7 @@ from kubetune_api.run import MANIFEST, run_root
 from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
 from kubetune_api.uris import lies_below
+from kubetune_operator.jobs.checkpoints import saving_seconds
 from kubetune_operator.jobs.failures import Failure, counting, head_ended, head_lives, seen_in, stronger
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.stuck import stuck_pods, untold, with_cause
@@ -17,7 +18,7 @@ from kubetune_operator.settings import Settings
 
 GRACE = timedelta(seconds=10)
 """How long after its RayJob was seen to be over the final report of an attempt may still arrive."""
-HEAD_GRACE = timedelta(seconds=60)
+_HEAD_GRACE = timedelta(seconds=60)
 """How long after its head went away an attempt may still end by itself."""
 
 UNREACHED = timedelta(seconds=420)
@@ -73,7 +74,7 @@ def verdict_on(
         # What a pod shows now counts at once: what was kept of an earlier one may have been overcome.
         if provisional is not None and seen_in(counting(pods, workers_of(seen))) is not None:
             return Verdict(provisional, headless=True)
-        if now >= moment(attempt.head_gone_time) + HEAD_GRACE:
+        if now >= moment(attempt.head_gone_time) + head_grace(seen, attempt):
             return Verdict(stronger(_headless(attempt, pods), provisional), headless=True)
     return _by_stuck_pod(seen, attempt, settings, now)
 
@@ -82,6 +83,17 @@ _DELETED = "the RayJob of the attempt was deleted by somebody else"
 _HEAD_DELETED = "the head's pod disappeared during the run, as if somebody had deleted it"
 # The pods of a cluster end one after the other: what the trainer says of it by then is no error of the run.
 _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the attempt for another job")
+
+
+def head_grace(seen: Observed, attempt: Attempt) -> timedelta:
+    """How long after its head went away an attempt may still end by itself: a head that ends may wait for a save."""
+    if seen.job.job.spec.training.checkpoints is None or not any(map(_ends, seen.pods_of(attempt.number))):
+        return _HEAD_GRACE
+    return _HEAD_GRACE + timedelta(seconds=saving_seconds(seen.job.status.checkpoint))
+
+
+def _ends(pod: PodView) -> bool:
+    return pod.role == "head" and pod.deleting and pod.phase == "Running"
 
 
 def workers_of(seen: Observed) -> int:
@@ -101,8 +113,8 @@ def runs_without_head(
 
 
 def _headless(attempt: Attempt, pods: tuple[PodView, ...]) -> Failure:
-    waited = f"KubeRay has not ended the run in {HEAD_GRACE.total_seconds():.0f} seconds"
-    if head_ended(attempt.evidence) or any(pod.role == "head" for pod in pods):
+    waited = f"KubeRay has not ended the run in {_HEAD_GRACE.total_seconds():.0f} seconds"
+    if head_ended(attempt.evidence) or any(pod.role == "head" and not _ends(pod) for pod in pods):
         return Failure(Reason.UNKNOWN, f"the head ended without a report of the trainer, and {waited}")
     return Failure(Reason.INTERRUPTED, f"{_HEAD_DELETED}; {waited}")
 

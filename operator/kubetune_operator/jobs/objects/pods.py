@@ -6,7 +6,9 @@ from kubetune_api.network import Endpoint
 from kubetune_api.pods import PodResources, Toleration
 from kubetune_api.quantity import amount
 from kubetune_api.schemes import SCHEMES
+from kubetune_api.stopping import STOP_FOLDER, STOP_VARIABLE, stop_hook
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.checkpoints import saving_seconds
 from kubetune_operator.jobs.objects.access import head_account, worker_account
 from kubetune_operator.jobs.objects.meta import with_inherited
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
@@ -19,12 +21,15 @@ _SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
 _NOT_TO_BE_MOVED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """Whoever tidies up nodes to save some would end the run with the pod, be it the head or the submitter."""
 _ARCHITECTURE = "kubernetes.io/arch"
+_STOP_SECONDS = "RAY_JOB_STOP_WAIT_TIME_S"
 _RAY = {
     # A trainer that is told to end has this long to say so, in seconds.
-    "RAY_JOB_STOP_WAIT_TIME_S": "10",
+    _STOP_SECONDS: "10",
     # The pod is the workers' own: they need not stand back behind anybody.
     "RAY_worker_niceness": "0",
 }
+_TO_END = 20
+"""Seconds that Ray's own processes have to end once a training has saved itself."""
 
 
 def head_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
@@ -34,6 +39,7 @@ def head_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
     container = _ray_container(resolved, "head", _resources(head))
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports]
     spec = _pod_spec(resolved, container, head_account(resolved), _volumes(job, resolved, attempt), token=True)
+    spec |= _time_to_save(job, resolved, container)
     spec |= _placement(resolved, head.node_selector, head.tolerations)
     return _template(job, resolved, attempt, "head", spec)
 
@@ -48,6 +54,7 @@ def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> 
     container = _ray_container(resolved, "worker", resources)
     container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
     spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
+    spec |= _time_to_save(job, resolved, container)
     spec |= _placement(resolved, profile.node_selector, profile.tolerations)
     return _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
 
@@ -103,6 +110,19 @@ def _pod_spec(resolved: Resolved, container: Object, account: str, volumes: list
     if pull_secrets := resolved.profile.spec.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
     return pod
+
+
+def _time_to_save(job: JobView, resolved: Resolved, container: Object) -> Object:
+    """What a pod's end waits for where the training in it can save itself: its container gets the hook, the pod the
+    time. Whoever ends it with less only loses what the save would have kept."""
+    if resolved.job.spec.training.checkpoints is None:
+        return {}
+    seconds = saving_seconds(job.status.checkpoint)
+    container["lifecycle"] = {"preStop": {"exec": {"command": stop_hook(seconds)}}}
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    variables |= {STOP_VARIABLE: STOP_FOLDER, _STOP_SECONDS: str(seconds)}
+    container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+    return {"terminationGracePeriodSeconds": seconds + _TO_END}
 
 
 def _ray_container(resolved: Resolved, role: str, resources: Object) -> Object:
