@@ -20,6 +20,7 @@ from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import timestamp
 from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
+from kubetune_trainer.cores import settle_threads
 from kubetune_trainer.errors import RunError, storage_is_full
 from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.imports import uncollected
@@ -46,6 +47,7 @@ def main() -> int:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
+    settle_threads()
     text = arguments.run.read_bytes()
     run, check = Run.model_validate_json(text), partial(_refuse_replaced, text, arguments.sha256)
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream, ExitStack() as reporting:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from kubetune_api.run import Run
-from kubetune_trainer.cores import cores
+from kubetune_trainer.cores import threads
 from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import RecordQueue, WorkerResult
@@ -51,7 +51,7 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
 
     def work(journal: Journal) -> WorkerResult:
         with RecordReader(records.take, tell, journal), errors_explained(), _group_of_one(device):
-            torch.set_num_threads(cores())
+            torch.set_num_threads(threads())
             result = train(given, prepared.data, records.put)
         assert result is not None, "rank 0 returned nothing"
         return result

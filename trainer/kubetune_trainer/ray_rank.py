@@ -7,7 +7,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from kubetune_trainer.cores import cores
+from kubetune_trainer.cores import threads
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import StepRecord
@@ -16,7 +16,7 @@ from kubetune_trainer.worker import train
 
 def train_rank(given: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
-    torch.set_num_threads(max(1, cores() // ray.train.get_context().get_local_world_size()))
+    torch.set_num_threads(threads(ray.train.get_context().get_local_world_size()))
     return train(given, ray.get(given.data), _teller(given))
 
 

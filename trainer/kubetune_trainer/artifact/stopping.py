@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig
 
 from kubetune_trainer.artifact.reopen import opened, why_not
-from kubetune_trainer.cores import cores
+from kubetune_trainer.cores import threads
 from kubetune_trainer.errors import is_out_of_memory
 from kubetune_trainer.model.stops import stops_of
 from kubetune_trainer.records import Answer
@@ -83,7 +83,7 @@ class StopCheck:
 
     def _ask_all(self, model: Any) -> Iterator[str]:
         model.eval()
-        torch.set_num_threads(cores())
+        torch.set_num_threads(threads())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             for answer in self.answers:
