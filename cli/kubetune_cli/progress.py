@@ -48,6 +48,7 @@ class LiveView:
             transient=True,
         )
         self._task: TaskID | None = None
+        self._saved: int | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -64,7 +65,9 @@ class LiveView:
             state = progress_in(event)
             if self._task is None:
                 self._task = self._progress.add_task("Training", total=state.total_steps, detail="")
-            self._progress.update(self._task, completed=state.step, detail=detail(state))
+            self._progress.update(self._task, completed=state.step, detail=detail(state, saved=self._saved))
+        elif event["event"] == "checkpoint":
+            self._saved = saved_step(event)
         else:
             line = line_for(event)
             if line:
@@ -98,9 +101,12 @@ class PlainLines:
         self._clock = clock
         self._due = float("-inf")
         self._last: tuple[int, str | None] = (0, None)
+        self._saved: int | None = None
 
     def of(self, event: dict[str, Any]) -> str | None:
         """The line of an event; None if it has none."""
+        if event["event"] == "checkpoint":
+            self._saved = saved_step(event)
         if event["event"] != "progress":
             return line_for(event)
         state = progress_in(event)
@@ -110,7 +116,7 @@ class PlainLines:
         if not (begins or ends) and (self._clock() < self._due or not goes_on):
             return None
         self._due, self._last = self._clock() + _QUIET_SECONDS, (state.step, state.evaluating)
-        return f"  step {state.step}/{state.total_steps}  {detail(state)}"
+        return f"  step {state.step}/{state.total_steps}  {detail(state, saved=self._saved)}"
 
 
 def progress_in(event: dict[str, Any]) -> status.Progress:
@@ -118,8 +124,13 @@ def progress_in(event: dict[str, Any]) -> status.Progress:
     return status.Progress.model_validate(event["progress"])
 
 
-def detail(state: status.Progress, *, ended: bool = False) -> str:
-    """Loss, speed, and what is still to do."""
+def saved_step(event: dict[str, Any]) -> int | None:
+    """The step of the last checkpoint, of an event that tells of them."""
+    return status.CheckpointStatus.model_validate(event["checkpoint"]).step
+
+
+def detail(state: status.Progress, *, ended: bool = False, saved: int | None = None) -> str:
+    """Loss, speed, and what is still to do; `saved` is the step of the last checkpoint."""
     words = [f"epoch {state.epoch:.2f}"]
     if state.loss is not None:
         words.append(f"loss {metric_text(LOSS, state.loss)}")
@@ -130,6 +141,8 @@ def detail(state: status.Progress, *, ended: bool = False) -> str:
         words.append(f"evaluating the {state.evaluating} split{answers}")
     elif state.seconds_left and state.step < state.total_steps and not ended:
         words.append(f"{minutes(state.seconds_left)} left")
+    if saved is not None and not ended:
+        words.append(f"saved at step {saved}")
     return "  ".join(words)
 
 

@@ -15,7 +15,7 @@ from kubetune_api.job import CLUSTER_FIELDS, FineTuneJob, FineTuneJobSpec
 from kubetune_api.outcome import INTERRUPTED, LESS_MEMORY, Ending
 from kubetune_api.reasons import INPUT_REASONS, Reason
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus
 from kubetune_api.tables import listed
 from kubetune_api.times import timestamp
 from kubetune_cli.places import UnusablePlaceError, log_file, scratch_folder
@@ -90,9 +90,17 @@ def _run(run: Run, log: Path, scratch: Path, console: Console) -> Finished:
         print_results(job, status, console)
     if finished.exit_code != SUCCEEDED:
         print_failure(failure_of(status), log, console)
-        if finished.exit_code == FAILED and job.spec.training.checkpoints and status.artifact is None:
-            console.print(f"  go on from the last checkpoint: --resume {run_id}", markup=False, highlight=False)
+        if finished.exit_code == FAILED and (line := going_on(status)):
+            console.print(f"  {line}", markup=False, highlight=False)
     return finished
+
+
+def going_on(status: FineTuneJobStatus) -> str | None:
+    """How a run that failed goes on; None where it has left nothing to go on from."""
+    known = status.checkpoint
+    if status.artifact is not None or known is None or known.step is None:
+        return None
+    return f"to go on from its last checkpoint, that of step {known.step:,}: --resume {status.run}"
 
 
 def cluster_note(spec: FineTuneJobSpec) -> str | None:
@@ -106,21 +114,26 @@ def cluster_note(spec: FineTuneJobSpec) -> str | None:
 
 
 def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
-    start_time = _now()
+    start_time, checkpoint = _now(), None
     try:
         with trainer(run_file, log, run_file.parent) as started, view_for(console) as view:
             for event in started.events:
                 if event["event"] == "finished":
                     return FineTuneJobStatus.model_validate(event["status"])
+                if event["event"] == "checkpoint":
+                    checkpoint = CheckpointStatus.model_validate(event["checkpoint"])
                 view.show(event)
             reason, message = _UNHEARD[started.ended_by()]
     except KeyboardInterrupt:
         reason, message = Reason.INTERRUPTED, INTERRUPTED
-    return _ended(run_id, reason, message, start_time)
+    return _ended(run_id, reason, message, start_time, checkpoint)
 
 
-def _ended(run_id: str, reason: str, message: str, start_time: str) -> FineTuneJobStatus:
-    return Ending(run_id, start_time=start_time, completion_time=_now()).failed(reason, message)
+def _ended(
+    run_id: str, reason: str, message: str, start_time: str, checkpoint: CheckpointStatus | None = None
+) -> FineTuneJobStatus:
+    ending = Ending(run_id, start_time=start_time, completion_time=_now(), checkpoint=checkpoint)
+    return ending.failed(reason, message)
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.reasons import REASONS, help_on
 from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
-from kubetune_api.text import elide
+from kubetune_api.text import elide, plural
 from kubetune_cli.data_view import counts_in_words
 from kubetune_cli.jobs import Job
 from kubetune_cli.progress import detail
@@ -108,11 +108,24 @@ def _facts(job: Job, now: datetime) -> RenderableType:
             ("settings", _settings(status.resolved)),
             ("started", _moment(status.start_time, now)),
             ("ended", _moment(status.completion_time, now)),
+            ("checkpoint", _checkpoint(status, now)),
             ("run", status.run),
             ("help", _help(job)),
         )
         if value
     )
+
+
+def _checkpoint(status: FineTuneJobStatus, now: datetime) -> str:
+    """The last one that was committed, and why later ones were not; nothing once the model is published."""
+    known = status.checkpoint
+    if known is None or status.artifact is not None:
+        return ""
+    words = [] if known.step is None else [f"step {known.step:,}"]
+    words += [moment] if (moment := _moment(known.time, now)) else []
+    words += [] if known.resumed_step is None else [f"went on behind step {known.resumed_step:,}"]
+    words += [f"{plural(known.failures, 'save')} failed since then: {known.message}"] * bool(known.failures)
+    return ", ".join(words)
 
 
 def _help(job: Job) -> str:

@@ -1,6 +1,7 @@
 """`kubetune run --resume`: a training that was killed outright goes on. Real processes."""
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -39,7 +40,7 @@ def killed_behind_a_commit(folder: Path, job: Path) -> str:
     output, _ = process.communicate(timeout=240)
     run_id = found[0].parent.parent.name
     assert process.returncode == 1
-    assert f"go on from the last checkpoint: --resume {run_id}" in output
+    assert re.search(rf"to go on from its last checkpoint, that of step \d+: --resume {run_id}", output)
     return run_id
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from kubetune_api.outcome import INTERRUPTED, Ending
+from kubetune_api.outcome import INTERRUPTED
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus
@@ -95,9 +95,7 @@ def _run(
         if reason == Reason.UNKNOWN:
             # The others say in a sentence what to do; of this one the log has the whole.
             print(hidden(traceback.format_exc()), end="", file=sys.stderr)
-        ending = Ending(
-            run.run_id, start_time=start_time, completion_time=_now(), data=listener.last_data, progress=listener.last
-        )
+        ending = listener.ending(run.run_id, start_time, _now())
         return ending.failed(reason, RunError(reason, hidden(message)).message)
 
     def interrupted(*_: object) -> NoReturn:
@@ -125,7 +123,7 @@ def _run(
     finally:
         # All that is left is to tell the end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return published.status(listener.last, listener.last_data)
+    return published.status(listener.last, listener.last_data, listener.last_checkpoint)
 
 
 def _hidden_for(run: Run) -> Callable[[str], str]:

@@ -37,7 +37,7 @@ def checkpoints_of(
     store = Store.open(run.root, secret=StoreCredentials.of(run).opening(run.root))
     settings = run.job.spec.training.checkpoints
     place = Place(store, run, given.plan, kept.identity, kept.last, kept.checkpoints)
-    saving = Saver(place, settings, records, executor=executor) if settings is not None else nullcontext()
+    saving = Saver(place, settings, records, tell, executor=executor) if settings is not None else nullcontext()
     with saving as saver:
         yield _OfARun(given, store, task, space, records, tell, saver)
 

@@ -96,10 +96,11 @@ def _checked_output(run: Run, credentials: StoreCredentials) -> Store:
     """The store, into which the run may write."""
     opened = partial(Store.open, secret=credentials.opening(run.root))
     store = opened(run.root)
+    if run.resumes:
+        # First: the preflight makes the folder of a run that may not exist.
+        refuse_unknown(run, store)
     preflight(store)
     refuse_nested(run, opened)
-    if run.resumes:
-        refuse_unknown(run, store)
     return store
 
 

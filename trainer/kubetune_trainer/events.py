@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TextIO
 
 from kubetune_api.data_counts import DataCounts
-from kubetune_api.status import FineTuneJobStatus, Progress
+from kubetune_api.outcome import Ending
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Sample
 
@@ -28,6 +29,9 @@ class Listener(Protocol):
 
     def progress(self, progress: Progress) -> None:
         """How far the training is."""
+
+    def checkpoint(self, known: CheckpointStatus) -> None:
+        """What is known of the checkpoints, each time that it changes."""
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """A split was judged."""
@@ -64,6 +68,10 @@ class JsonLinesListener:
         """See `Listener`."""
         self._write("progress", progress=progress.to_dict())
 
+    def checkpoint(self, known: CheckpointStatus) -> None:
+        """See `Listener`."""
+        self._write("checkpoint", checkpoint=known.to_dict())
+
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""
         # What a model says to a row may be a text of the data, and what a user's own metric says of it too.
@@ -85,6 +93,18 @@ class LastProgress:
         self._listeners = listeners
         self.last: Progress | None = None
         self.last_data: DataCounts | None = None
+        self.last_checkpoint: CheckpointStatus | None = None
+
+    def ending(self, run: str, start_time: str, completion_time: str) -> Ending:
+        """What is known of the run at its end."""
+        return Ending(
+            run,
+            start_time,
+            completion_time,
+            data=self.last_data,
+            progress=self.last,
+            checkpoint=self.last_checkpoint,
+        )
 
     def stage(self, text: str) -> None:
         """See `Listener`."""
@@ -112,6 +132,12 @@ class LastProgress:
         self.last = progress
         for listener in self._listeners:
             listener.progress(progress)
+
+    def checkpoint(self, known: CheckpointStatus) -> None:
+        """See `Listener`."""
+        self.last_checkpoint = known
+        for listener in self._listeners:
+            listener.checkpoint(known)
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`."""

@@ -21,9 +21,9 @@ from kubetune_trainer.records import (
     TrainingEnd,
 )
 from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.underway import EvaluationStart, Resumption, Writing
+from kubetune_trainer.underway import EvaluationStart, NotSaved, Resumption, Saved, Writing
 
-Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | TrainingEnd
+Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | Saved | NotSaved | TrainingEnd
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from kubetune_api.run import Run
+from kubetune_api.status import CheckpointStatus
 from kubetune_api.text import plural
 from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
@@ -110,6 +111,8 @@ def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, liste
     identity = identity_of(spec, given.resolved, files, prepared.data)
     for checkpoint in found.checkpoints[:1]:
         refuse_others(identity, checkpoint.identity, checkpoint.step)
+    if found.checkpoints:
+        listener.checkpoint(CheckpointStatus(step=found.checkpoints[0].step))
     chain = Chain(store, run, found.last)
     chain.begin()
     if chain.last > found.last + 1:

@@ -3,10 +3,11 @@
 from collections import deque
 from collections.abc import Iterable
 
-from kubetune_api.status import Progress, six_digits
+from kubetune_api.status import LONGEST_OF_ATTEMPT, CheckpointStatus, Progress, six_digits
+from kubetune_api.text import elide
 from kubetune_trainer.events import Listener
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import EvaluationStart, ReferenceProgress, Resumption, Writing
+from kubetune_trainer.underway import EvaluationStart, NotSaved, ReferenceProgress, Resumption, Saved, Writing
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -21,9 +22,13 @@ class ProgressTeller:
         self._evaluating: EvaluationStart | Writing | None = None
         self._end: TrainingEnd | None = None
         self._told: Progress | None = None
+        self._checkpoint = CheckpointStatus()
 
     def __call__(
-        self, records: Iterable[StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | TrainingEnd]
+        self,
+        records: Iterable[
+            StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | Saved | NotSaved | TrainingEnd
+        ],
     ) -> None:
         """Takes the next records, in order; the listener hears of each evaluation, and of the last step only."""
         for record in records:
@@ -37,12 +42,42 @@ class ProgressTeller:
             elif isinstance(record, Resumption):
                 for sentence in record.sentences:
                     self._listener.note(sentence)
+                self._tell_of(record)
+            elif isinstance(record, Saved | NotSaved):
+                self._tell_of(record)
             elif isinstance(record, TrainingEnd):
                 self._end = record
         progress = progress_of(self._recent, self._total_steps, self._evaluating, self._end)
         if progress != self._told and (self._recent or self._evaluating):
             self._told = progress
             self._listener.progress(progress)
+
+    def _tell_of(self, record: Resumption | Saved | NotSaved) -> None:
+        self._checkpoint = checkpoint_after(record, self._checkpoint)
+        self._listener.checkpoint(self._checkpoint)
+        # Each further one is counted, and not said again.
+        if self._checkpoint.failures == 1 and (why := self._checkpoint.message):
+            self._listener.note(f"{why.rstrip('.')}; the training goes on, and the next one is tried")
+
+
+def checkpoint_after(record: Resumption | Saved | NotSaved, known: CheckpointStatus) -> CheckpointStatus:
+    """What is known of the checkpoints by that record."""
+    match record:
+        case Resumption():
+            step = record.step or None
+            return CheckpointStatus(step=step, resumed_step=step)
+        case NotSaved():
+            why = elide(f"the checkpoint of step {record.step:,} was not saved: {record.why}", LONGEST_OF_ATTEMPT)
+            return known.model_copy(update={"failures": known.failures + 1, "message": why})
+        case Saved():
+            return CheckpointStatus(
+                step=record.step,
+                time=record.time,
+                size_bytes=record.size_bytes,
+                stall_seconds=six_digits(record.stall_seconds),
+                upload_seconds=six_digits(record.upload_seconds),
+                resumed_step=known.resumed_step,
+            )
 
 
 def progress_of(

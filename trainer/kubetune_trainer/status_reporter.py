@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.run_report import RunReport
-from kubetune_api.status import FineTuneJobStatus, Progress
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Sample
@@ -109,6 +109,10 @@ class StatusReporter:
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""
         self._tell(self._schedule.when_convenient, progress=progress)
+
+    def checkpoint(self, known: CheckpointStatus) -> None:
+        """See `Listener`."""
+        self._tell(self._schedule.when_convenient, checkpoint=known)
 
     def evaluated(self, record: EvaluationRecord) -> None:
         """See `Listener`; the metrics come with the end."""

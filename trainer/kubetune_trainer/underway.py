@@ -56,3 +56,27 @@ class Resumption:
         """For people."""
         begins = "the training begins anew: no checkpoint can be used"
         return *self.skipped, f"the training goes on behind step {self.step:,}" if self.step else begins
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint is committed."""
+
+    step: int
+    time: str
+    """When it was."""
+    size_bytes: int
+    """Of all its files."""
+    stall_seconds: float
+    """How long the training stood still for its copy, on the rank that took longest."""
+    upload_seconds: float
+    """On the rank that took longest; the training went on meanwhile."""
+
+
+@dataclass(frozen=True)
+class NotSaved:
+    """A checkpoint could not be saved. The training goes on."""
+
+    step: int
+    why: str
+    """A sentence."""

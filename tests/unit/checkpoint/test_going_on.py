@@ -7,6 +7,7 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
+from kubetune_api.status import CheckpointStatus
 from kubetune_trainer.checkpoint.chain import Chain, read_chain
 from kubetune_trainer.checkpoint.manifest import Checkpoint, sealed
 from kubetune_trainer.data.prepared import PreparedData
@@ -76,9 +77,11 @@ def test_the_next_one_finds_what_was_committed_and_sweeps_the_rest(store: Store,
     first = begin(store, 1)
     committed = saved(store, first, 5)
     store.create("executions/1/checkpoints/step-00000010/rank-0", b"x")
-    kept = begin(store, 2).kept
+    notes = Notes()
+    kept = begin(store, 2, notes).kept
     assert kept is not None
     assert (kept.last, kept.checkpoints) == (3, (committed,))
+    assert notes.last_checkpoint == CheckpointStatus(step=5)
     assert [path.name for path in (tmp_path / "executions" / "1").rglob("*-0")] == ["rank-0"]
 
 

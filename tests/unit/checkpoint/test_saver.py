@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.going import Going
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
+from kubetune_trainer.underway import NotSaved, Saved
 from support.one_rank import group_of_one
 from support.tiny_models import job_for, spec_for
 
@@ -168,8 +171,8 @@ def test_the_time_makes_one_due_as_well(store: Store) -> None:
 
 
 def test_one_that_cannot_be_uploaded_does_not_end_the_training(store: Store) -> None:
-    one, later = going(), Later()
-    saver = Saver(place(store), Checkpoints(every_steps=2), [], executor=later)
+    one, later, told = going(), Later(), list[Saved | NotSaved]()
+    saver = Saver(place(store), Checkpoints(every_steps=2), [], told.append, executor=later)
     for number in range(1, 6):
         step(one)
         saver.after(number, one)
@@ -177,7 +180,30 @@ def test_one_that_cannot_be_uploaded_does_not_end_the_training(store: Store) -> 
             later.work(RunError(Reason.STORAGE_FAILED, "the store does not answer"))
         elif later.waiting and number > 3:
             later.work()
+    saver.after(6, one)
+    later.work()
     assert committed(store) == [4]
+    assert told[0] == NotSaved(2, "the store does not answer")
+    assert isinstance(told[1], Saved)
+    assert told[1].step == 4
+
+
+def test_a_commit_is_told_with_its_size_and_what_it_cost(store: Store, tmp_path: Path) -> None:
+    one, later, told = going(), Later(), list[Saved | NotSaved]()
+    ticks = count()
+    saver = Saver(place(store), Checkpoints(every_steps=1), [], told.append, executor=later, now=lambda: next(ticks))
+    step(one)
+    saver.after(1, one)
+    later.work()
+    saver.after(2, one)
+    later.work()
+    (saved,) = told
+    assert isinstance(saved, Saved)
+    files = [path for path in tmp_path.rglob("step-*/*") if path.is_file()]
+    assert (saved.step, saved.size_bytes) == (1, sum(path.stat().st_size for path in files))
+    assert saved.stall_seconds > 0
+    assert saved.upload_seconds > 0
+    assert datetime.fromisoformat(saved.time).tzinfo is not None
 
 
 def test_older_ones_are_removed_once_a_newer_one_is_committed(store: Store, tmp_path: Path) -> None:

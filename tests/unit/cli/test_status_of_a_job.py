@@ -69,6 +69,16 @@ def test_a_running_job_shows_its_progress() -> None:
     assert "epoch 0.33  loss 0.2500  1,234 tokens/s  1:15 left" in text
 
 
+def test_a_job_shows_its_last_checkpoint_and_why_later_ones_are_missing() -> None:
+    known = {"step": 1200, "resumedStep": 400, "failures": 2, "message": "the checkpoint of step 1,250 was not saved"}
+    found = job(phase="Running", reason="Training", message="Training.", checkpoint=known)
+    text = shown(show_one, FakeCluster([found]), "reviews", as_json=False)
+    assert "checkpoint  step 1,200, went on behind step 400, 2 saves failed since then: the checkpoint" in text
+    assert "checkpoint" not in shown(show_one, FakeCluster([running()]), "reviews", as_json=False)
+    published = succeeded(checkpoint=known, artifact=artifact())
+    assert "checkpoint" not in shown(show_one, FakeCluster([published]), "reviews", as_json=False)
+
+
 def test_an_ended_job_has_no_time_left() -> None:
     progress = {"step": 9, "totalSteps": 9, "epoch": 1.0, "secondsLeft": 3.0}
     text = shown(show_one, FakeCluster([succeeded(progress=progress)]), "reviews", as_json=False)

@@ -1,5 +1,6 @@
 """What the command line says of a run, and how it exits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -12,11 +13,11 @@ from typer.testing import CliRunner
 
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
-from kubetune_api.status import Artifact
+from kubetune_api.status import Artifact, CheckpointStatus
 from kubetune_cli.main import app
 from kubetune_cli.progress import PlainLines, PlainView, detail, line_for, progress_in
 from kubetune_cli.results import print_results
-from kubetune_cli.run import Finished, new_run_id
+from kubetune_cli.run import Finished, going_on, new_run_id
 from kubetune_cli.trainer_process import why_not_installed
 from support.job_cases import edited
 from support.tiny_models import job_for
@@ -49,6 +50,23 @@ def test_a_run_id_sorts_by_time_and_fits_the_path() -> None:
 
 def test_progress_shows_loss_speed_and_time_left() -> None:
     assert detail(progress_in({"progress": STATE})) == "epoch 0.50  loss 0.2500  1,234 tokens/s  1:15 left"
+
+
+def test_progress_says_which_step_is_saved() -> None:
+    lines = PlainLines(lambda: 0.0)
+    assert lines.of({"event": "checkpoint", "checkpoint": {"step": 2, "time": "2026-01-01T00:00:00Z"}}) is None
+    assert str(lines.of({"event": "progress", "progress": STATE})).endswith("1:15 left  saved at step 2")
+
+
+def test_only_a_run_that_has_left_a_checkpoint_is_offered_to_go_on() -> None:
+    def offered(checkpoint: CheckpointStatus | None) -> str | None:
+        return going_on(replace(ENDING, checkpoint=checkpoint).failed(Reason.UNKNOWN, "it was killed"))
+
+    assert offered(None) is None
+    assert offered(CheckpointStatus(failures=1, message="the store does not answer")) is None
+    assert offered(CheckpointStatus(step=1200)) == (
+        "to go on from its last checkpoint, that of step 1,200: --resume run-1"
+    )
 
 
 def test_an_evaluation_has_a_line_of_its_own() -> None:

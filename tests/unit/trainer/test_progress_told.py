@@ -5,10 +5,12 @@ import json
 
 import pytest
 
+from kubetune_api.status import CheckpointStatus
 from kubetune_trainer.events import JsonLinesListener, LastProgress
+from kubetune_trainer.handoff import Record
 from kubetune_trainer.progress import ProgressTeller, progress_of
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import EvaluationStart, ReferenceProgress, Resumption, Writing
+from kubetune_trainer.underway import EvaluationStart, NotSaved, ReferenceProgress, Resumption, Saved, Writing
 
 
 def step(number: int, seconds: float = 0.5, tokens: int = 100) -> StepRecord:
@@ -32,7 +34,7 @@ def test_steps_too_fast_for_the_clock_are_no_division_by_zero() -> None:
 
 
 def told(
-    *posted: list[StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | TrainingEnd],
+    *posted: list[Record],
 ) -> list[dict[str, object]]:
     stream = io.StringIO()
     tell = ProgressTeller(20, JsonLinesListener(stream))
@@ -50,11 +52,43 @@ def test_a_listener_hears_of_every_evaluation_and_of_the_last_step_alone() -> No
 
 def test_a_training_that_goes_on_says_from_where_and_what_could_not_be_used() -> None:
     events = told([Resumption(8, ("the checkpoint of step 12 cannot be used: it was changed",), (step(1), step(8)))])
-    assert [event.get("text") for event in events] == [
+    assert [event["text"] for event in events if event["event"] == "note"] == [
         "the checkpoint of step 12 cannot be used: it was changed",
         "the training goes on behind step 8",
     ]
-    assert [event["text"] for event in told([Resumption(0)])] == ["the training begins anew: no checkpoint can be used"]
+    note, known = told([Resumption(0)])
+    assert note["text"] == "the training begins anew: no checkpoint can be used"
+    assert known["checkpoint"] == {"failures": 0}
+
+
+SAVED = Saved(8, "2026-01-01T00:00:00Z", 120, 0.25, 2.5)
+
+
+def test_checkpoints_are_told_with_what_they_cost() -> None:
+    events = told([Resumption(4)], [SAVED])
+    assert [event["checkpoint"] for event in events if event["event"] == "checkpoint"] == [
+        {"step": 4, "resumedStep": 4, "failures": 0},
+        {"step": 8, "resumedStep": 4, "time": "2026-01-01T00:00:00Z", "sizeBytes": 120, "stallSeconds": 0.25,
+         "uploadSeconds": 2.5, "failures": 0},
+    ]  # fmt: skip
+
+
+def test_saves_that_failed_are_counted_and_noted_once_until_one_is_committed() -> None:
+    failed = NotSaved(12, "the store does not answer.")
+    events = told([SAVED, failed, failed], [SAVED, failed])
+    known = [event["checkpoint"] for event in events if event["event"] == "checkpoint"]
+    assert [(one["step"], one["failures"]) for one in known] == [(8, 0), (8, 1), (8, 2), (8, 0), (8, 1)]  # type: ignore[index]
+    assert ["message" in one for one in known] == [False, True, True, False, True]  # type: ignore[operator]
+    note = (
+        "the checkpoint of step 12 was not saved: the store does not answer; the training goes on, and the next one is"
+        " tried"
+    )
+    assert [event["text"] for event in events if event["event"] == "note"] == [note, note]
+
+
+def test_the_words_of_a_store_are_as_long_as_a_status_takes() -> None:
+    (event, _) = told([NotSaved(12, "x" * 5000)])
+    assert CheckpointStatus.model_validate(event["checkpoint"]).failures == 1
 
 
 def test_records_without_a_step_tell_no_progress() -> None:

@@ -12,7 +12,7 @@ from kubetune_api.data_counts import DataCounts, LabelCounts
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress
+from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
 from kubetune_trainer.shown_rows import Piece, Sample
@@ -156,11 +156,13 @@ def test_the_end_arrives_before_the_process_ends_and_progress_with_it(server: Fa
         listener.data(COUNTS, [Sample((Piece("a text", counted=False),), 2)])
         for step in range(50):
             listener.progress(progress(step))
+        listener.checkpoint(CheckpointStatus(step=40, time="2026-03-02T09:14:07Z"))
         listener.note("a report has no room for this")
         listener.finished(ended())
     last = server.reports[-1]
     assert (last.doing, last.progress, last.finished) == ("Training", progress(49), ended())
     assert last.data == COUNTS
+    assert last.checkpoint == listener.last_checkpoint == CheckpointStatus(step=40, time="2026-03-02T09:14:07Z")
     assert len(server.reports) < 5
 
 

@@ -18,7 +18,7 @@ from kubetune_api.numbers import on_its_side
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run import EXECUTIONS, MANIFEST, Run
-from kubetune_api.status import Artifact, FineTuneJobStatus, Progress, ResolvedSettings
+from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile
@@ -96,7 +96,9 @@ class Published:
     files: tuple[StoredFile, ...]
     artifact: Artifact
 
-    def status(self, progress: Progress | None, data: DataCounts | None = None) -> FineTuneJobStatus:
+    def status(
+        self, progress: Progress | None, data: DataCounts | None = None, checkpoint: CheckpointStatus | None = None
+    ) -> FineTuneJobStatus:
         """The status of the job: a model that misses a requirement is kept, and the run has failed."""
         ending = Ending(
             run=self.run_id,
@@ -104,6 +106,7 @@ class Published:
             completion_time=self.completion_time,
             data=data,
             progress=progress,
+            checkpoint=checkpoint,
             metrics=self.metrics,
             primary_metric=self.primary_metric,
             artifact=self.artifact,

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -18,17 +19,19 @@ import torch.distributed as dist
 
 from kubetune_api.job import Checkpoints as Settings
 from kubetune_api.run import Run
+from kubetune_api.times import timestamp
 from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
 from kubetune_trainer.checkpoint.shards import write_shard
-from kubetune_trainer.errors import RunError
+from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.engine_state import Range, counters_of, shapes_of, state_of
 from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
 from kubetune_trainer.training.going import Going
+from kubetune_trainer.underway import NotSaved, Saved
 
 _log = logging.getLogger(__name__)
 RANDOM = "random"
@@ -48,6 +51,17 @@ class Place:
     """Those of earlier executions, the newest first."""
 
 
+@dataclass(frozen=True)
+class _Uploaded:
+    """What one rank has done for a checkpoint."""
+
+    files: tuple[StoredFile, ...]
+    """The shard first."""
+    stall_seconds: float
+    """How long it stood still for its copy."""
+    upload_seconds: float
+
+
 class Saver:
     """Saves behind the steps that are due. Its block ends with the training; what is not committed then never is."""
 
@@ -56,11 +70,12 @@ class Saver:
         place: Place,
         settings: Settings,
         records: Sequence[object],
+        tell: Callable[[Saved | NotSaved], None] = lambda _: None,
         *,
         executor: Executor | None = None,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self._place, self._settings, self._records = place, settings, records
+        self._place, self._settings, self._records, self._tell = place, settings, records, tell
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._now, self._saved_at, self._rank = now, now(), dist.get_rank()
         self._chain = Chain(place.store, place.run, place.last)
@@ -106,12 +121,13 @@ class Saver:
         return waiting, failed, stale, due
 
     def _begin(self, step: int, going: Going) -> None:
+        started = self._now()
         held = {**state_of(going.engine), **going.weights.held()}
         copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
         copies |= _random_numbers()
         history = self._history(going) if self._rank == 0 else None
         self._phase, self._step, self._wanted, self._saved_at = "upload", step, False, self._now()
-        self._work = self._executor.submit(self._upload, step, copies, history)
+        self._work = self._executor.submit(self._upload, step, copies, history, self._now() - started)
 
     def _history(self, going: Going) -> History:
         loop = {**counters_of(going.engine), "watch": going.watch.state(), "shapes": shapes_of(going.engine)}
@@ -119,37 +135,45 @@ class Saver:
         evaluations = tuple(record for record in self._records if isinstance(record, EvaluationRecord))
         return History(steps, evaluations, loop, dict(going.settled))
 
-    def _upload(self, step: int, copies: dict[str, Range], history: History | None) -> tuple[StoredFile, ...]:
-        """In the thread: the files of this rank, its shard first."""
-        folder, store = folder_of(self._place.run, step), self._place.store
+    def _upload(self, step: int, copies: dict[str, Range], history: History | None, stalled: float) -> _Uploaded:
+        """In the thread: the files of this rank."""
+        folder, store, started = folder_of(self._place.run, step), self._place.store, self._now()
         with TemporaryDirectory(prefix="kubetune-") as scratch:
             shard, told = Path(scratch) / f"rank-{self._rank:05}.safetensors", Path(scratch) / "history.json"
             write_shard(shard, copies)
-            files = (store.upload(shard, f"{folder}/{shard.name}"),)
-            if history is None:
-                return files
-            told.write_bytes(to_json(history))
-            return (*files, store.upload(told, f"{folder}/{told.name}"))
+            files = [store.upload(shard, f"{folder}/{shard.name}")]
+            if history is not None:
+                told.write_bytes(to_json(history))
+                files.append(store.upload(told, f"{folder}/{told.name}"))
+        return _Uploaded(tuple(files), stalled, self._now() - started)
 
     def _go_on(self, *, failed: bool) -> None:
         """All ranks have done their part."""
         work, self._work = self._work, None
         if failed:
-            if work is not None and (error := work.exception()):
-                _log.warning("The checkpoint of step %d was not saved: %s", self._step, error)
             self._phase = ""
+            why, *_ = of_all_ranks(self._errors(work))
+            self._tell(NotSaved(self._step, why))
         elif self._phase == "commit":
             self._phase = ""
         else:
             assert work is not None, "every rank uploads"
-            files = of_all_ranks([work.result()])
+            uploaded = of_all_ranks([work.result()])
             self._phase = "commit"
             if self._rank == 0:
-                self._work = self._executor.submit(self._commit, self._step, files)
+                self._work = self._executor.submit(self._commit, self._step, uploaded)
 
-    def _commit(self, step: int, files: Sequence[tuple[StoredFile, ...]]) -> bool:
+    def _errors(self, work: Future[Any] | None) -> list[str]:
+        """Why this rank could not do its part, for people; nothing where it could."""
+        error = work.exception() if work is not None else None
+        if error is None:
+            return []
+        _log.warning("The checkpoint of step %d was not saved", self._step, exc_info=error)
+        return [(explained([error]) or unexplained(error)).message]
+
+    def _commit(self, step: int, uploaded: Sequence[_Uploaded]) -> bool:
         """In the thread of rank 0: whether it is committed; then what it replaces is removed."""
-        place = self._place
+        place, files = self._place, [one.files for one in uploaded]
         epochs, batches = divmod(step, place.plan.steps_per_epoch)
         checkpoint = Checkpoint.model_validate(
             {
@@ -166,6 +190,15 @@ class Saver:
         )
         if not self._chain.commit(checkpoint):
             return False
+        self._tell(
+            Saved(
+                step,
+                timestamp(datetime.now(UTC)),
+                sum(file.size for file in checkpoint.files),
+                max(one.stall_seconds for one in uploaded),
+                max(one.upload_seconds for one in uploaded),
+            )
+        )
         self._committed.insert(0, checkpoint)
         old = self._committed[self._settings.retain :]
         del self._committed[self._settings.retain :]
