@@ -174,6 +174,10 @@ class Reason:
     STARTING = _operator("Starting", "The attempt is created, or Ray and the trainer start.", "Nobody")
     TRAINING = _operator("Training", "The model trains.", "Nobody")
     RESUMED = _operator("Resumed", "`spec.suspend` became false again.", "Nobody")
+    CHECKPOINT_SAVED = _operator("CheckpointSaved", "The last checkpoint that was due is saved.", "Nobody")
+    CHECKPOINT_FAILED = _operator(
+        "CheckpointFailed", "The last checkpoint could not be saved; the training goes on.", "Platform"
+    )
 
 
 def help_on(reason: str) -> str:

@@ -105,7 +105,12 @@ def _rules(schema: Schema, part: str) -> Iterator[str]:
 
 
 def _reasons() -> Iterator[str]:
-    again = {"Never": "never", "Counted": "counted", "Exempt": "exempt", "ExemptOnce": "exempt once"}
+    again: dict[str | None, str] = {
+        "Never": "never",
+        "Counted": "counted",
+        "Exempt": "exempt",
+        "ExemptOnce": "exempt once",
+    }
     again |= {"ExemptIfSaved": "exempt with a checkpoint", None: ""}
     turns = {"User": "the author", "Platform": "the platform team", "Nobody": "nobody"}
     yield "## Reasons\n"

@@ -23,7 +23,9 @@ StoredUri = Annotated[str, StringConstraints(max_length=2048)]
 
 # What this version writes.
 Phase = Literal["Pending", "Admitted", "Running", "Suspended", "Succeeded", "Failed"]
-ConditionType = Literal["Accepted", "Admitted", "Running", "Suspended", "Succeeded", "Failed", "Ready", "Stalled"]
+ConditionType = Literal[
+    "Accepted", "Admitted", "Running", "Suspended", "Succeeded", "Failed", "Ready", "Stalled", "CheckpointsSaved"
+]
 
 
 class Condition(ApiModel):
@@ -31,7 +33,8 @@ class Condition(ApiModel):
 
     type: Word
     """What it is about: `Accepted` by kubetune, `Admitted` to its hardware, `Running`, `Suspended`, and at the end
-    `Succeeded` or `Failed`. `Ready` and `Stalled` say the same to GitOps tools. A local run has its end alone."""
+    `Succeeded` or `Failed`. `Ready` and `Stalled` say the same to GitOps tools, `CheckpointsSaved` whether the last
+    checkpoint was saved. A local run has its end alone."""
     status: Literal["True", "False", "Unknown"]
     """Whether it is true."""
     reason: Annotated[str, StringConstraints(max_length=128)]

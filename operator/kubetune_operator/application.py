@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from kubetune_operator.jobs.fine_tune_job import FineTuneJobs
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB, RAY_JOB
-from kubetune_operator.jobs.metrics import JobMetrics, sample_of
+from kubetune_operator.jobs.metrics import JobMetrics, JobSample, sample_of
 from kubetune_operator.machinery.api_server import ApiClient, ApiError
 from kubetune_operator.machinery.cache import Cache
 from kubetune_operator.machinery.connection import Connection
@@ -55,8 +55,11 @@ class Application:
     def _our_kinds(self, registry: CollectorRegistry) -> list[Reconciler[Any, Any]]:
         """Every kind that is reconciled, with its metrics."""
         jobs = JobMetrics(registry)
-        jobs.collect_jobs(lambda: map(sample_of, self._cache.subjects(FINE_TUNE_JOB.name)), _now, self._may_exist)
+        jobs.collect_jobs(self._samples, _now, self._may_exist)
         return [FineTuneJobs(jobs, kuberay=lambda: not self._informers[RAY_JOB].absent)]
+
+    def _samples(self) -> list[JobSample]:
+        return [sample_of(job, _now()) for job in self._cache.subjects(FINE_TUNE_JOB.name)]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""

@@ -72,6 +72,12 @@ def steps_done_again(before: FineTuneJobStatus, after: FineTuneJobStatus) -> int
     return None if done is None else max(0, done - (after.attempts[-1].resumed_step or 0))
 
 
+def failed_saves(before: FineTuneJobStatus, after: FineTuneJobStatus) -> int:
+    """How many checkpoints could not be saved between two statuses."""
+    was, now = (status.checkpoint.failures if status.checkpoint else 0 for status in (before, after))
+    return now - was if now >= was else now
+
+
 def next_beginning(status: FineTuneJobStatus) -> str:
     """Where the next attempt begins, for people."""
     step = status.checkpoint.step if status.checkpoint else None

@@ -1,5 +1,6 @@
 """The attempts that a status lists, and what those still count for that it no longer lists. Pure."""
 
+import math
 from datetime import datetime
 
 from kubetune_api.status import MOST_ATTEMPTS, Attempt, DroppedAttempts, FineTuneJobStatus
@@ -28,6 +29,23 @@ def exempt_in_a_row(status: FineTuneJobStatus) -> int:
     failed = [attempt.number for attempt in status.attempts if attempt.completion_time and not attempt.exempt]
     dropped = status.dropped_attempts.last_failed if status.dropped_attempts else 0
     return status.attempts[-1].number - max([dropped, *failed]) if status.attempts else 0
+
+
+def goodput(status: FineTuneJobStatus, now: datetime) -> float | None:
+    """The share of the time that the listed attempts ran whose steps no later one did again; None before any ran. Time
+    in which an attempt did no step counts for nothing."""
+    ran = useful = 0.0
+    counts_until = math.inf
+    for attempt in reversed(status.attempts):
+        begins, ends = attempt.resumed_step or 0, attempt.last_step
+        if attempt is status.attempts[-1] and status.progress is not None:
+            ends = status.progress.step
+        seconds = ran_seconds(attempt, now)
+        ran += seconds
+        if ends is not None and ends > begins:
+            useful += seconds * max(0.0, min(counts_until, ends) - begins) / (ends - begins)
+            counts_until = min(counts_until, begins)
+    return useful / ran if ran else None
 
 
 def earlier_reasons(status: FineTuneJobStatus) -> list[str]:

@@ -17,8 +17,10 @@ from prometheus_client.registry import Collector
 from kubetune_api.reasons import REASONS, Reason
 from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_api.times import moment
+from kubetune_operator.jobs.checkpoints import failed_saves, steps_done_again
 from kubetune_operator.jobs.events import attempt_changes
 from kubetune_operator.jobs.observed import JobView
+from kubetune_operator.jobs.run_gauges import RunSample, collected, described, run_sample
 from kubetune_operator.machinery.metrics import counter, histogram, known
 
 _ENDS = frozenset({Reason.PUBLISHED, *(name for name, row in REASONS.items() if row.retry)})
@@ -39,6 +41,8 @@ class JobSample:
     reason: str
     since: datetime
     """Since when that has been the reason."""
+    run: RunSample | None = None
+    """What is measured of it while it runs."""
 
 
 class JobMetrics:
@@ -59,6 +63,12 @@ class JobMetrics:
             registry, "job_run_seconds", "Time that an attempt trained, once it has ended.", _RUN_BUCKETS, "namespace"
         )
         self._attempts = counter(registry, "attempts", "Attempts that ended, by their reason.", "namespace", "reason")
+        self._steps_lost = counter(
+            registry, "steps_lost", "Optimizer steps that later attempts of a job did again.", "namespace"
+        )
+        self._failed_saves = counter(
+            registry, "checkpoint_failures", "Checkpoints that could not be saved.", "namespace"
+        )
         self._planner_refusals = counter(
             registry, "planner_refusals", "Jobs that the planner refused, because they do not fit."
         )
@@ -75,7 +85,13 @@ class JobMetrics:
     def _forget_all_but(self, exists: Callable[[str], bool]) -> None:
         for namespace in [name for name in list(self._namespaces) if not exists(name)]:
             self._namespaces.discard(namespace)
-            for series in (self._queue_seconds, self._run_seconds, self._attempts):
+            for series in (
+                self._queue_seconds,
+                self._run_seconds,
+                self._attempts,
+                self._steps_lost,
+                self._failed_saves,
+            ):
                 series.remove_by_labels({"namespace": namespace})
 
     def observe_transition(self, namespace: str, before: FineTuneJobStatus, after: FineTuneJobStatus) -> None:
@@ -93,6 +109,9 @@ class JobMetrics:
             if _has_trained(attempt):
                 self._run_seconds.labels(namespace).observe(_trained_seconds(attempt))
 
+        self._steps_lost.labels(namespace).inc(steps_done_again(before, after) or 0)
+        self._failed_saves.labels(namespace).inc(failed_saves(before, after))
+
     def planner_refused(self) -> None:
         """The planner found no room for a job."""
         self._planner_refusals.inc()
@@ -101,6 +120,8 @@ class JobMetrics:
         """Prometheus sees no increase in a series that begins with 1: all that an attempt may count begins with 0."""
         self._queue_seconds.labels(namespace)
         self._run_seconds.labels(namespace)
+        self._steps_lost.labels(namespace)
+        self._failed_saves.labels(namespace)
         self._namespaces.add(namespace)
         for reason in _ENDS:
             self._attempts.labels(namespace, reason)
@@ -125,25 +146,31 @@ class _Jobs(Collector):
                 "The longest time that a job which does not run yet has been waiting for this.",
                 labels=("namespace", "reason"),
             ),
+            *described(),
         ]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metrics as they are now."""
         self._forget()
         views, now = list(self._views()), self._now()
-        jobs, waiting = self.describe()
+        jobs, waiting, *_ = self.describe()
         for (namespace, phase), count in Tally((view.namespace, view.phase) for view in views).items():
             jobs.add_metric((namespace, phase), count)
         for (namespace, reason), seconds in _longest_waits(views, now).items():
             waiting.add_metric((namespace, reason), seconds)
         yield from (jobs, waiting)
+        yield from collected((view.namespace, view.run) for view in views if view.run)
 
 
-def sample_of(job: JobView) -> JobSample:
+def sample_of(job: JobView, now: datetime) -> JobSample:
     """What is counted of a job as it is now."""
     status = job.status
     return JobSample(
-        job.namespace, status.phase or "Pending", status.reason or "", waiting_since(status, job.created_at)
+        job.namespace,
+        status.phase or "Pending",
+        status.reason or "",
+        waiting_since(status, job.created_at),
+        run_sample(job, now),
     )
 
 

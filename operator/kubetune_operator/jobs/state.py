@@ -7,6 +7,7 @@ from typing import Literal
 from kubetune_api.reasons import Reason
 from kubetune_api.status import LONGEST_SENTENCE, Condition, ConditionType, FineTuneJobStatus, Phase
 from kubetune_api.times import timestamp
+from kubetune_operator.jobs.checkpoints import unsaved
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,21 @@ def _conditions(status: FineTuneJobStatus, state: JobState, message: str, now: s
         "Ready": state.phase == "Succeeded",
         "Stalled": state.refused or state.phase == "Failed",
     }
+    if status.checkpoint is not None:
+        true["CheckpointsSaved"] = not status.checkpoint.failures
     if state.phase == "Suspended" or "Suspended" in before:
         true["Suspended"] = state.phase == "Suspended"
     if state.phase in ("Succeeded", "Failed"):
         true[state.phase] = True
-    return [_condition(kind, holds_now, state, message, before, now) for kind, holds_now in true.items()]
+    conditions = [_condition(kind, holds_now, state, message, before, now) for kind, holds_now in true.items()]
+    return [_of_checkpoints(each, status) if each.type == "CheckpointsSaved" else each for each in conditions]
+
+
+def _of_checkpoints(condition: Condition, status: FineTuneJobStatus) -> Condition:
+    """The condition in its own words: it says nothing of the phase."""
+    reason = Reason.CHECKPOINT_FAILED if condition.status == "False" else Reason.CHECKPOINT_SAVED
+    message = unsaved(status) or "Checkpoints are saved as they are due."
+    return condition.model_copy(update={"reason": reason, "message": message[:LONGEST_SENTENCE]})
 
 
 def _condition(

@@ -21,7 +21,7 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def test_prometheus_reads_the_alerts() -> None:
-    assert "7 rules found" in promtool("check", "rules", "--lint=all", "--lint-fatal", ALERTS)
+    assert "9 rules found" in promtool("check", "rules", "--lint=all", "--lint-fatal", ALERTS)
 
 
 def test_each_alert_fires_when_it_should_and_not_otherwise() -> None:

@@ -144,6 +144,37 @@ def test_a_preempted_attempt_costs_nothing(job: SimulatedJob) -> None:
     assert job.status["attempts"][0]["exempt"] is True
 
 
+def test_an_evicted_attempt_that_has_saved_costs_nothing_and_the_next_one_goes_on(
+    job: SimulatedJob, operator: Operator
+) -> None:
+    job.apply(training={"checkpoints": {"everySteps": 20}}, retry={"maxAttempts": 1, "backoffSeconds": 0})
+    ray_id = job.run_until_training()
+    for pod in (*job.pods("head"), *job.pods("worker")):
+        assert pod["spec"]["terminationGracePeriodSeconds"] == 140
+        assert "preStop" in pod["spec"]["containers"][0]["lifecycle"], "KubeRay leaves the hook as it is"
+    step = {"totalSteps": 100, "epoch": 0.4}
+    saved = {"step": 40, "time": "2026-01-01T00:00:00Z", "sizeBytes": 1000, "uploadSeconds": 30.0, "stallSeconds": 2.0}
+    job.say(progress={"step": 43, **step}, checkpoint=saved)
+    job.wait_until(lambda status: status.get("checkpoint", {}).get("step") == 40)
+    own = {"namespace": job.namespace, "finetunejob": job.name}
+    assert operator.metric("kubetune_job_checkpoint_stall_seconds", **own) == 2
+
+    job.kubelet.remove(job.pods("worker")[0])
+    job.wait_until(lambda status: status["attempts"][0].get("reason") == "Evicted")
+    job.end_ray(ray_id, "FAILED")
+    job.run_until_training(attempt=2)
+    assert {pod["spec"]["terminationGracePeriodSeconds"] for pod in job.pods("worker")} == {84}
+    job.say(2, progress={"step": 41, **step}, checkpoint={"step": 40, "resumedStep": 40})
+    resumed = job.wait_until(lambda status: (status.get("progress") or {}).get("step") == 41)
+    first, second = resumed["attempts"]
+    assert (first["reason"], first["exempt"], first["lastStep"]) == ("Evicted", True, 43)
+    assert second["resumedStep"] == 40
+    assert resumed["checkpoint"]["uploadSeconds"] == 30
+    events = f"/api/v1/namespaces/{job.namespace}/events"
+    job.plane.wait_for(events, lambda told: "TrainingResumed" in [event["reason"] for event in told["items"]])
+    assert operator.metric("kubetune_steps_lost_total", namespace=job.namespace) == 3
+
+
 @pytest.mark.parametrize("told", [": not found", ""], ids=["by the node", "by an older node in events alone"])
 def test_an_image_that_does_not_exist_ends_the_attempt_in_bounded_time(
     plane: ControlPlane, job: SimulatedJob, told: str

@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import CheckpointStatus, FineTuneJobStatus
 from kubetune_api.stopping import STOP_FOLDER, STOP_VARIABLE, stop_hook
 from kubetune_operator.jobs.checkpoints import saving_seconds
+from kubetune_operator.jobs.history import goodput
 from kubetune_operator.jobs.kinds import FINE_TUNE_JOB
+from kubetune_operator.jobs.metrics import JobMetrics
+from kubetune_operator.jobs.run_gauges import RunSample, run_sample
 from kubetune_operator.machinery.events import Regarding
 from support.observed_jobs import (
     Object,
@@ -24,6 +28,7 @@ from support.observed_jobs import (
     ray_cluster,
     ray_job,
     report,
+    see,
     started,
 )
 
@@ -215,3 +220,76 @@ def test_a_job_says_that_its_checkpoints_cannot_be_saved_and_trains_on() -> None
     shown = plan(job(status), ray_job(1, "Running"), report(progress=progress(9), checkpoint=told)).status
     assert shown.attempts[0].completion_time is None
     assert "the last 2 checkpoints could not be saved: s3://models does not answer" in (shown.message or "")
+
+
+def condition_of(status: FineTuneJobStatus) -> tuple[str, str, str] | None:
+    found = [one for one in status.conditions if one.type == "CheckpointsSaved"]
+    return (found[0].status, found[0].reason, found[0].message) if found else None
+
+
+def test_a_condition_says_whether_checkpoints_are_saved_and_no_job_without_them_has_it() -> None:
+    status = started(attempt(runningTime=at(0)))
+    says = [
+        plan(job(status), ray_job(1, "Running"), report(**said)).status
+        for said in ({}, {"checkpoint": kept()}, {"checkpoint": kept(failures=1, message="503")})
+    ]
+    assert condition_of(says[0]) is None
+    assert condition_of(says[1]) == ("True", "CheckpointSaved", "Checkpoints are saved as they are due.")
+    assert condition_of(says[2]) == ("False", "CheckpointFailed", "the last 1 checkpoint could not be saved: 503")
+
+
+def sample(status: Object, now: float = 100, **spec: Any) -> RunSample | None:
+    return run_sample(see(job(status, **{"training": SAVES} | spec)).job, after(now))
+
+
+RUNNING: Object = {"phase": "Running"}
+
+
+def test_the_age_of_a_checkpoint_is_what_the_end_of_the_run_would_cost() -> None:
+    running = attempt(runningTime=at(10))
+    saved = sample(started(running, **RUNNING, checkpoint=kept()))
+    assert saved == RunSample("reviews", age=70, stall=1.0, upload=50.0, failures=0.0, goodput=0.0)
+    none_yet, resumed = sample(started(running, **RUNNING)), attempt(2, runningTime=at(90), resumedStep=40)
+    assert none_yet
+    assert none_yet.age == 90
+    later = sample(started(attempt(ended=60), resumed, **RUNNING, checkpoint=kept()))
+    assert later
+    assert later.age == 10, "what came before is saved, whatever time passed until it went on"
+
+
+def test_a_job_without_checkpoints_has_no_age_of_one_and_a_job_that_does_not_run_no_series() -> None:
+    running = started(attempt(runningTime=at(10)), **RUNNING)
+    assert sample(running, training={}) == RunSample("reviews", goodput=0.0)
+    assert sample(started(attempt(), phase="Pending")) is None
+
+
+def test_goodput_is_the_share_of_the_time_whose_steps_were_not_done_again() -> None:
+    def share(*attempts: Object, **more: Any) -> float | None:
+        return goodput(FineTuneJobStatus.model_validate(started(*attempts, **more)), after(200))
+
+    first = attempt(ended=100, runningTime=at(0), lastStep=50)
+    second = attempt(2, runningTime=at(100), resumedStep=40)
+    assert share(first, second, progress=progress(60)) == pytest.approx((80 + 100) / 200)
+    assert share(first, attempt(2, runningTime=at(100)), progress=progress(9)) == pytest.approx(0.5), "it began anew"
+    assert share(first, attempt(2)) == 1.0, "the second may yet go on behind the last step"
+    assert share(attempt()) is None
+
+
+def test_steps_that_were_lost_and_saves_that_failed_are_counted() -> None:
+    metrics = JobMetrics(CollectorRegistry())
+
+    def value(name: str) -> float | None:
+        return metrics.registry.get_sample_value(f"kubetune_{name}_total", {"namespace": "team-a"})
+
+    def observe(before: Object, after: Object) -> None:
+        metrics.observe_transition("team-a", *map(FineTuneJobStatus.model_validate, (before, after)))
+
+    ended, resumed = attempt(ended=0, lastStep=43), attempt(2, resumedStep=40)
+    observe(started(ended), started(ended, attempt(2)))
+    assert (value("steps_lost"), value("checkpoint_failures")) == (0, 0), "they begin with 0"
+    observe(started(ended, resumed), started(ended, resumed, progress=progress(41), checkpoint={"failures": 2}))
+    observe(
+        started(ended, resumed, progress=progress(41), checkpoint={"failures": 2}),
+        started(ended, resumed, progress=progress(42), checkpoint={"failures": 1}),
+    )
+    assert (value("steps_lost"), value("checkpoint_failures")) == (3, 3), "one was saved between the two looks"

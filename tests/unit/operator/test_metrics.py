@@ -9,6 +9,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt, FineTuneJobStatus
 from kubetune_operator.application import kinds_of
 from kubetune_operator.jobs.metrics import JobMetrics, JobSample, waiting_since
+from kubetune_operator.jobs.run_gauges import RunSample
 from kubetune_operator.machinery.metrics import OTHER, Metrics
 from support.observed_jobs import jobs_kind
 
@@ -262,7 +263,8 @@ def with_every_series() -> CollectorRegistry:
     process.api_request("get", "pods", 200)
     process.collect_synced("pods", lambda: True)
     jobs = JobMetrics(process.registry)
-    jobs.collect_jobs(lambda: [JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1))], lambda: NOW)
+    run = RunSample("reviews", age=1, stall=1, upload=1, failures=0, goodput=1)
+    jobs.collect_jobs(lambda: [JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1), run)], lambda: NOW)
     jobs.observe_transition("team-a", status(), status(attempt(running=1, finished=2, reason=Reason.PUBLISHED)))
     return process.registry
 
