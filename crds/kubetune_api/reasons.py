@@ -11,7 +11,7 @@ from typing import Literal
 
 Speaker = Literal["Trainer", "Cluster", "Operator"]
 Turn = Literal["User", "Platform", "Nobody"]
-Retry = Literal["Never", "Counted", "Exempt", "ExemptOnce", "ExemptIfSaved"]
+Retry = Literal["Never", "Counted", "Exempt", "ExemptOnce", "ExemptIfSaved", "ExemptIfSmaller"]
 
 PAGE = "docs/troubleshooting.md"
 """The page that explains each reason."""
@@ -31,8 +31,9 @@ class ReasonRow:
     """Who has to act first, if anybody has."""
     retry: Retry | None = None
     """Whether another attempt follows one that ended so, and whether it costs one of `retry.maxAttempts`; `ExemptOnce`
-    costs none the first time, `ExemptIfSaved` none where the attempt has committed a checkpoint. None: no attempt ends
-    so, or the job is done."""
+    costs none the first time, `ExemptIfSaved` none where the attempt has committed a checkpoint, `ExemptIfSmaller` none
+    where the next one takes a smaller micro-batch, and else it is `Never`. None: no attempt ends so, or the job is
+    done."""
     strength: int = STRONGEST
     """Of two words on the end of one attempt the stronger counts."""
     invalid_input: bool = False
@@ -107,7 +108,7 @@ class Reason:
         "OutOfMemory",
         "A container went over its memory limit, or an accelerator has no memory left.",
         "User",
-        "Never",
+        "ExemptIfSmaller",
         also=("Cluster",),
         strength=6,
     )

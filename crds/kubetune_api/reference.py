@@ -111,7 +111,11 @@ def _reasons() -> Iterator[str]:
         "Exempt": "exempt",
         "ExemptOnce": "exempt once",
     }
-    again |= {"ExemptIfSaved": "exempt with a checkpoint", None: ""}
+    again |= {
+        "ExemptIfSaved": "exempt with a checkpoint",
+        "ExemptIfSmaller": "exempt, with a smaller micro-batch",
+        None: "",
+    }
     turns = {"User": "the author", "Platform": "the platform team", "Nobody": "nobody"}
     yield "## Reasons\n"
     yield "Each is explained in [Troubleshooting](troubleshooting.md#reasons).\n"

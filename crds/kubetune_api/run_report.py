@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kubetune_api.base import ApiModel
 from kubetune_api.data_counts import DataCounts
-from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, Sentence
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings, Sentence
 
 KEY = "report.json"
 """The key in the ConfigMap."""
@@ -28,6 +28,8 @@ class RunReport(ApiModel):
     """What the run does now, for people."""
     data: DataCounts | None = None
     """What the run read."""
+    resolved: ResolvedSettings | None = None
+    """How it trains."""
     progress: Progress | None = None
     """How far the training is."""
     checkpoint: CheckpointStatus | None = None

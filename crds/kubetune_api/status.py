@@ -144,6 +144,9 @@ class Attempt(ApiModel):
     """When the attempt was begun."""
     deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """The largest micro-batch that it may take, in examples, because an earlier attempt ran out of memory; of one that
+    ran out of memory itself, the one that it took. Unset: manifest and planner say it."""
     running_time: Timestamp | None = None
     """When the trainer of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
@@ -174,8 +177,8 @@ class Attempt(ApiModel):
     ] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
     exempt: bool = False
-    """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, was suspended, or was ended
-    from outside once it had committed a checkpoint."""
+    """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, was suspended, was ended from
+    outside once it had committed a checkpoint, or ran out of memory where the next one takes a smaller micro-batch."""
 
 
 class DroppedAttempts(ApiModel):

@@ -221,9 +221,12 @@ class SimulatedJob:
 
     def say_failed(self, reason: str, message: str = "said by the test", attempt: int = 1) -> None:
         """Reports a failure."""
+        self.say(attempt, finished=self.failure(reason, message))
+
+    def failure(self, reason: str, message: str) -> Object:
+        """The status of a run that failed, as the trainer makes it."""
         condition = {"type": "Failed", "status": "True", "reason": reason, "message": message}
-        finished = {"phase": "Failed", "conditions": [{**condition, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
-        self.say(attempt, finished=finished)
+        return {"phase": "Failed", "conditions": [{**condition, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
 
     def success(self, accuracy: float = 0.9) -> Object:
         """The status of a run that succeeded, as the trainer makes it."""

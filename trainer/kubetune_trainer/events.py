@@ -7,7 +7,7 @@ from typing import Any, Protocol, TextIO
 
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.outcome import Ending
-from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Sample
 
@@ -26,6 +26,9 @@ class Listener(Protocol):
 
     def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:
         """What was read, and some rows as the model sees them."""
+
+    def resolved(self, settings: ResolvedSettings) -> None:
+        """How the run trains, now that nothing of it is open any more."""
 
     def progress(self, progress: Progress) -> None:
         """How far the training is."""
@@ -63,6 +66,10 @@ class JsonLinesListener:
     def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:
         """See `Listener`."""
         self._write("data", data=counts.to_dict(), samples=[asdict(sample) for sample in samples if self.texts])
+
+    def resolved(self, settings: ResolvedSettings) -> None:
+        """See `Listener`."""
+        self._write("resolved", resolved=settings.to_dict())
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""
@@ -126,6 +133,11 @@ class LastProgress:
         self.last_data = counts
         for listener in self._listeners:
             listener.data(counts, samples)
+
+    def resolved(self, settings: ResolvedSettings) -> None:
+        """See `Listener`."""
+        for listener in self._listeners:
+            listener.resolved(settings)
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.run_report import RunReport
-from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Sample
@@ -105,6 +105,10 @@ class StatusReporter:
     def data(self, counts: DataCounts, samples: Sequence[Sample]) -> None:  # noqa: ARG002 - no room for texts
         """See `Listener`."""
         self._tell(self._schedule.when_convenient, data=counts)
+
+    def resolved(self, settings: ResolvedSettings) -> None:
+        """See `Listener`; what follows from the end of the run depends on it."""
+        self._tell(self._schedule.at_once, resolved=settings)
 
     def progress(self, progress: Progress) -> None:
         """See `Listener`."""

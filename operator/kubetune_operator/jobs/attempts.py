@@ -18,6 +18,7 @@ from kubetune_operator.jobs import names
 from kubetune_operator.jobs.checkpoints import next_beginning
 from kubetune_operator.jobs.failures import Failure, counting, evidence_in, seen_in, stronger, weightiest, whole
 from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
+from kubetune_operator.jobs.micro_batches import most_after
 from kubetune_operator.jobs.observed import JobView, Observed
 from kubetune_operator.jobs.state import JobState
 from kubetune_operator.jobs.verdict import (
@@ -42,7 +43,13 @@ def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
     """The attempt after the last one."""
     number = 1 if job.attempt is None else job.attempt.number + 1
     name = names.ray_job(job.name, job.uid, number)
-    return Attempt(number=number, ray_job=name, start_time=timestamp(now), deadline_seconds=deadline)
+    return Attempt(
+        number=number,
+        ray_job=name,
+        start_time=timestamp(now),
+        deadline_seconds=deadline,
+        micro_batch_size=most_after(job.attempt),
+    )
 
 
 def ray_job_of(seen: Observed, attempt: Attempt) -> RayJobView | None:
@@ -206,15 +213,18 @@ def will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> JobS
         else f"failed attempt {failed_attempts(status)} of {most}"
     )
     found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
+    smaller = f" with micro-batches of {most_after(last)}" if last.reason == Reason.OUT_OF_MEMORY else ""
     return JobState(
         "Pending",
         Reason.WAITING_TO_RETRY,
         f"attempt {last.number} ended ({last.reason}: {last.message}), {cost}; the next one"
-        f" {found}{next_beginning(status)}, not before {timestamp(at)}",
+        f" {found}{next_beginning(status)}{smaller}, not before {timestamp(at)}",
     )
 
 
 def final_message(message: str, status: FineTuneJobStatus) -> str:
     """The message of a job that failed with its last attempt."""
-    failed = failed_attempts(status)
+    failed, last = failed_attempts(status), status.attempts[-1]
+    if last.reason == Reason.OUT_OF_MEMORY and last.micro_batch_size == 1:
+        message += " (its micro-batches had one row)"
     return message if failed < 2 else f"{message} (after {failed} failed attempts)"

@@ -22,7 +22,8 @@ def saving_seconds(known: CheckpointStatus | None) -> int:
 
 
 def with_report(status: FineTuneJobStatus, report: RunReport | None) -> FineTuneJobStatus:
-    """The status with what its last attempt reports of checkpoints, be it going on or its pods still ending."""
+    """The status with what its last attempt reports of checkpoints, be it going on or its pods still ending, and of how
+    it trains."""
     last = status.attempts[-1] if status.attempts else None
     if last is None or report is None or report.attempt != last.number:
         return status
@@ -33,7 +34,8 @@ def with_report(status: FineTuneJobStatus, report: RunReport | None) -> FineTune
     elif done is None and before is not None:  # a queue gave it hardware again, on which it begins once more
         changes["last_step"] = before.step
     attempts = [*status.attempts[:-1], last.model_copy(update=changes)]
-    return status.model_copy(update={"attempts": attempts, "checkpoint": _merged(status.checkpoint, said)})
+    merged, resolved = _merged(status.checkpoint, said), report.resolved or status.resolved
+    return status.model_copy(update={"attempts": attempts, "checkpoint": merged, "resolved": resolved})
 
 
 def checkpoint_of(report: RunReport | None) -> CheckpointStatus | None:

@@ -48,6 +48,9 @@ def _attempts(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[T
     for attempt in changes.started:
         note = f"Attempt {attempt.number} starts as RayJob {attempt.ray_job}."
         yield Transition(("started", attempt.number), "AttemptStarted", "StartAttempt", note)
+        last = next((one for one in after.attempts if one.number == attempt.number - 1), None)
+        if attempt.micro_batch_size and last and last.reason == Reason.OUT_OF_MEMORY:
+            yield Transition(("smaller", attempt.number), "MicroBatchHalved", "StartAttempt", _smaller(last, attempt))
     for attempt in changes.running:
         note = f"The trainer of attempt {attempt.number} has started."
         # A queue may take the hardware away and admit the same attempt again.
@@ -69,6 +72,14 @@ def _beginning(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[
     begins = f"goes on behind step {step:,}" if step else "begins with the first step"
     note = f"Attempt {attempt.number} {begins}; {plural(again, 'step')} that an earlier one did will be done again."
     yield Transition(("resumed", attempt.number, attempt.execution), "TrainingResumed", "Train", note)
+
+
+def _smaller(last: Attempt, attempt: Attempt) -> str:
+    return (
+        f"Attempt {last.number} ran out of memory with micro-batches of {last.micro_batch_size}: from attempt"
+        f" {attempt.number} on they have at most {attempt.micro_batch_size}, whatever the manifest or the planner says."
+        " The global batch stays the same, and so does the result."
+    )
 
 
 def _suspension(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[Transition]:

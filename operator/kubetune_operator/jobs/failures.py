@@ -60,10 +60,13 @@ def who(pod: PodView) -> str:
     return f"the {pod.role or 'pod'} {pod.name}"
 
 
-def policy(reason: str, earlier: Iterable[str | None] = (), *, saved: bool = False) -> Policy:
+def policy(reason: str, earlier: Iterable[str | None] = (), *, saved: bool = False, smaller: bool = False) -> Policy:
     """What follows from a reason, after attempts that ended for the earlier ones; `saved`: this one has committed a
-    checkpoint, so that there is an end to such attempts. One of no row is never retried."""
+    checkpoint, so that there is an end to such attempts; `smaller`: the next one can take a smaller micro-batch. One of
+    no row is never retried."""
     retry = REASONS[reason].retry if reason in REASONS else "Never"
+    if retry == "ExemptIfSmaller":
+        retry = "Exempt" if smaller else "Never"
     if retry == "ExemptOnce":  # the next attempt cures it at once, or no attempt does
         retry = "Counted" if reason in earlier else "Exempt"
     if retry == "ExemptIfSaved":
@@ -119,6 +122,11 @@ def weightiest(lines: Iterable[str], most: int) -> list[str]:
 def head_ended(evidence: Iterable[str]) -> bool:
     """Whether the evidence of an attempt shows that its head ended by itself: not by a signal, as deleted ones do."""
     return any(re.search(r": container head ended with (?!137|143)", line) for line in evidence)
+
+
+def head_had_no_memory(evidence: Iterable[str]) -> bool:
+    """Whether the evidence of an attempt shows that its head went over its memory limit."""
+    return any(re.search(r": container head ended with \d+ \(OOMKilled\)", line) for line in evidence)
 
 
 def _failures_of(pod: PodView) -> list[Failure]:

@@ -27,19 +27,20 @@ from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
-from kubetune_operator.jobs.objects.access import accounts, head_account, reporting
-from kubetune_operator.jobs.objects.network import network_policies
+from kubetune_operator.jobs.micro_batches import held_to, may_be_smaller, with_what_it_took
+from kubetune_operator.jobs.objects.access import head_account
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
 from kubetune_operator.jobs.objects.run import run_config
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.plans import JobPlan, in_state, ray_jobs, ref_of
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import JobState, finished, with_state
+from kubetune_operator.jobs.support import support, support_while_it_runs
 from kubetune_operator.jobs.verdict import Verdict, verdict_on, workers_of
 from kubetune_operator.jobs.views import RayJobView
 from kubetune_operator.jobs.waiting import AttemptState, attempt_state
 from kubetune_operator.machinery.differences import trimmed
-from kubetune_operator.machinery.kinds import CONFIG_MAP, ROLE_BINDING, Object
+from kubetune_operator.machinery.kinds import CONFIG_MAP
 from kubetune_operator.machinery.plan import Plan, Ref
 from kubetune_operator.settings import Settings
 
@@ -97,40 +98,18 @@ def _create(
     state = JobState("Pending", Reason.STARTING, f"attempt {attempt.number} is being created")
     if status.reason == Reason.CREATION_REFUSED:  # until it is no longer refused
         state = JobState("Pending", Reason.CREATION_REFUSED, status.message or "")
+    resolved = held_to(resolved, attempt)
     chosen = {"workers": resolved.workers, "ready_workers": 0, "resolved": settings_of(resolved)}
     status = status.model_copy(update=chosen)
     return Plan(
         with_state(status, state, seen.job.generation, now),
         apply=(
-            *_support(seen, resolved, settings, head_account(resolved)),
+            *support(seen, resolved, settings, head_account(resolved)),
             run_config(seen.job, resolved, attempt.number),
         ),
         create=ray_job_object(seen.job, resolved, attempt.number),
         again_after=10,
     )
-
-
-def _support(seen: Observed, resolved: Resolved, settings: Settings, account: str) -> tuple[Object, ...]:
-    """What an attempt whose head has this account needs besides its own objects."""
-    return (
-        *accounts(seen.job.namespace),
-        *network_policies(seen.job.namespace, resolved.profile, settings),
-        *reporting(seen.job, resolved, account),
-    )
-
-
-def _support_while_it_runs(
-    seen: Observed, ray_job: RayJobView, resolved: Resolved, settings: Settings
-) -> tuple[Object, ...]:
-    """The same. The head keeps its right to report: its pod has the account that the profile named at the time."""
-    wanted = _support(seen, resolved, settings, ray_job.head_account or head_account(resolved))
-    return tuple(obj for obj in wanted if not (obj["kind"] == ROLE_BINDING.name and _binds_another(seen, obj)))
-
-
-def _binds_another(seen: Observed, binding: Object) -> bool:
-    """Whether somebody made a RoleBinding of its name for another Role: no API server changes what one binds."""
-    there = seen.existing.get((ROLE_BINDING.name, binding["metadata"]["name"]))
-    return there is not None and there.get("roleRef") != trimmed(binding)["roleRef"]
 
 
 def _during(
@@ -222,7 +201,7 @@ def _goes_on(
     asked, ask_after = questions(seen, attempt, ray_job, state.reason if state.unexplained else None, now)
     return Plan(
         with_state(status, job_state, seen.job.generation, now),
-        apply=_support_while_it_runs(seen, ray_job, resolved, settings) if isinstance(resolved, Resolved) else (),
+        apply=support_while_it_runs(seen, ray_job, resolved, settings) if isinstance(resolved, Resolved) else (),
         delete=tuple(ref_of(other) for other in seen.ray_jobs if other.uid != ray_job.uid and not other.deleting),
         again_after=min(filter(None, (when_to_look(seen, attempt, settings, now), ask_after)), default=None),
         questions=asked,
@@ -237,7 +216,9 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     """The attempt is over: the job too, or another attempt follows."""
     reason, message = verdict.reason, verdict.message
     report = seen.report_of(attempt.number)
-    follows = policy(reason, earlier_reasons(seen.job.status), saved=has_saved(report))
+    attempt = with_what_it_took(seen, attempt, reason)
+    smaller = may_be_smaller(seen.job.job.spec, attempt)
+    follows = policy(reason, earlier_reasons(seen.job.status), saved=has_saved(report), smaller=smaller)
     last = ended(attempt, verdict, now, exempt=follows.exempt and verdict.failure is not None)
     status = with_report(with_end(seen.job, last, verdict.result), report)
     if verdict.failure is None:

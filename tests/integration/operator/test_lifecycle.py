@@ -1,5 +1,6 @@
 """Every phase of a job on a real API server with the real KubeRay; the test simulates kubelet, Ray and trainer."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -132,6 +133,27 @@ def test_a_worker_that_ran_out_of_memory_is_told_as_that_though_the_trainer_only
     assert failed["reason"] == "OutOfMemory"
     assert "spec.training.microBatchSize" in failed["message"]
     assert any("OOMKilled" in line for line in failed["attempts"][0]["evidence"])
+
+
+def test_an_attempt_without_memory_is_followed_for_nothing_by_one_with_half_of_its_micro_batch(
+    plane: ControlPlane, job: SimulatedJob
+) -> None:
+    job.apply(retry={"maxAttempts": 1, "backoffSeconds": 0}, training={"microBatchSize": 8})
+    ray_id = job.run_until_training()
+    took = {"workers": 1, "zeroStage": 0, "microBatchSize": 8}
+    job.say(resolved=took)
+    job.kubelet.fail_for_memory(job.pods("worker")[0])
+    job.wait_until(lambda status: status["attempts"][0].get("reason") == "OutOfMemory")
+    job.say(resolved=took, finished=job.failure("Unknown", "a worker process died"))
+    job.end_ray(ray_id, "FAILED")
+    job.run_until_training(attempt=2)
+    first, second = job.status["attempts"]
+    assert (first["exempt"], first["microBatchSize"], second["microBatchSize"]) == (True, 8, 4)
+    assert job.status["resolved"]["microBatchSize"] == 4
+    config = plane.get(f"/api/v1/namespaces/{job.namespace}/configmaps/{second['rayJob']}").body
+    assert json.loads(config["data"]["run.json"])["job"]["spec"]["training"]["microBatchSize"] == 4
+    events = plane.get(f"/apis/events.k8s.io/v1/namespaces/{job.namespace}/events").body["items"]
+    assert any(event["reason"] == "MicroBatchHalved" for event in events)
 
 
 def test_a_preempted_attempt_costs_nothing(job: SimulatedJob) -> None:

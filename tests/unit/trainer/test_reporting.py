@@ -12,7 +12,7 @@ from kubetune_api.data_counts import DataCounts, LabelCounts
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress
+from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
 from kubetune_trainer.shown_rows import Piece, Sample
@@ -141,6 +141,16 @@ def test_each_stage_arrives_with_all_that_is_known(server: FakeServer, reporter:
         RunReport(attempt=2, doing="Reading the data"),
         RunReport(attempt=2, doing="Reading the data", execution=3),
     ]
+
+
+def test_how_it_trains_arrives_at_once_since_what_follows_its_end_depends_on_it(
+    server: FakeServer, reporter: StatusReporter
+) -> None:
+    reporter.progress(progress(0))
+    server.wait_for(reports=1)
+    reporter.resolved(ResolvedSettings(workers=2, micro_batch_size=4))
+    server.wait_for(reports=2)
+    assert server.reports[1].resolved == ResolvedSettings(workers=2, micro_batch_size=4)
 
 
 def test_nothing_is_sent_before_there_is_news(server: FakeServer) -> None:
