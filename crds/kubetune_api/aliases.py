@@ -153,7 +153,7 @@ _ROWS: dict[str, Alias] = {
     "tools tools_column": NotYet("dataset.columns.tools", "the definitions of tools in a conversation"),
     # evaluation, saving, result
     "save_steps saves_per_epoch": Means("training.checkpoints.everySteps", "it counts optimizer steps"),
-    "save_strategy": Means("training.checkpoints", "everySteps, everySeconds or both say when"),
+    "save_strategy": Means("training.checkpoints", "everySteps, everySeconds or both say when, else its cost"),
     "save_total_limit": Means("training.checkpoints.retain"),
     "resume_from_checkpoint": Never(
         "`kubetune run --resume RUN` goes on with a run, and each attempt in a cluster with the one before"

@@ -88,6 +88,9 @@ class CheckpointStatus(ApiModel):
     """How long the training stood still for its copy in main memory, on the worker that took longest, in seconds."""
     upload_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
     """How long its upload took, on the worker that took longest, in seconds; the training went on meanwhile."""
+    interval_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
+    """How long after its beginning the next one is due, in seconds, as the job says or as its cost demands. Unset:
+    `training.checkpoints.everySteps` alone says when."""
     resumed_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
     """The step behind which this execution went on. Unset: it began with the first."""
     failures: Annotated[int, Field(ge=0, le=_MOST)] = 0

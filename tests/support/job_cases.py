@@ -583,11 +583,6 @@ RULES_BROKEN = (
         "spec.training.precision",
     ),
     Case(
-        "checkpoints that nothing makes due",
-        {"spec.training.checkpoints": {"retain": 3}},
-        "spec.training.checkpoints",
-    ),
-    Case(
         "a test metric that decides when to stop",
         {"spec.training.earlyStopping": {"patience": 2}, "spec.evaluation.primaryMetric": "test/loss"},
         "spec.evaluation.primaryMetric",

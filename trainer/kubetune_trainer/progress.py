@@ -76,6 +76,7 @@ def checkpoint_after(record: Resumption | Saved | NotSaved, known: CheckpointSta
                 size_bytes=record.size_bytes,
                 stall_seconds=six_digits(record.stall_seconds),
                 upload_seconds=six_digits(record.upload_seconds),
+                interval_seconds=None if record.interval_seconds is None else six_digits(record.interval_seconds),
                 resumed_step=known.resumed_step,
             )
 

@@ -71,6 +71,8 @@ class Saved:
     """How long the training stood still for its copy, on the rank that took longest."""
     upload_seconds: float
     """On the rank that took longest; the training went on meanwhile."""
+    interval_seconds: float | None = None
+    """From the beginning of one to that of the next; None where steps alone say."""
 
 
 @dataclass(frozen=True)

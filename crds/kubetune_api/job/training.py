@@ -147,23 +147,18 @@ class EarlyStopping(ApiModel):
 
 
 class Checkpoints(ApiModel):
-    """How often a training is saved, so that a run that was ended goes on from there."""
+    """How often a training is saved, so that a run that was ended goes on from there. Without `everySteps` and
+    `everySeconds`, as often as one is worth what it costs: every minute to every hour, by the time that the training
+    was seen to lose with one, and by how often the job is interrupted."""
 
     every_steps: Annotated[int, Field(ge=1, le=100000000)] | None = None
-    """After how many optimizer steps the next one is due. Unset: `everySeconds` alone says."""
+    """After how many optimizer steps the next one is due. Unset: the time alone says."""
     every_seconds: Annotated[int, Field(ge=1, le=604800)] | None = None
-    """After how many seconds the next one is due. With both, whichever comes first. Unset: `everySteps` alone says."""
+    """After how many seconds the next one is due. With both, whichever comes first. Unset: `everySteps` alone says, or
+    without that the cost of a checkpoint."""
     retain: Annotated[int, Field(ge=1, le=100)] = 2
     """Of how many steps the checkpoints are kept, the newest ones. An older one is used where a newer one is damaged.
     All are removed once the model is published."""
-
-    rules: ClassVar = (
-        Rule(
-            cel="has(self.everySteps) || has(self.everySeconds)",
-            message="nothing says when a checkpoint is due; set everySteps, everySeconds, or both",
-            holds=lambda checkpoints: checkpoints.every_steps is not None or checkpoints.every_seconds is not None,
-        ),
-    )
 
 
 class Training(ApiModel):

@@ -16,6 +16,7 @@ from kubetune_api.job import Checkpoints
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_trainer.checkpoint.chain import Chain, read_chain
+from kubetune_trainer.checkpoint.interval import RETRY, SHORTEST
 from kubetune_trainer.checkpoint.resume import Resumed, resume
 from kubetune_trainer.checkpoint.saver import Place, Saver
 from kubetune_trainer.errors import RunError
@@ -204,6 +205,34 @@ def test_a_commit_is_told_with_its_size_and_what_it_cost(store: Store, tmp_path:
     assert saved.stall_seconds > 0
     assert saved.upload_seconds > 0
     assert datetime.fromisoformat(saved.time).tzinfo is not None
+
+
+def test_one_that_failed_is_tried_again_before_the_next_is_due(store: Store) -> None:
+    one, later, clock = going(), Later(), Clock()
+    saver = Saver(place(store), Checkpoints(every_steps=100), [], executor=later, now=clock)
+    for number in range(100, 106):
+        step(one)
+        saver.after(number, one)
+        if number == 101:
+            later.work(RunError(Reason.STORAGE_FAILED, "the store does not answer"))
+        elif later.waiting and number > 101:
+            later.work()
+        clock.now += RETRY
+    assert committed(store) == [103]
+
+
+def test_where_nothing_says_when_the_cost_does_and_it_is_told(store: Store) -> None:
+    one, later, clock, told = going(), Later(), Clock(), list[Saved | NotSaved]()
+    saver = Saver(place(store), Checkpoints(), [], told.append, executor=later, now=clock)
+    for number in range(1, 6):
+        step(one)
+        clock.now += 25
+        saver.after(number, one)
+        if later.waiting and number > 3:
+            later.work()
+    assert committed(store) == [3]
+    assert isinstance(told[0], Saved)
+    assert told[0].interval_seconds == SHORTEST
 
 
 def test_older_ones_are_removed_once_a_newer_one_is_committed(store: Store, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from kubetune_api.run import Run
 from kubetune_api.times import timestamp
 from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced
 from kubetune_trainer.checkpoint.history import History, to_json
+from kubetune_trainer.checkpoint.interval import Interval
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
 from kubetune_trainer.checkpoint.shards import write_shard
 from kubetune_trainer.errors import RunError, explained, unexplained
@@ -77,7 +78,8 @@ class Saver:
     ) -> None:
         self._place, self._settings, self._records, self._tell = place, settings, records, tell
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._now, self._saved_at, self._rank = now, now(), dist.get_rank()
+        self._now, self._rank = now, dist.get_rank()
+        self._interval = Interval(settings, place.run.mean_seconds_between_interruptions, now)
         self._chain = Chain(place.store, place.run, place.last)
         self._committed = list(place.committed)
         self._phase: Literal["", "upload", "commit"] = ""
@@ -95,15 +97,13 @@ class Saver:
 
     def after(self, step: int, going: Going) -> None:
         """See `Checkpoints`. RunError, alike on every rank, where another execution has begun."""
-        every = self._settings.every_steps
-        self._wanted = self._wanted or (every is not None and step % every == 0)
+        self._wanted = self._wanted or self._interval.ends_with(step)
         waiting, failed, stale, due = self._told(going.engine.device)
         if stale:
             raise replaced(self._place.run)
-        self._wanted = self._wanted or due
         if self._phase and not waiting:
-            self._go_on(failed=failed)
-        if self._wanted and not self._phase:
+            self._go_on(step, failed=failed)
+        if (self._wanted or due) and not self._phase:
             self._begin(step, going)
 
     def _told(self, device: Any) -> tuple[bool, bool, bool, bool]:
@@ -111,13 +111,9 @@ class Saver:
         done = self._work is None or self._work.done()
         failed = self._work is not None and done and self._work.exception() is not None
         stale = self._phase == "commit" and self._work is not None and done and not failed and not self._work.result()
-        seconds = self._settings.every_seconds
-        due = seconds is not None and self._rank == 0 and self._now() - self._saved_at >= seconds
-        flags = [not done, failed, stale, due]
-        if self._phase or seconds is not None:
-            own = torch.tensor(flags, dtype=torch.int32, device=device)
-            flags = sum_over_ranks({"flags": own})["flags"].astype(bool).tolist()
-        waiting, failed, stale, due = flags
+        due = self._rank == 0 and self._interval.is_over
+        own = torch.tensor([not done, failed, stale, due], dtype=torch.int32, device=device)
+        waiting, failed, stale, due = sum_over_ranks({"flags": own})["flags"].astype(bool).tolist()
         return waiting, failed, stale, due
 
     def _begin(self, step: int, going: Going) -> None:
@@ -126,14 +122,17 @@ class Saver:
         copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
         copies |= _random_numbers()
         history = self._history(going) if self._rank == 0 else None
-        self._phase, self._step, self._wanted, self._saved_at = "upload", step, False, self._now()
+        self._phase, self._step, self._wanted = "upload", step, False
+        self._interval.begun(step)
         self._work = self._executor.submit(self._upload, step, copies, history, self._now() - started)
+
+    def _steps(self) -> tuple[StepRecord, ...]:
+        return tuple(record for record in self._records if isinstance(record, StepRecord))
 
     def _history(self, going: Going) -> History:
         loop = {**counters_of(going.engine), "watch": going.watch.state(), "shapes": shapes_of(going.engine)}
-        steps = tuple(record for record in self._records if isinstance(record, StepRecord))
         evaluations = tuple(record for record in self._records if isinstance(record, EvaluationRecord))
-        return History(steps, evaluations, loop, dict(going.settled))
+        return History(self._steps(), evaluations, loop, dict(going.settled))
 
     def _upload(self, step: int, copies: dict[str, Range], history: History | None, stalled: float) -> _Uploaded:
         """In the thread: the files of this rank."""
@@ -147,12 +146,13 @@ class Saver:
                 files.append(store.upload(told, f"{folder}/{told.name}"))
         return _Uploaded(tuple(files), stalled, self._now() - started)
 
-    def _go_on(self, *, failed: bool) -> None:
+    def _go_on(self, step: int, *, failed: bool) -> None:
         """All ranks have done their part."""
         work, self._work = self._work, None
         if failed:
             self._phase = ""
             why, *_ = of_all_ranks(self._errors(work))
+            self._interval.failed(step)
             self._tell(NotSaved(self._step, why))
         elif self._phase == "commit":
             self._phase = ""
@@ -190,15 +190,7 @@ class Saver:
         )
         if not self._chain.commit(checkpoint):
             return False
-        self._tell(
-            Saved(
-                step,
-                timestamp(datetime.now(UTC)),
-                sum(file.size for file in checkpoint.files),
-                max(one.stall_seconds for one in uploaded),
-                max(one.upload_seconds for one in uploaded),
-            )
-        )
+        self._tell(self._saved(checkpoint, uploaded))
         self._committed.insert(0, checkpoint)
         old = self._committed[self._settings.retain :]
         del self._committed[self._settings.retain :]
@@ -207,6 +199,18 @@ class Saver:
         except RunError as error:
             _log.warning("An old checkpoint was not removed: %s", error)
         return True
+
+    def _saved(self, checkpoint: Checkpoint, uploaded: Sequence[_Uploaded]) -> Saved:
+        stalled = max(one.stall_seconds for one in uploaded)
+        self._interval.committed(stalled, self._steps())
+        return Saved(
+            checkpoint.step,
+            timestamp(datetime.now(UTC)),
+            sum(file.size for file in checkpoint.files),
+            stalled,
+            max(one.upload_seconds for one in uploaded),
+            self._interval.seconds,
+        )
 
 
 def _random_numbers() -> dict[str, Range]:
