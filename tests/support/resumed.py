@@ -13,6 +13,7 @@ from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
 from kubetune_api.run import Run
 from kubetune_trainer.checkpoint.chain import Chain, read_chain
+from kubetune_trainer.checkpoint.resume import resume
 from kubetune_trainer.checkpointed import checkpoints_of
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.handoff import Kept, Record, WorkerInput
@@ -23,8 +24,12 @@ from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
+from kubetune_trainer.training.going import Going
+from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.loop import Loop
+from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.underway import Resumption
+from support.stores import Watched
 from support.tiny_models import PAD, tiny_tokenizer
 from support.training_cases import BATCH, Case
 
@@ -94,6 +99,33 @@ def replaced_at(case: Case, folder: str, step: int) -> tuple[str, int]:
     return "", losses[-1]
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What one rank read in order to go on."""
+
+    step: int
+    skipped: tuple[str, ...]
+    names: tuple[str, ...]
+    most: int
+    """Bytes of it on the disk of this rank at once."""
+
+
+def what_is_fetched(cases: list[tuple[Case, str]]) -> list[Fetched]:
+    """Going on from what other trainings have left in these folders; nothing is trained."""
+    return [_fetched(*case) for case in cases]
+
+
+def _fetched(case: Case, folder: str) -> Fetched:
+    spec = _spec(case)
+    _, engine = _begun(replace(case, steps=STEPS), spec)
+    weights = KeptWeights(engine)
+    going = Going(engine, Watch(spec, weights, lambda value: value), weights)
+    store = Watched.open(f"{Path(folder).as_uri()}/default/tiny/run-1")
+    found = resume(going, store, read_chain(store, "run-1").checkpoints, case.learned.task, case.learned.space, 0)
+    engine.destroy()
+    return Fetched(found.step, found.skipped, store.fetched, store.most)
+
+
 def _spec(case: Case) -> FineTuneJobSpec:
     manifest = case.spec.to_dict()
     saved = {"checkpoints": {"everySteps": EVERY, "retain": 2}, "keep": "Best", "dropout": 0.1}
@@ -132,15 +164,22 @@ def _given(case: Case, spec: FineTuneJobSpec, plan: BatchPlan, folder: str) -> W
     )
 
 
-def _train(case: Case, folder: str, hear: Callable[[Record, Run], None] = lambda *_: None) -> Ended:
-    case = replace(case, steps=STEPS)
-    spec, learned, model, workers = _spec(case), case.learned, case.model, dist.get_world_size()
+def _begun(case: Case, spec: FineTuneJobSpec) -> tuple[BatchPlan, Any]:
+    """The plan of its batches, and its engine."""
+    model, workers = case.model, dist.get_world_size()
     plan = BatchPlan(case.rows, BATCH, case.micro, workers, spec.training.epochs, STEPS)
     loaded = LoadedModel(model, FAMILIES[case.family], {}, None, (), Path(), spec.model)
     torch.manual_seed(0)
     case.method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
     engine = build_engine(model, spec.training, plan, case.resolved(workers), Device("cpu"))
     torch.manual_seed(1 + dist.get_rank())
+    return plan, engine
+
+
+def _train(case: Case, folder: str, hear: Callable[[Record, Run], None] = lambda *_: None) -> Ended:
+    case = replace(case, steps=STEPS)
+    spec, learned = _spec(case), case.learned
+    plan, engine = _begun(case, spec)
     records: list[Record] = []
     told: list[Record] = []
     given = _given(case, spec, plan, folder)

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from support.ranks import run_ranks
-from support.resumed import EVERY, SAVED, STEPS, Ended, go_on, go_on_in_each, replaced_at, save_and_go_on
+from support.resumed import (
+    EVERY,
+    SAVED,
+    STEPS,
+    Ended,
+    Fetched,
+    go_on,
+    go_on_in_each,
+    replaced_at,
+    save_and_go_on,
+    what_is_fetched,
+)
 from support.training_cases import Case
 
 SPREAD = [Case("llama", micro=4, stage=stage) for stage in range(4)]
@@ -104,10 +115,14 @@ def shard(root: Path, step: int) -> Path:
     return found
 
 
-def flip_a_bit(root: Path) -> None:
-    content = bytearray(shard(root, SAVED).read_bytes())
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
     content[-5] ^= 1
-    shard(root, SAVED).write_bytes(content)
+    file.write_bytes(content)
+
+
+def flip_a_bit(root: Path) -> None:
+    flip(shard(root, SAVED))
 
 
 def cut(root: Path) -> None:
@@ -171,6 +186,41 @@ def test_the_one_before_a_damaged_checkpoint_is_used(
     undisturbed, _ = one_worker[0][ONE[0]]
     assert damaged[number].losses == undisturbed.losses
     assert damaged[number].digests == undisturbed.digests
+
+
+@pytest.fixture(scope="module")
+def fetched(folder: Path, two_workers: Both) -> list[list[Fetched]]:
+    """By rank: spread as before, and with a damaged shard of the second rank."""
+    damaged, two = folder / "damaged by two", folder / "two"
+    shutil.copytree(two / "2", damaged)
+    (path,) = damaged.rglob(f"step-{SAVED:08}/rank-00001.safetensors")
+    flip(path)
+    whole = [(case, str(two / str(number))) for number, case in enumerate(SPREAD)]
+    return run_ranks(what_is_fetched, 2, [*whole, (SPREAD[2], str(damaged))])
+
+
+def sizes_of(folder: Path, number: int) -> dict[str, int]:
+    """The bytes of each file of the last checkpoint of a training of two workers, by name."""
+    files = (folder / "two" / str(number)).rglob(f"step-{SAVED:08}/*")
+    return {path.name: path.stat().st_size for path in files}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_rank_fetches_its_own_shard_alone_where_the_training_is_spread_as_before(
+    stage: int, folder: Path, fetched: list[list[Fetched]]
+) -> None:
+    sizes = sizes_of(folder, stage)
+    for rank, found in enumerate(fetched):
+        assert found[stage].step == SAVED
+        assert found[stage].names == ("history.json", f"rank-{rank:05}.safetensors")
+        assert found[stage].most == sum(sizes[name] for name in found[stage].names)
+
+
+def test_no_rank_goes_on_from_what_one_of_them_finds_damaged(fetched: list[list[Fetched]]) -> None:
+    for ranks in fetched:
+        assert ranks[-1].step == EVERY
+        (said,) = ranks[-1].skipped
+        assert said.endswith("rank-00001.safetensors was changed")
 
 
 def test_an_execution_that_was_replaced_ends_at_its_next_commit(tmp_path: Path) -> None:

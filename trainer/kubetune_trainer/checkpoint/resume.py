@@ -1,10 +1,15 @@
-"""How a training goes on from the newest checkpoint that is whole: each file is fetched, and compared by its digest."""
+"""How a training goes on from the newest checkpoint that is whole: each file is fetched, and compared by its digest.
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+No rank has all of it. A shard is fetched to the disk, compared, cut to what the rank holds of it, and then comes the
+next. Each is compared by one rank at least, which tells all others what the file has, so that a rank fetches only those
+shards that it holds something of: its own alone, where the training is spread as before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -12,13 +17,15 @@ import torch.distributed as dist
 from kubetune_trainer.checkpoint.history import History, from_json
 from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError
 from kubetune_trainer.checkpoint.saver import RANDOM
-from kubetune_trainer.checkpoint.shards import Shards
+from kubetune_trainer.checkpoint.shards import Places, Shards, cut, places_in, values_in
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
 from kubetune_trainer.tasks.base import Detailed, TrainingTask
-from kubetune_trainer.training.engine_state import restore, restore_counters, trained
+from kubetune_trainer.training.engine_state import Ends, is_whole, restore, restore_counters, shared, trained, wanted
 from kubetune_trainer.training.exchange import of_all_ranks
 from kubetune_trainer.training.going import Going
+
+_Each = TypeVar("_Each")
 
 
 @dataclass(frozen=True)
@@ -35,39 +42,111 @@ class Resumed:
 def resume(
     going: Going, store: Store, candidates: Sequence[Checkpoint], task: TrainingTask, space: object, seed: int
 ) -> Resumed:
-    """Gives the training the first of the candidates that every rank finds whole. Every rank calls it."""
+    """Gives the training the first of the candidates that is whole. Every rank calls it."""
     skipped: list[str] = []
     for checkpoint in candidates:
-        with ExitStack() as open_files:
+        with TemporaryDirectory(prefix="kubetune-") as scratch:
+            reading = _Reading(checkpoint, store, Path(scratch), going)
             try:
-                found, problem = _fetched(checkpoint, store, open_files, going, task, space), None
+                history = reading.history(task, space)
+                shards = reading.shards()
             except DamagedError as error:
-                found, problem = None, str(error)
-            problems = [one for one in of_all_ranks([problem]) if one is not None]
-            if not problems:
-                assert found is not None, "every rank has it"
-                shards, history = found
+                skipped.append(f"the checkpoint of step {checkpoint.step:,} cannot be used: {error}")
+                continue
+            with shards:
                 _restore(going, shards, history, checkpoint, seed)
-                return Resumed(checkpoint.step, history, tuple(skipped))
-            skipped.append(f"the checkpoint of step {checkpoint.step:,} cannot be used: {problems[0]}")
+            return Resumed(checkpoint.step, history, tuple(skipped))
     return Resumed(0, History((), ()), tuple(skipped))
 
 
-def _fetched(
-    checkpoint: Checkpoint, store: Store, open_files: ExitStack, going: Going, task: TrainingTask, space: object
-) -> tuple[Shards, History]:
-    scratch = Path(open_files.enter_context(TemporaryDirectory(prefix="kubetune-")))
-    paths = []
-    for number, file in enumerate(checkpoint.files):
-        paths.append(scratch / f"{number}-{file.name.rpartition('/')[2]}")
-        _fetch(file, store, paths[-1])
-    shards = open_files.enter_context(Shards(paths[:-1]))
-    for name, parameter in trained(going.engine):
-        size = getattr(parameter, "ds_numel", parameter.numel())
-        if f"weight/{name}" not in shards.sizes or shards.sizes[f"weight/{name}"] != size:
-            raise DamagedError(f"it does not have {name}")
-    details = task.details if isinstance(task, Detailed) else None
-    return shards, from_json(paths[-1].read_bytes(), details=details, space=type(space))
+class _Compared(NamedTuple):
+    """What the rank that has compared a shard tells all of it."""
+
+    number: int
+    places: Places
+    told: dict[str, torch.Tensor]
+    """What is small: ranks would fetch a shard for a single number."""
+
+
+class _Reading:
+    """One checkpoint, of which this rank keeps its part in a folder. Every rank calls each method in the same order;
+    DamagedError, the same on each, where any of them finds that the checkpoint is not whole."""
+
+    def __init__(self, checkpoint: Checkpoint, store: Store, scratch: Path, going: Going) -> None:
+        self._checkpoint, self._store, self._scratch, self._going = checkpoint, store, scratch, going
+        self._kept: list[Path] = []
+
+    def history(self, task: TrainingTask, space: object) -> History:
+        """What it has besides tensors."""
+        details = task.details if isinstance(task, Detailed) else None
+
+        def read() -> History:
+            path = self._fetched(len(self._checkpoint.shards))
+            return from_json(path.read_bytes(), details=details, space=type(space))
+
+        return _on_all_ranks(read)
+
+    def shards(self) -> Shards:
+        """Its tensors, all of whose files were compared."""
+        rank, workers, count = dist.get_rank(), dist.get_world_size(), len(self._checkpoint.shards)
+        own = range(rank, count, workers)
+        compared = of_all_ranks(_on_all_ranks(lambda: [self._compared(number) for number in own]))
+        places = {one.number: one.places for one in compared}
+        told = {name: values for one in compared for name, values in one.told.items()}
+        shards = Shards([places[number] for number in range(count)], told)
+        for name, parameter in trained(self._going.engine):
+            if shards.sizes.get(f"weight/{name}") != getattr(parameter, "ds_numel", parameter.numel()):
+                raise DamagedError(f"it does not have {name}")
+        others = sorted(shards.files_with(self._wanted(shards.sizes)) - {*own})
+
+        def keep_others() -> None:
+            for number in others:
+                self._keep(self._fetched(number), places[number], {})
+
+        _on_all_ranks(keep_others)
+        for path in self._kept:
+            shards.add(path)
+        return shards
+
+    def _compared(self, number: int) -> _Compared:
+        """Fetches a shard for all ranks, and keeps what they get from here."""
+        path = self._fetched(number)
+        places = places_in(path)
+        told = values_in(path, filter(is_whole, places))
+        self._keep(path, places, {name: places[name][:2] for name in shared(self._going.engine) if name in places})
+        return _Compared(number, places, told)
+
+    def _keep(self, path: Path, places: Places, others: Mapping[str, Ends]) -> None:
+        """Of a shard, what this rank holds of it, and what `others` do."""
+        wants = self._wanted({name: place.size for name, place in places.items()})
+        if (kept := cut(path, {**wants, **others})) is not None:
+            self._kept.append(kept)
+
+    def _wanted(self, sizes: Mapping[str, int]) -> dict[str, Ends]:
+        """What this rank holds of what was stored."""
+        found = wanted(self._going.engine, sizes) | self._going.weights.wanted()
+        if self._checkpoint.workers == dist.get_world_size():
+            own = {f"{RANDOM}/{kind}/{dist.get_rank()}" for kind in ("cpu", "cuda")}
+            found |= {name: (0, size) for name, size in sizes.items() if name in own}
+        return found
+
+    def _fetched(self, number: int) -> Path:
+        file = self._checkpoint.files[number]
+        to = self._scratch / f"{number}-{file.name.rpartition('/')[2]}"
+        _fetch(file, self._store, to)
+        return to
+
+
+def _on_all_ranks(action: Callable[[], _Each]) -> _Each:
+    """What it does on each; DamagedError, the same on each, where it is raised on any."""
+    found, problems = list[_Each](), list[str]()
+    try:
+        found.append(action())
+    except DamagedError as error:
+        problems.append(str(error))
+    if problems := of_all_ranks(problems):
+        raise DamagedError(problems[0])
+    return found[0]
 
 
 def _fetch(file: StoredFile, store: Store, to: Path) -> None:
@@ -84,7 +163,7 @@ def _fetch(file: StoredFile, store: Store, to: Path) -> None:
 def _restore(going: Going, shards: Shards, history: History, checkpoint: Checkpoint, seed: int) -> None:
     loop = history.loop
     with torch.no_grad():
-        restore(going.engine, shards.sizes, shards.read, loop["shapes"])
+        restore(going.engine, shards, loop["shapes"])
         if any(name.startswith("best/") for name in shards.sizes):
             going.weights.restore(shards.read)
     restore_counters(going.engine, loop)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import obstore.exceptions
 
@@ -63,7 +63,7 @@ class Store:
             self._client = connect(place, policy, secret)
 
     @classmethod
-    def open(cls, uri: str, policy: RetryPolicy | None = None, secret: Secret | None = None) -> "Store":
+    def open(cls, uri: str, policy: RetryPolicy | None = None, secret: Secret | None = None) -> Self:
         """The folder at `uri`, opened by the Secret or else by the environment; nothing is asked of the server yet."""
         return cls(Location.parse(uri), policy or RetryPolicy.from_environment(), secret)
 

@@ -7,13 +7,28 @@ stage and any number of ranks.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 
 Reader = Callable[[str, int, int], torch.Tensor]
 """Reads a range of a stored tensor: its name, the first number, and how many."""
+Ends = tuple[int, int]
+"""Of a range: its first number, and the one behind its last."""
+
+
+class Stored(Protocol):
+    """What was stored of all ranks, of which this one has what it wants."""
+
+    sizes: dict[str, int]
+    """By name: the numbers of each whole tensor."""
+
+    def read(self, name: str, start: int, count: int) -> torch.Tensor:
+        """See `Reader`."""
+
+    def spread(self, name: str, to: torch.Tensor) -> None:
+        """Fills the whole of a tensor. Every rank calls it."""
 
 
 @dataclass(frozen=True)
@@ -101,22 +116,43 @@ def shapes_of(engine: Any) -> dict[str, list[int]]:
     }
 
 
-def restore(engine: Any, sizes: Mapping[str, int], read: Reader, shapes: Mapping[str, list[int]]) -> None:
-    """Gives the engine what was stored: tensors of so many numbers by name, and the `shapes_of` them.
+def wanted(engine: Any, names: Iterable[str]) -> dict[str, Ends]:
+    """Which numbers of what was stored under these names this rank holds, for `restore`; but for what `is_whole`."""
+    found, keys = {}, _keys(names)
+    for part in _parts(engine):
+        ends = (part.start, part.start + part.count)
+        found[f"weight/{part.name}"] = ends
+        found |= {f"state/{key}/{part.name}": ends for kind, key in keys.get(part.name, ()) if kind == "state"}
+    return found
 
-    Every rank calls it and reads what it holds.
-    """
+
+def is_whole(name: str) -> bool:
+    """Whether what is stored under that name has no ranges: it is small, and any rank may need it."""
+    return name.startswith("whole/")
+
+
+def shared(engine: Any) -> dict[str, torch.Tensor]:
+    """What every rank holds whole, flat and by the stored name."""
+    held = ((name, parameter) for name, parameter in trained(engine) if not is_partitioned(parameter))
+    return {f"weight/{name}": held_weights(parameter).values for name, parameter in held}
+
+
+def restore(engine: Any, stored: Stored, shapes: Mapping[str, list[int]]) -> None:
+    """Gives the engine what was stored, with the `shapes_of` it. Every rank calls it and reads what it `wanted`."""
+    for name, whole in shared(engine).items():
+        stored.spread(name, whole)
     for name, parameter in trained(engine):
-        held = held_weights(parameter)
-        held.values.copy_(read(f"weight/{name}", held.start, len(held.values)))
-        gathered_anew(parameter)
+        if is_partitioned(parameter):
+            held = held_weights(parameter)
+            held.values.copy_(stored.read(f"weight/{name}", held.start, len(held.values)))
+            gathered_anew(parameter)
     of_owner: dict[int, list[_Part]] = defaultdict(list)
     for part in _parts(engine):
-        part.of(part.owner).copy_(read(f"weight/{part.name}", part.start, part.count))
+        part.of(part.owner).copy_(stored.read(f"weight/{part.name}", part.start, part.count))
         of_owner[id(part.owner)].append(part)
-    keys = _keys(sizes)
+    keys = _keys(stored.sizes)
     for parts in of_owner.values():
-        state = _restored(parts, keys, sizes, read, shapes)
+        state = _restored(parts, keys, stored, shapes)
         if state:
             _states(engine, parts[0].owner)[parts[0].owner] = state
 
@@ -134,8 +170,7 @@ def _keys(names: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
 def _restored(
     parts: list[_Part],
     keys: Mapping[str, list[tuple[str, str]]],
-    sizes: Mapping[str, int],
-    read: Reader,
+    stored: Stored,
     shapes: Mapping[str, list[int]],
 ) -> dict[str, torch.Tensor]:
     """The optimizer's memory of one owner."""
@@ -145,9 +180,10 @@ def _restored(
             name = f"{kind}/{key}/{part.name}"
             if kind == "state":
                 memory = state.setdefault(key, torch.zeros_like(owner, requires_grad=False))
-                part.of(memory).copy_(read(name, part.start, part.count))
+                part.of(memory).copy_(stored.read(name, part.start, part.count))
             elif key not in state:
-                state[key] = read(name, 0, sizes[name]).reshape(shapes.get(name, [])).to(owner.device)
+                whole = stored.read(name, 0, stored.sizes[name]).reshape(shapes.get(name, []))
+                state[key] = whole.to(owner.device, copy=True)
     return state
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from kubetune_trainer.training.engine_state import (
+    Ends,
     Range,
     Reader,
     gathered_anew,
@@ -35,6 +36,12 @@ class KeptWeights:
                 here = held_weights(parameter)
                 found[f"best/{name}"] = replace(here, values=copy.view(-1)[: len(here.values)])
         return found
+
+    def wanted(self) -> dict[str, Ends]:
+        """Which numbers of what was stored this rank is to keep, by `best/NAME`; for `restore`."""
+        both = zip(self._names, self._trained, strict=True)
+        held = {name: held_weights(parameter) for name, parameter in both if _is_kept(parameter)}
+        return {f"best/{name}": (one.start, one.start + len(one.values)) for name, one in held.items()}
 
     def restore(self, read: Reader) -> None:
         """Keeps what was stored of another group of ranks."""
@@ -65,9 +72,12 @@ class KeptWeights:
         self._copies = []
 
     def _copied(self, parameter: torch.nn.Parameter) -> torch.Tensor | None:
-        if dist.get_rank() and not is_partitioned(parameter):
-            return None
-        return _held(parameter).to("cpu", copy=True)
+        return _held(parameter).to("cpu", copy=True) if _is_kept(parameter) else None
+
+
+def _is_kept(parameter: Any) -> bool:
+    """Whether this rank is the one, or one of those, that keep it."""
+    return dist.get_rank() == 0 or is_partitioned(parameter)
 
 
 def _held(parameter: Any) -> torch.Tensor:
