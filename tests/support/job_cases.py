@@ -237,6 +237,7 @@ RIGHT = (
                 "earlyStopping": {"patience": 3, "minDelta": 0.01},
                 "keep": "Best",
                 "checkpoints": {"everySteps": 200, "everySeconds": 900, "retain": 3},
+                "watchdog": {"hangSeconds": 90},
                 "maxGradientNorm": 0.5,
                 "precision": "BF16",
                 "seed": 11,
@@ -953,6 +954,11 @@ WRONG = (
         "checkpoints all the time",
         {"spec.training.checkpoints": {"everySeconds": 0}},
         "spec.training.checkpoints.everySeconds",
+    ),
+    Case(
+        "a hang before anything could move",
+        {"spec.training.watchdog": {"hangSeconds": 9}},
+        "spec.training.watchdog.hangSeconds",
     ),
     Case(
         "early stopping without its patience",

@@ -31,6 +31,7 @@ from kubetune_trainer.resolve import Hardware
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.worker import train
 from support.bases import base, families_of
+from support.no_giving_up import no_giving_up
 from support.runs_in_one_process import TIME
 from support.sample_rows import sample_rows
 from support.tiny_models import job_for
@@ -91,7 +92,14 @@ def _outcome(job: FineTuneJob, folder: Path) -> str:
             patch.object(driver, "_group_for", lambda _: _train_together),
             patch.object(stopping, "_SPARE_TOKENS", SPARE_TOKENS),
         ):
-            driver.execute(run, listener=JsonLinesListener(StringIO()), cache=folder, start_time=TIME, now=lambda: TIME)
+            driver.execute(
+                run,
+                listener=JsonLinesListener(StringIO()),
+                cache=folder,
+                start_time=TIME,
+                now=lambda: TIME,
+                give_up=no_giving_up,
+            )
     except RunError as error:
         return str(error)
     return RAN

@@ -11,11 +11,13 @@ from kubetune_api.run import Run
 from kubetune_trainer.artifact.published import Published
 from kubetune_trainer.driver import execute
 from kubetune_trainer.events import JsonLinesListener
+from kubetune_trainer.watchdog.watchdog import GiveUp
+from support.no_giving_up import no_giving_up
 
 TIME = "2026-03-02T09:14:07Z"
 
 
-def run_of(job: FineTuneJob, folder: Path) -> Published:
+def run_of(job: FineTuneJob, folder: Path, give_up: GiveUp = no_giving_up) -> Published:
     """What the job publishes; models are fetched to `folder`."""
     with (folder / "events.jsonl").open("w") as events, patch.dict(os.environ), _deepspeed_without_a_group():
         return execute(
@@ -24,6 +26,7 @@ def run_of(job: FineTuneJob, folder: Path) -> Published:
             cache=folder / "cache",
             start_time=TIME,
             now=lambda: TIME,
+            give_up=give_up,
         )
 
 

@@ -28,6 +28,8 @@ from kubetune_trainer.places import usable_folders
 from kubetune_trainer.status_reporter import StatusReporter
 from kubetune_trainer.storage.credentials import StoreCredentials
 
+Failed = Callable[[str, str], FineTuneJobStatus]
+"""From reason and message to the status of the run that failed."""
 _PR_SET_PDEATHSIG = 1
 _RAY_TRAIN = {
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -89,14 +91,8 @@ def _refuse_replaced(text: bytes, digest: str | None) -> None:
 def _run(
     run: Run, listener: LastProgress, cache: Path | None, reporters: list[StatusReporter], check: Callable[[], None]
 ) -> FineTuneJobStatus:
-    start_time, hidden = _now(), _hidden_for(run)
-
-    def failed(reason: str, message: str) -> FineTuneJobStatus:
-        if reason == Reason.UNKNOWN:
-            # The others say in a sentence what to do; of this one the log has the whole.
-            print(hidden(traceback.format_exc()), end="", file=sys.stderr)
-        ending = listener.ending(run.run_id, start_time, _now())
-        return ending.failed(reason, RunError(reason, hidden(message)).message)
+    start_time = _now()
+    failed = _failure_of(run, listener, start_time)
 
     def interrupted(*_: object) -> NoReturn:
         # At once: whoever ends us waits for some seconds only, and Ray may need them to end its own.
@@ -111,7 +107,8 @@ def _run(
         with uncollected():
             from kubetune_trainer.driver import execute
 
-        published = execute(run, listener=listener, cache=usable_folders(cache), start_time=start_time, now=_now)
+        cache, give_up = usable_folders(cache), _giving_up(listener, reporters, failed)
+        published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now, give_up=give_up)
     except RunError as error:
         return failed(error.reason, error.message)
     except OSError as error:
@@ -124,6 +121,33 @@ def _run(
         # All that is left is to tell the end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return published.status(listener.last, listener.last_data, listener.last_checkpoint)
+
+
+def _failure_of(run: Run, listener: LastProgress, start_time: str) -> Failed:
+    hidden = _hidden_for(run)
+
+    def failed(reason: str, message: str) -> FineTuneJobStatus:
+        if reason == Reason.UNKNOWN:
+            # The others say in a sentence what to do; of this one the log has the whole.
+            print(hidden(traceback.format_exc()), end="", file=sys.stderr)
+        ending = listener.ending(run.run_id, start_time, _now())
+        return ending.failed(reason, RunError(reason, hidden(message)).message)
+
+    return failed
+
+
+def _giving_up(
+    listener: LastProgress, reporters: list[StatusReporter], failed: Failed
+) -> Callable[[RunError], NoReturn]:
+    """Tells the end of the run and ends this process at once, from any thread: another one never returns."""
+
+    def give_up(error: RunError) -> NoReturn:
+        listener.finished(failed(error.reason, error.message))
+        for reporter in reporters:
+            reporter.close()
+        os._exit(1)
+
+    return give_up
 
 
 def _hidden_for(run: Run) -> Callable[[str], str]:

@@ -6,7 +6,8 @@ must say so.
 
 import gc
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,11 +19,14 @@ from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import RecordQueue, WorkerResult
 from kubetune_trainer.journal import Journal, journaled
-from kubetune_trainer.launch import Prepared, Trained, begun, with_checkpoints
+from kubetune_trainer.launch import Prepared, Trained, begun, hangs_of, with_checkpoints
 from kubetune_trainer.record_reader import RecordReader
 from kubetune_trainer.resolve import Hardware, worker_count
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.device import Device, describe_gpu, detect
+from kubetune_trainer.watchdog.beats import Beat, Beats, Sender
+from kubetune_trainer.watchdog.pulse import PULSE
+from kubetune_trainer.watchdog.watchdog import Watchdog
 from kubetune_trainer.worker import train
 
 _RANK_ZERO_OF_ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
@@ -48,9 +52,12 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
     given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
     given = with_checkpoints(prepared, given, store, listener)
     records = RecordQueue()
+    watchdog = Watchdog(records.beats, hangs_of(prepared.run), _nobody, prepared.give_up, patience=0)
 
     def work(journal: Journal) -> WorkerResult:
-        with RecordReader(records.take, tell, journal), errors_explained(), _group_of_one(device):
+        reading = RecordReader(records.take, tell, journal)
+        beating = Beats(Sender(0, platform.node(), pid=os.getpid()), records.beat, PULSE)
+        with reading, errors_explained(), watchdog.watching(), beating, _group_of_one(device):
             torch.set_num_threads(threads())
             result = train(given, prepared.data, records.put)
         assert result is not None, "rank 0 returned nothing"
@@ -65,6 +72,10 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
 def _gpus(device: Device) -> int:
     """None where torch cannot use those that there are, as with a driver that is too old."""
     return torch.cuda.device_count() if device.kind == "cuda" else 0
+
+
+def _nobody(_: Sequence[Beat]) -> None:
+    """What hangs is a thread of this process, which nobody can end but with the process."""
 
 
 @contextmanager

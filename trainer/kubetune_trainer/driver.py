@@ -46,6 +46,7 @@ from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.tasks.custom_metrics import load_metrics, try_out
+from kubetune_trainer.watchdog.watchdog import GiveUp
 
 _PACKAGES = ("kubetune", "torch", "transformers", "deepspeed", "ray", "obstore")
 
@@ -57,19 +58,18 @@ def execute(
     cache: Path,
     start_time: str,
     now: Callable[[], str],
+    give_up: GiveUp,
 ) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
-    `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string.
+    `cache` is a folder of this node for fetched models; `now` returns the time as an RFC 3339 string; `give_up` is
+    called, from any thread, where the run has to end and this function cannot return.
     """
     job, run = run.job, run.model_copy(update={"job": run.job.resolved})
     listener.stage("Checking the output")
     credentials = StoreCredentials.of(run)
     store = _checked_output(run, credentials)
-    if earlier := find_published(run, store):
-        listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
-        if job.spec.training.checkpoints:
-            swept(store, (), earlier.execution, listener)
+    if earlier := _published_before(run, store, listener):
         return earlier
     base = _fetch_model(run, cache, credentials, listener)
     run = run.model_copy(update={"job": going_on(job, base.folder).resolved})
@@ -79,7 +79,7 @@ def execute(
         listener.note(note)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
-    trained = _group_for(run)(Prepared(run, base, data, max_length, cache), store, listener)
+    trained = _group_for(run)(Prepared(run, base, data, max_length, cache, give_up), store, listener)
     given, result = trained.given, trained.result
     if chosen := result.end.sentence:
         listener.note(chosen)
@@ -102,6 +102,16 @@ def _checked_output(run: Run, credentials: StoreCredentials) -> Store:
     preflight(store)
     refuse_nested(run, opened)
     return store
+
+
+def _published_before(run: Run, store: Store, listener: Listener) -> Published | None:
+    """What an earlier execution of the run has published."""
+    earlier = find_published(run, store)
+    if earlier is not None:
+        listener.note(f"execution {earlier.execution} has published this run already: nothing is trained again")
+        if run.job.spec.training.checkpoints:
+            swept(store, (), earlier.execution, listener)
+    return earlier
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from kubetune_trainer.records import (
 )
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.underway import EvaluationStart, NotSaved, Resumption, Saved, Writing
+from kubetune_trainer.watchdog.beats import Beat
 
 Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | Saved | NotSaved | TrainingEnd
 
@@ -59,7 +60,7 @@ class WorkerInput:
     data: Any = None
     """Ray's reference to the `PreparedData`."""
     records: Any = None
-    """The handle of the `RecordQueue` that rank 0 adds to."""
+    """The handle of the `RecordQueue` that ranks add to."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ class WorkerResult:
 
 
 class RecordQueue:
-    """Where rank 0 puts its records and the driver takes them."""
+    """Where rank 0 puts its records, and each rank its beats; the driver takes them."""
 
     def __init__(self) -> None:
         self._records: SimpleQueue[Record] = SimpleQueue()
+        self._beats: dict[int, Beat] = {}
 
     def put(self, record: Record) -> None:
         """Adds a record."""
@@ -97,6 +99,14 @@ class RecordQueue:
                 taken.append(self._records.get_nowait())
             except Empty:
                 return taken
+
+    def beat(self, beat: Beat) -> None:
+        """Takes the next beat of a rank in the place of its last one."""
+        self._beats[beat.sender.rank] = beat
+
+    def beats(self) -> list[Beat]:
+        """The last one of each rank."""
+        return list(self._beats.values())
 
 
 def without_idle_warnings() -> None:

@@ -26,6 +26,8 @@ from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.schedule import refuse_endless_warmup
+from kubetune_trainer.watchdog.hangs import Hangs
+from kubetune_trainer.watchdog.watchdog import GiveUp
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Prepared:
     max_length: int
     """The longest sequence that job and model allow, in tokens."""
     cache: Path
+    give_up: GiveUp
+    """What ends the run where its threads cannot."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ def _settings(resolved: ResolvedTraining) -> ResolvedSettings:
         learning_rate=resolved.learning_rate,
         max_length=resolved.max_length,
     )
+
+
+def hangs_of(run: Run) -> Hangs:
+    """When its ranks hang."""
+    return Hangs(run.job.spec.training.watchdog.hang_seconds)
 
 
 def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, listener: Listener) -> WorkerInput:

@@ -85,6 +85,10 @@ class StatusReporter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Waits for the last report, within limits."""
         with self._changed:
             self._deadline = self._clock() + self._patience
             self._changed.notify()

@@ -38,15 +38,18 @@ from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.reference import with_references
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
 from kubetune_trainer.training.schedule import sum_of_rates
+from kubetune_trainer.watchdog.pulse import GATHERING, LOADING, PULSE, STARTING, UPLOADING, WAITING
 
 
 def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]) -> WorkerResult | None:
     """Trains this rank's share, in any group of torch.distributed; calls `tell` with each record. Rank 0 returns the
     result."""
+    PULSE.mark(LOADING)
     spec, device = given.run.job.spec, detect()
     task, method = task_of(spec), method_of(spec.method)
     trainable, tokenizer = _load(given, method, data)
     counts = _parameters(trainable)
+    PULSE.mark(STARTING)
     engine = build_engine(trainable.loaded.model, spec.training, given.plan, given.resolved, device)
     records: list[Record] = []
 
@@ -60,6 +63,8 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
     with checkpoints_of(given, task, data.space, records, tell) as checkpoints:
         loop = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics, checkpoints)
         end = loop.run()
+        PULSE.mark(WAITING)
+    PULSE.mark(GATHERING)
     tensors = method.tensors(engine)
     if dist.get_rank() != 0:
         # Every rank has its part in each tensor that is put together.
@@ -126,6 +131,7 @@ def _upload(
         write_beside(Path(scratch), beside)
         root = given.run.root
         store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))
+        PULSE.mark(UPLOADING)
         files = upload_folder(Path(scratch), store, f"{given.run.folder}/model")
     return replace(method.expectation(trainable, shapes), beside=frozenset(beside)), tuple(files)
 

@@ -161,6 +161,15 @@ class Checkpoints(ApiModel):
     All are removed once the model is published."""
 
 
+class Watchdog(ApiModel):
+    """What ends a training that would otherwise hold its hardware for nothing."""
+
+    hang_seconds: Annotated[int, Field(ge=10, le=86400)] | None = None
+    """After how many seconds in which no worker has come further in its steps or evaluations the run ends with the
+    reason `Hung`. Unset: 20 times the median step, but at least 60 seconds, and no more than 120 unless steps take a
+    quarter of that."""
+
+
 class Training(ApiModel):
     """How the weights are trained, on the mean loss of each global batch."""
 
@@ -206,6 +215,8 @@ class Training(ApiModel):
     checkpoints: Checkpoints | None = None
     """Saves the training while it goes on, so that another execution of the run goes on from there. Unset: it always
     begins anew."""
+    watchdog: Watchdog = Watchdog()
+    """What ends a training that hangs."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """The share of each target that is spread over all labels, or over all tokens of the vocabulary, 0 to 1: the model
     does not learn to be sure. The loss of an evaluation is without it."""

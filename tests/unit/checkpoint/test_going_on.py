@@ -20,6 +20,7 @@ from kubetune_trainer.records import DataReport, ResolvedTraining
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.training.batches import BatchPlan
+from support.no_giving_up import no_giving_up
 from support.tiny_models import completion_rows, job_for
 
 
@@ -43,7 +44,7 @@ def begin(
     data = PreparedData({"train": completion_rows(9)}, Vocabulary(), DataReport((), 9, (), ()))
     resolved = ResolvedTraining(0, "FP32", 8, 1, 1e-3, 32)
     given = WorkerInput(run, resolved, False, BatchPlan(9, 4, 4, 1, 3), ((), ()), "")
-    prepared = Prepared(run, PretrainedModel(Path(), (), job.spec.model), data, 32, Path())
+    prepared = Prepared(run, PretrainedModel(Path(), (), job.spec.model), data, 32, Path(), no_giving_up)
     return with_checkpoints(prepared, given, store, notes or Notes())
 
 

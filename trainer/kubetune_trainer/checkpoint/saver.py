@@ -33,6 +33,7 @@ from kubetune_trainer.training.engine_state import Range, counters_of, shapes_of
 from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
 from kubetune_trainer.training.going import Going
 from kubetune_trainer.underway import NotSaved, Saved
+from kubetune_trainer.watchdog.pulse import PULSE, SAVING
 
 _log = logging.getLogger(__name__)
 RANDOM = "random"
@@ -117,6 +118,7 @@ class Saver:
         return waiting, failed, stale, due
 
     def _begin(self, step: int, going: Going) -> None:
+        PULSE.mark(SAVING)
         started = self._now()
         held = {**state_of(going.engine), **going.weights.held()}
         copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}

@@ -18,6 +18,7 @@ from kubetune_trainer.training.custom import ComparedRows, Numbered
 from kubetune_trainer.training.exchange import sum_over_ranks
 from kubetune_trainer.training.slices import Slices
 from kubetune_trainer.training.worst import WorstRows
+from kubetune_trainer.watchdog.pulse import EVALUATING, MEASURING, PULSE
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def evaluate(
     tallies: Tally = {}
     beside = _Beside(task, split, space, compares=compares)
     for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
+        PULSE.mark(EVALUATING)
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
         losses = task.losses(engine, batch, space)
@@ -68,7 +70,9 @@ def evaluate(
         if final:
             beside.add(losses, batch, tally)
     engine.train()
-    measured = task.measure(sum_over_ranks(tallies), space)
+    summed = sum_over_ranks(tallies)
+    PULSE.mark(MEASURING)
+    measured = task.measure(summed, space)
     return beside.judged(measured, engine.device) if final else Judged(measured)
 
 

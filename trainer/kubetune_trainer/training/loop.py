@@ -31,6 +31,7 @@ from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.training.write import Asking
 from kubetune_trainer.underway import EvaluationStart, Writing
+from kubetune_trainer.watchdog.pulse import MEASURING, PULSE, RESUMING, STEP, WRITING
 
 Recorder = Callable[[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd], None]
 
@@ -60,6 +61,7 @@ class Loop:
         weights = KeptWeights(self.engine)
         watch = Watch(self.spec, weights, self._of_rank_0)
         going = Going(self.engine, watch, weights)
+        PULSE.mark(RESUMING)
         step = done = self.checkpoints.resume(going)
         if not done and not self.task.new_head:
             # A language model knows something before it is trained; a new head knows nothing, and need not be asked.
@@ -121,6 +123,7 @@ class Loop:
         return step % every == 0 or step == self.plan.total_steps
 
     def _take_step(self, step: int, batch: NDArray[np.int64]) -> None:
+        PULSE.mark(STEP, step)
         started = monotonic()
         lengths, longest, targets = self._lengths, self._longest, self._targets
         learning_rate = max(group["lr"] for group in self.engine.optimizer.param_groups)
@@ -215,6 +218,7 @@ class Loop:
         if self.spec.evaluation.generation is not None and (step == 0 or final or self._is_chosen_by_answers):
             found, rows = self._with_answers(found, final=final)
         if final and self.metrics:
+            PULSE.mark(MEASURING)
             found = judge_custom(found, self.metrics, rows, self.splits[name].slices)
         self.record(found)
         return found, judged.measured.settled or space
@@ -225,6 +229,7 @@ class Loop:
         assert wanted is not None
 
         def tell(rows: int, of_rows: int) -> None:
+            PULSE.mark(WRITING)
             self.record(Writing(found.split, found.step, rows, of_rows))
 
         split, size = self.splits[found.split], self.plan.micro_batch_size

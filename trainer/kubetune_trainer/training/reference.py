@@ -16,6 +16,7 @@ from kubetune_trainer.tasks.base import Referring, TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.underway import ReferenceProgress
+from kubetune_trainer.watchdog.pulse import EVALUATING, PULSE, STARTING
 
 _QUIET_SECONDS = 10.0
 """Between two times that it is told how many rows are left."""
@@ -77,9 +78,11 @@ def _reference(
 ) -> Any:
     whole = torch.zeros(split.rows, len(split.parts), dtype=torch.float64, device=engine.device)
     for shares in split_for_evaluation(split.longest, micro_batch_size, dist.get_world_size()):
+        PULSE.mark(EVALUATING)
         batch = collate(split, shares[dist.get_rank()], pad_token, engine.device)
         values = task.reference(engine, batch, space)
         whole[torch.from_numpy(batch.rows).to(engine.device)] = values[: len(batch.rows)].double()
         asked.add(sum(map(len, shares)))
     dist.all_reduce(whole)
+    PULSE.mark(STARTING)
     return whole.float().cpu().numpy()
