@@ -5,7 +5,6 @@ from math import ceil
 
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
-from kubetune_api.text import plural
 
 _UNKNOWN_SECONDS, _LEAST_SECONDS, _MOST_SECONDS = 120, 30, 600
 """How long a save may take where no checkpoint was measured, and the bounds where one was."""
@@ -60,8 +59,8 @@ def _merged(known: CheckpointStatus | None, said: CheckpointStatus | None) -> Ch
         return said or known
     measured = ("size_bytes", "stall_seconds", "upload_seconds")
     update = {name: getattr(known, name) for name in measured if getattr(said, name) is None}
-    if said.step in (None, known.step):
-        update |= {"step": known.step, "time": said.time or known.time}
+    if said.step == known.step:
+        update |= {"time": said.time or known.time}
     return said.model_copy(update=update)
 
 
@@ -91,5 +90,5 @@ def unsaved(status: FineTuneJobStatus) -> str:
     known = status.checkpoint
     if known is None or not known.failures:
         return ""
-    times = plural(known.failures, "checkpoint")
-    return f"the last {times} could not be saved: {known.message or 'the log says why'}"
+    why = (known.message or "a checkpoint was not saved; the log says why").rstrip(".")
+    return why + (f" ({known.failures:,} in a row)" if known.failures > 1 else "")

@@ -3,8 +3,15 @@
 import math
 from datetime import datetime
 
+from kubetune_api.reasons import Reason
 from kubetune_api.status import MOST_ATTEMPTS, Attempt, DroppedAttempts, FineTuneJobStatus
+from kubetune_api.times import moment
 from kubetune_operator.jobs.verdict import ran_seconds
+
+_INTERRUPTIONS = frozenset(
+    {Reason.PREEMPTED, Reason.NODE_LOST, Reason.EVICTED, Reason.INTERRUPTED, Reason.ATTEMPT_DELETED}
+)
+"""Ends that come again at a rate of the hardware's own. A suspension is somebody's wish."""
 
 
 def with_attempt(status: FineTuneJobStatus, attempt: Attempt, now: datetime) -> FineTuneJobStatus:
@@ -46,6 +53,15 @@ def goodput(status: FineTuneJobStatus, now: datetime) -> float | None:
             useful += seconds * max(0.0, min(counts_until, ends) - begins) / (ends - begins)
             counts_until = min(counts_until, begins)
     return useful / ran if ran else None
+
+
+def mean_seconds_between_interruptions(status: FineTuneJobStatus) -> float | None:
+    """How long the listed attempts that are over ran, for each that something outside the run ended; None before any
+    was."""
+    over = [attempt for attempt in status.attempts if attempt.completion_time]
+    interruptions = sum(attempt.exempt and attempt.reason in _INTERRUPTIONS for attempt in over)
+    ran = sum(ran_seconds(attempt, moment(attempt.completion_time)) for attempt in over if attempt.completion_time)
+    return max(1.0, ran / interruptions) if interruptions else None
 
 
 def earlier_reasons(status: FineTuneJobStatus) -> list[str]:

@@ -101,13 +101,11 @@ def _create(
     resolved = held_to(resolved, attempt)
     chosen = {"workers": resolved.workers, "ready_workers": 0, "resolved": settings_of(resolved)}
     status = status.model_copy(update=chosen)
+    job = replace(seen.job, status=status)  # as it will be when the same objects are planned again
     return Plan(
         with_state(status, state, seen.job.generation, now),
-        apply=(
-            *support(seen, resolved, settings, head_account(resolved)),
-            run_config(seen.job, resolved, attempt.number),
-        ),
-        create=ray_job_object(seen.job, resolved, attempt.number),
+        apply=(*support(seen, resolved, settings, head_account(resolved)), run_config(job, resolved, attempt.number)),
+        create=ray_job_object(job, resolved, attempt.number),
         again_after=10,
     )
 

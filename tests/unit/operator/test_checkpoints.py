@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kubetune_api.reasons import Reason
+from kubetune_api.run import Run
 from kubetune_api.status import CheckpointStatus, FineTuneJobStatus
 from kubetune_api.stopping import STOP_FOLDER, STOP_VARIABLE, stop_hook
 from kubetune_operator.jobs.checkpoints import saving_seconds
@@ -118,6 +119,9 @@ def test_the_status_keeps_them_over_the_attempts_and_what_the_next_has_not_measu
     damaged = plan(job(status), ray_job(2, "Running"), report(2, checkpoint={"step": 30, "resumedStep": 30}))
     assert damaged.status.checkpoint
     assert (damaged.status.checkpoint.step, damaged.status.checkpoint.time) == (30, None)
+    anew = plan(job(status), ray_job(2, "Running"), report(2, checkpoint={})).status.checkpoint
+    assert anew
+    assert (anew.step, anew.upload_seconds) == (None, 20.0), "none could be used; what a save takes is still known"
 
 
 def test_a_new_attempt_begins_with_what_is_known_of_the_earlier_ones_checkpoints() -> None:
@@ -215,11 +219,11 @@ def test_a_head_that_ends_is_given_the_time_to_save_before_its_run_counts_as_los
 
 
 def test_a_job_says_that_its_checkpoints_cannot_be_saved_and_trains_on() -> None:
-    told = {"failures": 2, "message": "s3://models does not answer"}
+    told = {"failures": 2, "message": "the checkpoint of step 8 was not saved: s3://models does not answer."}
     status = started(attempt(runningTime=at(0)))
     shown = plan(job(status), ray_job(1, "Running"), report(progress=progress(9), checkpoint=told)).status
     assert shown.attempts[0].completion_time is None
-    assert "the last 2 checkpoints could not be saved: s3://models does not answer" in (shown.message or "")
+    assert "the checkpoint of step 8 was not saved: s3://models does not answer (2 in a row)" in (shown.message or "")
 
 
 def condition_of(status: FineTuneJobStatus) -> tuple[str, str, str] | None:
@@ -235,7 +239,7 @@ def test_a_condition_says_whether_checkpoints_are_saved_and_no_job_without_them_
     ]
     assert condition_of(says[0]) is None
     assert condition_of(says[1]) == ("True", "CheckpointSaved", "Checkpoints are saved as they are due.")
-    assert condition_of(says[2]) == ("False", "CheckpointFailed", "the last 1 checkpoint could not be saved: 503")
+    assert condition_of(says[2]) == ("False", "CheckpointFailed", "503")
 
 
 def sample(status: Object, now: float = 100, **spec: Any) -> RunSample | None:
@@ -293,3 +297,21 @@ def test_steps_that_were_lost_and_saves_that_failed_are_counted() -> None:
         started(ended, resumed, progress=progress(42), checkpoint={"failures": 1}),
     )
     assert (value("steps_lost"), value("checkpoint_failures")) == (3, 3), "one was saved between the two looks"
+
+
+def run_of_the_next(*attempts: Object) -> Run:
+    found = plan(job(started(*attempts)), now=9999)
+    config = next(thing for thing in found.apply if thing["kind"] == "ConfigMap" and thing.get("immutable"))
+    stored = config | {"metadata": config["metadata"] | {"uid": "u", "resourceVersion": "1"}}
+    again = plan(job(found.status.to_dict()), stored, now=9999)
+    assert (again.delete, again.create) == ((), found.create), "the run is the same when it is planned again"
+    return Run.model_validate_json(config["data"]["run.json"])
+
+
+def test_the_trainer_is_told_how_long_attempts_lasted_until_their_hardware_went() -> None:
+    lost: Object = {"reason": "NodeLost", "exempt": True, "runningTime": at(0)}
+    assert run_of_the_next(attempt(ended=100)).mean_seconds_between_interruptions is None
+    twice = (attempt(ended=100, **lost), attempt(2, ended=400, **lost), attempt(3, ended=500, runningTime=at(400)))
+    assert run_of_the_next(*twice).mean_seconds_between_interruptions == 300
+    suspended = attempt(ended=100, runningTime=at(0), reason="Suspended", exempt=True)
+    assert run_of_the_next(suspended).mean_seconds_between_interruptions is None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from kubetune_api.profile import within
 from kubetune_api.run import MountedSecret, ReportTo, Run
 from kubetune_operator.jobs import names
+from kubetune_operator.jobs.history import mean_seconds_between_interruptions
 from kubetune_operator.jobs.objects.meta import owned, with_inherited
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
@@ -63,5 +64,6 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
         allowed_uri_prefixes=[within(prefix, job.namespace) for prefix in profile.allowed_uri_prefixes],
         # The machine's own identity is nobody's to use: it is asked for only where the pods have one of theirs.
         ambient_credentials=profile.service_account_name is not None,
+        mean_seconds_between_interruptions=mean_seconds_between_interruptions(job.status),
         report_to=ReportTo(namespace=job.namespace, name=names.reports(job.name, job.uid)),
     )
