@@ -44,6 +44,10 @@ _EarlierRun = Annotated[
         help="Goes on with an earlier run of this manifest, from its last checkpoint.",
     ),
 ]
+_SigningKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Signs the model with this private key: ECDSA on P-256, P-384 or P-521, in PEM."),
+]
 
 
 @app.callback()
@@ -75,6 +79,7 @@ def run(
         ),
     ] = None,
     resume: _EarlierRun = None,
+    signing_key: _SigningKey = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Prints the status as one JSON object on standard output, nothing else.")
     ] = False,
@@ -85,9 +90,8 @@ def run(
     """
     # With --json standard output is for the object; people read on standard error.
     console = Console(stderr=as_json, soft_wrap=False)
-    overrides = [*(override or [])]
-    overrides += [f"spec.output.uri={output}"] if output is not None else []
-    overrides += [f"spec.resources.workers={workers}"] if workers is not None else []
+    fields = {"spec.output.uri": output, "spec.resources.workers": workers}
+    overrides = [*(override or []), *(f"{path}={value}" for path, value in fields.items() if value is not None)]
     job = _one_job(file, overrides, console)
     if isinstance(job, str):
         status, code = invalid_manifest(job), INVALID
@@ -95,7 +99,7 @@ def run(
         Console(stderr=True, soft_wrap=True).print(lack, highlight=False, markup=False)
         raise typer.Exit(INVALID)
     else:
-        finished = run_job(job, console=console, resume=resume)
+        finished = run_job(job, console=console, resume=resume, signing_key=signing_key)
         status, code = finished.status, finished.exit_code
     if as_json:
         sys.stdout.write(status.model_dump_json(by_alias=True, exclude_none=True) + "\n")

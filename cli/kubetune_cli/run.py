@@ -61,14 +61,23 @@ def new_run_id(now: datetime, token: str) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{token}"
 
 
-def run_job(job: FineTuneJob, *, console: Console, resume: str | None = None) -> Finished:
-    """Trains the job, showing on `console` what happens; `resume` is the id of an earlier run that goes on."""
+def run_job(
+    job: FineTuneJob, *, console: Console, resume: str | None = None, signing_key: Path | None = None
+) -> Finished:
+    """Trains the job, showing on `console` what happens; `resume` is the id of an earlier run that goes on, and
+    `signing_key` a file with the private key that signs the model."""
     run_id = resume or new_run_id(datetime.now(UTC), secrets.token_hex(3))
     start_time = _now()
     try:
         log = log_file(job.metadata.name, run_id)
         with scratch_folder() as scratch, _interrupts_by(_interrupt):
-            run = Run(job=job, run_id=run_id, resumes=resume is not None, workers=job.spec.resources.workers)
+            run = Run(
+                job=job,
+                run_id=run_id,
+                resumes=resume is not None,
+                workers=job.spec.resources.workers,
+                signing_key=str(signing_key.absolute()) if signing_key else None,
+            )
             return _run(run, log, scratch, console)
     except UnusablePlaceError as error:
         finished = Finished(_ended(run_id, Reason.STORAGE_FAILED, str(error), start_time))

@@ -24,6 +24,7 @@ from kubetune_cli.text import printable
 
 VERIFIED, NOT_VERIFIED, UNKNOWN = 0, 1, 2
 """The exit codes."""
+_NOT_COMPARED = "there, and compared with nothing; --public-key compares it"
 _QUIET_SECONDS = 10.0
 
 _Place = Annotated[
@@ -36,12 +37,16 @@ _Digest = Annotated[
         metavar="sha256:…", help="What the manifest must have: artifact.digest of the job's status, or of run --json."
     ),
 ]
+_PublicKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A public key, in PEM: the model must be signed with the private one."),
+]
 _AsJson = Annotated[
     bool, typer.Option("--json", help="Prints what was found as one JSON object on standard output, nothing else.")
 ]
 
 
-def verify(uri: _Place, digest: _Digest = None, as_json: _AsJson = False) -> None:
+def verify(uri: _Place, digest: _Digest = None, public_key: _PublicKey = None, as_json: _AsJson = False) -> None:
     """Checks that a published model is whole, and byte for byte what its run published.
 
     Every file that the manifest names is fetched once and compared; none is kept. The store is asked from here, with
@@ -50,7 +55,7 @@ def verify(uri: _Place, digest: _Digest = None, as_json: _AsJson = False) -> Non
     Exit code 0: it is. 1: it is not, or the model missed a requirement. 2: that cannot be told: no run was published
     there, or the store cannot be read.
     """
-    with _trainer(uri, digest) as process:
+    with _trainer(uri, digest, public_key) as process:
         assert process.stdout is not None, "it was asked for"
         found = _last(process.stdout, Console(stderr=True, soft_wrap=True))
         errors = process.stderr.read().strip() if process.stderr else ""
@@ -94,7 +99,10 @@ class Found:
         kind = "an adapter" if found["adapter"] else "a model"
         numbers = ", ".join(f"{magnitude(count)} {name}" for name, count in found["types"].items())
         yield "weights", f"{kind} of {magnitude(sum(found['types'].values()))} parameters: {numbers or 'none'}"
-        if digest is None:
+        if found["signed"]:
+            with_what = f"compared with the key {found['key']}" if found["key"] else _NOT_COMPARED
+            yield "signature", with_what
+        if digest is None and found["key"] is None:
             yield "note", "whoever may write there may have changed the manifest too; --digest compares it"
 
     def _rejected(self) -> Sequence[str]:
@@ -104,9 +112,9 @@ class Found:
         return self.artifact["missed"] or ("the manifest says so",)
 
 
-def _trainer(uri: str, digest: str | None) -> "subprocess.Popen[str]":
+def _trainer(uri: str, digest: str | None, key: Path | None) -> "subprocess.Popen[str]":
     # `--` and `=`: what others wrote must not be read as options.
-    options = [f"--digest={digest}"] if digest is not None else []
+    options = [f"--{name}={value}" for name, value in (("digest", digest), ("public-key", key)) if value is not None]
     return subprocess.Popen(
         [sys.executable, "-m", "kubetune_trainer.examine", *options, "--", _in_full(uri)],
         stdin=subprocess.DEVNULL,

@@ -65,6 +65,8 @@ class Run(ApiModel):
     mean_seconds_between_interruptions: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
     """How long the attempts of this job ran on average before they lost their hardware; from it follows how often an
     interval that is left open saves. Unset: not known."""
+    signing_key: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """The file with the private key that signs the model, on the machine of the driver. Unset: it is not signed."""
     report_to: ReportTo | None = None
     """Where a run in a cluster reports its progress and its end."""
 

@@ -42,6 +42,14 @@ def test_a_wrong_manifest_has_a_status_too(tmp_path: Path) -> None:
     assert "spec.training.epochs" in status.conditions[0].message
 
 
+def test_a_key_that_cannot_sign_ends_the_run_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("no key")
+    code, status, _ = run(tmp_path, job_file(tmp_path), "--signing-key", str(tmp_path / "key.pem"))
+    assert (code, status.conditions[0].reason) == (1, Reason.CREDENTIALS_REFUSED)
+    assert "key.pem cannot sign the model: it is no private key" in status.conditions[0].message
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrong_credentials_are_told_without_them(tmp_path: Path) -> None:
     """Must show 6: on the screen, in the log and in whatever else is left, of a server that repeats the request."""
     repeated = f"<Error><Code>{KEYS['AWS_ACCESS_KEY_ID']}</Code><Message>{{request}}</Message></Error>"

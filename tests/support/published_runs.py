@@ -10,8 +10,10 @@ from safetensors.numpy import save_file
 
 from kubetune_api.run import Run
 from kubetune_api.status import Artifact
+from kubetune_trainer.artifact.attested import attested
+from kubetune_trainer.artifact.attested import signing_key as signing_key_of
 from kubetune_trainer.artifact.manifest import manifest
-from kubetune_trainer.artifact.publish import claim, commit, upload_folder
+from kubetune_trainer.artifact.publish import claim, commit, upload_folder, write_beside
 from kubetune_trainer.artifact.published import read_published
 from kubetune_trainer.records import RunRecord
 from kubetune_trainer.storage.store import Store
@@ -29,15 +31,25 @@ def write_model(folder: Path) -> None:
     save_file(WEIGHTS, folder / "model.safetensors")
 
 
-def published_run(uri: str, record: RunRecord = RECORD, change: Callable[[Path], None] = lambda _: None) -> Artifact:
+def published_run(
+    uri: str,
+    record: RunRecord = RECORD,
+    change: Callable[[Path], None] = lambda _: None,
+    signing_key: Path | None = None,
+) -> Artifact:
     """Publishes a run in the folder `uri` as a training does, its model as `change` leaves it."""
     store = Store.open(uri)
-    run = claim(Run(job=record.job, run_id=record.run_id, workers=2), store, "2026-03-02T09:14:07Z")
+    run = Run(job=record.job, run_id=record.run_id, signing_key=str(signing_key) if signing_key else None)
+    run = claim(run, store, "2026-03-02T09:14:07Z")
     with TemporaryDirectory() as scratch:
         write_model(Path(scratch, "model"))
         change(Path(scratch, "model"))
         Path(scratch, "report.html").write_text("a report")
         files = upload_folder(Path(scratch), store, run.folder)
+        model = [file for file in files if file.name.startswith(f"{run.folder}/model/")]
+        beside = Path(scratch, "beside")
+        write_beside(beside, attested(run, record, model, signing_key_of(run)))
+        files += upload_folder(beside, store, run.folder)
     data = commit(store, manifest(record, files, folder=run.folder))
     assert data is not None, "it is published already"
     return read_published(run, store, data).artifact

@@ -176,7 +176,7 @@ def test_fields_of_a_job_that_a_page_names_exist(page: Path) -> None:
     known = {re.sub(r"\.0(?=\.|$)", "", ".".join(map(str, path))) for path, _ in fields(structural_schema(FineTuneJob))}
     for code in _CODE.findall(prose_of(page)):
         found = re.fullmatch(rf"(?:spec\.)?((?:{SPEC_PARTS})(?:\.\w+|\[\w*\])+)(?:: \S+)?", code)
-        if found and not found[1].endswith((".py", ".json", ".safetensors")):
+        if found and not found[1].endswith((".py", ".json", ".safetensors", ".sig")):
             path = re.sub(r"\[\w*\]", "", found[1])
             assert any(name == path or name.endswith(f".{path}") for name in known), f"there is no field {code}"
 

@@ -10,8 +10,11 @@ from platform import python_version
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 from kubetune_api.run import Run
 from kubetune_trainer.alone import train_alone, trains_alone
+from kubetune_trainer.artifact.attested import attested, signing_key
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import (
     claim,
@@ -20,6 +23,7 @@ from kubetune_trainer.artifact.publish import (
     refuse_nested,
     refuse_unknown,
     upload_folder,
+    write_beside,
 )
 from kubetune_trainer.artifact.published import Published, find_published, read_published
 from kubetune_trainer.artifact.rehearsal import rehearse
@@ -67,7 +71,7 @@ def execute(
     """
     job, run = run.job, run.model_copy(update={"job": run.job.resolved})
     listener.stage("Checking the output")
-    credentials = StoreCredentials.of(run)
+    credentials, key = StoreCredentials.of(run), signing_key(run)
     store = _checked_output(run, credentials)
     if earlier := _published_before(run, store, listener):
         return earlier
@@ -89,7 +93,7 @@ def execute(
         record = replace(record, errors=errors_of(data, judged, tokenizer))
     listener.stage("Publishing")
     with _last_of(run, store, listener) if given.kept else nullcontext():
-        return _publish(store, run, record, result.files, listener)
+        return _publish(store, run, record, result.files, key, listener)
 
 
 def _checked_output(run: Run, credentials: StoreCredentials) -> Store:
@@ -226,7 +230,12 @@ def _record(
 
 
 def _publish(
-    store: Store, run: Run, record: RunRecord, uploaded: Sequence[StoredFile], listener: Listener
+    store: Store,
+    run: Run,
+    record: RunRecord,
+    uploaded: Sequence[StoredFile],
+    key: EllipticCurvePrivateKey | None,
+    listener: Listener,
 ) -> Published:
     """Uploads what people read, then the manifest, which names it all; where another execution was first, it counts."""
     with TemporaryDirectory(prefix="kubetune-") as scratch:
@@ -234,6 +243,7 @@ def _publish(
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
         (here / "README.md").write_text(render_card(record, store.uri(f"{run.folder}/model")), encoding="utf-8")
         write_metrics(record, here / "metrics.jsonl")
+        write_beside(here, attested(run, record, uploaded, key))
         files = [*uploaded, *upload_folder(here, store, run.folder)]
     if committed := commit(store, manifest(record, files, folder=run.folder)):
         return read_published(run, store, committed)

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -22,10 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kubetune_trainer.examine", description=__doc__)
     parser.add_argument("uri", help="the folder of a run, its manifest or its model")
     parser.add_argument("--digest", help="what the manifest must have: sha256:…")
+    parser.add_argument("--public-key", type=Path, help="a file with the key that the model must be signed for")
     asked = parser.parse_args(arguments)
     # Whoever interrupts the command line interrupts this too, and wants no traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    found = examined(asked.uri, asked.digest)
+    found = examined(asked.uri, asked.digest, asked.public_key)
     if isinstance(found, str):
         sys.stderr.write(f"{found}\n")
         return FAILED
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXAMINED
 
 
-def examined(uri: str, digest: str | None) -> dict[str, Any] | str:
+def examined(uri: str, digest: str | None = None, key: Path | None = None) -> dict[str, Any] | str:
     """What was found of the run, or why it could not be examined."""
     try:
         from kubetune_trainer.artifact.examined import examine
@@ -44,7 +46,7 @@ def examined(uri: str, digest: str | None) -> dict[str, Any] | str:
             " extra `trainer`."
         )
     try:
-        return examine(uri, _Progress().tell, digest).to_dict()
+        return examine(uri, _Progress().tell, digest, key).to_dict()
     except RunError as error:
         return error.message
 

@@ -192,7 +192,7 @@ def test_a_model_is_published_verified_and_found_again(bucket: str, tmp_path: Pa
 def test_a_published_run_is_examined_where_it_lies(bucket: str) -> None:
     artifact = published_run(f"{bucket}/run")
     examined = examine(artifact.uri, lambda *_: None, artifact.digest)
-    assert (examined.errors, examined.size_bytes, examined.files) == ((), artifact.size_bytes, 4)
+    assert (examined.errors, examined.size_bytes, examined.files) == ((), artifact.size_bytes, 5)
     store = Store.open(f"{bucket}/run/executions/1")
     put(store, "model/tokenizer.json", b"[]")
     store.delete("report.html")

@@ -17,11 +17,14 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from typer.testing import CliRunner
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import FineTuneJobStatus
+from kubetune_cli.main import app
 from servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from support.canaries import KEYS, files_that_show
+from support.signing_keys import write_keys
 from support.small_disk import disk_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import Rows, counting_rows, hard_rows, manifest, run, write_csv
@@ -133,10 +136,23 @@ def rejected(classifier: Classifier) -> Run:
 def accepted(classifier: Classifier, rejected: Run) -> Run:
     """By more workers than a small machine has cores, with micro-batches that do not divide the batch."""
     before = times(rejected.root)
-    done = classifier.run("--workers", "3")
+    done = classifier.run("--workers", "3", "--signing-key", str(write_keys(classifier.folder)[0]))
     assert times(rejected.root) == before, "the run before is left alone"
     assert len(list(classifier.runs.iterdir())) == 2
     return done
+
+
+def test_its_model_is_signed_for_the_library_and_says_where_it_came_from(accepted: Run, classifier: Classifier) -> None:
+    from model_signing.verifying import Config  # what most tests here do not need takes a second
+
+    public, folder = classifier.folder / "signing.pub", accepted.root / MODEL
+    Config().use_elliptic_key_verifier(public_key=public).verify(folder, folder / "model.sig")
+    content = json.loads((folder.parent / "provenance.intoto.json").read_text())
+    assert content["predicate"]["buildDefinition"]["internalParameters"]["workers"] == 3
+    assert accepted.status.artifact is not None
+    asked = ["--public-key", str(public), "--digest", accepted.status.artifact.digest]
+    done = CliRunner().invoke(app, ["verify", folder.as_uri(), *asked])
+    assert (done.exit_code, done.stderr) == (0, "")
 
 
 def times(root: Path) -> dict[Path, int]:

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from kubetune_api.text import size
 from kubetune_cli.main import app
+from kubetune_trainer.artifact.signature import key_digest, public_key
 from kubetune_trainer.records import RequirementResult
 from support.published_runs import RECORD, published_run
+from support.signing_keys import write_keys
 
 UNMET = (RequirementResult("test/accuracy", 0.8, 0.9, None),)
 
@@ -29,7 +32,7 @@ def test_a_model_that_is_what_was_published_is_verified(tmp_path: Path) -> None:
         f"verified  {artifact.uri}",
         f"  manifest  {artifact.manifest_uri}",
         f"  digest    {artifact.digest}",
-        "  files     4 files, 232 B",
+        f"  files     5 files, {size(artifact.size_bytes)}",
         "  weights   a model of 16 parameters: 4 F16, 12 F32",
     ]
 
@@ -40,6 +43,18 @@ def test_a_path_of_this_machine_is_enough(tmp_path: Path, monkeypatch: pytest.Mo
     done = call("a run")
     assert done.exit_code == 0
     assert "whoever may write there may have changed the manifest too; --digest compares it" in done.stdout
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["no key", "a key"])
+def test_a_signature_is_compared_with_a_key_where_one_is_given(tmp_path: Path, given: bool) -> None:
+    private, public = write_keys(tmp_path)
+    artifact = published_run((tmp_path / "run").as_uri(), signing_key=private)
+    done = call(artifact.uri, *(["--public-key", str(public)] if given else []))
+    assert done.exit_code == 0
+    digest = key_digest(public_key(public.read_bytes()))
+    said = f"compared with the key {digest}" if given else "there, and compared with nothing; --public-key compares it"
+    assert f"  signature {said}\n" in done.stdout
+    assert ("--digest compares it" in done.stdout) is not given
 
 
 def _alter(root: Path) -> None:
@@ -99,7 +114,7 @@ def test_what_cannot_be_told_is_neither(uri: str, said: str) -> None:
 
 def test_neither_torch_nor_ray_is_started_for_it() -> None:
     loaded = (
-        "import sys, kubetune_trainer.examine as e; e.examined('file:///nowhere', None);"
+        "import sys, kubetune_trainer.examine as e; e.examined('file:///nowhere');"
         " print([name for name in ('torch', 'ray', 'deepspeed', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)

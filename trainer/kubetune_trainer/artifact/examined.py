@@ -6,9 +6,11 @@ Each file is streamed once and none is kept, so neither disk nor memory grows wi
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -16,6 +18,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.run import EXECUTIONS, MANIFEST
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.published import Manifest
+from kubetune_trainer.artifact.signature import SIGNATURE, key_digest, public_key, signed_files
 from kubetune_trainer.artifact.wholeness import JSON, SAFETENSORS, ModelFolder
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
@@ -28,6 +31,9 @@ MODEL = "model"
 """The folder of the model, relative to that of the execution."""
 _WORKING = ("journal", "checkpoints")
 """Folders of an execution that no manifest names."""
+
+_TEXTS = (JSON, SIGNATURE)
+"""How the names of files end that are read as a whole."""
 
 Tell = Callable[[str, int, int], None]
 """Told, as bytes come: the file, the bytes so far, and those that there are in all."""
@@ -48,6 +54,10 @@ class Examined:
     adapter: bool
     types: Mapping[str, int]
     """How many numbers of the model there are of each type."""
+    signed: bool
+    """Whether a signature is there."""
+    key: str | None
+    """The sha256 of the public key that it was held against."""
     rejected: bool
     missed: tuple[str, ...]
     """The requirements that it missed."""
@@ -56,15 +66,16 @@ class Examined:
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
-        return {to_camel(field.name): getattr(self, field.name) for field in fields(self)}
+        return {to_camel(each.name): getattr(self, each.name) for each in fields(self)}
 
 
-def examine(uri: str, tell: Tell, digest: str | None = None) -> Examined:
+def examine(uri: str, tell: Tell, digest: str | None = None, key: Path | None = None) -> Examined:
     """Looks at the run that `uri` names: its folder, its manifest, its model or the folder of its execution.
 
-    `digest` is what the manifest must have. RunError where nothing can be said: no manifest is there, or the store does
-    not let it be read.
+    `digest` is what the manifest must have, `key` a file with a public key, by whose owner the model must be signed.
+    RunError where nothing can be said: no manifest is there, or the store does not let it be read.
     """
+    signer = _key_in(key) if key is not None else None
     root, execution = _located(Location.parse(uri))
     store = Store.open(root.uri)
     data = _manifest_in(store)
@@ -79,9 +90,9 @@ def examine(uri: str, tell: Tell, digest: str | None = None) -> Examined:
         errors.append(
             f"{MANIFEST} has the digest {found}, not {digest}: it is another manifest, or somebody changed it"
         )
-    model = ModelFolder()
-    errors += _file_errors(store, manifest, model, tell)
-    errors += (f"{MODEL}: {error}" for error in model.errors())
+    stream = _Stream(store, tell)
+    errors += stream.errors(manifest, signer)
+    model = stream.model
     return Examined(
         uri=store.uri(f"{manifest.folder}/{MODEL}"),
         manifest_uri=store.uri(MANIFEST),
@@ -92,6 +103,8 @@ def examine(uri: str, tell: Tell, digest: str | None = None) -> Examined:
         size_bytes=sum(file.size for file in manifest.files),
         adapter=model.is_adapter,
         types=model.types,
+        signed=SIGNATURE in model.names,
+        key=key_digest(signer) if signer is not None else None,
         rejected=manifest.rejected,
         missed=manifest.missed,
         errors=tuple(errors),
@@ -128,30 +141,64 @@ def _parsed(store: Store, data: bytes) -> Manifest:
         raise _unpublished(f"{store.uri(MANIFEST)} is not a manifest of kubetune ({at} is wrong)") from None
 
 
-def _file_errors(store: Store, manifest: Manifest, model: ModelFolder, tell: Tell) -> Iterator[str]:
-    """The errors of the files of the execution; those of the model go to `model`."""
-    there = {info.path: info.size for info in walk(store, manifest.folder)}
-    named = {file.path: StoredFile(file.path, file.size, file.sha256) for file in manifest.files}
-    if len(named) < len(manifest.files):
-        yield f"{MANIFEST} names a file twice"
-    stream = _Stream(store, tell, sum(there.get(name, 0) for name in named))
-    for name, file in sorted(named.items()):
-        if not name.startswith(f"{manifest.folder}/"):
-            yield f"{name} lies outside of {manifest.folder}, where the files of this execution are"
-            continue
+@dataclass
+class _Stream:
+    """The files of a run, one after the other, and what they showed."""
+
+    store: Store
+    tell: Tell
+    total: int = 0
+    done: int = 0
+    model: ModelFolder = field(default_factory=ModelFolder)
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of the model's files, by their names below its folder."""
+    signature: bytes = b""
+
+    def errors(self, manifest: Manifest, key: EllipticCurvePublicKey | None) -> Iterator[str]:
+        """Where the files are not those that the manifest names and the key has signed, or no whole model."""
+        yield from self._file_errors(manifest)
+        yield from (f"{MODEL}: {error}" for error in self.model.errors())
+        if key is not None:
+            yield from (f"{MODEL}/{SIGNATURE}: {error}" for error in _signature_errors(self, key))
+
+    def _file_errors(self, manifest: Manifest) -> Iterator[str]:
+        there = {info.path: info.size for info in walk(self.store, manifest.folder)}
+        named = {file.path: StoredFile(file.path, file.size, file.sha256) for file in manifest.files}
+        if len(named) < len(manifest.files):
+            yield f"{MANIFEST} names a file twice"
+        self.total = sum(there.get(name, 0) for name in named)
+        for name, file in sorted(named.items()):
+            if not name.startswith(f"{manifest.folder}/"):
+                yield f"{name} lies outside of {manifest.folder}, where the files of this execution are"
+            elif why := self._error_of(file, f"{manifest.folder}/{MODEL}/"):
+                yield f"{name} {why}"
+        working = tuple(f"{manifest.folder}/{folder}/" for folder in _WORKING)
+        for name in sorted(there.keys() - named.keys()):
+            if not name.startswith(working):
+                yield f"{name} is there, but {MANIFEST} does not name it: it was not published"
+
+    def _error_of(self, file: StoredFile, folder: str) -> str | None:
+        """Why a file is not the published one; `folder` is that of the model."""
         try:
-            got, beginning = stream.file(name)
+            got, beginning = self._file(file.name)
         except MissingObjectError:
-            yield f"{name} is missing"
-            continue
-        if why := _difference(got, file):
-            yield f"{name} {why}"
-        if name.startswith(f"{manifest.folder}/{MODEL}/"):
-            model.add(name.removeprefix(f"{manifest.folder}/{MODEL}/"), got.size, beginning)
-    working = tuple(f"{manifest.folder}/{folder}/" for folder in _WORKING)
-    for name in sorted(there.keys() - named.keys()):
-        if not name.startswith(working):
-            yield f"{name} is there, but {MANIFEST} does not name it: it was not published"
+            return "is missing"
+        if file.name.startswith(folder):
+            name = file.name.removeprefix(folder)
+            self.model.add(name, got.size, beginning)
+            self.digests[name] = got.sha256
+            self.signature = beginning if name == SIGNATURE else self.signature
+        return _difference(got, file)
+
+    def _file(self, name: str) -> tuple[StoredFile, bytes]:
+        """What came, and its beginning: the whole text of JSON, the header of weights."""
+        kept, digest, before = _Kept(name), hashlib.sha256(), self.done
+        for piece in self.store.pieces(name):
+            digest.update(piece)
+            kept.add(piece)
+            self.done += len(piece)
+            self.tell(name, self.done, self.total)
+        return StoredFile(name, self.done - before, digest.hexdigest()), bytes(kept.beginning)
 
 
 def _difference(got: StoredFile, published: StoredFile) -> str | None:
@@ -162,24 +209,32 @@ def _difference(got: StoredFile, published: StoredFile) -> str | None:
     return None if got.sha256 == published.sha256 else "has other bytes than were published"
 
 
-@dataclass
-class _Stream:
-    """The files of a run, one after the other."""
+def _key_in(file: Path) -> EllipticCurvePublicKey:
+    try:
+        return public_key(file.read_bytes())
+    except OSError as error:
+        why = f"it cannot be read: {error.strerror or error}"
+    except ValueError as error:
+        why = str(error)
+    raise RunError(Reason.INVALID_MANIFEST, f"The key {file} cannot verify a signature: {why}.")
 
-    store: Store
-    tell: Tell
-    total: int
-    done: int = 0
 
-    def file(self, name: str) -> tuple[StoredFile, bytes]:
-        """What came, and its beginning: a JSON file's whole text, the header of weights."""
-        kept, digest, before = _Kept(name), hashlib.sha256(), self.done
-        for piece in self.store.pieces(name):
-            digest.update(piece)
-            kept.add(piece)
-            self.done += len(piece)
-            self.tell(name, self.done, self.total)
-        return StoredFile(name, self.done - before, digest.hexdigest()), bytes(kept.beginning)
+def _signature_errors(stream: _Stream, key: EllipticCurvePublicKey) -> Iterator[str]:
+    """Whether the files that came are those that the owner of the key has signed."""
+    if SIGNATURE not in stream.digests:
+        yield "the model is not signed"
+        return
+    try:
+        signed = signed_files(stream.signature, key)
+    except ValueError as error:
+        yield f"it is not valid: {error}"
+        return
+    came = {name: sha256 for name, sha256 in stream.digests.items() if name != SIGNATURE}
+    for name in sorted(signed.keys() | came.keys()):
+        if name not in signed:
+            yield f"{name} is not signed"
+        elif signed[name] != came.get(name):
+            yield f"{name} is another file than was signed" if name in came else f"{name} was signed and is missing"
 
 
 class _Kept:
@@ -188,7 +243,7 @@ class _Kept:
     def __init__(self, name: str) -> None:
         self.beginning = bytearray()
         self._before_header = name.endswith(SAFETENSORS)
-        self._wanted = FIRST if self._before_header else LARGEST_JSON if name.endswith(JSON) else 0
+        self._wanted = FIRST if self._before_header else LARGEST_JSON if name.endswith(_TEXTS) else 0
 
     def add(self, piece: bytes) -> None:
         """The next bytes of the file."""

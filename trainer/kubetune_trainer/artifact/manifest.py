@@ -32,11 +32,31 @@ def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str) -> 
     }
 
 
-def _provenance(record: RunRecord) -> dict[str, Any]:
+def recorded_job(record: RunRecord) -> dict[str, Any]:
+    """The job as it was resolved, without its status."""
     job = record.job.to_dict()
     job.pop("status", None)
+    return job
+
+
+def what_ran(record: RunRecord) -> dict[str, Any]:
+    """What the manifest left open, as it ran, and where."""
     return {
-        "job": job,
+        "workers": record.resolved.workers,
+        "zeroStage": record.resolved.stage,
+        "microBatchSize": record.resolved.micro_batch_size,
+        "device": record.device,
+        "precision": record.resolved.precision,
+        "learningRate": record.resolved.learning_rate,
+        "maxLength": record.resolved.max_length,
+        "steps": len(record.steps),
+        "keptStep": record.end.kept_step,
+    }
+
+
+def _provenance(record: RunRecord) -> dict[str, Any]:
+    return {
+        "job": recorded_job(record),
         "baseModel": {
             "uri": record.base.uri,
             "revision": record.base.revision,
@@ -52,15 +72,7 @@ def _provenance(record: RunRecord) -> dict[str, Any]:
             "splits": {split.name: split.rows for split in record.data.splits},
             "labels": list(record.data.labels),
         },
-        "workers": record.resolved.workers,
-        "zeroStage": record.resolved.stage,
-        "microBatchSize": record.resolved.micro_batch_size,
-        "device": record.device,
-        "precision": record.resolved.precision,
-        "learningRate": record.resolved.learning_rate,
-        "maxLength": record.resolved.max_length,
-        "steps": len(record.steps),
-        "keptStep": record.end.kept_step,
+        **what_ran(record),
         "versions": record.versions,
         "startTime": record.start_time,
         "completionTime": record.completion_time,
