@@ -261,3 +261,18 @@ def test_who_was_replaced_is_told_so(store: Store) -> None:
     with pytest.raises(RunError, match="another execution of this run has begun"):
         saver.after(3, one)
     assert committed(store) == []
+
+
+def test_quick_steps_are_saved_exactly_where_they_are_due(store: Store) -> None:
+    """However rarely the ranks ask each other."""
+    one, later, clock, begun = going(), Later(), Clock(), list[int]()
+    saver = Saver(place(store), Checkpoints(every_steps=37), [], executor=later, now=clock)
+    for number in range(1, 200):
+        clock.now += 0.01
+        saver.after(number, one)
+        if later.waiting and number % 37 == 0:
+            begun.append(number)
+        while later.waiting:
+            later.work()
+    assert begun == [37, 74, 111, 148, 185]
+    assert committed(store) == begun[::-1]

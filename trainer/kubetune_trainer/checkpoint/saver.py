@@ -24,6 +24,7 @@ from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.interval import Interval
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
+from kubetune_trainer.checkpoint.pace import Pace
 from kubetune_trainer.checkpoint.shards import write_shard
 from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
@@ -81,6 +82,7 @@ class Saver:
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._now, self._rank = now, dist.get_rank()
         self._interval = Interval(settings, place.run.mean_seconds_between_interruptions, now)
+        self._pace = Pace(now)
         self._chain = Chain(place.store, place.run, place.last)
         self._committed = list(place.committed)
         self._phase: Literal["", "upload", "commit"] = ""
@@ -99,13 +101,19 @@ class Saver:
     def after(self, step: int, going: Going) -> None:
         """See `Checkpoints`. RunError, alike on every rank, where another execution has begun."""
         self._wanted = self._wanted or self._interval.ends_with(step)
+        due = self._pace.comes() and self._asked(step, going)
+        if (self._wanted or due) and not self._phase:
+            self._begin(step, going)
+
+    def _asked(self, step: int, going: Going) -> bool:
+        """Goes on as all ranks have told; whether the time has come for the next one."""
         waiting, failed, stale, due = self._told(going.engine.device)
         if stale:
             raise replaced(self._place.run)
         if self._phase and not waiting:
             self._go_on(step, failed=failed)
-        if (self._wanted or due) and not self._phase:
-            self._begin(step, going)
+            self._pace.hurry()
+        return due
 
     def _told(self, device: Any) -> tuple[bool, bool, bool, bool]:
         """Of any rank: it is not done, it has failed, it was replaced, the time has come."""
@@ -113,8 +121,11 @@ class Saver:
         failed = self._work is not None and done and self._work.exception() is not None
         stale = self._phase == "commit" and self._work is not None and done and not failed and not self._work.result()
         due = self._rank == 0 and self._interval.is_over
-        own = torch.tensor([not done, failed, stale, due], dtype=torch.int32, device=device)
-        waiting, failed, stale, due = sum_over_ranks({"flags": own})["flags"].astype(bool).tolist()
+        between = self._pace.measured() if self._rank == 0 else 0
+        own = torch.tensor([not done, failed, stale, due, between], dtype=torch.int32, device=device)
+        *flags, between = sum_over_ranks({"flags": own})["flags"].tolist()
+        self._pace.take(int(between))
+        waiting, failed, stale, due = map(bool, flags)
         return waiting, failed, stale, due
 
     def _begin(self, step: int, going: Going) -> None:
@@ -126,6 +137,7 @@ class Saver:
         history = self._history(going) if self._rank == 0 else None
         self._phase, self._step, self._wanted = "upload", step, False
         self._interval.begun(step)
+        self._pace.hurry()
         self._work = self._executor.submit(self._upload, step, copies, history, self._now() - started)
 
     def _steps(self) -> tuple[StepRecord, ...]:
