@@ -113,6 +113,13 @@ class Reason:
         also=("Cluster",),
         strength=6,
     )
+    ACCELERATOR_FAILED = _trainer(
+        "AcceleratorFailed",
+        "A GPU, its memory or the connection between GPUs failed.",
+        "Platform",
+        "ExemptOnce",
+        strength=2,
+    )
     INTERRUPTED = _trainer(
         "Interrupted",
         "The trainer was asked to stop, and no pod shows why.",

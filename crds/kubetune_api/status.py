@@ -10,8 +10,9 @@ from kubetune_api.metrics import metric_text
 
 LONGEST_SENTENCE, LONGEST_OF_ATTEMPT, LONGEST_EVIDENCE = 4096, 1024, 256
 """Characters of a message of the job, of one of an attempt, and of a line of evidence."""
-MOST_ATTEMPTS, MOST_EVIDENCE = 10, 4
-"""The attempts that a status lists, and the lines of evidence of each."""
+MOST_ATTEMPTS, MOST_EVIDENCE, MOST_AVOIDED = 10, 4, 8
+"""The attempts that a status lists, and of each the lines of evidence and the nodes that it avoids."""
+NodeName = Annotated[str, StringConstraints(max_length=253)]
 Sentence = Annotated[str, StringConstraints(max_length=LONGEST_SENTENCE)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 """A constant that the schema leaves open: a newer operator may know more of them than the installed CRD."""
@@ -153,8 +154,7 @@ class Attempt(ApiModel):
     running_time: Timestamp | None = None
     """When the trainer of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
-    """How long it ran before a queue took its hardware for another job, in seconds; `runningTime` counts from then
-    on."""
+    """How long it ran before a queue took its hardware, in seconds; `runningTime` counts from then on."""
     head_gone_time: Timestamp | None = None
     """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
     stuck_pod: Annotated[str, StringConstraints(max_length=253)] | None = None
@@ -179,9 +179,12 @@ class Attempt(ApiModel):
         list[Annotated[str, StringConstraints(max_length=LONGEST_EVIDENCE)]], Field(max_length=MOST_EVIDENCE)
     ] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
+    failed_node: NodeName | None = None
+    """The node that its end points at: it was lost, or an accelerator on it failed."""
+    avoided_nodes: Annotated[list[NodeName], Field(max_length=MOST_AVOIDED)] = Field([])
+    """The nodes that its pods do not go to, because two attempts failed on each. A suspension empties the list."""
     exempt: bool = False
-    """Whether it costs none of `retry.maxAttempts`: it lost its hardware or its report, was suspended, was ended from
-    outside once it had committed a checkpoint, or ran out of memory where the next one takes a smaller micro-batch."""
+    """Whether it costs none of `retry.maxAttempts`, as follows from its reason."""
 
 
 class DroppedAttempts(ApiModel):

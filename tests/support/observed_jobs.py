@@ -116,6 +116,7 @@ def pod(
     container: Object | None = None,
     sidecar: Object | None = None,
     secrets: tuple[str, ...] = (),
+    node: str = "",
     **status: Any,
 ) -> Object:
     """A pod of an attempt; `container` is the state of its container, as `waiting(…)` and `terminated(…)` give it, and
@@ -128,7 +129,7 @@ def pod(
     containers += [{"name": role, **container}] if container else []
     volumes = [{"name": f"v{place}", "secret": {"secretName": secret}} for place, secret in enumerate(secrets)]
     return _object("Pod", "v1", metadata | {"uid": f"uid-of-{name}"}) | {
-        "spec": {"volumes": [{"name": "scratch", "emptyDir": {}}, *volumes]},
+        "spec": {"nodeName": node, "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes]},
         "status": {"phase": "Pending", "conditions": shown, "containerStatuses": containers} | status,
     }
 

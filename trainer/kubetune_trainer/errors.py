@@ -1,10 +1,13 @@
 """Errors of a run, each with the reason constant that its status will carry."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from socket import gethostname
 
 from kubetune_api.outcome import LESS_MEMORY
 from kubetune_api.reasons import Reason
+from kubetune_trainer.accelerator_faults import connection_fault, device_fault, program_fault
 
 
 class RunError(Exception):
@@ -45,6 +48,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         # torch's and Ray's: not everybody who asks has imported them.
         or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
         or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or ("NCCL" in str(error) and "out of memory" in str(error))
     )
 
 
@@ -64,7 +68,42 @@ def explained(causes: Sequence[BaseException]) -> RunError | None:
             Reason.STORAGE_FAILED,
             f"the disk of a worker is full ({where}); free some space, or set TMPDIR to a folder on a larger disk",
         )
+    if said := device_fault(causes):
+        return _failed_accelerator("a worker", said)
+    if said := program_fault(causes):
+        return RunError(
+            Reason.UNKNOWN,
+            f"a worker failed: {said}: as a rule an error of the program that runs on the GPU, not of the GPU; see the"
+            " log for all of it",
+        )
+    if said := connection_fault(causes):
+        return RunError(
+            Reason.ACCELERATOR_FAILED,
+            f"the workers do not reach each other any more: {said}; the platform team must look at the network and the"
+            " GPUs of their nodes (with NCCL_DEBUG=INFO in the trainer's image the log says more)",
+        )
     return None
+
+
+@contextmanager
+def accelerator_named() -> Iterator[None]:
+    """Within it, an accelerator that fails is told with the name of its host, which in a cluster is that of the pod."""
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:
+        if said := device_fault([error]):
+            raise _failed_accelerator(gethostname(), said) from error
+        raise
+
+
+def _failed_accelerator(where: str, said: str) -> RunError:
+    return RunError(
+        Reason.ACCELERATOR_FAILED,
+        f"an accelerator of {where} failed: {said}; the platform team must look at its node, whose kernel's log has the"
+        " number of the fault (NVRM: Xid)",
+    )
 
 
 def unexplained(error: BaseException) -> RunError:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from kubetune_trainer.cores import threads
+from kubetune_trainer.errors import accelerator_named
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import StepRecord
@@ -21,7 +22,7 @@ from kubetune_trainer.worker import train
 def train_rank(given: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
     torch.set_num_threads(threads(ray.train.get_context().get_local_world_size()))
-    with Beats(_sender(), given.records.beat.remote, PULSE):
+    with accelerator_named(), Beats(_sender(), given.records.beat.remote, PULSE):
         return train(given, ray.get(given.data), _teller(given))
 
 

@@ -19,6 +19,7 @@ from kubetune_operator.jobs.checkpoints import next_beginning
 from kubetune_operator.jobs.failures import Failure, counting, evidence_in, seen_in, stronger, weightiest, whole
 from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
 from kubetune_operator.jobs.micro_batches import most_after
+from kubetune_operator.jobs.nodes import avoided_after, failed_node
 from kubetune_operator.jobs.observed import JobView, Observed
 from kubetune_operator.jobs.state import JobState
 from kubetune_operator.jobs.verdict import (
@@ -49,6 +50,7 @@ def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
         start_time=timestamp(now),
         deadline_seconds=deadline,
         micro_batch_size=most_after(job.attempt),
+        avoided_nodes=avoided_after(job.status.attempts),
     )
 
 
@@ -77,6 +79,7 @@ def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, 
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
             "message": failure.message[:LONGEST_OF_ATTEMPT] if failure else None,
+            "failed_node": failed_node(attempt, failure, pods),
             "evidence": weightiest(lines, MOST_EVIDENCE),
         }
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobStatus
+from kubetune_api.tables import listed
 from kubetune_api.text import plural
 from kubetune_operator.jobs.checkpoints import steps_done_again
 from kubetune_operator.machinery.events import Transition
@@ -51,6 +52,9 @@ def _attempts(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[T
         last = next((one for one in after.attempts if one.number == attempt.number - 1), None)
         if attempt.micro_batch_size and last and last.reason == Reason.OUT_OF_MEMORY:
             yield Transition(("smaller", attempt.number), "MicroBatchHalved", "StartAttempt", _smaller(last, attempt))
+        if last and (new := [node for node in attempt.avoided_nodes if node not in last.avoided_nodes]):
+            note = f"Two attempts failed on {listed(new)}: attempt {attempt.number} and later ones avoid it."
+            yield Transition(("avoided", attempt.number), "NodeAvoided", "StartAttempt", note, "Warning")
     for attempt in changes.running:
         note = f"The trainer of attempt {attempt.number} has started."
         # A queue may take the hardware away and admit the same attempt again.

@@ -44,7 +44,9 @@ _POD_REASONS = {
     "NodeAffinity": Reason.NODE_LOST,
     "Preempting": Reason.PREEMPTED,
 }
-_SHOWN = {"OOMKilled": Reason.OUT_OF_MEMORY, **_DISRUPTIONS, **_POD_REASONS}
+_LOST_CONTAINER = "ContainerStatusUnknown"
+"""What the kubelet says of a container that it does not find any more, as after a crash of the node."""
+_SHOWN = {"OOMKilled": Reason.OUT_OF_MEMORY, _LOST_CONTAINER: Reason.NODE_LOST, **_DISRUPTIONS, **_POD_REASONS}
 """The words of pods that stand for a reason."""
 _FOREIGN = " (not kubetune's)"
 """Behind the name of a container that a webhook put into a pod of ours."""
@@ -129,6 +131,12 @@ def head_had_no_memory(evidence: Iterable[str]) -> bool:
     return any(re.search(r": container head ended with \d+ \(OOMKilled\)", line) for line in evidence)
 
 
+def lost_nodes(pods: Iterable[PodView]) -> list[str]:
+    """The nodes of the pods that show that theirs was lost."""
+    lost = (pod for pod in pods if any(failure.reason == Reason.NODE_LOST for failure in _failures_of(pod)))
+    return [pod.node for pod in lost if pod.node]
+
+
 def _failures_of(pod: PodView) -> list[Failure]:
     killed = any(ended.reason == "OOMKilled" and ended.ours for ended in pod.ended)
     found = [_out_of_memory(pod)] if killed else []
@@ -137,6 +145,8 @@ def _failures_of(pod: PodView) -> list[Failure]:
     if reason:
         said = (pod.disruption[1] if pod.disruption else pod.message) or "the cluster does not say why"
         found.append(Failure(reason, f"{_SENTENCES[reason].format(who=who(pod))}: {said}"))
+    elif any(ended.reason == _LOST_CONTAINER and ended.ours for ended in pod.ended):
+        found.append(Failure(Reason.NODE_LOST, f"the node of {who(pod)} has lost its container, as after a crash"))
     return found
 
 

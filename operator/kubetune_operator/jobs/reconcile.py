@@ -28,6 +28,7 @@ from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
 from kubetune_operator.jobs.micro_batches import held_to, may_be_smaller, with_what_it_took
+from kubetune_operator.jobs.nodes import with_failed_node
 from kubetune_operator.jobs.objects.access import head_account
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
 from kubetune_operator.jobs.objects.run import run_config
@@ -98,7 +99,7 @@ def _create(
     state = JobState("Pending", Reason.STARTING, f"attempt {attempt.number} is being created")
     if status.reason == Reason.CREATION_REFUSED:  # until it is no longer refused
         state = JobState("Pending", Reason.CREATION_REFUSED, status.message or "")
-    resolved = held_to(resolved, attempt)
+    resolved = replace(held_to(resolved, attempt), avoided_nodes=tuple(attempt.avoided_nodes))
     chosen = {"workers": resolved.workers, "ready_workers": 0, "resolved": settings_of(resolved)}
     status = status.model_copy(update=chosen)
     job = replace(seen.job, status=status)  # as it will be when the same objects are planned again
@@ -215,6 +216,7 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     reason, message = verdict.reason, verdict.message
     report = seen.report_of(attempt.number)
     attempt = with_what_it_took(seen, attempt, reason)
+    attempt = with_failed_node(attempt, reason, message, seen.pods_of(attempt.number))
     smaller = may_be_smaller(seen.job.job.spec, attempt)
     follows = policy(reason, earlier_reasons(seen.job.status), saved=has_saved(report), smaller=smaller)
     last = ended(attempt, verdict, now, exempt=follows.exempt and verdict.failure is not None)

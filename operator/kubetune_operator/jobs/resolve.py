@@ -30,6 +30,8 @@ class Resolved:
     """The longest that the attempts may run, in seconds."""
     credentials: tuple[Credentials, ...]
     """Those of the job, then those of the profile."""
+    avoided_nodes: tuple[str, ...] = ()
+    """The nodes that no pod of the attempt goes to."""
 
 
 @dataclass(frozen=True)

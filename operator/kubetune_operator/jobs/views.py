@@ -56,6 +56,8 @@ class PodView:
     """`head`, `worker` or `submitter`."""
     workers: int
     """The ranks in it."""
+    node: str
+    """The node that it runs on; empty as long as it has none."""
     phase: str
     deleting: bool
     ready: bool
@@ -152,6 +154,7 @@ def pod_view(pod: Object) -> PodView:
         attempt=_number(labels.get(names.ATTEMPT)),
         role=labels.get(names.ROLE, ""),
         workers=_number(labels.get(names.WORKERS)),
+        node=pod.get("spec", {}).get("nodeName") or "",
         phase=status.get("phase", "Pending"),
         deleting="deletionTimestamp" in pod["metadata"],
         ready=conditions.get("Ready", {}).get("status") == "True",

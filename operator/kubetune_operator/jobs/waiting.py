@@ -13,6 +13,7 @@ from kubetune_api.status import Attempt
 from kubetune_api.times import moment
 from kubetune_operator.jobs.below import queue_says, refusal, refusal_of_cluster
 from kubetune_operator.jobs.failures import head_lives, who, workers_ready
+from kubetune_operator.jobs.nodes import avoiding
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.stuck import foreign, held
 from kubetune_operator.jobs.verdict import stuck_in
@@ -57,6 +58,8 @@ def apart_at(attempt: Attempt) -> datetime | None:
 def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers: int, now: datetime) -> AttemptState:
     """The state of the attempt; while it waits, also whether its profile has changed since it was made."""
     state = _state(seen, ray_job, attempt, workers, now)
+    if state.reason == Reason.WAITING_FOR_NODES:
+        state = replace(state, message=f"{state.message}{avoiding(attempt)}")
     if state.reason not in _WAITS or not _is_outdated(seen, ray_job):
         return state
     return replace(

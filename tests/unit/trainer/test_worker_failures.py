@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+from socket import gethostname
 
 import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
@@ -10,13 +11,16 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from safetensors import SafetensorError
 
 from kubetune_api.reasons import Reason
-from kubetune_trainer.errors import RunError
+from kubetune_trainer.errors import RunError, accelerator_named
 from kubetune_trainer.ray_runtime import explain, folder_for_sockets
 
 TOO_LARGE = (
     "a worker ran out of memory; lower spec.training.microBatchSize or spec.task.maxLength (the result stays the same"
     " with a smaller micro-batch), raise spec.zero.stage, or use more workers"
 )
+ECC = "uncorrectable ECC error encountered"
+NCCL_ABORTED = "NCCL communicator was aborted on rank 0."
+SYSTEM_ERROR = "unhandled system error (run with NCCL_DEBUG=INFO for details)"
 DIED = "a worker process died; see the end of the log (out of memory is the usual cause)"
 
 
@@ -91,6 +95,42 @@ def caused(error: Exception, cause: Exception) -> Exception:
             id="a worker process was killed",
         ),
         pytest.param(
+            group(RuntimeError("NCCL error: unhandled cuda error. Last error: Cuda failure 2 'out of memory'")),
+            Reason.OUT_OF_MEMORY,
+            TOO_LARGE,
+            id="NCCL found no memory on a GPU",
+        ),
+        pytest.param(
+            group(RuntimeError(NCCL_ABORTED), RuntimeError(f"CUDA error: {ECC}\nCompile with `TORCH_USE_CUDA_DSA`.")),
+            Reason.ACCELERATOR_FAILED,
+            f"an accelerator of a worker failed: CUDA error: {ECC}; the platform team must look at its node, whose"
+            " kernel's log has the number of the fault (NVRM: Xid)",
+            id="a GPU failed on one worker, its echo on another",
+        ),
+        pytest.param(
+            group(RuntimeError("CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`.")),
+            Reason.UNKNOWN,
+            "a worker failed: CUDA error: device-side assert triggered: as a rule an error of the program that runs on"
+            " the GPU, not of the GPU; see the log for all of it",
+            id="a kernel failed",
+        ),
+        pytest.param(
+            group(RuntimeError(f"NCCL error: {SYSTEM_ERROR}"), RuntimeError(NCCL_ABORTED)),
+            Reason.ACCELERATOR_FAILED,
+            f"the workers do not reach each other any more: NCCL error: {SYSTEM_ERROR}; the platform team must look at"
+            " the network and the GPUs of their nodes (with NCCL_DEBUG=INFO in the trainer's image the log says more)",
+            id="NCCL failed everywhere",
+        ),
+        pytest.param(
+            group(RuntimeError(NCCL_ABORTED), ValueError("an error of the program")),
+            Reason.UNKNOWN,
+            "a worker failed: ValueError: an error of the program; see the log for all of it",
+            id="NCCL failed because a worker did",
+        ),
+        pytest.param(
+            group(RuntimeError(NCCL_ABORTED), dead(ActorDiedError())), Reason.UNKNOWN, DIED, id="or because one died"
+        ),
+        pytest.param(
             group(ValueError("first line\nlast line\n")),
             Reason.UNKNOWN,
             "a worker failed: ValueError: last line; see the log for all of it",
@@ -132,3 +172,20 @@ def test_errors_that_cause_each_other_end() -> None:
 )
 def test_ray_gets_a_folder_whose_sockets_have_short_paths(temporary: str, place: str) -> None:
     assert folder_for_sockets(temporary) == place
+
+
+@pytest.mark.parametrize("words", ["an illegal memory access was encountered", "unspecified launch failure"])
+def test_an_error_of_a_kernel_is_no_fault_of_the_gpu(words: str) -> None:
+    assert explain(group(RuntimeError(f"CUDA error: {words}"))).reason == Reason.UNKNOWN
+
+
+def test_a_rank_tells_the_host_of_a_gpu_that_failed_so_that_its_node_can_be_found() -> None:
+    with (
+        pytest.raises(RunError, match=f"an accelerator of {gethostname()} failed: CUDA error: {ECC}"),
+        accelerator_named(),
+    ):
+        raise RuntimeError(f"CUDA error: {ECC}")
+    with pytest.raises(ValueError, match="another"), accelerator_named():
+        raise ValueError("another error")
+    with pytest.raises(RunError, match="our own"), accelerator_named():
+        raise RunError(Reason.NOT_FINITE, f"our own: {ECC}")

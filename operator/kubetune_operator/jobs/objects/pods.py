@@ -21,6 +21,8 @@ _SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
 _NOT_TO_BE_MOVED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 """Whoever tidies up nodes to save some would end the run with the pod, be it the head or the submitter."""
 _ARCHITECTURE = "kubernetes.io/arch"
+_HOSTNAME = "kubernetes.io/hostname"
+"""A label of every node; where its value is not the node's name, nothing is avoided."""
 _STOP_SECONDS = "RAY_JOB_STOP_WAIT_TIME_S"
 _RAY = {
     # A trainer that is told to end has this long to say so, in seconds.
@@ -183,6 +185,10 @@ def _placement(resolved: Resolved, node_selector: dict[str, str], tolerations: l
     architecture = resolved.profile.spec.architecture
     if labels := ({_ARCHITECTURE: architecture} if architecture else {}) | node_selector:
         placement["nodeSelector"] = labels
+    if avoided := resolved.avoided_nodes:
+        elsewhere = {"key": _HOSTNAME, "operator": "NotIn", "values": list(avoided)}
+        required = {"nodeSelectorTerms": [{"matchExpressions": [elsewhere]}]}
+        placement["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
     if tolerations:
         placement["tolerations"] = [toleration.to_dict() for toleration in tolerations]
     return placement

@@ -1,0 +1,54 @@
+"""The nodes that attempts failed on, and those that the next one avoids. Pure.
+
+Only what points at a node counts: that it was lost, or that an accelerator on it failed. A node on which that happened
+to two attempts is avoided, until somebody suspends the job.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import takewhile
+
+from kubetune_api.reasons import Reason
+from kubetune_api.status import MOST_AVOIDED, Attempt
+from kubetune_api.tables import listed
+from kubetune_operator.jobs.failures import Failure, lost_nodes
+from kubetune_operator.jobs.views import PodView
+
+_TOO_OFTEN = 2
+"""Failures on a node after which it is avoided: one may be chance."""
+
+
+def failed_node(attempt: Attempt, failure: Failure | None, pods: tuple[PodView, ...]) -> str | None:
+    """The node that what was seen so far of the attempt's end points at: of several the one seen first."""
+    if failure is None or failure.reason != Reason.NODE_LOST:
+        return None
+    return attempt.failed_node or next(iter(lost_nodes(pods)), None)
+
+
+def with_failed_node(attempt: Attempt, reason: str, message: str, pods: tuple[PodView, ...]) -> Attempt:
+    """The attempt with the node that its end points at. The trainer names the pod whose accelerator failed."""
+    node = attempt.failed_node if reason == Reason.NODE_LOST else None
+    if reason == Reason.ACCELERATOR_FAILED:
+        node = next((pod.node for pod in pods if pod.node and pod.name in message), None)
+    return attempt.model_copy(update={"failed_node": node})
+
+
+def avoided_after(attempts: Sequence[Attempt]) -> list[str]:
+    """The nodes that the attempt after these avoids, those that are known longest first."""
+    since = list(takewhile(lambda attempt: attempt.reason != Reason.SUSPENDED, reversed(attempts)))
+    if not since:
+        return []
+    times = Counter(attempt.failed_node for attempt in reversed(since) if attempt.failed_node)
+    known = since[0].avoided_nodes
+    new = [node for node, failures in times.items() if failures >= _TOO_OFTEN and node not in known]
+    return [*known, *new][-MOST_AVOIDED:]
+
+
+def avoiding(attempt: Attempt) -> str:
+    """Which nodes an attempt avoids, behind what its pods wait for; empty where it avoids none."""
+    if not attempt.avoided_nodes:
+        return ""
+    return (
+        f"; avoided, because two attempts failed there: {listed(attempt.avoided_nodes)}; to use them again, set"
+        " spec.suspend to true, then to false"
+    )
