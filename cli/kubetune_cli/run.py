@@ -3,7 +3,7 @@
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ _UNHEARD = {
 }
 """The reason and the message for a trainer that could not say how it ended, by what ended it."""
 SUCCEEDED, FAILED, INVALID = 0, 1, 2
+_ASKED = {"event": "note", "text": "the run ends, and saves first what it can; Ctrl-C once more ends it at once"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def run_job(
     start_time = _now()
     try:
         log = log_file(job.metadata.name, run_id)
-        with scratch_folder() as scratch, _interrupts_by(_interrupt):
+        with scratch_folder() as scratch, _interrupts_by(_interrupt, signal.SIGTERM, signal.SIGHUP):
             run = Run(
                 job=job,
                 run_id=run_id,
@@ -93,7 +94,7 @@ def _run(run: Run, log: Path, scratch: Path, console: Console) -> Finished:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     run_file = scratch / "run.json"
     run_file.write_text(run.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
-    status = _follow(run_file, log, run_id, console)
+    status = _follow(run_file, log, run_id, console, saves=job.spec.training.checkpoints is not None)
     finished = Finished(status)
     if finished.exit_code == SUCCEEDED or status.artifact is not None:
         print_results(job, status, console)
@@ -122,16 +123,20 @@ def cluster_note(spec: FineTuneJobSpec) -> str | None:
     return f"  note: a local run ignores {listed(names)}, which only the operator uses{trains}"
 
 
-def _follow(run_file: Path, log: Path, run_id: str, console: Console) -> FineTuneJobStatus:
+def _follow(run_file: Path, log: Path, run_id: str, console: Console, *, saves: bool) -> FineTuneJobStatus:
     start_time, checkpoint = _now(), None
     try:
         with trainer(run_file, log, run_file.parent) as started, view_for(console) as view:
-            for event in started.events:
-                if event["event"] == "finished":
-                    return FineTuneJobStatus.model_validate(event["status"])
-                if event["event"] == "checkpoint":
-                    checkpoint = CheckpointStatus.model_validate(event["checkpoint"])
-                view.show(event)
+            asking = _AskingFirst(started.ask_to_end)
+            with _interrupts_by(asking, *_heard()) if saves else nullcontext():
+                for event in started.events:
+                    if event["event"] == "finished":
+                        return FineTuneJobStatus.model_validate(event["status"])
+                    if event["event"] == "checkpoint":
+                        checkpoint = CheckpointStatus.model_validate(event["checkpoint"])
+                    if asking.is_news():
+                        view.show(_ASKED)
+                    view.show(event)
             reason, message = _UNHEARD[started.ended_by()]
     except KeyboardInterrupt:
         reason, message = Reason.INTERRUPTED, INTERRUPTED
@@ -153,10 +158,34 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+class _AskingFirst:
+    """The first of the signals that end a run only asks the trainer, which saves where there is something to save."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self._ask, self._asked, self._told = ask, False, False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            _interrupt(number, frame)
+        self._asked = True
+        self._ask()
+
+    def is_news(self) -> bool:
+        """Whether it has asked, and that was not told yet."""
+        news, self._told = self._asked and not self._told, self._asked
+        return news
+
+
+def _heard() -> Iterator[signal.Signals]:
+    """The signals that end a run. A shell's background job ignores Ctrl-C."""
+    yield from (signal.SIGTERM, signal.SIGHUP)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield signal.SIGINT
+
+
 @contextmanager
-def _interrupts_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does: with nothing left behind."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+def _interrupts_by(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Signals end a run as Ctrl-C does: with nothing left behind."""
     held = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

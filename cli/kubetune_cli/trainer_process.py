@@ -49,6 +49,10 @@ class Trainer:
     """How many processes the system had killed for want of memory when it started."""
     counters: Path = COUNTERS
 
+    def ask_to_end(self) -> None:
+        """It ends at once, or saves first where it has something to save; asked twice, it ends at once."""
+        self.process.terminate()
+
     def ended_by(self) -> Literal["memory", "kill"] | None:
         """What ended it before it could say so, once it has no more events: the system, for want of memory, or whoever
         sends SIGKILL. None if it ended otherwise."""

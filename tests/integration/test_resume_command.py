@@ -11,6 +11,8 @@ import psutil
 import pytest
 
 from kubetune_api.job import FineTuneJob
+from kubetune_trainer.checkpoint.chain import read_chain
+from kubetune_trainer.storage.store import Store
 from support.runs_in_one_process import run_of
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import command, environment, hard_rows, manifest, run, write_csv
@@ -75,3 +77,30 @@ def test_a_training_that_was_killed_comes_to_the_same_bit_for_bit(tmp_path: Path
     assert losses(root) == losses(undisturbed)
     assert len(losses(root)) == 60
     assert weights(root) == weights(undisturbed)
+
+
+def test_the_first_ctrl_c_saves_the_step_and_tells_how_to_go_on(tmp_path: Path) -> None:
+    settings = ("maxSteps=100000", "epochs=1000", "globalBatchSize=1")
+    long = [word for setting in settings for word in ("--set", f"spec.training.{setting}")]
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", *command(job_file(tmp_path), *long)],
+        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.strip().startswith("step"):
+            break
+    process.send_signal(signal.SIGINT)
+    output = "".join([*lines, *process.communicate(timeout=240)[:1]])
+    assert process.returncode == 1
+    assert "Ctrl-C once more ends it at once" in output
+    assert "• Saving the training, which was told to stop" in output
+    said = re.search(r"Failed \(Interrupted\): .* behind step ([\d,]+), which is saved", output)
+    assert said is not None, output
+    (root,) = (tmp_path / "out").glob("*/*/*")
+    assert f"go on from the last checkpoint: --resume {root.name}" in output
+    newest = read_chain(Store.open(root.as_uri()), root.name).checkpoints[0]
+    assert f"{newest.step:,}" == said[1]
+    assert not list(root.glob("manifest.json"))

@@ -28,6 +28,7 @@ from kubetune_trainer.events import JsonLinesListener, Listener
 from kubetune_trainer.journal import Journal, journaled
 from kubetune_trainer.launch import Prepared, Trained, begun
 from kubetune_trainer.resolve import Hardware
+from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.worker import train
 from support.bases import base, families_of
@@ -99,6 +100,7 @@ def _outcome(job: FineTuneJob, folder: Path) -> str:
                 start_time=TIME,
                 now=lambda: TIME,
                 give_up=no_giving_up,
+                stop=StopRequest(),
             )
     except RunError as error:
         return str(error)

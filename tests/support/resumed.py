@@ -188,7 +188,7 @@ def _train(case: Case, folder: str, hear: Callable[[Record, Run], None] = lambda
         records.append(record)
         hear(record, given.run)
 
-    with checkpoints_of(given, learned.task, learned.space, records, told.append, AtOnce()) as checkpoints:
+    with checkpoints_of(given, learned.task, learned.space, records, told.append, executor=AtOnce()) as checkpoints:
         loop = Loop(
             engine, learned.task, case.splits, learned.space, spec, plan, PAD, take, tiny_tokenizer(),
             checkpoints=checkpoints,

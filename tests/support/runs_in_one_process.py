@@ -11,6 +11,7 @@ from kubetune_api.run import Run
 from kubetune_trainer.artifact.published import Published
 from kubetune_trainer.driver import execute
 from kubetune_trainer.events import JsonLinesListener
+from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.watchdog.watchdog import GiveUp
 from support.no_giving_up import no_giving_up
 
@@ -27,6 +28,7 @@ def run_of(job: FineTuneJob, folder: Path, give_up: GiveUp = no_giving_up) -> Pu
             start_time=TIME,
             now=lambda: TIME,
             give_up=give_up,
+            stop=StopRequest(),
         )
 
 

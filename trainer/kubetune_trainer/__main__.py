@@ -26,6 +26,7 @@ from kubetune_trainer.events import JsonLinesListener, LastProgress
 from kubetune_trainer.imports import uncollected
 from kubetune_trainer.places import usable_folders
 from kubetune_trainer.status_reporter import StatusReporter
+from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.credentials import StoreCredentials
 
 Failed = Callable[[str, str], FineTuneJobStatus]
@@ -91,16 +92,16 @@ def _refuse_replaced(text: bytes, digest: str | None) -> None:
 def _run(
     run: Run, listener: LastProgress, cache: Path | None, reporters: list[StatusReporter], check: Callable[[], None]
 ) -> FineTuneJobStatus:
-    start_time = _now()
+    start_time, stop = _now(), StopRequest()
     failed = _failure_of(run, listener, start_time)
 
-    def interrupted(*_: object) -> NoReturn:
-        # At once: whoever ends us waits for some seconds only, and Ray may need them to end its own.
+    def at_once() -> NoReturn:
+        # Whoever ends us waits for some seconds only, and Ray may need them to end its own.
         for reporter in reporters:
             reporter.finished(failed(Reason.INTERRUPTED, INTERRUPTED))
         sys.exit(1)
 
-    signal.signal(signal.SIGTERM, interrupted)
+    signal.signal(signal.SIGTERM, lambda *_: stop.by_signal() or at_once())
     try:
         check()
         # Imported here: torch and Ray take seconds, and an error in them must reach the user as an event too.
@@ -108,7 +109,9 @@ def _run(
             from kubetune_trainer.driver import execute
 
         cache, give_up = usable_folders(cache), _giving_up(listener, reporters, failed)
-        published = execute(run, listener=listener, cache=cache, start_time=start_time, now=_now, give_up=give_up)
+        published = execute(
+            run, listener=listener, cache=cache, start_time=start_time, now=_now, give_up=give_up, stop=stop
+        )
     except RunError as error:
         return failed(error.reason, error.message)
     except OSError as error:

@@ -19,8 +19,7 @@ from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import RecordQueue, WorkerResult
 from kubetune_trainer.journal import Journal, journaled
-from kubetune_trainer.launch import Prepared, Trained, begun, hangs_of, with_checkpoints
-from kubetune_trainer.record_reader import RecordReader
+from kubetune_trainer.launch import Prepared, Trained, begun, hangs_of, reader_of, with_checkpoints
 from kubetune_trainer.resolve import Hardware, worker_count
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.device import Device, describe_gpu, detect
@@ -51,15 +50,15 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
     gpus = _gpus(device)
     given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
     given = with_checkpoints(prepared, given, store, listener)
-    records = RecordQueue()
+    records, stop = RecordQueue(), prepared.stop
     watchdog = Watchdog(records.beats, hangs_of(prepared.run), _nobody, prepared.give_up, patience=0)
 
     def work(journal: Journal) -> WorkerResult:
-        reading = RecordReader(records.take, tell, journal)
+        reading = reader_of(prepared, records.take, tell, journal, listener=listener)
         beating = Beats(Sender(0, platform.node(), pid=os.getpid()), records.beat, PULSE)
         with reading, errors_explained(), watchdog.watching(), beating, _group_of_one(device):
             torch.set_num_threads(threads())
-            result = train(given, prepared.data, records.put)
+            result = train(given, prepared.data, records.put, lambda: stop.is_there)
         assert result is not None, "rank 0 returned nothing"
         return result
 

@@ -23,12 +23,13 @@ def checkpoints_of(
     task: TrainingTask,
     space: Any,
     records: list[Record],
-    tell: Callable[[Record], None],
+    tell: Callable[[Record], object],
+    stops: Callable[[], bool] = lambda: False,
     executor: Executor | None = None,
 ) -> Iterator[Checkpoints]:
     """Those of a run, while its block lasts. Earlier records come to `records`, and `tell` hears of them.
 
-    `executor` uploads; unset, a thread does.
+    `stops`: whether this rank knows that it is to save and end. `executor` uploads; unset, a thread does.
     """
     kept, run = given.kept, given.run
     if kept is None:
@@ -37,7 +38,7 @@ def checkpoints_of(
     store = Store.open(run.root, secret=StoreCredentials.of(run).opening(run.root))
     settings = run.job.spec.training.checkpoints
     place = Place(store, run, given.plan, kept.identity, kept.last, kept.checkpoints)
-    saving = Saver(place, settings, records, tell, executor=executor) if settings is not None else nullcontext()
+    saving = Saver(place, settings, records, tell, stops, executor=executor) if settings is not None else nullcontext()
     with saving as saver:
         yield _OfARun(given, store, task, space, records, tell, saver)
 
@@ -51,7 +52,7 @@ class _OfARun:
     task: TrainingTask
     space: Any
     records: list[Record]
-    tell: Callable[[Record], None]
+    tell: Callable[[Record], object]
     saver: Saver | None
 
     def resume(self, going: Going) -> int:

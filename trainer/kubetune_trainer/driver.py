@@ -45,6 +45,7 @@ from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
 from kubetune_trainer.report import render_card, render_report, write_metrics
 from kubetune_trainer.report.findings import headline
+from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.storage.store import Store
@@ -63,6 +64,7 @@ def execute(
     start_time: str,
     now: Callable[[], str],
     give_up: GiveUp,
+    stop: StopRequest,
 ) -> Published:
     """Runs the job to its end, or raises the `RunError` that says why it cannot. What was published already is the end.
 
@@ -83,10 +85,8 @@ def execute(
         listener.note(note)
     run = claim(run, store, now())
     listener.claimed(run.claimed)
-    trained = _group_for(run)(Prepared(run, base, data, max_length, cache, give_up), store, listener)
+    trained = _group_for(run)(Prepared(run, base, data, max_length, cache, give_up, stop), store, listener)
     given, result = trained.given, trained.result
-    if chosen := result.end.sentence:
-        listener.note(chosen)
     notes = _verify(store, run, base, data, tokenizer, result, listener)
     record = _record(run, given, base, data, result, notes, start_time=start_time, completion_time=now())
     if judged := headline(record):
@@ -179,6 +179,8 @@ def _verify(
     listener: Listener,
 ) -> tuple[str, ...]:
     """What the author of the job should know of the verified model."""
+    if chosen := trained.end.sentence:
+        listener.note(chosen)
     listener.stage("Verifying the model")
     task = task_of(run.job.spec)
     generation = task.generation

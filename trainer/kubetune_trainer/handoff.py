@@ -86,10 +86,16 @@ class RecordQueue:
     def __init__(self) -> None:
         self._records: SimpleQueue[Record] = SimpleQueue()
         self._beats: dict[int, Beat] = {}
+        self._stops = False
 
-    def put(self, record: Record) -> None:
-        """Adds a record."""
+    def put(self, record: Record) -> bool:
+        """Adds a record; whether the training is to stop."""
         self._records.put(record)
+        return self._stops
+
+    def stop(self) -> None:
+        """The training is to stop."""
+        self._stops = True
 
     def take(self) -> list[Record]:
         """All records that have come since the last call."""

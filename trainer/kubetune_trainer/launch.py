@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from kubetune_trainer.checkpoint.manifest import Checkpoint
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
-from kubetune_trainer.handoff import Kept, WorkerInput, WorkerResult
+from kubetune_trainer.handoff import Kept, Record, WorkerInput, WorkerResult
 from kubetune_trainer.model.source import PretrainedModel
 from kubetune_trainer.progress import ProgressTeller
+from kubetune_trainer.record_reader import RecordReader
 from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.resolve import Hardware, resolve
+from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
@@ -43,6 +45,7 @@ class Prepared:
     cache: Path
     give_up: GiveUp
     """What ends the run where its threads cannot."""
+    stop: StopRequest = field(default_factory=StopRequest)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,20 @@ def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, liste
     if spec.training.checkpoints is not None:
         swept(store, found.checkpoints, run.claimed, listener)
     return replace(given, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
+
+
+def reader_of(
+    prepared: Prepared,
+    take: Callable[[], list[Record] | None],
+    *takers: Callable[[list[Record]], None],
+    listener: Listener,
+    tell_workers: Callable[[], object] = lambda: None,
+) -> RecordReader:
+    """Hands on what the training reports, and tells the workers when it is to stop."""
+    if prepared.run.job.spec.training.checkpoints is None:
+        return RecordReader(take, *takers)
+    stop = prepared.stop
+    return RecordReader(take, *takers, stop.take, meanwhile=partial(stop.look, listener, tell_workers))
 
 
 def swept(store: Store, kept: tuple[Checkpoint, ...], newest: int, listener: Listener) -> None:

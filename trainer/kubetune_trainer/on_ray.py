@@ -8,10 +8,9 @@ import ray
 from kubetune_trainer.events import Listener
 from kubetune_trainer.handoff import WorkerResult
 from kubetune_trainer.journal import Journal, journaled
-from kubetune_trainer.launch import Prepared, Trained, begun, hangs_of, with_checkpoints
+from kubetune_trainer.launch import Prepared, Trained, begun, hangs_of, reader_of, with_checkpoints
 from kubetune_trainer.ray_beats import RemoteBeats, kill_ranks
 from kubetune_trainer.ray_runtime import RemoteRecords, hardware, new_record_queue, ray_cluster, run_workers
-from kubetune_trainer.record_reader import RecordReader
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.watchdog.watchdog import Watchdog
 from kubetune_trainer.worker_entry import train
@@ -29,7 +28,9 @@ def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Traine
         watchdog = Watchdog(beats, hangs_of(prepared.run), kill_ranks, prepared.give_up)
 
         def work(journal: Journal) -> WorkerResult:
-            with RecordReader(RemoteRecords(given.records).take, tell, journal), watchdog.watching():
+            records = RemoteRecords(given.records)
+            reading = reader_of(prepared, records.take, tell, journal, listener=listener, tell_workers=records.stop)
+            with reading, watchdog.watching():
                 return run_workers(train, given, scratch=scratch)
 
         return Trained(given, journaled(store, prepared.run.folder, listener, work))

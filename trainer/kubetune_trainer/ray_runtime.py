@@ -136,6 +136,10 @@ class RemoteRecords:
         self._asked = None
         return records
 
+    def stop(self) -> None:
+        """Tells whoever adds a record from now on that the training is to stop."""
+        self._queue.stop.remote()
+
 
 def run_workers(
     train: Callable[[dict[str, Any]], WorkerResult | None], given: WorkerInput, *, scratch: str

@@ -41,9 +41,11 @@ from kubetune_trainer.training.schedule import sum_of_rates
 from kubetune_trainer.watchdog.pulse import GATHERING, LOADING, PULSE, STARTING, UPLOADING, WAITING
 
 
-def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]) -> WorkerResult | None:
+def train(
+    given: WorkerInput, data: PreparedData, tell: Callable[[Record], object], stops: Callable[[], bool]
+) -> WorkerResult | None:
     """Trains this rank's share, in any group of torch.distributed; calls `tell` with each record. Rank 0 returns the
-    result."""
+    result. `stops`: whether this rank knows that the training is to save and end."""
     PULSE.mark(LOADING)
     spec, device = given.run.job.spec, detect()
     task, method = task_of(spec), method_of(spec.method)
@@ -60,7 +62,7 @@ def train(given: WorkerInput, data: PreparedData, tell: Callable[[Record], None]
     pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
     splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro, tell=tell)
     metrics = load_metrics(spec.evaluation.metrics)
-    with checkpoints_of(given, task, data.space, records, tell) as checkpoints:
+    with checkpoints_of(given, task, data.space, records, tell, stops) as checkpoints:
         loop = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics, checkpoints)
         end = loop.run()
         PULSE.mark(WAITING)

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from threading import Event
+from time import sleep
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,7 +23,7 @@ from kubetune_trainer.checkpoint.interval import RETRY, SHORTEST
 from kubetune_trainer.checkpoint.resume import Resumed, resume
 from kubetune_trainer.checkpoint.saver import Place, Saver
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import StepRecord
+from kubetune_trainer.records import StepRecord, StoredFile
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary
 from kubetune_trainer.training.batches import BatchPlan
@@ -33,7 +36,10 @@ from support.tiny_models import job_for, spec_for
 
 
 class Later(Executor):
-    """Does what it is given when it is told to."""
+    """Does what it is given when it is told to, or at once."""
+
+    at_once = False
+    fails: Exception | None = None
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
@@ -41,6 +47,8 @@ class Later(Executor):
     def submit(self, fn: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self.waiting.append((future, lambda: fn(*arguments, **named)))
+        if self.at_once:
+            self.work(self.fails)
         return future
 
     def work(self, error: Exception | None = None) -> None:
@@ -276,3 +284,124 @@ def test_quick_steps_are_saved_exactly_where_they_are_due(store: Store) -> None:
             later.work()
     assert begun == [37, 74, 111, 148, 185]
     assert committed(store) == begun[::-1]
+
+
+class Stop:
+    """Whether a training is to stop."""
+
+    asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+
+def told_to_stop(saver: Saver, number: int, one: Going) -> str:
+    with pytest.raises(RunError) as ended:
+        saver.after(number, one)
+    assert ended.value.reason == Reason.INTERRUPTED
+    return ended.value.message
+
+
+def test_one_that_is_told_to_stop_saves_the_very_step_and_waits_until_it_is_committed(store: Store) -> None:
+    one, stop = going(), Stop()
+    with Saver(place(store), Checkpoints(every_steps=100), [], stops=stop) as saver:
+        for number in (1, 2):
+            step(one)
+            saver.after(number, one)
+        step(one)
+        stop.asked = True
+        said = told_to_stop(saver, 3, one)
+    assert said == (
+        "the training was told to stop, and did so behind step 3, which is saved; the next attempt goes on from there"
+    )
+    assert committed(store) == [3]
+    undisturbed, other = step(one), going()
+    resumed(store, other)
+    assert step(other) == undisturbed
+
+
+class SlowStore:
+    """A store that gets the first bytes of a file, and then no more until the upload is given up."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self.begun = store, Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def upload(self, file: Path, path: str, given_up: Callable[[], bool] = lambda: False) -> StoredFile:
+        pieces = count()
+
+        def waits() -> bool:
+            if not self.begun.is_set() and next(pieces) == 2:
+                self.begun.set()
+                while not given_up():
+                    sleep(0.01)
+            return given_up()
+
+        return self._store.upload(file, path, waits)
+
+
+def slow_saver(store: Store, one: Going, stops: Callable[[], bool] = lambda: False) -> Saver:
+    """With the upload of the first step under way."""
+    one.engine.module.weight.data = torch.zeros(2, 2_000_000)
+    slow = SlowStore(store)
+    saver = Saver(replace(place(store), store=cast(Store, slow)), Checkpoints(every_steps=1), [], stops=stops)
+    saver.after(1, one)
+    assert slow.begun.wait(60)
+    return saver
+
+
+def test_an_upload_that_is_under_way_gives_way_to_the_newer_step(store: Store, tmp_path: Path) -> None:
+    one, stop = going(), Stop()
+    saver = slow_saver(store, one, stop)
+    stop.asked = True
+    told_to_stop(saver, 2, one)
+    assert committed(store) == [2]
+    assert {path.parent.name for path in tmp_path.rglob("*.safetensors")} == {"step-00000002"}
+
+
+def test_what_is_there_and_only_not_committed_is_committed_first(store: Store) -> None:
+    one, stop, later = going(), Stop(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=1), [], stops=stop, executor=later)
+    step(one)
+    saver.after(1, one)
+    later.work()
+    stop.asked = True
+    later.at_once = True
+    told_to_stop(saver, 2, one)
+    assert committed(store) == [2, 1]
+
+
+def test_where_the_step_cannot_be_saved_it_says_from_which_one_the_next_attempt_goes_on(store: Store) -> None:
+    one, stop, later = going(), Stop(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=1), [], stops=stop, executor=later)
+    later.at_once = True
+    for number in (1, 2):
+        saver.after(number, one)
+    stop.asked, later.fails = True, RunError(Reason.STORAGE_FAILED, "the store does not answer")
+    said = told_to_stop(saver, 3, one)
+    assert said.endswith("goes on from step 1, as that step could not be saved: the store does not answer")
+
+
+def test_without_any_checkpoint_the_next_attempt_begins_anew(store: Store) -> None:
+    one, stop, later = going(), Stop(), Later()
+    later.at_once, later.fails, stop.asked = True, OSError("no"), True
+    saver = Saver(place(store), Checkpoints(every_steps=9), [], stops=stop, executor=later)
+    assert "the next attempt begins anew, as that step could not be saved: " in told_to_stop(saver, 1, one)
+
+
+def test_who_was_replaced_and_is_told_to_stop_hears_that_another_goes_on(store: Store) -> None:
+    one, stop, later = going(), Stop(), Later()
+    saver = Saver(place(store), Checkpoints(every_steps=9), [], stops=stop, executor=later)
+    place(store, execution=2)
+    later.at_once = stop.asked = True
+    assert "another execution of this run has begun" in told_to_stop(saver, 1, one)
+    assert committed(store) == []
+
+
+def test_an_upload_that_is_under_way_at_the_end_is_given_up(store: Store, tmp_path: Path) -> None:
+    saver = slow_saver(store, going())
+    with saver:
+        pass
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -42,6 +42,19 @@ def replaced(run: Run) -> RunError:
     )
 
 
+def stopped(step: int, saved: int, failure: str = "") -> RunError:
+    """What ends an execution that was told to stop behind a step, with its last checkpoint at `saved`; 0: none.
+
+    `failure`: why that of the step could not be saved.
+    """
+    said = f"the training was told to stop, and did so behind step {step:,}"
+    if saved == step:
+        return RunError(Reason.INTERRUPTED, f"{said}, which is saved; the next attempt goes on from there")
+    goes_on = f"goes on from step {saved:,}" if saved else "begins anew"
+    why = f"the next attempt {goes_on}, as that step could not be saved: {failure}"
+    return RunError(Reason.INTERRUPTED, f"{said}; {why}")
+
+
 def read_chain(store: Store, run_id: str, most: int = 100) -> Found:
     """The newest checkpoints that were committed, `most` of them."""
     names = _entries(store)

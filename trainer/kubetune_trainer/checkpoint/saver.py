@@ -6,13 +6,14 @@ and rank 0 commits: what was not committed does not count.
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from time import monotonic
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import torch
 import torch.distributed as dist
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from kubetune_api.job import Checkpoints as Settings
 from kubetune_api.run import Run
 from kubetune_api.times import timestamp
-from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced
+from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced, stopped
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.interval import Interval
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
@@ -31,10 +32,10 @@ from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.engine_state import Range, counters_of, shapes_of, state_of
-from kubetune_trainer.training.exchange import of_all_ranks, sum_over_ranks
+from kubetune_trainer.training.exchange import of_all_ranks, of_rank_0, sum_over_ranks
 from kubetune_trainer.training.going import Going
 from kubetune_trainer.underway import NotSaved, Saved
-from kubetune_trainer.watchdog.pulse import PULSE, SAVING
+from kubetune_trainer.watchdog.pulse import PULSE, SAVING, WAITING
 
 _log = logging.getLogger(__name__)
 RANDOM = "random"
@@ -73,12 +74,14 @@ class Saver:
         place: Place,
         settings: Settings,
         records: Sequence[object],
-        tell: Callable[[Saved | NotSaved], None] = lambda _: None,
+        tell: Callable[[Saved | NotSaved], object] = lambda _: None,
+        stops: Callable[[], bool] = lambda: False,
         *,
         executor: Executor | None = None,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self._place, self._settings, self._records, self._tell = place, settings, records, tell
+        self._place, self._settings, self._records = place, settings, records
+        self._tell, self._stops = tell, stops
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._now, self._rank = now, dist.get_rank()
         self._interval = Interval(settings, place.run.mean_seconds_between_interruptions, now)
@@ -90,16 +93,20 @@ class Saver:
         self._work: Future[Any] | None = None
         """What this rank does for it."""
         self._step, self._wanted = 0, False
+        self._given_up, self._failure = Event(), ""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        # Of an error, everybody is to hear at once.
+        # What is not all there now never is. Of an error, everybody is to hear at once.
+        self._given_up.set()
         self._executor.shutdown(wait=error is None, cancel_futures=True)
 
     def after(self, step: int, going: Going) -> None:
-        """See `Checkpoints`. RunError, alike on every rank, where another execution has begun."""
+        """See `Checkpoints`. RunError, alike on every rank, where another execution has begun, and where the training
+        is to stop: then this step is saved.
+        """
         self._wanted = self._wanted or self._interval.ends_with(step)
         due = self._pace.comes() and self._asked(step, going)
         if (self._wanted or due) and not self._phase:
@@ -107,26 +114,50 @@ class Saver:
 
     def _asked(self, step: int, going: Going) -> bool:
         """Goes on as all ranks have told; whether the time has come for the next one."""
-        waiting, failed, stale, due = self._told(going.engine.device)
+        waiting, failed, stale, due, stops = self._told(going.engine.device)
         if stale:
             raise replaced(self._place.run)
+        if stops:
+            self._stop(step, going)
         if self._phase and not waiting:
             self._go_on(step, failed=failed)
             self._pace.hurry()
         return due
 
-    def _told(self, device: Any) -> tuple[bool, bool, bool, bool]:
-        """Of any rank: it is not done, it has failed, it was replaced, the time has come."""
+    def _stop(self, step: int, going: Going) -> NoReturn:
+        """Saves this step, and ends the training with a sentence, alike on every rank."""
+        # Half an upload of an earlier step is worth less than the time that the rest of it takes.
+        self._given_up.set()
+        self._finish(step, going)
+        self._given_up.clear()
+        self._begin(step, going)
+        self._finish(step, going)
+        raise stopped(step, of_rank_0(lambda: self._committed[0].step if self._committed else 0), self._failure)
+
+    def _finish(self, step: int, going: Going) -> None:
+        """Waits for what is under way, if it is, until it is committed or has failed."""
+        while self._phase:
+            PULSE.mark(WAITING)
+            if self._work is not None:
+                wait([self._work])
+            _, failed, stale, *_ = self._told(going.engine.device)
+            if stale:
+                raise replaced(self._place.run)
+            self._go_on(step, failed=failed)
+
+    def _told(self, device: Any) -> tuple[bool, bool, bool, bool, bool]:
+        """Of any rank: it is not done, it has failed, it was replaced, the time has come, it is to stop."""
         done = self._work is None or self._work.done()
         failed = self._work is not None and done and self._work.exception() is not None
         stale = self._phase == "commit" and self._work is not None and done and not failed and not self._work.result()
         due = self._rank == 0 and self._interval.is_over
         between = self._pace.measured() if self._rank == 0 else 0
-        own = torch.tensor([not done, failed, stale, due, between], dtype=torch.int32, device=device)
-        *flags, between = sum_over_ranks({"flags": own})["flags"].tolist()
+        flags = [not done, failed, stale, due, self._stops()]
+        own = torch.tensor([*flags, between], dtype=torch.int32, device=device)
+        *sums, between = sum_over_ranks({"flags": own})["flags"].tolist()
         self._pace.take(int(between))
-        waiting, failed, stale, due = map(bool, flags)
-        return waiting, failed, stale, due
+        waiting, failed, stale, due, stops = map(bool, sums)
+        return waiting, failed, stale, due, stops
 
     def _begin(self, step: int, going: Going) -> None:
         PULSE.mark(SAVING)
@@ -154,7 +185,7 @@ class Saver:
         with TemporaryDirectory(prefix="kubetune-") as scratch:
             shard, told = Path(scratch) / f"rank-{self._rank:05}.safetensors", Path(scratch) / "history.json"
             write_shard(shard, copies)
-            files = [store.upload(shard, f"{folder}/{shard.name}")]
+            files = [store.upload(shard, f"{folder}/{shard.name}", self._given_up.is_set)]
             if history is not None:
                 told.write_bytes(to_json(history))
                 files.append(store.upload(told, f"{folder}/{told.name}"))
@@ -165,9 +196,11 @@ class Saver:
         work, self._work = self._work, None
         if failed:
             self._phase = ""
-            why, *_ = of_all_ranks(self._errors(work))
+            if self._given_up.is_set():
+                return
+            self._failure, *_ = of_all_ranks(self._errors(work))
             self._interval.failed(step)
-            self._tell(NotSaved(self._step, why))
+            self._tell(NotSaved(self._step, self._failure))
         elif self._phase == "commit":
             self._phase = ""
         else:

@@ -6,7 +6,7 @@ the remedy.
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,10 @@ _STORE_ERRORS = (obstore.exceptions.BaseError, OSError, ValueError)
 
 class MissingObjectError(Exception):
     """The store has no such object. Never leaves the trainer: a caller says what its absence means."""
+
+
+class GivenUpError(Exception):
+    """Nobody wants the object any more. Never leaves the trainer: whoever gave it up knows."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +144,18 @@ class Store:
                     return True
         return False
 
-    def upload(self, file: Path, path: str) -> StoredFile:
-        """Streams a file into the object `path`; the digest is of the bytes sent, the name in the result is `path`."""
+    def upload(self, file: Path, path: str, given_up: Callable[[], bool] = lambda: False) -> StoredFile:
+        """Streams a file into the object `path`; the digest is of the bytes sent, the name in the result is `path`.
+
+        GivenUpError, and no object, where it is given up on the way.
+        """
         place, digest, sent = self._at(path), hashlib.sha256(), 0
 
         def read() -> Iterator[bytes]:
             nonlocal sent
             for piece in pieces(file):
+                if given_up():
+                    raise GivenUpError(f"{place.uri} was given up")
                 digest.update(piece)
                 sent += len(piece)
                 yield piece

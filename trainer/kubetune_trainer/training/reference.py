@@ -30,7 +30,7 @@ def with_references(
     *,
     pad_token: int,
     micro_batch_size: int,
-    tell: Callable[[ReferenceProgress], None],
+    tell: Callable[[ReferenceProgress], object],
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, EncodedSplit]:
     """The splits, with what their task wants to know of the untrained model. Every rank takes a share, and tells how
@@ -52,7 +52,7 @@ class _Asked:
     """Tells now and then how many rows of a split the model was asked about."""
 
     def __init__(
-        self, split: str, rows: int, tell: Callable[[ReferenceProgress], None], clock: Callable[[], float]
+        self, split: str, rows: int, tell: Callable[[ReferenceProgress], object], clock: Callable[[], float]
     ) -> None:
         self._split, self._of_rows, self._tell, self._clock = split, rows, tell, clock
         self._rows, self._due = 0, clock() + _QUIET_SECONDS
