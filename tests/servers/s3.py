@@ -21,6 +21,8 @@ class S3Server:
         self._metadata.mkdir(exist_ok=True)
         self.address, self.port = address, port or free_port()
         self._process: Process | None = None
+        self.access_key, self.secret_key = ACCESS_KEY, SECRET_KEY
+        """What opens it from its next start on."""
 
     @property
     def endpoint(self) -> str:
@@ -31,8 +33,7 @@ class S3Server:
     def env(self) -> dict[str, str]:
         """The standard variables by which obstore, and every S3 client, finds the server."""
         return {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            **self.secret,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": REGION,
             "AWS_ALLOW_HTTP": "true",
@@ -41,7 +42,7 @@ class S3Server:
     @property
     def secret(self) -> dict[str, str]:
         """The keys of a Secret that open it."""
-        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     @property
     def unfinished(self) -> Path:
@@ -61,7 +62,7 @@ class S3Server:
             *("--port", f"{self.address}:{self.port}", "--region", REGION, "--quiet"),
             *("posix", "--sidecar", self._metadata, self.root),
         )
-        keys = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
+        keys = {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
         self._process = Process(command, log=self._log, env=keys)
         self._process.wait_until(lambda: accepts_connections(self.port, self.address))
 

@@ -1,6 +1,6 @@
 """Trainings that are saved while they go on, and others that go on from what is there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJob, FineTuneJobSpec, ObjectMeta
-from kubetune_api.run import Run
+from kubetune_api.run import MountedSecret, Run
 from kubetune_trainer.checkpoint.chain import Chain, read_chain
 from kubetune_trainer.checkpoint.resume import resume
 from kubetune_trainer.checkpointed import checkpoints_of
@@ -20,6 +20,7 @@ from kubetune_trainer.handoff import Kept, Record, WorkerInput
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
+from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
@@ -28,7 +29,7 @@ from kubetune_trainer.training.going import Going
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.watch import Watch
-from kubetune_trainer.underway import Resumption
+from kubetune_trainer.underway import NotSaved, Resumption, Saved
 from support.stores import Watched
 from support.tiny_models import PAD, tiny_tokenizer
 from support.training_cases import BATCH, Case
@@ -60,6 +61,7 @@ class Ended:
     digests: dict[str, str]
     """Of the trained tensors; rank 0 only."""
     resumed: list[Resumption]
+    saves: list[Saved | NotSaved]
 
 
 def save_and_go_on(cases: list[Case], folder: str) -> dict[Case, tuple[Ended, Ended]]:
@@ -126,6 +128,16 @@ def _fetched(case: Case, folder: str) -> Fetched:
     return Fetched(found.step, found.skipped, store.fetched, store.most)
 
 
+def disturbed(case: Case, folder: str, secret: MountedSecret | None, faults: Mapping[int, Callable[[], None]]) -> Ended:
+    """A training to its end, in a folder or at a URI; each fault happens behind its step."""
+
+    def tell(record: Record, run: Run) -> None:
+        if isinstance(record, StepRecord) and record.step in faults:
+            faults[record.step]()
+
+    return _train(case, folder, tell, secret)
+
+
 def _spec(case: Case) -> FineTuneJobSpec:
     manifest = case.spec.to_dict()
     saved = {"checkpoints": {"everySteps": EVERY, "retain": 2}, "keep": "Best", "dropout": 0.1}
@@ -134,18 +146,21 @@ def _spec(case: Case) -> FineTuneJobSpec:
     return FineTuneJobSpec.model_validate(manifest | {"evaluation": evaluation})
 
 
-def _given(case: Case, spec: FineTuneJobSpec, plan: BatchPlan, folder: str) -> WorkerInput:
+def _given(
+    case: Case, spec: FineTuneJobSpec, plan: BatchPlan, folder: str, secret: MountedSecret | None
+) -> WorkerInput:
     """As the driver makes it; rank 0 alone touches the store."""
+    uri = folder if "://" in folder else Path(folder).as_uri()
     job = FineTuneJob(
         api_version="kubetune.dev/v1alpha1",
         kind="FineTuneJob",
         metadata=ObjectMeta(name="tiny"),
-        spec=spec.model_copy(update={"output": spec.output.model_copy(update={"uri": Path(folder).as_uri()})}),
+        spec=spec.model_copy(update={"output": spec.output.model_copy(update={"uri": uri})}),
     )
-    run = Run(job=job, run_id="run-1", execution=1)
+    run = Run(job=job, run_id="run-1", execution=1, credentials=[secret] if secret else [])
     told: list[Any] = [None]
     if dist.get_rank() == 0:
-        store = Store.open(run.root)
+        store = Store.open(run.root, secret=StoreCredentials.of(run).opening(run.root))
         found = read_chain(store, run.run_id)
         run = run.model_copy(update={"execution": 2 if found.last else 1})
         chain = Chain(store, run, found.last)
@@ -176,13 +191,18 @@ def _begun(case: Case, spec: FineTuneJobSpec) -> tuple[BatchPlan, Any]:
     return plan, engine
 
 
-def _train(case: Case, folder: str, hear: Callable[[Record, Run], None] = lambda *_: None) -> Ended:
+def _train(
+    case: Case,
+    folder: str,
+    hear: Callable[[Record, Run], None] = lambda *_: None,
+    secret: MountedSecret | None = None,
+) -> Ended:
     case = replace(case, steps=STEPS)
     spec, learned = _spec(case), case.learned
     plan, engine = _begun(case, spec)
     records: list[Record] = []
     told: list[Record] = []
-    given = _given(case, spec, plan, folder)
+    given = _given(case, spec, plan, folder, secret)
 
     def take(record: Record) -> None:
         records.append(record)
@@ -202,4 +222,5 @@ def _train(case: Case, folder: str, hear: Callable[[Record, Run], None] = lambda
         end,
         digests,
         [record for record in told if isinstance(record, Resumption)],
+        [record for record in told if isinstance(record, Saved | NotSaved)],
     )

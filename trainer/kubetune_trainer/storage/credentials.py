@@ -31,8 +31,9 @@ _BETWEEN = (re.compile(r'[\s"]+|\\n'), re.compile("[&=]+"), re.compile("%"))
 _SECRET_VARIABLES = re.compile("KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE)
 ONE_LINE = "one line, without signs that cannot be printed"
 """What each value must be that goes into a request: obstore ends the whole process for another one."""
-_GOOD_FOR = timedelta(minutes=10)
-"""After which the files are read anew: temporary credentials are renewed while a training runs."""
+_GOOD_FOR = timedelta(minutes=1)
+"""Less than the five minutes that the client wants ahead of it, so that it reads the files anew for each request: keys
+are changed while a training runs, and those before may be refused at once."""
 
 
 @dataclass(frozen=True)
