@@ -101,6 +101,7 @@ class Reason:
     NOT_FINITE = _trainer(
         "LossNotFinite", "The loss or its gradients became infinite or not a number.", "User", "Never"
     )
+    LOSS_SPIKE = _trainer("LossSpike", "The loss of a step was far above those before it.", "User", "Never")
     HUNG = _trainer("Hung", "Nothing moved in the training any more.", "Platform", "Counted")
     VERIFICATION_FAILED = _trainer(
         "VerificationFailed", "The model in the store is not the one that was trained.", "User", "Never"

@@ -237,7 +237,7 @@ RIGHT = (
                 "earlyStopping": {"patience": 3, "minDelta": 0.01},
                 "keep": "Best",
                 "checkpoints": {"everySteps": 200, "everySeconds": 900, "retain": 3},
-                "watchdog": {"hangSeconds": 90},
+                "watchdog": {"hangSeconds": 90, "onSpike": "Fail", "spikeFactor": 20},
                 "maxGradientNorm": 0.5,
                 "precision": "BF16",
                 "seed": 11,
@@ -955,6 +955,8 @@ WRONG = (
         {"spec.training.checkpoints": {"everySeconds": 0}},
         "spec.training.checkpoints.everySeconds",
     ),
+    Case("a spike in every step", {"spec.training.watchdog": {"spikeFactor": 1}}, "spec.training.watchdog.spikeFactor"),
+    Case("a spike that is forgotten", {"spec.training.watchdog": {"onSpike": "Off"}}, "spec.training.watchdog.onSpike"),
     Case(
         "a hang before anything could move",
         {"spec.training.watchdog": {"hangSeconds": 9}},

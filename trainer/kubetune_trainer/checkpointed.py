@@ -67,6 +67,9 @@ class _OfARun:
         # Sorting is stable: a step comes before its evaluation.
         earlier.sort(key=lambda record: record.step)
         self.records.extend(earlier)
+        factor = self.given.run.job.spec.training.watchdog.spike_factor
+        for record in found.history.steps:
+            going.spikes.take(record.loss, factor)
         self.tell(Resumption(found.step, (*kept.damaged, *found.skipped), tuple(earlier)))
         return found.step
 

@@ -21,10 +21,10 @@ from kubetune_trainer.records import (
     TrainingEnd,
 )
 from kubetune_trainer.training.batches import BatchPlan
-from kubetune_trainer.underway import EvaluationStart, NotSaved, Resumption, Saved, Writing
+from kubetune_trainer.underway import Passing, Resumption
 from kubetune_trainer.watchdog.beats import Beat
 
-Record = StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | Saved | NotSaved | TrainingEnd
+Record = StepRecord | EvaluationRecord | Resumption | Passing | TrainingEnd
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kubetune_trainer.handoff import Record, WorkerResult
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd, in_order
 from kubetune_trainer.report import metric_line
 from kubetune_trainer.storage.store import Store
-from kubetune_trainer.underway import EvaluationStart, NotSaved, Resumption, Saved, Writing
+from kubetune_trainer.underway import Passing, Resumption
 
 SEGMENT_SECONDS = 30.0
 """The least time between two segments."""
@@ -85,7 +85,7 @@ class Journal:
         """Takes the next records, in order; those that it has had already are left out."""
         with self._lock:
             for record in _unfolded(records):
-                if isinstance(record, EvaluationStart | Writing | Saved | NotSaved):
+                if isinstance(record, Passing):
                     continue
                 key = _key(record)
                 if key not in self._taken:
@@ -141,7 +141,7 @@ class Journal:
 
 def _unfolded(
     records: Iterable[Record],
-) -> Iterator[StepRecord | EvaluationStart | Writing | EvaluationRecord | Saved | NotSaved | TrainingEnd]:
+) -> Iterator[StepRecord | EvaluationRecord | Passing | TrainingEnd]:
     """Those of earlier executions come first: each journal is whole."""
     for record in records:
         yield from record.records if isinstance(record, Resumption) else (record,)

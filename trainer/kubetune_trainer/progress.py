@@ -7,7 +7,16 @@ from kubetune_api.status import LONGEST_OF_ATTEMPT, CheckpointStatus, Progress, 
 from kubetune_api.text import elide
 from kubetune_trainer.events import Listener
 from kubetune_trainer.records import EvaluationRecord, StepRecord, TrainingEnd
-from kubetune_trainer.underway import EvaluationStart, NotSaved, ReferenceProgress, Resumption, Saved, Writing
+from kubetune_trainer.underway import (
+    EvaluationStart,
+    NotSaved,
+    Passing,
+    ReferenceProgress,
+    Resumption,
+    Saved,
+    Spiked,
+    Writing,
+)
 
 _WINDOW = 50
 """Steps over which the speed is averaged."""
@@ -24,12 +33,7 @@ class ProgressTeller:
         self._told: Progress | None = None
         self._checkpoint = CheckpointStatus()
 
-    def __call__(
-        self,
-        records: Iterable[
-            StepRecord | EvaluationStart | Writing | EvaluationRecord | Resumption | Saved | NotSaved | TrainingEnd
-        ],
-    ) -> None:
+    def __call__(self, records: Iterable[StepRecord | EvaluationRecord | Resumption | Passing | TrainingEnd]) -> None:
         """Takes the next records, in order; the listener hears of each evaluation, and of the last step only."""
         for record in records:
             self._evaluating = record if isinstance(record, EvaluationStart | Writing) else None
@@ -39,12 +43,10 @@ class ProgressTeller:
                 self._listener.stage(record.sentence)
             elif isinstance(record, EvaluationRecord):
                 self._listener.evaluated(record)
-            elif isinstance(record, Resumption):
-                for sentence in record.sentences:
-                    self._listener.note(sentence)
+            elif isinstance(record, Resumption | Saved | NotSaved):
                 self._tell_of(record)
-            elif isinstance(record, Saved | NotSaved):
-                self._tell_of(record)
+            elif isinstance(record, Spiked):
+                self._listener.note(record.sentence)
             elif isinstance(record, TrainingEnd):
                 self._end = record
         progress = progress_of(self._recent, self._total_steps, self._evaluating, self._end)
@@ -53,6 +55,9 @@ class ProgressTeller:
             self._listener.progress(progress)
 
     def _tell_of(self, record: Resumption | Saved | NotSaved) -> None:
+        if isinstance(record, Resumption):
+            for sentence in record.sentences:
+                self._listener.note(sentence)
         self._checkpoint = checkpoint_after(record, self._checkpoint)
         self._listener.checkpoint(self._checkpoint)
         # Each further one is counted, and not said again.

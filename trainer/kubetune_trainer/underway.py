@@ -82,3 +82,21 @@ class NotSaved:
     step: int
     why: str
     """A sentence."""
+
+
+@dataclass(frozen=True)
+class Spiked:
+    """The loss of a step was far above what was usual. The training goes on."""
+
+    step: int
+    loss: float
+    usual: float
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"the loss of step {self.step:,} is {self.loss:.6g}, and about {self.usual:.6g} was usual before"
+
+
+Passing = EvaluationStart | Writing | Saved | NotSaved | Spiked
+"""What is no part of a run's record."""

@@ -162,12 +162,18 @@ class Checkpoints(ApiModel):
 
 
 class Watchdog(ApiModel):
-    """What ends a training that would otherwise hold its hardware for nothing."""
+    """What is looked for while a training goes on: whether anything moves, and whether the loss jumps."""
 
     hang_seconds: Annotated[int, Field(ge=10, le=86400)] | None = None
     """After how many seconds in which no worker has come further in its steps or evaluations the run ends with the
     reason `Hung`. Unset: 20 times the median step, but at least 60 seconds, and no more than 120 unless steps take a
     quarter of that."""
+    on_spike: Literal["Note", "Fail"] = "Note"
+    """What follows where the loss of a step is far above those before: `Note` tells it and goes on, `Fail` ends the run
+    with the reason `LossSpike`."""
+    spike_factor: Annotated[float, Field(ge=2.0, le=1000000.0)] = 10.0
+    """How far that is: this many times the spread of the last 100 losses above their median. The spread is 1.4826
+    times the median distance from it, but at least a twentieth of the median loss of the first 20 steps."""
 
 
 class Training(ApiModel):
@@ -216,7 +222,7 @@ class Training(ApiModel):
     """Saves the training while it goes on, so that another execution of the run goes on from there. Unset: it always
     begins anew."""
     watchdog: Watchdog = Watchdog()
-    """What ends a training that hangs."""
+    """What is looked for while the training goes on."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """The share of each target that is spread over all labels, or over all tokens of the vocabulary, 0 to 1: the model
     does not learn to be sure. The loss of an evaluation is without it."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kubetune_trainer.training.kept_weights import KeptWeights
+from kubetune_trainer.training.spikes import Spikes
 from kubetune_trainer.training.watch import Watch
 
 
@@ -16,6 +17,7 @@ class Going:
     weights: KeptWeights
     settled: dict[int, Any] = field(default_factory=dict)
     """By the step: the spaces that the validation split has settled."""
+    spikes: Spikes = field(default_factory=Spikes)
 
 
 class Checkpoints(Protocol):

@@ -30,10 +30,10 @@ from kubetune_trainer.training.going import Checkpoints, Going, NoCheckpoints
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.training.write import Asking
-from kubetune_trainer.underway import EvaluationStart, Writing
+from kubetune_trainer.underway import EvaluationStart, Spiked, Writing
 from kubetune_trainer.watchdog.pulse import MEASURING, PULSE, RESUMING, STEP, WRITING
 
-Recorder = Callable[[StepRecord | EvaluationStart | Writing | EvaluationRecord | TrainingEnd], None]
+Recorder = Callable[[StepRecord | EvaluationStart | Writing | EvaluationRecord | Spiked | TrainingEnd], None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Loop:
         self.engine.train()
         chooses = self.spec.watches_validation
         for step, batch in enumerate(self._batches(done), done + 1):
-            self._take_step(step, batch)
+            self._look_at(step, self._take_step(step, batch), going)
             if "validation" in self.splits and self._is_judged_after(step):
                 is_last = step == self.plan.total_steps
                 found, space = self._evaluate("validation", step, self.space, final=is_last and not chooses)
@@ -122,7 +122,8 @@ class Loop:
         every = self.spec.evaluation.every_steps or self.plan.steps_per_epoch
         return step % every == 0 or step == self.plan.total_steps
 
-    def _take_step(self, step: int, batch: NDArray[np.int64]) -> None:
+    def _take_step(self, step: int, batch: NDArray[np.int64]) -> float:
+        """Its loss."""
         PULSE.mark(STEP, step)
         started = monotonic()
         lengths, longest, targets = self._lengths, self._longest, self._targets
@@ -139,6 +140,22 @@ class Loop:
                 seconds=monotonic() - started,
             )
         )
+        return loss
+
+    def _look_at(self, step: int, loss: float, going: Going) -> None:
+        """RunError (LOSS_SPIKE), alike on every rank, where the job wants none."""
+        watchdog = self.spec.training.watchdog
+        usual = going.spikes.take(loss, watchdog.spike_factor)
+        if usual is None:
+            return
+        spiked = Spiked(step, loss, usual)
+        if watchdog.on_spike == "Fail":
+            raise RunError(
+                Reason.LOSS_SPIKE,
+                f"{spiked.sentence}; look at the rows of that step, lower spec.training.learningRate, lengthen the"
+                " warm-up, or raise spec.training.watchdog.spikeFactor",
+            )
+        self.record(spiked)
 
     def _step(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
         """The optimizer step of that number, over a global batch whose rows have sequences of up to `longest` tokens;

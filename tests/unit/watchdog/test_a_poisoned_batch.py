@@ -1,0 +1,58 @@
+"""A whole run whose loss jumps in one step: the job says what follows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubetune_api.job import FineTuneJob
+from kubetune_api.reasons import Reason
+from kubetune_trainer.errors import RunError
+from kubetune_trainer.tasks.base import Losses
+from kubetune_trainer.tasks.classification import Classification
+from support.runs_in_one_process import run_of
+from support.tiny_models import job_for, saved, tiny_model
+from support.tiny_runs import hard_rows, write_csv
+
+POISONED = 25
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the labels of one batch are absurd."""
+    losses, calls = Classification.losses, iter(range(1, 10_000))
+
+    def of_a_batch(self: Classification, forward: Any, batch: Any, space: Any) -> Losses:
+        found = losses(self, forward, batch, space)
+        return Losses(found.rows * 100, found.outputs) if next(calls) == POISONED else found
+
+    monkeypatch.setattr(Classification, "losses", of_a_batch)
+
+
+def job(folder: Path, **watchdog: Any) -> FineTuneJob:
+    return job_for(
+        "SequenceClassification",
+        saved(tiny_model("bert", labels=2), folder / "model"),
+        dataset={
+            "uri": write_csv(folder / "rows.csv", ("text", "label"), hard_rows(40)),
+            "columns": {"text": "text", "label": "label"},
+            "validationFraction": 0,
+            "testFraction": 0,
+        },
+        training={"maxSteps": 28, "epochs": 100, "globalBatchSize": 4, "watchdog": watchdog},
+        output={"uri": (folder / "out").as_uri()},
+    )
+
+
+def test_it_is_told_and_the_training_goes_on(tmp_path: Path) -> None:
+    run_of(job(tmp_path), tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    (note,) = [event["text"] for event in events if event["event"] == "note" and "usual" in event["text"]]
+    assert note.startswith(f"the loss of step {POISONED} is ")
+
+
+def test_it_ends_a_run_that_wants_none(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=rf"^the loss of step {POISONED} is .*; look at the rows of that step") as found:
+        run_of(job(tmp_path, onSpike="Fail"), tmp_path)
+    assert found.value.reason == Reason.LOSS_SPIKE
