@@ -23,9 +23,9 @@ def saving_seconds(known: CheckpointStatus | None) -> int:
 def with_report(status: FineTuneJobStatus, report: RunReport | None) -> FineTuneJobStatus:
     """The status with what its last attempt reports of checkpoints, be it going on or its pods still ending, and of how
     it trains."""
-    last = status.attempts[-1] if status.attempts else None
-    if last is None or report is None or report.attempt != last.number:
+    if report is None or not status.attempts:
         return status
+    last = status.attempts[-1]
     said, done, before = checkpoint_of(report), _progress_of(report), status.progress
     changes = {"resumed_step": said.resumed_step} if said else {}
     if last.completion_time is not None:

@@ -89,8 +89,13 @@ class Observed:
         return tuple(pod for pod in self.pods if pod.attempt == attempt)
 
     def report_of(self, attempt: int) -> RunReport | None:
-        """What an attempt reports."""
-        return self.report if self.report is not None and self.report.attempt == attempt else None
+        """What an attempt reports. Where a queue took its hardware and gave it some again, the execution that still
+        saves itself on the old one has no say any more."""
+        report, known = self.report, self.job.attempt
+        if report is None or report.attempt != attempt:
+            return None
+        newest = known.execution if known is not None and known.number == attempt else None
+        return None if newest and report.execution and report.execution < newest else report
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
         return Plan(seen.job.status)
     if finished(seen.job.status):  # whatever its spec looks like to this version
         return after_the_end(seen, now)
-    seen = replace(seen, job=replace(seen.job, status=with_report(seen.job.status, seen.report)))
+    known = seen.job.attempt
+    told = with_report(seen.job.status, seen.report_of(known.number) if known else None)
+    seen = replace(seen, job=replace(seen.job, status=told))
     job = seen.job
     if job.suspended:
         return replace(_suspended(seen, now), delete=ray_jobs(seen))
@@ -189,8 +191,8 @@ def _goes_on(
     status = seen.job.status.model_copy(
         update={
             "attempts": [*seen.job.status.attempts[:-1], attempt],
-            "data": report.data if report else None,
-            "progress": report.progress if report else None,
+            "data": report.data if report else seen.job.status.data,
+            "progress": report.progress if report else seen.job.status.progress,
             "workers": workers,
             "ready_workers": min(workers_ready(seen.pods_of(attempt.number)), workers),
         }

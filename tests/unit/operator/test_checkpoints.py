@@ -208,6 +208,18 @@ def test_the_steps_of_an_execution_whose_hardware_a_queue_took_are_kept_in_mind(
     assert (shown.progress, shown.attempts[0].last_step) == (None, 43)
 
 
+def test_what_an_execution_says_that_still_saves_on_hardware_that_a_queue_took_ends_no_later_one() -> None:
+    status = started(attempt(execution=2, runningTime=at(0)), progress=progress(7), checkpoint=kept())
+    late = {"checkpoint": kept(3), "progress": progress(3), "finished": failed(Reason.INTERRUPTED)}
+    shown = plan(job(status), ray_job(1, "Running"), report(execution=1, **late)).status
+    assert (shown.attempts[0].completion_time, shown.attempts[0].execution) == (None, 2)
+    assert shown.progress
+    assert shown.checkpoint
+    assert (shown.progress.step, shown.checkpoint.step) == (7, 40)
+    ended = plan(job(status), ray_job(1, "Running"), report(execution=2, **late)).status
+    assert ended.attempts[0].completion_time is not None
+
+
 @pytest.mark.parametrize("saving", [True, False])
 def test_a_head_that_ends_is_given_the_time_to_save_before_its_run_counts_as_lost(saving: bool) -> None:
     status = started(attempt(runningTime=at(0), headGoneTime=at(0)))
