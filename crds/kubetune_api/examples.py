@@ -29,7 +29,7 @@ JOB_EXAMPLES = {
     "spec.training.earlyStopping": "{patience: 3, minDelta: 0.001}",
     "spec.training.checkpoints": "{everySteps: 200, everySeconds: 900}",
     "spec.profileRef": "{name: a100-80g}",
-    "spec.resources": "{workers: 8}",
+    "spec.resources": "{workers: 8, minWorkers: 4}",
     "spec.zero": "{stage: 2}",
     "spec.evaluation": "{require: [{metric: test/accuracy, min: 0.8}]}",
     "spec.evaluation.require": "[{metric: test/loss, max: 1.2}]",

@@ -162,6 +162,9 @@ class Reason:
     ATTEMPT_DELETED = _cluster(
         "AttemptDeleted", "The attempt's RayJob was deleted by someone else.", "Nobody", "ExemptIfSaved", strength=2
     )
+    FEWER_WORKERS = _operator(
+        "FewerWorkers", "Only some workers had a node for ten minutes, and `minWorkers` allows it.", "Nobody", "Exempt"
+    )
     DEADLINE_EXCEEDED = _operator(
         "DeadlineExceeded", "The attempts together ran longer than `activeDeadlineSeconds`.", "User", "Never"
     )

@@ -149,8 +149,9 @@ class Attempt(ApiModel):
     deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
     micro_batch_size: Annotated[int, Field(ge=1, le=_MOST)] | None = None
-    """The largest micro-batch that it may take, in examples, because an earlier attempt ran out of memory; of one that
-    ran out of memory itself, the one that it took. Unset: manifest and planner say it."""
+    """The most examples of a micro-batch, after a lack of memory; where it lacked some itself, those that it took."""
+    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    """Its workers, where nodes were missing for all; where they were missing for its own, those that had a node."""
     running_time: Timestamp | None = None
     """When the trainer of this attempt was first seen to run."""
     ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0

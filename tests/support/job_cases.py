@@ -49,6 +49,7 @@ PAIRS = {"spec.task.type": "Embedding", "spec.dataset.columns": {"anchor": "ques
 CONVERSATIONS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"messages": "turns"}}
 """The edits that make one of conversations."""
 _WRITES = "spec.task.seq2Seq"
+_FEWEST = "spec.resources.minWorkers"
 DOCUMENTS = {"spec.task.type": "CausalLM", "spec.dataset.columns": {"text": "body"}}
 """The edits that make one of plain texts."""
 SEQ2SEQ = {"spec.task.type": "Seq2Seq", "spec.dataset.columns": {"source": "article", "target": "summary"}}
@@ -403,6 +404,8 @@ _URIS_WRONG = {
 _HUB_DATA = "hf://datasets/owner/name/data.csv"
 
 RULES_BROKEN = (
+    Case("more workers at least than at most", {"spec.resources": {"workers": 2, "minWorkers": 3}}, _FEWEST),
+    Case("the fewest workers of nobody knows how many", {"spec.resources": {"minWorkers": 1}}, _FEWEST),
     Case(
         "a label of Kueue to be passed on",
         {"spec.inheritedMetadata.labels": {"kueue.x-k8s.io/queue-name": "a"}},

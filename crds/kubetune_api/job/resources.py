@@ -1,10 +1,10 @@
 """What a run may use and how often it is tried: `spec.profileRef`, `resources`, `zero`, `credentials`, `retry`."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from kubetune_api.base import ApiModel, Uri
+from kubetune_api.base import ApiModel, Rule, Uri
 from kubetune_api.job.names import ProfileName, SecretName
 from kubetune_api.schemes import keys_in_words
 from kubetune_api.tables import filled
@@ -24,6 +24,20 @@ class Resources(ApiModel):
     workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """The number of workers (ranks), one accelerator each. Unset: one per accelerator present in a local run, else 1.
     A local run on a machine with fewer accelerators uses those that are there, with the same global batches."""
+    min_workers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """The fewest workers that the run goes on with. Where some pods of an attempt find no node for ten minutes, and at
+    least so many workers have one, the next attempt has as many as that, with the same global batches; the one after it
+    has all again. Unset: it waits for all. A local run ignores it."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.minWorkers) || (has(self.workers) && self.minWorkers <= self.workers)",
+            message="the fewest workers are no more than resources.workers, which must be set beside it; lower it, or"
+            " set resources.workers",
+            holds=lambda each: each.min_workers is None or each.min_workers <= (each.workers or 0),
+            field="minWorkers",
+        ),
+    )
 
 
 class Zero(ApiModel):

@@ -17,6 +17,7 @@ from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.checkpoints import next_beginning
 from kubetune_operator.jobs.failures import Failure, counting, evidence_in, seen_in, stronger, weightiest, whole
+from kubetune_operator.jobs.fewer_workers import without_nodes, workers_after, workers_of
 from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
 from kubetune_operator.jobs.micro_batches import most_after
 from kubetune_operator.jobs.nodes import avoided_after, failed_node
@@ -31,7 +32,6 @@ from kubetune_operator.jobs.verdict import (
     runs_without_head,
     stuck_in,
     stuck_until,
-    workers_of,
 )
 from kubetune_operator.jobs.views import PodView, RayJobView
 from kubetune_operator.jobs.waiting import AttemptState, apart_at, driver_runs
@@ -50,6 +50,7 @@ def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
         start_time=timestamp(now),
         deadline_seconds=deadline,
         micro_batch_size=most_after(job.attempt),
+        workers=workers_after(job.attempt),
         avoided_nodes=avoided_after(job.status.attempts),
     )
 
@@ -75,7 +76,7 @@ def with_evidence(seen: Observed, attempt: Attempt, ray_job: RayJobView | None, 
             "ray_job_ended_time": (attempt.ray_job_ended_time or timestamp(now)) if over else None,
             "ray_cluster_uid": clusters[-1].uid if clusters else attempt.ray_cluster_uid,
             "head_gone_time": (attempt.head_gone_time or timestamp(now)) if headless else None,
-            **_stuck(attempt, pods, now),
+            **_stuck(seen, attempt, pods, now),
             "execution": (report.execution if report else None) or attempt.execution,
             "reason": failure.reason if failure else None,
             "message": failure.message[:LONGEST_OF_ATTEMPT] if failure else None,
@@ -101,9 +102,9 @@ def _provisional(seen: Observed, attempt: Attempt, ray_job: RayJobView | None) -
     return kept if replaced is None else stronger(replaced, kept)
 
 
-def _stuck(attempt: Attempt, pods: tuple[PodView, ...], now: datetime) -> dict[str, str | None]:
+def _stuck(seen: Observed, attempt: Attempt, pods: tuple[PodView, ...], now: datetime) -> dict[str, str | None]:
     """One pod that cannot start, followed as long as it cannot: by our own clock, whatever those of others say."""
-    stuck = stuck_in(attempt, pods)
+    stuck = {**without_nodes(seen, attempt, pods), **stuck_in(attempt, pods)}
     if attempt.stuck_pod in stuck and _lasts(attempt.stuck_reason, stuck[attempt.stuck_pod].reason):
         return {}
     pod = min(stuck, default=None)
@@ -117,7 +118,7 @@ def _stuck(attempt: Attempt, pods: tuple[PodView, ...], now: datetime) -> dict[s
 def _lasts(first: str | None, now: str) -> bool:
     """Whether it is still the same that keeps a pod. What a registry says may change at any time; a worker that got its
     image at last has all of its time to reach the head."""
-    return (first == Reason.HEAD_UNREACHABLE) == (now == Reason.HEAD_UNREACHABLE)
+    return first == now or {first, now}.isdisjoint({Reason.HEAD_UNREACHABLE, Reason.FEWER_WORKERS})
 
 
 def timed(attempt: Attempt, state: AttemptState, now: datetime) -> Attempt:
@@ -200,7 +201,7 @@ def when_to_look(seen: Observed, attempt: Attempt, settings: Settings, now: date
 def next_at(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> datetime:
     """When the attempt after the last one of the status may begin."""
     ended = moment(last.completion_time or last.start_time)
-    if last.reason == Reason.SUSPENDED:
+    if last.reason in (Reason.SUSPENDED, Reason.FEWER_WORKERS):
         return ended
     times = exempt_in_a_row(status) - 1 if last.exempt else failed_attempts(status) - 1
     return ended + timedelta(seconds=min(_LONGEST_BACKOFF, seen.job.job.spec.retry.backoff_seconds * 2**times))

@@ -25,6 +25,7 @@ from kubetune_operator.jobs.below import doubts, out_of_sight, questions, with_h
 from kubetune_operator.jobs.checkpoints import has_saved, unsaved, with_report
 from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
+from kubetune_operator.jobs.fewer_workers import of_size, with_placed, workers_after, workers_of
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
 from kubetune_operator.jobs.micro_batches import held_to, may_be_smaller, with_what_it_took
@@ -37,7 +38,7 @@ from kubetune_operator.jobs.plans import JobPlan, in_state, ray_jobs, ref_of
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.jobs.state import JobState, finished, with_state
 from kubetune_operator.jobs.support import support, support_while_it_runs
-from kubetune_operator.jobs.verdict import Verdict, verdict_on, workers_of
+from kubetune_operator.jobs.verdict import Verdict, verdict_on
 from kubetune_operator.jobs.views import RayJobView
 from kubetune_operator.jobs.waiting import AttemptState, attempt_state
 from kubetune_operator.machinery.differences import trimmed
@@ -74,7 +75,7 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
         waits = _before_the_next(seen, attempt, now)
         if waits is not None:
             return waits
-    fitting = fitted(resolved)
+    fitting = fitted(of_size(resolved, workers_after(attempt)))
     return _refused(seen, fitting, now) if isinstance(fitting, Refused) else _begin(seen, fitting, settings, now)
 
 
@@ -151,7 +152,7 @@ def _not_yet_created(
         return in_state(seen, _without_kuberay(), now, again_after=10)
     if seen.pods or seen.ray_clusters:
         return in_state(seen, _outlived(seen, attempt), now, again_after=10)
-    fitting = fitted(resolved)
+    fitting = fitted(of_size(resolved, attempt.workers))
     if isinstance(fitting, Refused):
         return _refused(seen, fitting, now)
     plan = _create(seen, seen.job.status, attempt, fitting, settings, now)
@@ -219,6 +220,7 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     report = seen.report_of(attempt.number)
     attempt = with_what_it_took(seen, attempt, reason)
     attempt = with_failed_node(attempt, reason, message, seen.pods_of(attempt.number))
+    attempt = with_placed(attempt, reason, seen.pods_of(attempt.number))
     smaller = may_be_smaller(seen.job.job.spec, attempt)
     follows = policy(reason, earlier_reasons(seen.job.status), saved=has_saved(report), smaller=smaller)
     last = ended(attempt, verdict, now, exempt=follows.exempt and verdict.failure is not None)

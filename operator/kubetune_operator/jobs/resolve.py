@@ -22,7 +22,7 @@ class Resolved:
     """What an attempt runs."""
 
     job: FineTuneJob
-    """With what was left open filled in, but for the method: see `_filled_in`."""
+    """With what was left open filled in, but for the method: see `filled_in`."""
     profile: FineTuneProfile
     image: str
     workers: int
@@ -55,7 +55,7 @@ def resolve(
         return Refused(Reason.INVALID_MANIFEST, mislabelled)
     if profile is None:
         return _without_profile(job, profile_error)
-    job = _filled_in(job)
+    job = filled_in(job)
     if not_admitted := _why_not_admitted(job, profile, namespace_labels):
         return Refused(Reason.PROFILE_FORBIDS, not_admitted)
     forbidden = [*violations(job, profile), *_without_a_queue(job, profile)]
@@ -103,7 +103,7 @@ def settings_of(resolved: Resolved) -> ResolvedSettings:
     )
 
 
-def _filled_in(job: FineTuneJob) -> FineTuneJob:
+def filled_in(job: FineTuneJob) -> FineTuneJob:
     """The job with every default but those of its method, which are the adapter's where `model.uri` names one: only the
     trainer reads that, and it could not tell a default from what the author asks for."""
     spec = job.spec.resolved.model_copy(update={"method": job.spec.method})

@@ -10,6 +10,7 @@ from kubetune_api.times import moment
 from kubetune_api.uris import lies_below
 from kubetune_operator.jobs.checkpoints import saving_seconds
 from kubetune_operator.jobs.failures import Failure, counting, head_ended, head_lives, seen_in, stronger
+from kubetune_operator.jobs.fewer_workers import PATIENCE, without_nodes, workers_of
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.stuck import stuck_pods, untold, with_cause
 from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
@@ -24,6 +25,8 @@ _HEAD_GRACE = timedelta(seconds=60)
 UNREACHED = timedelta(seconds=420)
 """The least that a worker gets to reach a head that is ready: KubeRay looks for it with a fifth of a core, and that a
 node died the cluster says only after some 350 seconds, in which its pods look as before."""
+_LEAST = {Reason.HEAD_UNREACHABLE: UNREACHED, Reason.FEWER_WORKERS: PATIENCE}
+"""How long a pod has at least that cannot start, by the reason."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,6 @@ def _ends(pod: PodView) -> bool:
     return pod.role == "head" and pod.deleting and pod.phase == "Running"
 
 
-def workers_of(seen: Observed) -> int:
-    """The workers that the job needs."""
-    return seen.job.job.spec.resources.workers or 1
-
-
 def runs_without_head(
     ray_job: RayJobView, pods: tuple[PodView, ...], clusters: tuple[RayClusterView, ...] = ()
 ) -> bool:
@@ -127,7 +125,8 @@ def noted(attempt: Attempt) -> Failure | None:
 def _by_stuck_pod(seen: Observed, attempt: Attempt, settings: Settings, now: datetime) -> Verdict | None:
     if not _waited_enough(attempt, settings, now):
         return None
-    failure = stuck_in(attempt, with_cause(seen, attempt)).get(attempt.stuck_pod or "")
+    pods = with_cause(seen, attempt)
+    failure = {**without_nodes(seen, attempt, pods), **stuck_in(attempt, pods)}.get(attempt.stuck_pod or "")
     return Verdict(failure, questions=untold(seen, attempt)) if failure else None
 
 
@@ -140,7 +139,7 @@ def stuck_until(attempt: Attempt, settings: Settings) -> datetime | None:
     """When a pod that cannot start ends the attempt."""
     if attempt.stuck_time is None:
         return None
-    least = UNREACHED if attempt.stuck_reason == Reason.HEAD_UNREACHABLE else timedelta(0)
+    least = _LEAST.get(attempt.stuck_reason or "", timedelta(0))
     return moment(attempt.stuck_time) + max(timedelta(seconds=settings.stuck_seconds), least)
 
 

@@ -59,7 +59,9 @@ def attempt_state(seen: Observed, ray_job: RayJobView, attempt: Attempt, workers
     """The state of the attempt; while it waits, also whether its profile has changed since it was made."""
     state = _state(seen, ray_job, attempt, workers, now)
     if state.reason == Reason.WAITING_FOR_NODES:
-        state = replace(state, message=f"{state.message}{avoiding(attempt)}")
+        goes_on = attempt.stuck_reason == Reason.FEWER_WORKERS
+        fewer = "; after ten minutes it goes on with those that have one" if goes_on else ""
+        state = replace(state, message=f"{state.message}{fewer}{avoiding(attempt)}")
     if state.reason not in _WAITS or not _is_outdated(seen, ray_job):
         return state
     return replace(
