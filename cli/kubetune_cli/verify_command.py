@@ -6,7 +6,7 @@ The trainer reads the store, in a process of its own; neither torch nor Ray is s
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -41,21 +41,35 @@ _PublicKey = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A public key, in PEM: the model must be signed with the private one."),
 ]
+_Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="Another run, such as one of the same job: says whether the models are equal, or what differs.",
+    ),
+]
 _AsJson = Annotated[
     bool, typer.Option("--json", help="Prints what was found as one JSON object on standard output, nothing else.")
 ]
 
 
-def verify(uri: _Place, digest: _Digest = None, public_key: _PublicKey = None, as_json: _AsJson = False) -> None:
+def verify(
+    uri: _Place,
+    digest: _Digest = None,
+    public_key: _PublicKey = None,
+    against: _Against = None,
+    as_json: _AsJson = False,
+) -> None:
     """Checks that a published model is whole, and byte for byte what its run published.
 
     Every file that the manifest names is fetched once and compared; none is kept. The store is asked from here, with
     the credentials of the environment.
 
-    Exit code 0: it is. 1: it is not, or the model missed a requirement. 2: that cannot be told: no run was published
-    there, or the store cannot be read.
+    Exit code 0: it is. 1: it is not, the model missed a requirement, or --against is another one. 2: that cannot be
+    told: no run was published there, or the store cannot be read.
     """
-    with _trainer(uri, digest, public_key) as process:
+    options = {"digest": digest, "public-key": public_key, "against": _in_full(against) if against else None}
+    with _trainer(uri, options) as process:
         assert process.stdout is not None, "it was asked for"
         found = _last(process.stdout, Console(stderr=True, soft_wrap=True))
         errors = process.stderr.read().strip() if process.stderr else ""
@@ -67,7 +81,7 @@ def verify(uri: _Place, digest: _Digest = None, public_key: _PublicKey = None, a
         sys.stdout.write(json.dumps({"verified": result.is_verified, **found}) + "\n")
     else:
         result.show(Console(soft_wrap=True), digest)
-    raise typer.Exit(VERIFIED if result.is_verified else NOT_VERIFIED)
+    raise typer.Exit(VERIFIED if result.is_verified and not result.different else NOT_VERIFIED)
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,11 @@ class Found:
         """Whether the model may be used."""
         return not self.artifact["errors"] and not self.artifact["rejected"]
 
+    @property
+    def different(self) -> Sequence[str]:
+        """The files that another run, with which it was compared, does not have."""
+        return self.artifact["against"]["different"] if "against" in self.artifact else ()
+
     def show(self, console: Console, digest: str | None) -> None:
         """For people: the verdict, what the model is, and each error."""
         word, style = ("verified", "green") if self.is_verified else ("NOT verified", "bold red")
@@ -88,6 +107,7 @@ class Found:
         for name, value in self._facts(digest):
             console.print(Text(f"  {name:9} {printable(value)}"))
         errors = [*self.artifact["errors"], *(f"rejected: {missed}" for missed in self._rejected())]
+        errors += [f"against: {difference}" for difference in self.different]
         for error in errors:
             _tell(f"  - {error}")
 
@@ -105,6 +125,17 @@ class Found:
         if digest is None and found["key"] is None:
             yield "note", "whoever may write there may have changed the manifest too; --digest compares it"
 
+        if "against" in found:
+            yield from self._comparison(found["against"])
+
+    def _comparison(self, other: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        equal, inputs = plural(len(other["equal"]), "file"), other["inputs"]
+        verdict = f"another model, {equal} equal" if self.different else f"the same model, {equal} equal"
+        yield "against", f"{other['uri']}: {verdict}"
+        yield from (("", found) for found in inputs)
+        if self.different and not inputs:
+            yield "", "nothing that was recorded differs: see docs/training.md#seeds-and-what-repeats"
+
     def _rejected(self) -> Sequence[str]:
         """Why the run itself calls the model rejected."""
         if not self.artifact["rejected"]:
@@ -112,9 +143,9 @@ class Found:
         return self.artifact["missed"] or ("the manifest says so",)
 
 
-def _trainer(uri: str, digest: str | None, key: Path | None) -> "subprocess.Popen[str]":
+def _trainer(uri: str, given: Mapping[str, str | Path | None]) -> "subprocess.Popen[str]":
     # `--` and `=`: what others wrote must not be read as options.
-    options = [f"--{name}={value}" for name, value in (("digest", digest), ("public-key", key)) if value is not None]
+    options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     return subprocess.Popen(
         [sys.executable, "-m", "kubetune_trainer.examine", *options, "--", _in_full(uri)],
         stdin=subprocess.DEVNULL,

@@ -24,10 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("uri", help="the folder of a run, its manifest or its model")
     parser.add_argument("--digest", help="what the manifest must have: sha256:…")
     parser.add_argument("--public-key", type=Path, help="a file with the key that the model must be signed for")
+    parser.add_argument("--against", help="another run, whose model it is compared with")
     asked = parser.parse_args(arguments)
     # Whoever interrupts the command line interrupts this too, and wants no traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    found = examined(asked.uri, asked.digest, asked.public_key)
+    found = examined(asked.uri, asked.digest, asked.public_key, asked.against)
     if isinstance(found, str):
         sys.stderr.write(f"{found}\n")
         return FAILED
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXAMINED
 
 
-def examined(uri: str, digest: str | None = None, key: Path | None = None) -> dict[str, Any] | str:
+def examined(
+    uri: str, digest: str | None = None, key: Path | None = None, against: str | None = None
+) -> dict[str, Any] | str:
     """What was found of the run, or why it could not be examined."""
     try:
         from kubetune_trainer.artifact.examined import examine
@@ -46,7 +49,7 @@ def examined(uri: str, digest: str | None = None, key: Path | None = None) -> di
             " extra `trainer`."
         )
     try:
-        return examine(uri, _Progress().tell, digest, key).to_dict()
+        return examine(uri, _Progress().tell, digest, key, against).to_dict()
     except RunError as error:
         return error.message
 

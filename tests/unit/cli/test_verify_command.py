@@ -119,3 +119,25 @@ def test_neither_torch_nor_ray_is_started_for_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        pytest.param(lambda model: None, 0, "the same model, 3 files equal", id="the same"),
+        pytest.param(
+            lambda model: (model / "tokenizer.json").write_text("[]"), 1, "another model, 2 files equal", id="another"
+        ),
+    ],
+)
+def test_a_run_is_compared_with_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], code: int, said: str
+) -> None:
+    published_run((tmp_path / "first").as_uri())
+    published_run((tmp_path / "again").as_uri(), change=change)
+    monkeypatch.chdir(tmp_path)
+    done = call("again", "--against", "first")
+    assert done.exit_code == code
+    assert f"  against   {(tmp_path / 'first/manifest.json').as_uri()}: {said}\n" in done.stdout
+    assert ("nothing that was recorded differs" in done.stdout) is bool(code)
+    assert done.stderr == ("  - against: tokenizer.json has other bytes\n" if code else "")

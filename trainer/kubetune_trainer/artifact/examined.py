@@ -6,7 +6,7 @@ Each file is streamed once and none is kept, so neither disk nor memory grows wi
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import EXECUTIONS, MANIFEST
+from kubetune_trainer.artifact.compared import Comparison, compare
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.published import Manifest
 from kubetune_trainer.artifact.signature import SIGNATURE, key_digest, public_key, signed_files
@@ -63,28 +64,28 @@ class Examined:
     """The requirements that it missed."""
     errors: tuple[str, ...]
     """Where it is not what was published, or no whole model."""
+    against: Comparison | None = None
+    """How it differs from another run."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
-        return {to_camel(each.name): getattr(self, each.name) for each in fields(self)}
+        found = {to_camel(name): value for name, value in asdict(self).items()}
+        return found if self.against else {name: value for name, value in found.items() if name != "against"}
 
 
-def examine(uri: str, tell: Tell, digest: str | None = None, key: Path | None = None) -> Examined:
+def examine(
+    uri: str, tell: Tell, digest: str | None = None, key: Path | None = None, against: str | None = None
+) -> Examined:
     """Looks at the run that `uri` names: its folder, its manifest, its model or the folder of its execution.
 
-    `digest` is what the manifest must have, `key` a file with a public key, by whose owner the model must be signed.
+    `digest` is what the manifest must have, `key` a file with a public key, by whose owner the model must be signed;
+    `against` names another run in the same ways, of which the manifest alone is read.
     RunError where nothing can be said: no manifest is there, or the store does not let it be read.
     """
     signer = _key_in(key) if key is not None else None
-    root, execution = _located(Location.parse(uri))
-    store = Store.open(root.uri)
-    data = _manifest_in(store)
-    manifest, found = _parsed(store, data), f"sha256:{hashlib.sha256(data).hexdigest()}"
-    if execution not in (None, manifest.execution):
-        raise _unpublished(
-            f"{uri} is of execution {execution}, which did not publish; {store.uri(MANIFEST)} names"
-            f" {manifest.folder}/{MODEL}"
-        )
+    other = _opened(against) if against is not None else None
+    store, data = _opened(uri)
+    manifest, found = Manifest.model_validate_json(data), f"sha256:{hashlib.sha256(data).hexdigest()}"
     errors = []
     if digest not in (None, found):
         errors.append(
@@ -108,7 +109,22 @@ def examine(uri: str, tell: Tell, digest: str | None = None, key: Path | None = 
         rejected=manifest.rejected,
         missed=manifest.missed,
         errors=tuple(errors),
+        against=compare(data, other[1], other[0].uri(MANIFEST)) if other else None,
     )
+
+
+def _opened(uri: str) -> tuple[Store, bytes]:
+    """The folder of the run, and its manifest."""
+    root, execution = _located(Location.parse(uri))
+    store = Store.open(root.uri)
+    data = _manifest_in(store)
+    manifest = _parsed(store, data)
+    if execution not in (None, manifest.execution):
+        raise _unpublished(
+            f"{uri} is of execution {execution}, which did not publish; {store.uri(MANIFEST)} names"
+            f" {manifest.folder}/{MODEL}"
+        )
+    return store, data
 
 
 def _located(place: Location) -> tuple[Location, int | None]:
