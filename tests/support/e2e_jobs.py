@@ -254,4 +254,5 @@ def a_minute(**spec: Any) -> dict[str, Any]:
 
 def long_job(**spec: Any) -> dict[str, Any]:
     """The spec of one that trains for minutes, unless something ends it."""
-    return tiny_job(training={"epochs": 200, "globalBatchSize": 16, "maxSteps": 20000}, **spec)
+    training = {"epochs": 200, "globalBatchSize": 16, "maxSteps": 20000, "checkpoints": {"everySteps": 100}}
+    return tiny_job(training=training, **spec)

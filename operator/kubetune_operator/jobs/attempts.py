@@ -22,13 +22,13 @@ from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
 from kubetune_operator.jobs.micro_batches import most_after
 from kubetune_operator.jobs.nodes import avoided_after, failed_node
 from kubetune_operator.jobs.observed import JobView, Observed
+from kubetune_operator.jobs.running_times import running_seconds
 from kubetune_operator.jobs.state import JobState
 from kubetune_operator.jobs.verdict import (
     GRACE,
     Verdict,
     head_grace,
     noted,
-    running_seconds,
     runs_without_head,
     stuck_in,
     stuck_until,

@@ -5,6 +5,7 @@ from math import ceil
 
 from kubetune_api.run_report import RunReport
 from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
+from kubetune_operator.jobs.running_times import seconds_per_step
 
 _UNKNOWN_SECONDS, _LEAST_SECONDS, _MOST_SECONDS = 120, 30, 600
 """How long a save may take where no checkpoint was measured, and the bounds where one was."""
@@ -12,12 +13,14 @@ _MARGIN = 2.0
 """All ranks of a node save at once when it is drained, beside whatever else ends there."""
 
 
-def saving_seconds(known: CheckpointStatus | None) -> int:
-    """How long a training that is asked to end may take to save itself."""
+def saving_seconds(status: FineTuneJobStatus) -> int:
+    """How long a training that is asked to end may take to save itself, behind the step that it is in."""
+    known, step, least = status.checkpoint, seconds_per_step(status) or 0.0, _LEAST_SECONDS
     if known is None or known.upload_seconds is None:
-        return _UNKNOWN_SECONDS
-    took = known.upload_seconds + (known.stall_seconds or 0.0)
-    return ceil(min(max(_LEAST_SECONDS, _MARGIN * took), _MOST_SECONDS))
+        took, least = 0.0, _UNKNOWN_SECONDS
+    else:
+        took = known.upload_seconds + (known.stall_seconds or 0.0)
+    return ceil(min(max(least, _MARGIN * (took + step)), _MOST_SECONDS))
 
 
 def with_report(status: FineTuneJobStatus, report: RunReport | None) -> FineTuneJobStatus:

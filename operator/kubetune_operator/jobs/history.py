@@ -6,7 +6,7 @@ from datetime import datetime
 from kubetune_api.reasons import Reason
 from kubetune_api.status import MOST_ATTEMPTS, Attempt, DroppedAttempts, FineTuneJobStatus
 from kubetune_api.times import moment
-from kubetune_operator.jobs.verdict import ran_seconds
+from kubetune_operator.jobs.running_times import ran_seconds
 
 _INTERRUPTIONS = frozenset(
     {Reason.PREEMPTED, Reason.NODE_LOST, Reason.EVICTED, Reason.INTERRUPTED, Reason.ATTEMPT_DELETED}

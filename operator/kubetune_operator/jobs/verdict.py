@@ -12,6 +12,7 @@ from kubetune_operator.jobs.checkpoints import saving_seconds
 from kubetune_operator.jobs.failures import Failure, counting, head_ended, head_lives, seen_in, stronger
 from kubetune_operator.jobs.fewer_workers import PATIENCE, without_nodes, workers_of
 from kubetune_operator.jobs.observed import Observed
+from kubetune_operator.jobs.running_times import running_seconds
 from kubetune_operator.jobs.stuck import stuck_pods, untold, with_cause
 from kubetune_operator.jobs.views import PodView, RayClusterView, RayJobView
 from kubetune_operator.machinery.questions import Question
@@ -92,7 +93,7 @@ def head_grace(seen: Observed, attempt: Attempt) -> timedelta:
     """How long after its head went away an attempt may still end by itself: a head that ends may wait for a save."""
     if seen.job.job.spec.training.checkpoints is None or not any(map(_ends, seen.pods_of(attempt.number))):
         return _HEAD_GRACE
-    return _HEAD_GRACE + timedelta(seconds=saving_seconds(seen.job.status.checkpoint))
+    return _HEAD_GRACE + timedelta(seconds=saving_seconds(seen.job.status))
 
 
 def _ends(pod: PodView) -> bool:
@@ -147,21 +148,6 @@ def stuck_in(attempt: Attempt, pods: tuple[PodView, ...]) -> dict[str, Failure]:
     """The attempt's pods that cannot start, and why. A registry may be away for a moment, and a Secret may come a
     little later, so that ends nothing at once; what containers of others do ends no run that has begun."""
     return stuck_pods(pods, begun=attempt.running_time is not None)
-
-
-def running_seconds(status: FineTuneJobStatus, last: Attempt, now: datetime) -> float:
-    """How long all attempts have run, those that are no longer listed included, in seconds. `last` is the last one as
-    it is now."""
-    dropped = status.dropped_attempts.ran_seconds if status.dropped_attempts else 0
-    return dropped + sum(ran_seconds(attempt, now) for attempt in (*status.attempts[:-1], last))
-
-
-def ran_seconds(attempt: Attempt, now: datetime) -> float:
-    """How long an attempt has run, in seconds."""
-    if attempt.running_time is None:
-        return attempt.ran_seconds
-    ended = moment(attempt.completion_time) if attempt.completion_time else now
-    return attempt.ran_seconds + (ended - moment(attempt.running_time)).total_seconds()
 
 
 def _by_report(seen: Observed, result: FineTuneJobStatus, provisional: Failure | None) -> Verdict:

@@ -6,7 +6,7 @@ from kubetune_api.reasons import REASONS, Reason
 from kubetune_api.status import MOST_ATTEMPTS, Attempt, FineTuneJobStatus
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.history import earlier_reasons, exempt_in_a_row, with_attempt
-from kubetune_operator.jobs.verdict import running_seconds
+from kubetune_operator.jobs.running_times import running_seconds
 from support.observed_jobs import (
     UID,
     after,

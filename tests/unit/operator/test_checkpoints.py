@@ -74,7 +74,14 @@ def variables(spec: Object) -> dict[str, str]:
 def test_a_save_at_the_end_gets_the_time_that_the_last_one_took_with_a_margin(
     known: Object | None, seconds: int
 ) -> None:
-    assert saving_seconds(known and CheckpointStatus.model_validate(known)) == seconds
+    assert saving_seconds(FineTuneJobStatus.model_validate(started(attempt(), checkpoint=known))) == seconds
+
+
+def test_a_save_waits_for_the_step_that_the_training_is_in() -> None:
+    slow = attempt(ended=600, runningTime=at(0), lastStep=30, resumedStep=20)
+    status = FineTuneJobStatus.model_validate(started(slow, attempt(2), checkpoint=kept()))
+    assert saving_seconds(status) == 2 * (60 + 21)
+    assert saving_seconds(status.model_copy(update={"checkpoint": None})) == 120
 
 
 def test_head_and_workers_of_a_job_with_checkpoints_are_asked_to_save_before_they_end() -> None:

@@ -119,7 +119,7 @@ def _time_to_save(job: JobView, resolved: Resolved, container: Object) -> Object
     time. Whoever ends it with less only loses what the save would have kept."""
     if resolved.job.spec.training.checkpoints is None:
         return {}
-    seconds = saving_seconds(job.status.checkpoint)
+    seconds = saving_seconds(job.status)
     container["lifecycle"] = {"preStop": {"exec": {"command": stop_hook(seconds)}}}
     variables = {one["name"]: one["value"] for one in container["env"]}
     variables |= {STOP_VARIABLE: STOP_FOLDER, _STOP_SECONDS: str(seconds)}
