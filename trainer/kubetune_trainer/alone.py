@@ -51,7 +51,7 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
     given, tell = begun(prepared, Hardware(gpus, describe_gpu() if gpus else None), listener)
     given = with_checkpoints(prepared, given, store, listener)
     records, stop = RecordQueue(), prepared.stop
-    watchdog = Watchdog(records.beats, hangs_of(prepared.run), _nobody, prepared.give_up, patience=0)
+    watchdog = Watchdog(records.beats, hangs_of(prepared.run), _nobody, prepared.give_up, listener.note, patience=0)
 
     def work(journal: Journal) -> WorkerResult:
         reading = reader_of(prepared, records.take, tell, journal, listener=listener)

@@ -25,7 +25,7 @@ def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Traine
         given = replace(given, data=ray.put(prepared.data), records=new_record_queue())
 
         beats = RemoteBeats(given.records).last
-        watchdog = Watchdog(beats, hangs_of(prepared.run), kill_ranks, prepared.give_up)
+        watchdog = Watchdog(beats, hangs_of(prepared.run), kill_ranks, prepared.give_up, listener.note)
 
         def work(journal: Journal) -> WorkerResult:
             records = RemoteRecords(given.records)

@@ -1,7 +1,8 @@
 """How a run ends in which nothing moves any more."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import NoReturn
 
@@ -24,15 +25,23 @@ class GivenUp(BaseException):
 class Run:
     """A run of one rank that hangs."""
 
-    def __init__(self, beats: Sequence[Beat] | None = (STUCK,), *, dies: bool = True, patience: float = 60.0) -> None:
+    def __init__(
+        self,
+        beats: Callable[[], Sequence[Beat] | None] = lambda: (STUCK,),
+        *,
+        dies: bool = True,
+        patience: float = 60.0,
+    ) -> None:
         self.killed: list[Beat] = []
         self.given_up: list[RunError] = []
+        self.notes: list[str] = []
         self._dies, self._ended, seconds = dies, threading.Event(), count(step=3)
         self.watchdog = Watchdog(
-            lambda: beats,
+            beats,
             Hangs(10),
             self._kill,
             self._give_up,
+            self.notes.append,
             seconds=0.001,
             patience=patience,
             now=lambda: float(next(seconds)),
@@ -74,15 +83,34 @@ def test_where_killing_does_not_help_the_process_gives_up() -> None:
 
 
 def test_an_error_of_the_training_stays_what_it_is() -> None:
-    with pytest.raises(ValueError, match="of its own"), Run(None).watchdog.watching():
+    with pytest.raises(ValueError, match="of its own"), Run(lambda: None).watchdog.watching():
         raise ValueError("of its own")
 
 
 def test_what_cannot_be_read_now_is_no_hang() -> None:
-    run, looked = Run(None), threading.Event()
+    run, looked = Run(lambda: None), threading.Event()
     with run.watchdog.watching():
         looked.wait(0.05)
     assert run.watchdog.error is None
+
+
+def test_a_slow_rank_is_told_while_the_run_goes_on() -> None:
+    looks, looked = count(), threading.Event()
+
+    def beats() -> list[Beat]:
+        moved = next(looks)
+        if moved == 60:
+            looked.set()
+        one, two = (
+            replace(STUCK, sender=Sender(rank, "gpu", pid=rank), number=moved, changes=moved) for rank in (0, 1)
+        )
+        return [replace(one, forward=(1.0, 1.0)), replace(two, forward=(2.0, 2.0))]
+
+    run = Run(beats)
+    with run.watchdog.watching():
+        assert looked.wait(60)
+    assert run.watchdog.error is None
+    assert [note.partition(" takes ")[0] for note in run.notes] == ["rank 1 (node gpu, process 1)"]
 
 
 def test_a_run_that_hung_gets_another_attempt() -> None:

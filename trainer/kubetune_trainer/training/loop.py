@@ -26,6 +26,7 @@ from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.custom import Numbered, judge_custom
 from kubetune_trainer.training.evaluate import evaluate
+from kubetune_trainer.training.forward_time import ForwardTime
 from kubetune_trainer.training.going import Checkpoints, Going, NoCheckpoints
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
@@ -96,6 +97,10 @@ class Loop:
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:
         return self.splits["train"].lengths
+
+    @cached_property
+    def _forward_time(self) -> ForwardTime:
+        return ForwardTime(self.engine.device)
 
     @cached_property
     def _longest(self) -> NDArray[np.int64]:
@@ -187,7 +192,8 @@ class Loop:
         whole = self.plan.micro_batch_size if split.compares_rows else None
         for number, shares in enumerate(split_batch(batch, longest, passes, workers, whole), 1):
             micro = collate(split, shares[rank], self.pad_token, self.engine.device)
-            loss = self.task.losses(self.engine, micro, self.space).rows.sum()
+            with self._forward_time.of(micro.inputs["input_ids"].numel()):
+                loss = self.task.losses(self.engine, micro, self.space).rows.sum()
             self.engine.backward(loss * scale)
             total += loss.detach()
             if number == passes:
@@ -195,6 +201,7 @@ class Loop:
                 mean = float(total) / targets
                 self._refuse_what_is_not_finite(mean, f"the loss of step {step} is {mean}")
             self.engine.step()
+        self._forward_time.tell(PULSE)
         return mean
 
     def _gradient_norm(self) -> float:

@@ -55,6 +55,8 @@ class Beat:
     """Where in kubetune the thread stands that changed something last: a function and its line."""
     exchange: str = ""
     """What of torch.distributed that thread is in, where it waits for other ranks: `all_reduce`."""
+    forward: tuple[float, float] | None = None
+    """How long the forward passes of a step take of late, and one of their tokens: see `Pulse.forward`."""
 
 
 class Beats:
@@ -97,6 +99,7 @@ class Beats:
             changes=mark.changes,
             seconds=self._pulse.now() - mark.since,
             durations=self._pulse.durations(mark.doing),
+            forward=self._pulse.forward,
             stacks="" if moved else _stacks(mark.thread),
             place=place_of(frame),
             exchange=exchange_of(frame),

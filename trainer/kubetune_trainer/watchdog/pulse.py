@@ -13,6 +13,8 @@ from time import monotonic
 
 _RECENT = 50
 """How many durations of what it does are remembered."""
+_FEWEST = 20
+"""Fewer steps say nothing of how long forward passes take."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Pulse:
         self.now = now
         self.last = Mark(LOADING, 0, 0, now(), threading.get_ident())
         self._recent: dict[Doing, deque[float]] = {}
+        self._passes: deque[tuple[float, int]] = deque(maxlen=_RECENT)
 
     def mark(self, doing: Doing, number: int = 0) -> None:
         """From now on it does this; once more the same is a change too."""
@@ -79,6 +82,18 @@ class Pulse:
         # A copy: another thread marks meanwhile.
         recent = list(self._recent.get(doing, ()))
         return (median(recent), max(recent)) if recent else None
+
+    def passed(self, seconds: float, tokens: int) -> None:
+        """The forward passes of a step took so long, for so many tokens with their padding."""
+        self._passes.append((seconds, tokens))
+
+    @property
+    def forward(self) -> tuple[float, float] | None:
+        """The medians of late: the seconds of a step's forward passes, and of one of their tokens."""
+        passes = list(self._passes)
+        if len(passes) < _FEWEST:
+            return None
+        return median(seconds for seconds, _ in passes), median(seconds / tokens for seconds, tokens in passes)
 
 
 PULSE = Pulse()

@@ -15,6 +15,7 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.watchdog.beats import Beat
 from kubetune_trainer.watchdog.hangs import Hang, Hangs
+from kubetune_trainer.watchdog.stragglers import Stragglers
 
 GiveUp = Callable[[RunError], NoReturn]
 """Tells the end of the run and ends this process, whatever its other threads do."""
@@ -33,13 +34,16 @@ class Watchdog:
         hangs: Hangs,
         kill: Callable[[Sequence[Beat]], None],
         give_up: GiveUp,
+        tell: Callable[[str], None],
         *,
         seconds: float = _LOOK_SECONDS,
         patience: float = _END_SECONDS,
         now: Callable[[], float] = monotonic,
     ) -> None:
-        """`beats`: the last of each rank; None if that cannot be told now. `kill` ends the processes of ranks."""
+        """`beats`: the last of each rank; None if that cannot be told now. `kill` ends the processes of ranks; `tell`
+        is called with what the author of the job should know."""
         self._beats, self._hangs, self._kill, self._give_up = beats, hangs, kill, give_up
+        self._tell, self._stragglers = tell, Stragglers()
         self._seconds, self._patience, self._now = seconds, patience, now
         self.error: RunError | None = None
         """Why it has ended the run."""
@@ -63,14 +67,21 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stop.wait(self._seconds):
             try:
-                beats = self._beats()
-                hang = None if beats is None else self._hangs.judge(beats, self._now())
+                hang = self._look(self._beats())
             except Exception:  # a training is not to end because of whoever watches it
                 _log.exception("The beats of the workers could not be read")
                 continue
             if hang is not None:
                 self._end(hang)
                 return
+
+    def _look(self, beats: Sequence[Beat] | None) -> Hang | None:
+        if beats is None:
+            return None
+        now = self._now()
+        if slow := self._stragglers.judge(beats, now):
+            self._tell(slow.sentence)
+        return self._hangs.judge(beats, now)
 
     def _end(self, hang: Hang) -> None:
         _log.error("Nothing has moved for %.0f seconds: %s.\n%s", hang.seconds, hang.sentence, hang.stacks)
