@@ -1,16 +1,19 @@
 """What a job's head wrote into its ConfigMap, read as data from a tenant who may write anything there."""
 
 import json
+import re
 from math import isfinite
 
 from pydantic import ValidationError
 
 from kubetune_api.run_report import KEY, MAX_BYTES, RunReport
+from kubetune_api.times import moment
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
 from kubetune_operator.machinery.questions import Question
 
 _UNCHANGED_SECONDS = 600.0
+_TIME = re.compile(r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})")
 
 
 def own_report(config_map: Object) -> RunReport | None:
@@ -33,9 +36,24 @@ def report_in(config_map: Object) -> RunReport | None:
         return None
     try:
         found = json.loads(text, parse_constant=_no_number, parse_float=_number)
-        return RunReport.model_validate(found)
+        report = RunReport.model_validate(found)
     except (ValueError, RecursionError, ValidationError):
         return None
+    return report if all(map(_is_time, _times_of(report))) else None
+
+
+def _times_of(report: RunReport) -> list[str]:
+    """Those that go into the status, and are counted from."""
+    known = (report.checkpoint, report.finished.checkpoint if report.finished else None)
+    return [one.time for one in known if one is not None and one.time is not None]
+
+
+def _is_time(text: str) -> bool:
+    """Whether it is one that the API server takes, too: Python takes others."""
+    try:
+        return _TIME.fullmatch(text) is not None and moment(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _no_number(text: str) -> float:

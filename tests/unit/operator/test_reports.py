@@ -66,6 +66,19 @@ def test_a_report_that_is_none_is_as_good_as_no_report(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "time", ["", "yesterday", "2026-05-01", "2026-05-01T12:00:00", "20260501T120000Z", "2026-13-01T12:00:00Z", "2" * 64]
+)
+@pytest.mark.parametrize("where", ["checkpoint", "finished"])
+def test_a_time_of_a_tenant_that_is_none_ends_neither_a_status_nor_the_page_of_the_metrics(
+    where: str, time: str
+) -> None:
+    told: dict[str, Any] = {"checkpoint": {"step": 3, "time": time}}
+    text = json.dumps({"attempt": 1} | (told if where == "checkpoint" else {"finished": told}))
+    assert report_in({"data": {"report.json": text}}) is None
+    assert report_in({"data": {"report.json": text.replace(f'"{time}"', '"2026-05-01T12:00:00Z"')}}) is not None
+
+
+@pytest.mark.parametrize(
     "config_map",
     [{}, {"data": None}, {"data": {}}, {"data": {"other": "1"}}, {"data": {"report.json": 1}}, {"data": []}],
 )
@@ -96,7 +109,19 @@ def test_no_text_makes_the_reader_fail(text: str) -> None:
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["attempt", "execution", "doing", "data", "labels", "progress", "finished", "metrics", "value", "name"]
+            [
+                "attempt",
+                "execution",
+                "doing",
+                "checkpoint",
+                "data",
+                "labels",
+                "progress",
+                "finished",
+                "metrics",
+                "value",
+                "name",
+            ]
         ),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
