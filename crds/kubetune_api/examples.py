@@ -54,6 +54,7 @@ PROFILE_EXAMPLES = {
     "spec.submitter.tolerations": "[{operator: Exists}]",
     "spec.tolerations": "[{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}]",
     "spec.credentials": "[{prefix: 's3://tenants/{namespace}', secretName: s3-credentials}]",
+    "spec.signing": "{secretName: model-signing, key: signing.pem}",
     "spec.endpoints": "[{scheme: s3, url: 'https://minio.storage.svc:9000'}]",
     "spec.egress": "[{cidr: 10.20.0.0/16, ports: [443]}]",
 }

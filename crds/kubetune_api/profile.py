@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from kubetune_api.base import ApiModel, Rule, Uri, words
 from kubetune_api.inherited import AllowedInheritedMetadata, InheritedMetadata
 from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
-from kubetune_api.job.names import QueueName
+from kubetune_api.job.names import QueueName, SecretName
 from kubetune_api.network import METADATA_SERVERS, Egress, Endpoint, names_metadata_server
 from kubetune_api.object_names import Labels, ObjectName
 from kubetune_api.pods import Accelerator, HeadPod, PodResources, SubmitterPod, Tolerations
@@ -31,6 +31,13 @@ _StorageAccount = Annotated[
 ]
 
 
+_SecretKey = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$"),
+    Field(json_schema_extra=words("the name of a key in a Secret: letters, digits, `-`, `_` and `.`")),
+]
+
+
 class Limits(ApiModel):
     """The most that one job may ask for."""
 
@@ -38,6 +45,15 @@ class Limits(ApiModel):
     """The most workers that a job may ask for. Unset: no limit."""
     max_active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
     """The longest deadline that a job may set, in seconds; a job that sets none gets this one. Unset: no limit."""
+
+
+class Signing(ApiModel):
+    """The key that the models of a profile's jobs are signed with."""
+
+    secret_name: SecretName
+    """A Secret in the job's namespace; only the head, which publishes, gets it. No job may name it in `credentials`."""
+    key: _SecretKey = "signing.pem"
+    """Which key of the Secret holds the private key: ECDSA on P-256, P-384 or P-521, in PEM, without a passphrase."""
 
 
 def _has_shared_memory(pod: str) -> Rule:
@@ -113,6 +129,8 @@ class FineTuneProfileSpec(ApiModel):
     that in the prefix."""
     allowed_storage_accounts: Annotated[list[_StorageAccount], Field(max_length=16)] = Field([])
     """The Azure storage accounts that a Secret may name, for an `az://` URI names its container alone. Empty: any."""
+    signing: Signing | None = None
+    """What signs the models, in the format of OpenSSF model signing. Unset: they are not signed."""
     service_account_name: ObjectName | None = None
     """The ServiceAccount of the pods, in the job's namespace, where the cloud knows it (workload identity). Unset: one
     that kubetune makes, without any right but to report progress; then each store needs a Secret."""

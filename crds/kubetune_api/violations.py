@@ -16,6 +16,7 @@ def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
         *_too_much(job, profile),
         *_too_important(job, profile),
         *_out_of_bounds(job, profile),
+        *_signing_for_stores(job, profile),
         *_not_passed_on(job, profile),
     ]
 
@@ -60,6 +61,17 @@ def _out_of_bounds(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation
             sentence = f"profile {profile.metadata.name} ({rule}) allows only {what} under {', '.join(prefixes)}"
             found.append((path, uri, sentence))
     return found
+
+
+def _signing_for_stores(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    """Credentials are in every pod of a job; the key that signs is in the one that publishes."""
+    signing = profile.spec.signing
+    sentence = f"profile {profile.metadata.name} (signing) signs models with this Secret; name another one for a store"
+    return [
+        (f"spec.credentials[{place}].secretName", one.secret_name, sentence)
+        for place, one in enumerate(job.spec.credentials)
+        if signing is not None and one.secret_name == signing.secret_name
+    ]
 
 
 def _not_passed_on(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:

@@ -1159,6 +1159,7 @@ PROFILES_RIGHT = (
     ProfileCase(
         "a resource of a long domain", {"spec.accelerator": {"resourceName": "d" * 240 + "/gpu", "memory": "1Gi"}}
     ),
+    ProfileCase("a key that signs", {"spec.signing": {"secretName": "model-signing"}}),
     ProfileCase("priorities", {"spec.allowedPriorityClassNames": ["low", "high"]}),
     ProfileCase(
         "ranges of addresses",
@@ -1321,6 +1322,8 @@ PROFILES_WRONG = (
             "1" * 33,
         )
     ),
+    ProfileCase("a key that climbs", {"spec.signing": {"secretName": "s", "key": "../k"}}, "spec.signing.key"),
+    ProfileCase("a key without a Secret", {"spec.signing": {"key": "k"}}, "spec.signing.secretName"),
     ProfileCase("half a core without quotes", {"spec.head.cpu": 0.5}, "spec.head.cpu"),
     ProfileCase(
         "a resource without a domain",

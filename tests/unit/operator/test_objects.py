@@ -327,6 +327,23 @@ def test_secrets_are_read_only_volumes_each_once_and_never_variables() -> None:
         assert all(variable.keys() == {"name", "value"} for variable in container["env"])
 
 
+def test_the_key_that_signs_is_in_the_head_alone() -> None:
+    by = profile(**FULL, signing={"secretName": "signing", "key": "models.pem"})
+    for name, template in templates(ray_job(by=by)).items():
+        (container,) = template["spec"]["containers"]
+        mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "signing"]
+        volumes = [volume["secret"] for volume in template["spec"]["volumes"] if volume["name"] == "signing"]
+        if name == "head":
+            assert mounts == [{"name": "signing", "mountPath": "/etc/kubetune/signing", "readOnly": True}]
+            assert volumes == [{"secretName": "signing", "items": [{"key": "models.pem", "path": "key.pem"}]}]
+        else:
+            assert (mounts, volumes) == ([], [])
+        assert "signing" not in json.dumps(container["env"])
+    run = Run.model_validate_json(applied("ConfigMap", name_of(1), by)["data"]["run.json"])
+    assert run.signing_key == "/etc/kubetune/signing/key.pem"
+    assert Run.model_validate_json(applied("ConfigMap", name_of(1))["data"]["run.json"]).signing_key is None
+
+
 def test_the_trainer_is_told_where_each_secret_lies() -> None:
     made = ray_job(credentials=SECRETS)
     run = Run.model_validate_json(applied("ConfigMap", name_of(1), credentials=SECRETS)["data"]["run.json"])

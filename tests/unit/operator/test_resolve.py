@@ -114,6 +114,14 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"allowedPriorityClassNames": ["low", "middle"]},
         ["does not allow this priority; use low or middle, or remove it"],
     ),
+    "a store opened by the key that signs": (
+        {"credentials": [{"prefix": "s3://models", "secretName": "signing"}]},
+        {"signing": {"secretName": "signing"}},
+        [
+            "spec.credentials[0].secretName: profile default (signing) signs models with this Secret; name another one"
+            " for a store"
+        ],
+    ),
     "everything at once": (
         {"resources__workers": 9, "model__uri": "file:///m"},
         {"limits": {"maxWorkers": 8}, "requiresQueue": True},

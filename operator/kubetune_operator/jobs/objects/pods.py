@@ -12,7 +12,7 @@ from kubetune_operator.jobs.checkpoints import saving_seconds
 from kubetune_operator.jobs.objects.access import head_account, worker_account
 from kubetune_operator.jobs.objects.meta import with_inherited
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
-from kubetune_operator.jobs.objects.run import RUN_FOLDER, secret_mounts
+from kubetune_operator.jobs.objects.run import RUN_FOLDER, SIGNING_FILE, SIGNING_FOLDER, secret_mounts
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import Object
@@ -40,7 +40,12 @@ def head_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
     head = resolved.profile.spec.head
     container = _ray_container(resolved, "head", _resources(head))
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports]
-    spec = _pod_spec(resolved, container, head_account(resolved), _volumes(job, resolved, attempt), token=True)
+    volumes = _volumes(job, resolved, attempt)
+    if signing := resolved.profile.spec.signing:
+        key = {"secretName": signing.secret_name, "items": [{"key": signing.key, "path": SIGNING_FILE}]}
+        volumes.append({"name": "signing", "secret": key})
+        container["volumeMounts"].append({"name": "signing", "mountPath": SIGNING_FOLDER, "readOnly": True})
+    spec = _pod_spec(resolved, container, head_account(resolved), volumes, token=True)
     spec |= _time_to_save(job, resolved, container)
     spec |= _placement(resolved, head.node_selector, head.tolerations)
     return _template(job, resolved, attempt, "head", spec)

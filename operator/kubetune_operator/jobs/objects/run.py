@@ -14,6 +14,8 @@ from kubetune_operator.machinery.kinds import CONFIG_MAP, Object
 RUN_FOLDER = "/etc/kubetune/run"
 RUN_KEY = "run.json"
 _SECRETS_FOLDER = "/etc/kubetune/secrets"
+SIGNING_FOLDER, SIGNING_FILE = "/etc/kubetune/signing", "key.pem"
+"""Where the head, and no other pod, has the key that signs models."""
 
 
 @dataclass(frozen=True)
@@ -65,5 +67,6 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
         # The machine's own identity is nobody's to use: it is asked for only where the pods have one of theirs.
         ambient_credentials=profile.service_account_name is not None,
         mean_seconds_between_interruptions=mean_seconds_between_interruptions(job.status),
+        signing_key=f"{SIGNING_FOLDER}/{SIGNING_FILE}" if profile.signing else None,
         report_to=ReportTo(namespace=job.namespace, name=names.reports(job.name, job.uid)),
     )
