@@ -1,4 +1,5 @@
-"""What people type who know other trainers, and what it is here: one row for each name.
+"""What people type who know other trainers, and what it is here: one row for each name. One with a dot is for the field
+of that group alone.
 
 The names are those of transformers, TRL, peft, axolotl and LLaMA-Factory. A test holds every row against the schema: a
 field that a row names must exist, and a field that a row calls "not supported yet" must not.
@@ -92,6 +93,7 @@ _ROWS: dict[str, Alias] = {
     "dpo_label_smoothing rl_label_smoothing": Means("task.preference.labelSmoothing"),
     "cpo_alpha simpo_alpha": Never("SimPO learns from the comparison alone; ORPO learns the chosen answer as well"),
     "rl rlhf": Means("task.type", "DPO is one of the tasks"),
+    "embedding.scale similarity_scale": Means("task.embedding.temperature", "it is 1 / scale: 0.05 for a scale of 20"),
     "ref_model reference_model ref_model_path": Never(
         "the reference is the model itself, as it was before the training"
     ),
@@ -113,6 +115,7 @@ _ROWS: dict[str, Alias] = {
     "modules_to_save lora_modules_to_save additional_target": Never(
         "a new head is trained whole beside the adapter, and everything else stays as it was"
     ),
+    "spec.adapter": Means("model.uri", "an adapter to train on is the model; method.type: LoRA begins a new one"),
     "adapter finetuning_type": Means("method.type"),
     "load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type": Means(
         "method.quantization.type", "NF4 has 4 bits, Int8 has 8"
@@ -164,10 +167,10 @@ _ROWS: dict[str, Alias] = {
     "predict_with_generate": Means("evaluation.generation"),
     "max_new_tokens generation_max_length eval_max_new_tokens": Means("evaluation.generation.maxNewTokens"),
     "compute_metrics": Means("evaluation.metrics", "it names functions that a package of the image offers"),
-    "metric_for_best_model": Means("evaluation.primaryMetric"),
+    "metric_for_best_model earlyStopping.metric": Means("evaluation.primaryMetric"),
     "greater_is_better": Never("the metric itself says whether higher or lower is better"),
     "early_stopping_patience": Means("training.earlyStopping.patience"),
-    "early_stopping_threshold": Means("training.earlyStopping.minDelta"),
+    "early_stopping_threshold earlyStopping.threshold": Means("training.earlyStopping.minDelta"),
     "output_dir": Means("output.uri"),
     "hf_token hub_token aws_access_key_id": Means("credentials[0].secretName", "a token is kept in a Secret"),
     # what will not come
@@ -188,6 +191,7 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
     _TASK: {
         "kto rm reward": NotYet("Reward", "training with KTO or a model of rewards"),
     },
+    "task.preference.loss": {"dpo": Means("Sigmoid")},
     "task.embedding.loss": {
         "CosineSimilarityLoss": Means("CosineSimilarity"),
         "MultipleNegativesRankingLoss MNRL InfoNCE": Means("MultipleNegatives"),
@@ -220,9 +224,9 @@ _VALUES: dict[str, dict[str, ValueAlias]] = {
 }
 
 
-def field_alias(name: str) -> Alias | None:
-    """What an unknown name of a field means, in whichever spelling: `loraR`, `lora_r`, `lora-r`."""
-    return _FIELDS.get(_plain(name))
+def field_alias(name: str, group: str) -> Alias | None:
+    """What an unknown name of a field of a group means, in whichever spelling: `loraR`, `lora_r`, `lora-r`."""
+    return _FIELDS.get(_plain(f"{group}.{name}")) or _FIELDS.get(_plain(name))
 
 
 def value_alias(path: str, value: str) -> ValueAlias | None:
@@ -248,15 +252,16 @@ def value_rows() -> Iterator[tuple[str, str, ValueAlias]]:
     yield from ((path, names, alias) for path, words in _VALUES.items() for names, alias in words.items())
 
 
-def fitting(value: str, pattern: str, *, dataset: bool) -> str | None:
+def fitting(value: str, pattern: str, *, dataset: bool, split: str) -> str | None:
     """The value as it was probably meant, where a common slip keeps it from matching the pattern of its field.
 
-    `dataset` says whether the field is one of the data's.
+    `dataset` says whether the field is one of the data's, `split` whose metric is meant where none is named.
     """
-    return next((better for better in _rewritten(value, dataset=dataset) if re.search(pattern, better)), None)
+    better = _rewritten(value, dataset=dataset, split=split)
+    return next((found for found in better if re.search(pattern, found)), None)
 
 
-def _rewritten(value: str, *, dataset: bool) -> Iterator[str]:
+def _rewritten(value: str, *, dataset: bool, split: str) -> Iterator[str]:
     if value.startswith(("/", "./", "../")):
         yield f"{FILE}://{value}"
     elif _FILE_NAME.fullmatch(value):
@@ -267,8 +272,8 @@ def _rewritten(value: str, *, dataset: bool) -> Iterator[str]:
         yield f"{size[1]}{size[2].upper()}i"
     if value.startswith("eval_"):
         yield f"validation/{value.removeprefix('eval_')}"
-    split, _, other = value.rpartition("/")
-    yield from (f"{split}/{name}" for name, metric in METRICS.items() if other in metric.also)
+    named, _, other = value.rpartition("/")
+    yield from (f"{named or split}/{name}" for name, metric in METRICS.items() if other in (name, *metric.also))
 
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

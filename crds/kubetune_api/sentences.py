@@ -94,7 +94,7 @@ def _unknown(case: _Case) -> str:
     here = list((at(case.root, case.path[:-1]) or {}).get("properties", {}))
     if _camel(name) in here:
         return f"unknown field; did you mean `{_camel(name)}`?"
-    alias = field_alias(name) if _is_job(case.root) else None
+    alias = field_alias(name, str(case.path[-2])) if len(case.path) > 1 and _is_job(case.root) else None
     if alias is not None:
         return _other_name(alias, case)
     elsewhere = [path for path, _ in fields(case.root) if path[-1] == _camel(name) and path[0] != "status"]
@@ -173,7 +173,9 @@ def _no_choice(case: _Case) -> str:
 
 
 def _no_match(case: _Case) -> str:
-    meant = fitting(case.value, case.context["pattern"], dataset="dataset" in case.path)
+    # What is required is judged on the test split, and what chooses the weights on the other one.
+    split = "validation" if case.path[-1] == "primaryMetric" else "test"
+    meant = fitting(case.value, case.context["pattern"], dataset="dataset" in case.path, split=split)
     if meant is not None:
         return f"{case.shown} does not fit; did you mean `{meant}`?"
     return f"{case.shown} does not fit; give {case.schema.get(WORDS_KEY, 'what matches ' + case.context['pattern'])}"

@@ -185,7 +185,17 @@ TASKS: dict[str, TaskRow] = {
         pipeline=("text-generation", "Text Generation"),
         smooths_labels=True,
         output="Vocabulary",
-        also=("sft", "pt", "CAUSAL_LM", "lm", "text-generation", "instruction-tuning", "completion", "pretraining"),
+        also=(
+            "sft",
+            "pt",
+            "CAUSAL_LM",
+            "clm",
+            "lm",
+            "text-generation",
+            "instruction-tuning",
+            "completion",
+            "pretraining",
+        ),
         compared="Text",
     ),
     "Preference": TaskRow(

@@ -36,7 +36,7 @@ def column_rules() -> Iterator[Rule]:
 def _one_shape(name: str, task: TaskRow) -> Rule:
     return Rule(
         cel=unless(name, _has(task.columns)),
-        message=f"{name} needs the {_named(task.columns)}; name {_all(task.columns)}",
+        message=f"{name} needs the {_named(task.columns)}{_not(task.columns)}; name {_all(task.columns)}",
         holds=holds_for(name, partial(_has_all, columns=task.columns)),
         field=_COLUMNS,
     )
@@ -254,6 +254,13 @@ def _named(columns: Sequence[str]) -> str:
 
 def _quoted(columns: Sequence[str]) -> str:
     return listed(map(to_camel, columns), code=True)
+
+
+def _not(columns: Sequence[str]) -> str:
+    """The columns of other tasks that differ from one of these in number alone."""
+    alike = [other for other in Columns.model_fields for own in columns if other in (f"{own}s", own.removesuffix("s"))]
+    others = [other for other in alike if other not in columns]
+    return f" ({_quoted(others)} is of other tasks)" if others else ""
 
 
 def _all(columns: Sequence[str]) -> str:

@@ -55,8 +55,8 @@ def case(what: str, old: str, new: str, *errors: str) -> Case:
 
 TRAINING_FIELDS = (
     "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, optimizer,"
-    " l1, dropout, layerwiseDecay, neftuneAlpha, earlyStopping, keep, checkpoints, labelSmoothing, maxGradientNorm,"
-    " precision, seed"
+    " l1, dropout, layerwiseDecay, neftuneAlpha, earlyStopping, keep, checkpoints, watchdog, labelSmoothing,"
+    " maxGradientNorm, precision, seed"
 )
 COLUMNS = "columns: {text: body, label: verdict}"
 TASK = "type: SequenceClassification"
@@ -322,10 +322,16 @@ VALUES = [
         "12: spec.dataset.columns.text: the text is empty; give one",
     ),
     case(
-        "a metric without its split is refused with all that there are",
+        "a metric without its split is answered with that of the test split",
         REQUIRE,
         "- {metric: accuracy, min: 0.8}",
-        '18: spec.evaluation.require[0].metric: "accuracy" does not fit; give `validation/` or `test/`, then'
+        '18: spec.evaluation.require[0].metric: "accuracy" does not fit; did you mean `test/accuracy`?',
+    ),
+    case(
+        "a metric that nobody knows is refused with all that there are",
+        REQUIRE,
+        "- {metric: luck, min: 0.8}",
+        '18: spec.evaluation.require[0].metric: "luck" does not fit; give `validation/` or `test/`, then'
         f" {listed((*METRICS, 'custom.<name>'), 'or')}",
     ),
     case(
@@ -408,7 +414,8 @@ RULES = [
         "classification needs its two columns",
         COLUMNS,
         "columns: {text: body}",
-        "12: spec.dataset.columns: SequenceClassification needs the columns `text` and `label`; name both",
+        "12: spec.dataset.columns: SequenceClassification needs the columns `text` and `label` (`labels` is of other"
+        " tasks); name both",
     ),
     case(
         "the columns of another task are refused",

@@ -67,6 +67,16 @@ def test_no_name_stands_in_two_rows() -> None:
         ("training.pref_loss", "unknown field here; did you mean `spec.task.preference.loss`?"),
         ("training.simpo_gamma", "unknown field here; did you mean `spec.task.preference.gamma`?"),
         ("training.dpo_label_smoothing", "unknown field here; did you mean `spec.task.preference.labelSmoothing`?"),
+        (
+            "adapter",
+            "unknown field here; did you mean `spec.model.uri`? (an adapter to train on is the model; method.type: LoRA"
+            " begins a new one)",
+        ),
+        ("method.adapter", "unknown field; did you mean `type`?"),
+        (
+            "task.embedding.scale",
+            "unknown field; did you mean `temperature`? (it is 1 / scale: 0.05 for a scale of 20)",
+        ),
         ("num_train_epochs", "unknown field here; did you mean `spec.training.epochs`?"),
         (
             "training.gradient_accumulation_steps",
@@ -83,6 +93,18 @@ def test_another_trainers_field_is_answered_with_ours(field: str, said: str) -> 
     assert errors_of({f"spec.{field}": 1}) == [f"spec.{field}: {said}"]
 
 
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("threshold", "unknown field; did you mean `minDelta`?"),
+        ("metric", "unknown field here; did you mean `spec.evaluation.primaryMetric`?"),
+    ],
+)
+def test_a_name_may_mean_one_thing_in_one_group(field: str, said: str) -> None:
+    found = errors_of({"spec.training.earlyStopping": {"patience": 2, field: 0.1}})
+    assert found == [f"spec.training.earlyStopping.{field}: {said}"]
+
+
 def test_another_trainers_field_in_set_is_answered_alike() -> None:
     (error,) = read_manifest(yaml.safe_dump(edited({})), "job.yaml", overrides=["spec.training.lr=1"]).errors
     assert str(error) == "--set: spec.training.lr: unknown field; did you mean `learningRate`?"
@@ -95,6 +117,10 @@ def test_another_trainers_field_in_set_is_answered_alike() -> None:
         ("task.type", "ner", '"ner" is not known; did you mean `TokenClassification`?'),
         ("task.type", "sft", '"sft" is not known; did you mean `CausalLM`?'),
         ("task.type", "regression", '"regression" is not known; did you mean `SequenceRegression`?'),
+        ("task.type", "CLM", '"CLM" is not known; did you mean `CausalLM`?'),
+        ("task.preference.loss", "dpo", '"dpo" is not known; did you mean `Sigmoid`?'),
+        ("evaluation.primaryMetric", "loss", '"loss" does not fit; did you mean `validation/loss`?'),
+        ("evaluation.primaryMetric", "f1", '"f1" does not fit; did you mean `validation/f1_macro`?'),
         ("task.type", "dpo", '"dpo" is not known; did you mean `Preference`?'),
         (
             "task.type",
