@@ -1,5 +1,6 @@
 """`kubetune plan --compare`: the same job with one model and another, on one accelerator and another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from kubetune_api.profile import FineTuneProfile, profile_name
 from kubetune_api.sentences import closest
 from kubetune_api.tables import listed
 from kubetune_api.tasks import TASKS
-from kubetune_cli.plan import CannotPlanError, accelerator_of, job_and_profiles, shape_in
+from kubetune_cli.plan import CannotPlanError, accelerator_of, described_in, job_and_profiles, shape_in
 from kubetune_planner.catalogue import names, shape_of
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
 from kubetune_planner.shape import ModelShape
@@ -60,14 +61,16 @@ class Compared:
     cost: float | None
 
 
-def compare(file: Path, profile_file: Path | None, models: list[str], asked: Asked) -> list[Compared]:
+def compare(
+    file: Path, profile_file: Path | None, models: list[str], asked: Asked, overrides: Sequence[str] = ()
+) -> list[Compared]:
     """The job of a manifest with each of the models, on the accelerator of each profile that is there, or on one with
     the memory that is asked for. CannotPlanError says what is missing."""
     if asked.accelerator is not None and asked.accelerator not in ACCELERATORS:
         raise CannotPlanError(
             f"--accelerator: the peak of {asked.accelerator} is not known; give one of {listed(ACCELERATORS, 'or')}"
         )
-    job, profiles = job_and_profiles(file, profile_file)
+    job, profiles = job_and_profiles(file, profile_file, overrides)
     shapes = {model: _shape(model, job) for model in models}
     return [
         _compared(job.spec, model, shape, place, asked)
@@ -149,7 +152,7 @@ def _compared(spec: FineTuneJobSpec, model: str, shape: ModelShape, place: _Plac
 def _shape(model: str, job: FineTuneJob) -> ModelShape:
     path, name = Path(model), model.removeprefix(_HUB)
     if path.exists():
-        shape = shape_in(path / _CONFIG if path.is_dir() else path)
+        shape = shape_in(described_in(path) if path.is_dir() else path)
     elif (known := shape_of(f"{_HUB}{name}")) is None:
         meant = closest(name, names())
         raise CannotPlanError(

@@ -1,6 +1,7 @@
 """`kubetune plan`: the memory that a job needs and how it would be spread, worked out without a cluster."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kubetune_api.manifest import Manifest
 from kubetune_api.profile import FineTuneProfile, profile_name
 from kubetune_api.quantity import amount, is_quantity
 from kubetune_api.uris import file_path, resolve_relative_uris
+from kubetune_cli.gguf_header import config_of
 from kubetune_cli.validate import STANDARD_INPUT, load, name_of
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.encoder_decoder import shape_from_config
@@ -40,22 +42,30 @@ class CannotPlanError(Exception):
 
 
 def plan_file(
-    file: Path, profile_file: Path | None, *, accelerator_memory: str | None, config: Path | None
+    file: Path,
+    profile_file: Path | None,
+    *,
+    accelerator_memory: str | None,
+    config: Path | None,
+    overrides: Sequence[str] = (),
 ) -> TrainingPlan | Refusal:
     """Plans the one job of a manifest. CannotPlanError says what is missing.
 
     The accelerator is the profile's, from `profile_file` or the manifest itself, or one of `accelerator_memory`: a
     quantity, or a number of GiB.
-    The model's shape comes from `config`, a config.json; without it from the catalogue or the model's folder.
+    The model's shape comes from `config`, a config.json; without it from the catalogue or the model's folder or GGUF
+    file.
     """
-    job, profiles = job_and_profiles(file, profile_file)
+    job, profiles = job_and_profiles(file, profile_file, overrides)
     accelerator = accelerator_of(job, profiles, accelerator_memory)
     return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
 
 
-def job_and_profiles(file: Path, profile_file: Path | None) -> tuple[FineTuneJob, tuple[FineTuneProfile, ...]]:
-    """The one job of a manifest, and the profiles that are there."""
-    manifest, profiles = _read(file), _read(profile_file).profiles if profile_file else ()
+def job_and_profiles(
+    file: Path, profile_file: Path | None, overrides: Sequence[str]
+) -> tuple[FineTuneJob, tuple[FineTuneProfile, ...]]:
+    """The one job of a manifest, with the fields of `--set`, and the profiles that are there."""
+    manifest, profiles = _read(file, overrides), _read(profile_file).profiles if profile_file else ()
     if len(manifest.jobs) != 1:
         raise CannotPlanError(
             f"{name_of(file)}: a plan is for one FineTuneJob, and there are {len(manifest.jobs)}; put each into a file"
@@ -95,8 +105,8 @@ def print_plan(planned: TrainingPlan | Refusal, console: Console) -> None:
         console.print(planned.proposal, highlight=False, markup=False)
 
 
-def _read(file: Path) -> Manifest:
-    manifest = load(file)
+def _read(file: Path, overrides: Sequence[str] = ()) -> Manifest:
+    manifest = load(file, overrides)
     if manifest.errors:
         raise CannotPlanError("\n".join(str(error) for error in manifest.errors))
     return manifest
@@ -143,13 +153,13 @@ def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
     uri = job.spec.model.uri
     if config is None and (known := shape_of(uri)):
         return known
+    if config is None and (place := file_path(uri)):
+        config = described_in(place)
     if config is None and uri.endswith(_GGUF):
         raise CannotPlanError(
-            f"spec.model.uri: {uri} is a GGUF file, which a plan does not read; give the {_CONFIG} of the model that it"
-            " was made from with --config"
+            f"spec.model.uri: {uri} is not on this machine, and a plan downloads nothing; give with --config the file,"
+            f" or the {_CONFIG} of the model that it was made from"
         )
-    if config is None and (folder := file_path(uri)):
-        config = folder / _CONFIG
     if config is None:
         raise CannotPlanError(
             f"spec.model.uri: kubetune does not know the shape of {uri}; give the model's {_CONFIG} with --config"
@@ -157,22 +167,29 @@ def _shape(job: FineTuneJob, config: Path | None) -> ModelShape:
     return shape_in(config)
 
 
+def described_in(place: Path) -> Path:
+    """The file that says the sizes of a model, which is a folder or a GGUF file."""
+    if place.suffix == _GGUF:
+        return place
+    files = list(place.glob(f"*{_GGUF}"))
+    return files[0] if len(files) == 1 and not (place / _CONFIG).exists() else place / _CONFIG
+
+
 def shape_in(config: Path) -> ModelShape:
-    """The shape that a config.json describes."""
+    """The shape that a config.json or a GGUF file describes."""
     try:
-        return shape_from_config(_json_of(config))
+        return shape_from_config(config_of(config) if config.suffix == _GGUF else _json_of(config))
+    except OSError as error:
+        raise CannotPlanError(
+            f"{config}: the file cannot be read: {error.strerror or error}; give the model's {_CONFIG} with --config"
+        ) from error
     except ValueError as error:
         raise CannotPlanError(f"{config}: {error}") from error
 
 
 def _json_of(config: Path) -> dict[str, Any]:
-    try:
-        with config.open("rb") as stream:
-            text = stream.read(_LARGEST_CONFIG + 1)
-    except OSError as error:
-        raise CannotPlanError(
-            f"{config}: the file cannot be read: {error.strerror or error}; give the model's {_CONFIG} with --config"
-        ) from error
+    with config.open("rb") as stream:
+        text = stream.read(_LARGEST_CONFIG + 1)
     if len(text) > _LARGEST_CONFIG:
         raise ValueError(f"the file has more than {_LARGEST_CONFIG} bytes, too many for a {_CONFIG}")
     try:

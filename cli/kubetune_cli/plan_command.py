@@ -31,7 +31,12 @@ _Memory = Annotated[
     ),
 ]
 _Config = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The model's config.json, if kubetune does not know its shape.")
+    Path | None,
+    typer.Option(metavar="FILE", help="The model's config.json or GGUF file, if kubetune does not know its shape."),
+]
+_Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Overrides a field, as with run. Repeatable."),
 ]
 _Yaml = Annotated[
     bool, typer.Option("--yaml", help="Prints the fields to set as YAML on standard output, nothing else.")
@@ -73,6 +78,7 @@ def plan(
     price: _Price = None,
     tokens: _Tokens = None,
     rows: _Rows = None,
+    override: _Override = None,
 ) -> None:
     """Calculates the memory that each worker needs, and the ZeRO stage that fits it; with --compare, time and cost of
     other models too.
@@ -87,10 +93,11 @@ def plan(
         if compare:
             _refuse_beside_compare(config=config, as_yaml=as_yaml)
             models = [name.strip() for names in compare for name in names.split(",") if name.strip()]
-            fits = _compare(file, profile, models, Asked(accelerator, memory, price, tokens, rows))
+            asked = Asked(accelerator, memory, price, tokens, rows)
+            fits = _compare(file, profile, models, asked, override or [])
         else:
             _refuse_without_compare(accelerator=accelerator, price=price, tokens=tokens, rows=rows)
-            fits = _plan(file, profile, memory, config, as_yaml=as_yaml)
+            fits = _plan(file, profile, memory, config, override or [], as_yaml=as_yaml)
     except CannotPlanError as error:
         Console(stderr=True, soft_wrap=True).print(Text(str(error)))
         raise typer.Exit(INVALID) from None
@@ -98,11 +105,13 @@ def plan(
         raise typer.Exit(FAILED)
 
 
-def _plan(file: Path, profile: Path | None, memory: str | None, config: Path | None, *, as_yaml: bool) -> bool:
+def _plan(
+    file: Path, profile: Path | None, memory: str | None, config: Path | None, overrides: list[str], *, as_yaml: bool
+) -> bool:
     from kubetune_cli.plan import fields_to_set, plan_file, print_plan
     from kubetune_planner.plan import Refusal
 
-    planned = plan_file(file, profile, accelerator_memory=memory, config=config)
+    planned = plan_file(file, profile, accelerator_memory=memory, config=config, overrides=overrides)
     print_plan(planned, Console(stderr=as_yaml))
     if isinstance(planned, Refusal):
         return False
@@ -111,11 +120,11 @@ def _plan(file: Path, profile: Path | None, memory: str | None, config: Path | N
     return True
 
 
-def _compare(file: Path, profile: Path | None, models: list[str], asked: "Asked") -> bool:
+def _compare(file: Path, profile: Path | None, models: list[str], asked: "Asked", overrides: list[str]) -> bool:
     from kubetune_cli.compare import compare, print_comparison
     from kubetune_planner.plan import TrainingPlan
 
-    found = compare(file, profile, models, asked)
+    found = compare(file, profile, models, asked, overrides)
     print_comparison(found, Console())
     return any(isinstance(row.planned, TrainingPlan) for row in found)
 

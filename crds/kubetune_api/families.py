@@ -186,6 +186,7 @@ FAMILIES = {
     "mistral": _LLAMA,
     "mixtral": replace(
         _LLAMA,
+        gguf="llama",
         experts=("num_local_experts", "num_experts_per_tok"),
         published_names={".mlp.": ".block_sparse_moe."},
         joined=(".experts.gate_up_proj", ".experts.down_proj"),
@@ -194,7 +195,7 @@ FAMILIES = {
     "qwen3": replace(_LLAMA, query_norms="Head"),
     "gemma2": _GEMMA2,
     # The text model alone; `gemma3` sees pictures too.
-    "gemma3_text": replace(_GEMMA2, query_norms="Head", eager=False, tagger=False),
+    "gemma3_text": replace(_GEMMA2, gguf="gemma3", query_norms="Head", eager=False, tagger=False),
     "phi3": replace(_LLAMA, names=_PHI3_NAMES, fused_queries=True, partial_rotary=True, fused_gate=True, dropouts=2),
     "smollm3": replace(_LLAMA, tied=True),
     "olmo2": replace(_LLAMA, wide_norms=True, query_norms="Width", tagger=False),

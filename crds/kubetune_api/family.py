@@ -34,6 +34,8 @@ class Family:
     """The modules of the base model that turn tokens into vectors; not every size of the family has all of them."""
     layers: str
     """The list of the base model's transformer layers, bottom first."""
+    gguf: str | None = None
+    """What a GGUF file calls it, if not by its own name."""
     decoder: bool = False
     """Whether it predicts the next token."""
     gated: bool = False

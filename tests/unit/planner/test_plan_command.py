@@ -144,9 +144,8 @@ def test_or_from_a_file_that_is_named(tmp_path: Path) -> None:
         pytest.param("s3://models/mine", "does not know the shape of s3://models/mine; give", id="a model in a bucket"),
         pytest.param(
             "s3://models/mine/model-q8.gguf",
-            "is a GGUF file, which a plan does not read; give the config.json of the model that it was made from with"
-            " --config",
-            id="a GGUF file",
+            "is not on this machine, and a plan downloads nothing; give with --config the file, or the config.json",
+            id="a GGUF file in a bucket",
         ),
         pytest.param("file://./nowhere", "the file cannot be read: No such file", id="a folder that is not there"),
         pytest.param("file://./broken", "the file is not JSON", id="a config that is no JSON"),
