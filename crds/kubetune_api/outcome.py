@@ -1,6 +1,6 @@
 """The status of a run that is over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
@@ -49,10 +49,10 @@ class Ending:
     resolved: ResolvedSettings | None = None
     """What ran where the manifest left it open."""
 
-    def succeeded(self) -> FineTuneJobStatus:
-        """The model is verified and published."""
-        message = " ".join(["The model is verified and published.", *_chosen(self.progress)])
-        return self._status("Succeeded", Reason.PUBLISHED, message)
+    def succeeded(self, doubts: Sequence[str] = ()) -> FineTuneJobStatus:
+        """The model is verified and published; whether it is a good one its author must know, too."""
+        message = " ".join(["The model is verified and published.", *self._chosen(), *doubts])
+        return self._status("Succeeded", Reason.PUBLISHED, message[:_LONGEST_MESSAGE])
 
     def failed(self, reason: str, message: str) -> FineTuneJobStatus:
         """The run did not reach its end, or its model missed a requirement."""
@@ -79,12 +79,13 @@ class Ending:
             resolved=self.resolved,
         )
 
-
-def _chosen(progress: Progress | None) -> Iterator[str]:
-    """What early stopping and `keep: Best` have decided."""
-    if progress is None or progress.kept_step is None:
-        return
-    if progress.step < progress.total_steps:
-        yield f"The training stopped early, at step {progress.step:,} of {progress.total_steps:,}."
-    if progress.kept_step < progress.step:
-        yield f"Its weights are those of step {progress.kept_step:,}, the best on the validation split."
+    def _chosen(self) -> Iterator[str]:
+        """What early stopping and `keep: Best` have decided."""
+        progress, by = self.progress, self.primary_metric
+        if progress is None or progress.kept_step is None:
+            return
+        if progress.step < progress.total_steps:
+            at = f"at step {progress.step:,} of {progress.total_steps:,}"
+            yield f"The training stopped early, {at}: {by} got no better."
+        if progress.kept_step < progress.step:
+            yield f"Its weights are those of step {progress.kept_step:,}, the best by {by}."

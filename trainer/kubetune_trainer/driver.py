@@ -44,7 +44,7 @@ from kubetune_trainer.model.load import check_vocabulary, load_config, load_toke
 from kubetune_trainer.model.source import PretrainedModel, pretrained_model
 from kubetune_trainer.records import PretrainedRecord, RunRecord, StoredFile
 from kubetune_trainer.report import render_card, render_report, write_metrics
-from kubetune_trainer.report.findings import headline
+from kubetune_trainer.report.findings import doubts, headline
 from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.sources import fetch_dataset
@@ -179,7 +179,7 @@ def _verify(
     listener: Listener,
 ) -> tuple[str, ...]:
     """What the author of the job should know of the verified model."""
-    if chosen := trained.end.sentence:
+    if chosen := trained.end.sentence(run.job.spec.primary_metric):
         listener.note(chosen)
     listener.stage("Verifying the model")
     task = task_of(run.job.spec)
@@ -240,6 +240,9 @@ def _publish(
     listener: Listener,
 ) -> Published:
     """Uploads what people read, then the manifest, which names it all; where another execution was first, it counts."""
+    against = doubts(record)
+    for doubt in against:
+        listener.note(doubt)
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         here = Path(scratch)
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
@@ -247,7 +250,7 @@ def _publish(
         write_metrics(record, here / "metrics.jsonl")
         write_beside(here, attested(run, record, uploaded, key))
         files = [*uploaded, *upload_folder(here, store, run.folder)]
-    if committed := commit(store, manifest(record, files, folder=run.folder)):
+    if committed := commit(store, manifest(record, files, folder=run.folder, doubts=against)):
         return read_published(run, store, committed)
     first = find_published(run, store)
     assert first is not None, "a manifest is there and cannot be found"

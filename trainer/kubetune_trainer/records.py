@@ -161,11 +161,10 @@ class TrainingEnd:
         """Whether the validation split has ended it."""
         return self.step < self.total_steps
 
-    @property
-    def sentence(self) -> str | None:
-        """What it has decided, for people; None where the run went to its last step and keeps that."""
-        stopped = f"the training stopped early, at step {self.step:,} of {self.total_steps:,}"
-        kept = f"published are the weights of step {self.kept_step:,}, the best on the validation split"
+    def sentence(self, metric: str | None) -> str | None:
+        """What has been decided by `metric`, for people; None where the run went to its last step and keeps that."""
+        stopped = f"the training stopped early, at step {self.step:,} of {self.total_steps:,}: {metric} got no better"
+        kept = f"published are the weights of step {self.kept_step:,}, the best by {metric}"
         said = [*[stopped] * self.stopped_early, *[kept] * (self.kept_step < self.step)]
         return "; ".join(said) or None
 

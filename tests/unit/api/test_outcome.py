@@ -16,17 +16,20 @@ PUBLISHED = "The model is verified and published."
         pytest.param(
             120,
             90,
-            f"{PUBLISHED} Its weights are those of step 90, the best on the validation split.",
+            f"{PUBLISHED} Its weights are those of step 90, the best by validation/f1_macro.",
             id="the best step",
         ),
         pytest.param(
-            80, 80, f"{PUBLISHED} The training stopped early, at step 80 of 120.", id="stopped early, the last kept"
+            80,
+            80,
+            f"{PUBLISHED} The training stopped early, at step 80 of 120: validation/f1_macro got no better.",
+            id="stopped early, the last kept",
         ),
         pytest.param(
             80,
             60,
-            f"{PUBLISHED} The training stopped early, at step 80 of 120. Its weights are those of step 60, the best on"
-            " the validation split.",
+            f"{PUBLISHED} The training stopped early, at step 80 of 120: validation/f1_macro got no better. Its weights"
+            " are those of step 60, the best by validation/f1_macro.",
             id="stopped early, the best kept",
         ),
     ],
@@ -35,8 +38,17 @@ def test_the_message_says_when_the_training_stopped_and_which_step_is_published(
     step: int, kept: int | None, said: str
 ) -> None:
     progress = Progress(step=step, total_steps=120, epoch=1.0, kept_step=kept)
-    ending = Ending("run-1", start_time="t", completion_time="t", progress=progress)
+    ending = Ending(
+        "run-1", start_time="t", completion_time="t", progress=progress, primary_metric="validation/f1_macro"
+    )
     assert ending.succeeded().conditions[0].message == said
+
+
+def test_the_message_says_what_speaks_against_the_model() -> None:
+    ending = Ending("run-1", start_time="t", completion_time="t")
+    message = ending.succeeded(("It is no better than a guess.", "x" * 5000)).conditions[0].message
+    assert message.startswith(f"{PUBLISHED} It is no better than a guess. xxx")
+    assert len(message) == 4000
 
 
 def test_a_run_that_failed_says_which_checkpoint_it_has_left() -> None:

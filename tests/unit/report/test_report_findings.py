@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from kubetune_trainer.records import DataReport, EvaluationRecord, RunRecord, SplitReport, TrainingEnd
-from kubetune_trainer.report.findings import best_on_validation, findings, headline
+from kubetune_trainer.report.findings import best_on_validation, doubts, findings, headline
 from kubetune_trainer.tasks.classification import baseline_accuracy
 from support.run_records import causal, classification, data, evaluation, job, run, steps
 
@@ -56,13 +57,56 @@ def test_overfitting_is_told(losses: tuple[float, ...], told: bool) -> None:
 
 
 def test_a_run_that_stopped_early_says_so_and_is_judged_by_what_it_publishes() -> None:
-    record = replace(validated(0.5, 0.4, 0.6), end=TrainingEnd(30, 50, kept_step=20))
-    told = "The training stopped early, at step 30 of 50; published are the weights of step 20"
+    by = job(evaluation={"primaryMetric": "validation/loss"})
+    record = replace(validated(0.5, 0.4, 0.6), job=by, end=TrainingEnd(30, 50, kept_step=20))
+    told = (
+        "The training stopped early, at step 30 of 50: validation/loss got no better; published are the weights of step"
+        " 20, the best by validation/loss."
+    )
     assert said(record, told)
     assert not said(record, "overfit")
     judged = headline(record)
     assert judged is not None
     assert (judged.step, record.final_metrics()) == (20, {"validation/loss": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "training", "told"),
+    [
+        pytest.param((0.5, 0.5, 0.5), {"earlyStopping": {"patience": 2}}, True, id="it stopped the training"),
+        pytest.param((0.5, 0.5, 0.5), {"keep": "Best"}, True, id="it chose the weights"),
+        pytest.param((0.5, 0.5, 0.5), {}, False, id="it decided nothing"),
+        pytest.param((0.5, 0.5, 0.6), {"keep": "Best"}, False, id="it moved"),
+        pytest.param((0.5,), {"keep": "Best"}, False, id="there is but one evaluation"),
+    ],
+)
+def test_a_metric_that_never_moved_is_told_by_name(
+    accuracies: tuple[float, ...], training: dict[str, Any], told: bool
+) -> None:
+    found = [
+        EvaluationRecord("validation", 10 * epoch, epoch, {"loss": 1 / epoch, "accuracy": value})
+        for epoch, value in enumerate(accuracies, 1)
+    ]
+    edited = job(training=training, evaluation={"primaryMetric": "validation/accuracy"})
+    record = run(edited, evaluations=tuple(found))
+    assert bool(said(record, "validation/accuracy was 0.5000 at all 3 evaluations, so")) is told
+    assert said(record, "validation/accuracy was") == [one for one in doubts(record) if "was 0.5" in one]
+
+
+@pytest.mark.parametrize(("after", "told"), [(2.1, True), (2.0, True), (1.9, False)])
+def test_a_training_that_did_not_help_is_told(after: float, told: bool) -> None:
+    found = (EvaluationRecord("test", 0, 0.0, {"loss": 2.0}), EvaluationRecord("test", 9, 1.0, {"loss": after}))
+    record = run(job(), evaluations=found)
+    assert bool(said(record, "The loss on the test split was 2.000 before the training")) is told
+    assert len([one for one in doubts(record) if "before the training" in one]) == told
+
+
+def test_what_speaks_against_the_model_is_told_apart_from_the_rest() -> None:
+    guessing = judged(((300, 0), (200, 0)))
+    (first, *_) = doubts(guessing)
+    assert "the model's 60.0 % is no better" in first
+    assert doubts(judged(((300, 20), (25, 290)))) == []
+    assert not [one for one in doubts(replace(guessing, notes=("a note",))) if "note" in one]
 
 
 def test_a_model_no_better_than_a_guess_is_told_with_the_guess() -> None:

@@ -30,14 +30,16 @@ def run() -> Run:
     return Run(job=RECORD.job, run_id="run-1", workers=2)
 
 
-def publish(run: Run, store: Store, record: RunRecord, scratch: Path) -> FineTuneJobStatus:
+def publish(
+    run: Run, store: Store, record: RunRecord, scratch: Path, doubts: tuple[str, ...] = ()
+) -> FineTuneJobStatus:
     """Publishes as a run does; the status that it ends with."""
     run = claim(run, store, NOW)
     (scratch / "model").mkdir(parents=True)
     (scratch / "model" / "model.safetensors").write_bytes(b"weights")
     (scratch / "report.html").write_text("a report")
     files = upload_folder(scratch, store, run.folder)
-    data = commit(store, manifest(record, files, folder=run.folder))
+    data = commit(store, manifest(record, files, folder=run.folder, doubts=doubts))
     assert data is not None
     return read_published(run, store, data).status(None)
 
@@ -52,6 +54,12 @@ def test_where_nothing_is_published_nothing_is_found(run: Run, store: Store) -> 
     assert find_published(run, store) is None
     claim(run, store, NOW)
     assert find_published(run, store) is None
+
+
+def test_what_speaks_against_the_model_is_in_every_status_of_the_run(run: Run, store: Store, tmp_path: Path) -> None:
+    publish(run, store, RECORD, tmp_path / "scratch", ("It is no better than a guess.",))
+    message = found(run, store).conditions[0].message
+    assert message == "The model is verified and published. It is no better than a guess."
 
 
 def test_the_next_attempt_ends_with_the_same_status(run: Run, store: Store, root: Path, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from kubetune_trainer.records import RequirementResult, RunRecord, StoredFile
 SCHEMA_VERSION = 1
 
 
-def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str) -> dict[str, Any]:
+def manifest(
+    record: RunRecord, files: Sequence[StoredFile], *, folder: str, doubts: Sequence[str] = ()
+) -> dict[str, Any]:
     """The content of the manifest.
 
     `files` are all that was uploaded but for the journal, whose lines `metrics.jsonl` has too, `folder` that of the
-    execution; both relative to the run's root. A value that is not finite (a perplexity beyond all numbers) is null, as
-    JSON has no word for it.
+    execution; both relative to the run's root. `doubts` speak against the model, in sentences. A value that is not
+    finite (a perplexity beyond all numbers) is null, as JSON has no word for it.
     """
     return {
         "apiVersion": API_VERSION,
@@ -27,6 +29,7 @@ def manifest(record: RunRecord, files: Sequence[StoredFile], *, folder: str) -> 
         "folder": folder,
         "files": [_file("path", file) for file in sorted(files, key=lambda file: file.name)],
         "metrics": {name: _finite(value) for name, value in record.final_metrics().items()},
+        "doubts": list(doubts),
         "requirements": [_requirement(result) for result in record.requirements],
         "provenance": _provenance(record),
     }

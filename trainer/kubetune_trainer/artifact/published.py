@@ -64,6 +64,7 @@ class Manifest(_Part):
     files: list[_File]
     metrics: dict[str, float | None]
     requirements: list[_Requirement]
+    doubts: list[str] = []
     provenance: _Provenance
 
     @property
@@ -92,6 +93,8 @@ class Published:
     primary_metric: str | None
     """The full name of the metric that stands for the model."""
     requirements: tuple[RequirementResult, ...]
+    doubts: tuple[str, ...]
+    """What the report says against the model, in sentences."""
     resolved: ResolvedSettings
     files: tuple[StoredFile, ...]
     artifact: Artifact
@@ -113,7 +116,7 @@ class Published:
             resolved=self.resolved,
         )
         if not self.artifact.rejected:
-            return ending.succeeded()
+            return ending.succeeded(self.doubts)
         missed = "; ".join(_miss(requirement) for requirement in self.requirements if not requirement.met)
         return ending.failed(Reason.REQUIREMENT_MISSED, f"{missed}. The model is kept in {self.artifact.uri}")
 
@@ -150,6 +153,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         },
         primary_metric=run.job.spec.primary_metric,
         requirements=tuple(_result(requirement) for requirement in content.requirements),
+        doubts=tuple(content.doubts),
         resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
         artifact=Artifact(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from kubetune_api import text
-from kubetune_api.metrics import LOSS, metric_row
+from kubetune_api.metrics import LOSS, metric_row, metric_text
 from kubetune_api.numbers import number
 from kubetune_trainer.records import EvaluationRecord, RunRecord
 from kubetune_trainer.tasks import task_of
@@ -43,15 +43,24 @@ def best_on_validation(record: RunRecord, name: str) -> EvaluationRecord | None:
 
 def findings(record: RunRecord) -> list[str]:
     """What is worth knowing, the most serious first."""
+    decided = record.end.sentence(record.job.spec.primary_metric)
     return [
         *_of_numbers(record),
-        *([f"{_capitalised(record.end.sentence)}."] if record.end.sentence else []),
+        *([f"{_capitalised(decided)}."] if decided else []),
+        *_of_choosing(record),
         *_of_overfitting(record),
         *map(_capitalised, (*record.data.notes, *record.notes)),
         *_of_measuring(record),
-        *task_of(record.job.spec).findings(headline(record), record.data),
+        *_of_answers(record),
+        *_of_learning(record),
         *_of_rows(record),
     ]
+
+
+def doubts(record: RunRecord) -> list[str]:
+    """Those of them that speak against the model itself: whoever waits for a run must not overlook them."""
+    told = (_of_numbers, _of_answers, _of_learning, _of_choosing, _of_overfitting)
+    return [sentence for of in told for sentence in of(record)]
 
 
 def _capitalised(note: str) -> str:
@@ -65,6 +74,38 @@ def _of_numbers(record: RunRecord) -> Iterator[str]:
         yield (
             f"The loss was not a finite number at {text.plural(len(broken), 'step')}, first at step {broken[0]:,}."
             " A lower training.learningRate or FP32 precision is the usual remedy."
+        )
+
+
+def _of_answers(record: RunRecord) -> Iterator[str]:
+    return task_of(record.job.spec).findings(headline(record), record.data)
+
+
+def _of_learning(record: RunRecord) -> Iterator[str]:
+    judged = headline(record)
+    before = before_training(record, judged) if judged else None
+    if judged is None or before is None or judged.step == 0:
+        return
+    first, last = before.metrics.get(LOSS, math.nan), judged.metrics.get(LOSS, math.nan)
+    if last >= first:
+        yield (
+            f"The loss on the {judged.split} split was {number(first)} before the training and is {number(last)} after"
+            " it: what the model has learned does not help there. A lower training.learningRate or fewer steps may."
+        )
+
+
+def _of_choosing(record: RunRecord) -> Iterator[str]:
+    """A metric that is the same at every evaluation chooses nothing."""
+    training, metric = record.job.spec.training, record.job.spec.primary_metric or ""
+    if training.early_stopping is None and training.kept != "Best":
+        return
+    name = metric.rpartition("/")[2]
+    values = [found.metrics.get(name) for found in record.evaluations if found.split == "validation" and found.step]
+    if len(values) > 1 and len(set(values)) == 1 and values[0] is not None:
+        yield (
+            f"{metric} was {metric_text(name, values[0])} at all {len(values)} evaluations, so what it decided was"
+            " decided by nothing: set evaluation.primaryMetric to one that moves with every step, such as"
+            " validation/loss."
         )
 
 
