@@ -49,7 +49,9 @@ def _train(name: str, stage: int) -> Came:
     resolved = ResolvedTraining(stage, "FP32", MICRO, plan.workers, given.training.peak_learning_rate, max_length=32)
     engine = build_engine(model, given.training, plan, resolved, Device("cpu"))
     space, records = task.space(given, {}, {}), []
-    splits = with_references(engine, task, splits, space, pad_token=PAD, micro_batch_size=MICRO, tell=records.append)
+    splits = with_references(
+        engine, task, splits, space, plan=plan, seed=given.training.seed, pad_token=PAD, tell=records.append
+    )
     Loop(engine, task, splits, space, given, plan, PAD, records.append).run()
     engine.destroy()
     return (

@@ -59,8 +59,10 @@ def train(
         records.append(record)
         tell(record)
 
-    pad, micro = tokenizer.pad_token_id, given.plan.micro_batch_size
-    splits = with_references(engine, task, data.splits, data.space, pad_token=pad, micro_batch_size=micro, tell=tell)
+    pad = tokenizer.pad_token_id
+    splits = with_references(
+        engine, task, data.splits, data.space, plan=given.plan, seed=spec.training.seed, pad_token=pad, tell=tell
+    )
     metrics = load_metrics(spec.evaluation.metrics)
     with checkpoints_of(given, task, data.space, records, tell, stops) as checkpoints:
         loop = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics, checkpoints)

@@ -105,8 +105,22 @@ FILES = [
         "semicolons for commas",
         "r.csv",
         GOOD.replace(",", ";"),
-        "spec.dataset.columns.text: there is no column 'text' in s3://data/r.csv; its columns are 'text;label'; the"
-        " values must be separated by commas",
+        "spec.dataset.columns.text: there is no column 'text'; spec.dataset.columns.label: there is no column 'label'"
+        " in s3://data/r.csv; its columns are 'text;label'; the values must be separated by commas",
+    ),
+    *(
+        Case(
+            f"both columns under other names in {name}",
+            name,
+            data,
+            "spec.dataset.columns.text: there is no column 'text'; spec.dataset.columns.label: there is no column"
+            f" 'label' in s3://data/{name}; its columns are 'Text', 'labels'. Did you mean 'Text' and"
+            " 'labels'?",
+        )
+        for name, data in (
+            ("r.csv", csv_text(FILMS, ("Text", "labels"))),
+            ("r.jsonl", jsonl_text([{"Text": "good", "labels": "a"}])),
+        )
     ),
     Case(
         "a column that stands twice in the header",

@@ -130,6 +130,29 @@ def sentencepiece_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        pytest.param("run", "run/executions/2/model", id="a run"),
+        pytest.param("run/executions/2", "run/executions/2/model", id="an execution"),
+        pytest.param("run/executions/1", None, id="one that published none"),
+    ],
+)
+def test_a_folder_of_a_run_is_answered_with_that_of_its_model(
+    model: Path, tmp_path: Path, given: str, meant: str | None
+) -> None:
+    run = tmp_path / "run"
+    (run / "executions" / "1").mkdir(parents=True)
+    (run / "executions" / "2").mkdir()
+    for name in ("manifest.json", "executions/1.json", "executions/2.json", "executions/1/report.html"):
+        (run / name).write_text("{}")
+    model.rename(run / "executions" / "2" / "model")
+    with pytest.raises(RunError) as refused:
+        fetch_model((tmp_path / given).as_uri(), None, tmp_path / "cache")
+    hint = f"holds no model itself; did you mean {(tmp_path / meant).as_uri()}?" if meant else "holds no weights"
+    assert hint in refused.value.message
+
+
+@pytest.mark.parametrize(
     ("spoil", "message"),
     [
         pytest.param(

@@ -15,6 +15,7 @@ from kubetune_trainer.data.rows import Row
 from kubetune_trainer.tasks.base import Losses, MicroBatch
 from kubetune_trainer.tasks.preference import Preference, Rewards, log_probabilities
 from kubetune_trainer.tasks.preference_losses import preference_losses, rewards
+from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.reference import with_references
 from kubetune_trainer.underway import ReferenceProgress
@@ -115,11 +116,44 @@ def test_the_untrained_model_is_asked_only_where_the_loss_compares_with_it(
     told: list[ReferenceProgress] = []
     times = iter([0.0, 4.0, 11.0, 11.0, 22.0, 22.0])
     found = with_references(
-        model, Preference(), splits, space, pad_token=0, micro_batch_size=2, tell=told.append, clock=lambda: next(times)
+        model,
+        Preference(),
+        splits,
+        space,
+        plan=BatchPlan(5, 2, 2, 1, epochs=1),
+        seed=0,
+        pad_token=0,
+        tell=told.append,
+        clock=lambda: next(times),
     )
     assert (bool(model.calls), found["train"].reference is not None) == (asked, asked)
     sentences = ["about 5 rows of the train split", "about 4 of 5 rows of the train split"]
     assert [each.sentence.removeprefix("Asking the untrained model ") for each in told] == sentences * asked
+
+
+def test_it_is_asked_only_about_rows_that_a_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "all_reduce", lambda _: None)
+    space, rows = Rewards(PreferenceSettings()), replace(preference_rows(9), reference=None)
+    asked = {
+        name: with_references(
+            Asked(),
+            Preference(),
+            {"train": rows, "test": rows},
+            space,
+            plan=BatchPlan(9, 3, 2, 1, epochs=1, max_steps=steps),
+            seed=0,
+            pad_token=0,
+            tell=lambda _: None,
+        )
+        for name, steps in (("some", 1), ("all", None))
+    }
+    some, whole = asked["some"]["train"].reference, asked["all"]["train"].reference
+    taken = np.sort(next(BatchPlan(9, 3, 2, 1, epochs=1).global_batches(0, seed=0)))
+    assert np.flatnonzero(some.any(axis=1)).tolist() == taken.tolist()
+    assert (some[taken] == whole[taken]).all()
+    assert (asked["some"]["test"].reference == whole).all()
 
 
 def test_a_loss_without_a_reference_needs_none_and_is_judged_without_its_doubt() -> None:

@@ -128,3 +128,12 @@ def test_steps_of_a_run(max_steps: int | None, total: int) -> None:
     run = BatchPlan(rows=31, global_batch_size=8, micro_batch_size=8, workers=1, epochs=3, max_steps=max_steps)
     assert run.steps_per_epoch == ceil(31 / 8)
     assert run.total_steps == total
+
+
+@pytest.mark.parametrize(("max_steps", "epochs", "reached"), [(2, 3, 8), (3, 1, 10), (None, 1, 10), (5, 3, 10)])
+def test_the_rows_that_are_reached_are_those_of_the_steps(max_steps: int | None, epochs: int, reached: int) -> None:
+    plan = BatchPlan(10, 4, 2, 1, epochs, max_steps)
+    taken = [row for epoch in range(epochs) for batch in plan.global_batches(epoch, 7) for row in batch.tolist()]
+    first = 4 * plan.total_steps
+    assert plan.reached(7).tolist() == sorted(set(taken[:first]))
+    assert len(plan.reached(7)) == reached

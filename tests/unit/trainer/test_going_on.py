@@ -330,8 +330,12 @@ def test_an_adapter_that_cannot_be_trained_on_is_refused(
 
 def test_the_base_that_an_adapter_names_is_told_before_it_is_fetched(tmp_path: Path) -> None:
     folder, told = rewritten(adapter(tmp_path), base_model_name_or_path=str(tmp_path / "gone")), list[str]()
-    with pytest.raises(RunError):
+    with pytest.raises(RunError) as refused:
         fetched(folder, tmp_path / "cache", tell=told.append)
+    assert refused.value.message.endswith(
+        f" adapter_config.json of {folder.as_uri()} names that base model; if it is elsewhere now, correct"
+        " base_model_name_or_path there."
+    )
     assert told == [
         f"{folder.as_uri()} is an adapter, which is trained on; its base model is fetched too: file://{tmp_path}/gone"
     ]

@@ -3,9 +3,10 @@
 import difflib
 from collections.abc import Sequence
 
+from kubetune_api.tables import listed
 from kubetune_trainer.data.rows import Column
 from kubetune_trainer.data.streams import MAX_CELL_CHARACTERS
-from kubetune_trainer.errors import RunError, invalid_data
+from kubetune_trainer.errors import invalid_data
 
 SHOWN_COLUMNS = 20
 SHOWN_CHARACTERS = 40
@@ -23,14 +24,16 @@ def text_of(value: object, column: Column, where: str) -> str | None:
     return bounded(value, column, where)
 
 
-def missing_column(column: Column, file: str, present: Sequence[str]) -> RunError:
-    """The error of a file that lacks a mapped column."""
+def refuse_missing_columns(columns: Sequence[Column], file: str, present: Sequence[str]) -> None:
+    """Raises if the file lacks mapped columns, with all of them."""
+    missing = [column for column in columns if column.name not in present]
+    if not missing:
+        return
     shown = ", ".join(quoted(name) for name in present[:SHOWN_COLUMNS]) or "none"
     more = f" and {len(present) - SHOWN_COLUMNS} more" if len(present) > SHOWN_COLUMNS else ""
-    return invalid_data(
-        f"{column.field}: there is no column {quoted(column.name)} in {file}; its columns are {shown}{more}"
-        f"{_hint(column.name, present)}"
-    )
+    said = [f"{column.field}: there is no column {quoted(column.name)}" for column in missing]
+    hint = _hint([column.name for column in missing], present)
+    raise invalid_data(f"{'; '.join(said)} in {file}; its columns are {shown}{more}{hint}")
 
 
 def refuse_double_column(column: Column, file: str, present: Sequence[str]) -> None:
@@ -62,12 +65,12 @@ def bounded(text: str, column: Column, where: str) -> str:
     return text
 
 
-def _hint(name: str, present: Sequence[str]) -> str:
+def _hint(names: Sequence[str], present: Sequence[str]) -> str:
     if len(present) == 1 and any(separator in present[0] for separator in ";\t|"):
         return "; the values must be separated by commas"
     folded = {candidate.strip().casefold(): candidate for candidate in present}
-    close = difflib.get_close_matches(name.strip().casefold(), folded, n=1)
-    return f". Did you mean {quoted(folded[close[0]])}?" if close else ""
+    close = [difflib.get_close_matches(name.strip().casefold(), folded, n=1) for name in names]
+    return f". Did you mean {listed([quoted(folded[found[0]]) for found in close if found])}?" if any(close) else ""
 
 
 def kind_of(value: object) -> str:

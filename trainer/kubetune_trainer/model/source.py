@@ -7,10 +7,11 @@ from typing import Any
 
 from kubetune_api.job import Model
 from kubetune_api.tables import listed
-from kubetune_trainer.errors import invalid_model
+from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.model.gguf import converted
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.adapters import adapter_settings
+from kubetune_trainer.storage.configs import ADAPTER_CONFIG
 from kubetune_trainer.storage.credentials import ENVIRONMENT, StoreCredentials
 from kubetune_trainer.storage.models import ModelFiles, fetch_model, put_together
 
@@ -51,7 +52,7 @@ def pretrained_model(
             f"{model.uri} is an adapter, which is trained on; its base model is fetched too: {base.uri}"
             f"{f' at {base.revision}' if base.revision else ''}"
         )
-        below = fetch_model(base.uri, base.revision, cache, whole, credentials)
+        below = _base_of(model, base, cache, whole, credentials)
         _refuse_no_base(model, base, below)
         if fetched.unread:
             tell(
@@ -64,6 +65,19 @@ def pretrained_model(
     digest = next(file.sha256 for file in fetched.weights)
     folder = converted(fetched.folder / fetched.gguf, cache, digest, language_model.__name__)
     return PretrainedModel(folder, fetched.stored, model)
+
+
+def _base_of(
+    model: Model, base: Model, cache: Path, expect: tuple[StoredFile, ...] | None, credentials: StoreCredentials
+) -> ModelFiles:
+    try:
+        return fetch_model(base.uri, base.revision, cache, expect, credentials)
+    except RunError as error:
+        raise RunError(
+            error.reason,
+            f"{error.message} {ADAPTER_CONFIG} of {model.uri} names that base model; if it is elsewhere now, correct"
+            " base_model_name_or_path there.",
+        ) from error
 
 
 def _refuse_no_base(model: Model, base: Model, fetched: ModelFiles) -> None:

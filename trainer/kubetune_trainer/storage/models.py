@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from kubetune_api.run import EXECUTIONS
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
@@ -39,6 +40,8 @@ _OF_TOKENIZERS = (
 )
 _ADAPTER = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 ADAPTER_FOLDER = "adapter"
+_PUBLISHED = "model"
+"""The folder of the model among what a run publishes."""
 _SENTENCEPIECE = ".model"
 _GGUF = ".gguf"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -173,11 +176,15 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
     """Which of the objects are fetched: one GGUF file, or the files of a safetensors model."""
     folder, _, name = path.rpartition("/")
     names_file = name.endswith(_GGUF)
-    objects = {info.path.rpartition("/")[2]: info for info in source.children(folder if names_file else path)[1]}
+    folders, found = source.children(folder if names_file else path)
+    objects = {info.path.rpartition("/")[2]: info for info in found}
     if names_file:
         if name not in objects:
             raise invalid_model(f"There is no file {uri}; correct the URI.")
         return [objects[name]]
+    holds_model = any(name == CONFIG or name.endswith((".safetensors", _GGUF)) for name in objects)
+    if not holds_model and (below := _model_below(source, path, folders)):
+        raise invalid_model(f"{uri} holds no model itself; did you mean {source.uri(below)}?")
     if not objects:
         raise invalid_model(f"{uri} holds no file; a model's URI names the folder that holds its config.json.")
     weights = _weights(uri, objects)
@@ -191,6 +198,19 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
             raise _no_tokenizer(uri, [name for name in objects if name.endswith(_SENTENCEPIECE)])
     beside = [name for name in objects if name in _SETTINGS or _is_of_tokenizer(name)]
     return [objects[name] for name in sorted({*weights, *beside})]
+
+
+def _model_below(source: Source, path: str, folders: Sequence[str]) -> str | None:
+    """Where the model is in a folder that a run has written: the run's own, or that of one of its executions."""
+    if _PUBLISHED in folders:
+        return f"{path}/{_PUBLISHED}".lstrip("/")
+    if EXECUTIONS not in folders:
+        return None
+    # The last that has one: earlier executions were replaced.
+    executions = f"{path}/{EXECUTIONS}".lstrip("/")
+    places = [f"{executions}/{number}" for number in source.children(executions)[0]]
+    found = [_model_below(source, place, source.children(place)[0]) for place in places]
+    return next(filter(None, reversed(found)), None)
 
 
 def _is_of_tokenizer(name: str) -> bool:

@@ -6,6 +6,7 @@ batch are rows shared out to ranks, sorted by length, so that rows that are padd
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 
 import numpy as np
@@ -48,6 +49,12 @@ class BatchPlan:
         order = np.random.default_rng([seed, epoch]).permutation(self.rows)
         for start in range(0, self.rows, self.global_batch_size):
             yield order[start : start + self.global_batch_size]
+
+    def reached(self, seed: int) -> Rows:
+        """The rows that some step of the run takes, in their order."""
+        if self.total_steps >= self.steps_per_epoch:
+            return np.arange(self.rows, dtype=np.int64)
+        return np.sort(np.concatenate([*islice(self.global_batches(0, seed), self.total_steps)]))
 
 
 def split_batch(

@@ -8,12 +8,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.tasks.base import Referring, TrainingTask
-from kubetune_trainer.training.batches import split_for_evaluation
+from kubetune_trainer.training.batches import BatchPlan, Rows, split_for_evaluation
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.underway import ReferenceProgress
 from kubetune_trainer.watchdog.pulse import EVALUATING, PULSE, STARTING
@@ -28,35 +29,37 @@ def with_references(
     splits: Mapping[str, EncodedSplit],
     space: TargetSpace,
     *,
+    plan: BatchPlan,
+    seed: int,
     pad_token: int,
-    micro_batch_size: int,
     tell: Callable[[ReferenceProgress], object],
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, EncodedSplit]:
-    """The splits, with what their task wants to know of the untrained model. Every rank takes a share, and tells how
-    far all of them are."""
+    """The splits, with what their task wants to know of the untrained model, of the training split about the rows that
+    the `plan` reaches. Every rank takes a share, and tells how far all of them are."""
     if not isinstance(task, Referring) or not task.refers(space):
         return dict(splits)
     engine.eval()
     found = {}
     for name, split in splits.items():
-        asked = _Asked(name, split.rows, tell, clock)
-        found[name] = replace(
-            split, reference=_reference(engine, task, split, space, pad_token, micro_batch_size, asked)
-        )
+        rows = plan.reached(seed) if name == "train" else np.arange(split.rows, dtype=np.int64)
+        asked = _Asked(name, rows, tell, clock)
+        reference = _reference(engine, task, split, space, pad_token, plan.micro_batch_size, asked)
+        found[name] = replace(split, reference=reference)
     engine.train()
     return found
 
 
 class _Asked:
-    """Tells now and then how many rows of a split the model was asked about."""
+    """The rows of a split that the model is asked about. It tells now and then of how many it was."""
 
     def __init__(
-        self, split: str, rows: int, tell: Callable[[ReferenceProgress], object], clock: Callable[[], float]
+        self, split: str, rows: Rows, tell: Callable[[ReferenceProgress], object], clock: Callable[[], float]
     ) -> None:
-        self._split, self._of_rows, self._tell, self._clock = split, rows, tell, clock
+        self.rows = rows
+        self._split, self._of_rows, self._tell, self._clock = split, len(rows), tell, clock
         self._rows, self._due = 0, clock() + _QUIET_SECONDS
-        tell(ReferenceProgress(split, 0, 0, rows))
+        tell(ReferenceProgress(split, 0, 0, self._of_rows))
 
     def add(self, rows: int) -> None:
         """So many more, those of all ranks together."""
@@ -77,9 +80,9 @@ def _reference(
     asked: _Asked,
 ) -> Any:
     whole = torch.zeros(split.rows, len(split.parts), dtype=torch.float64, device=engine.device)
-    for shares in split_for_evaluation(split.longest, micro_batch_size, dist.get_world_size()):
+    for shares in split_for_evaluation(split.longest[asked.rows], micro_batch_size, dist.get_world_size()):
         PULSE.mark(EVALUATING)
-        batch = collate(split, shares[dist.get_rank()], pad_token, engine.device)
+        batch = collate(split, asked.rows[shares[dist.get_rank()]], pad_token, engine.device)
         values = task.reference(engine, batch, space)
         whole[torch.from_numpy(batch.rows).to(engine.device)] = values[: len(batch.rows)].double()
         asked.add(sum(map(len, shares)))

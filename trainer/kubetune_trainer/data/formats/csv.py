@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from kubetune_api.text import plural
 from kubetune_trainer.data.rows import Column, place
 from kubetune_trainer.data.streams import MAX_CELL_CHARACTERS, lines
-from kubetune_trainer.data.values import missing_column, refuse_double_column
+from kubetune_trainer.data.values import refuse_double_column, refuse_missing_columns
 from kubetune_trainer.errors import RunError, invalid_data
 from kubetune_trainer.records import LocalFile
 
@@ -36,6 +36,7 @@ def csv_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple[i
         raw = _Remembered(text)
         reader = csv.reader(raw, strict=True)
         header = _header(reader, file)
+        refuse_missing_columns(columns, file.uri, header)
         positions = [_position(column, file, header) for column in columns]
         while (record := _next(reader, file)) is not None:
             line, cells = record
@@ -99,8 +100,6 @@ def _next(reader: "_csv.Reader", file: LocalFile) -> tuple[int, list[str]] | Non
 
 
 def _position(column: Column, file: LocalFile, header: Sequence[str]) -> int:
-    if column.name not in header:
-        raise missing_column(column, file.uri, header)
     refuse_double_column(column, file.uri, header)
     return header.index(column.name)
 

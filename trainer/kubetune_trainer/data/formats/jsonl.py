@@ -7,7 +7,7 @@ from typing import Any
 
 from kubetune_trainer.data.rows import Column, place
 from kubetune_trainer.data.streams import lines
-from kubetune_trainer.data.values import missing_column
+from kubetune_trainer.data.values import refuse_missing_columns
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 
@@ -31,9 +31,7 @@ def jsonl_records(file: LocalFile, columns: Sequence[Column]) -> Generator[tuple
                 present.update(dict.fromkeys(record))
             yield number, [record.get(column.name) for column in columns]
     if present:
-        for column in columns:
-            if column in unseen:
-                raise missing_column(column, file.uri, list(present))
+        refuse_missing_columns(columns, file.uri, list(present))
 
 
 def _parse(line: str, file: LocalFile, number: int) -> dict[str, Any]:

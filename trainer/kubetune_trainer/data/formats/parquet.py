@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from kubetune_trainer.data.classes import class_names
 from kubetune_trainer.data.rows import Column, Table, place
 from kubetune_trainer.data.streams import refuse_bomb
-from kubetune_trainer.data.values import missing_column, quoted, refuse_double_column
+from kubetune_trainer.data.values import quoted, refuse_double_column, refuse_missing_columns
 from kubetune_trainer.errors import invalid_data
 from kubetune_trainer.records import LocalFile
 
@@ -43,9 +43,8 @@ def _records(
 def _batches(
     file: LocalFile, columns: Sequence[Column], metadata: pq.FileMetaData, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
+    refuse_missing_columns(columns, file.uri, schema.names)
     for column in columns:
-        if column.name not in schema.names:
-            raise missing_column(column, file.uri, schema.names)
         refuse_double_column(column, file.uri, schema.names)
     # Two fields may be of one column.
     names = list(dict.fromkeys(column.name for column in columns))
