@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kubetune_api.stopping import STOP_VARIABLE
 from servers.processes import Process, free_port
 
 STARTS = 4
@@ -33,6 +34,11 @@ class RayNodes:
     def env(self) -> dict[str, str]:
         """What a driver gets from Ray's job manager."""
         return {"RAY_ADDRESS": f"127.0.0.1:{self._port}", **TOKEN}
+
+    @property
+    def stop_folder(self) -> Path:
+        """Where the ranks on every node look whether their pod ends."""
+        return Path(self._scratch.name) / "stop"
 
     def start_head(self) -> None:
         """Starts the head, without a place for any worker."""
@@ -67,7 +73,7 @@ class RayNodes:
                 *("--dashboard-agent-listen-port", str(free_port())),
             ],
             log=self._folder / f"ray-node-{self._launched}.log",
-            env={**TOKEN, **PATIENCE},
+            env={**TOKEN, **PATIENCE, STOP_VARIABLE: str(self.stop_folder)},
         )
 
     def stop(self) -> None:

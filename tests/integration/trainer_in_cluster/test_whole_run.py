@@ -2,23 +2,28 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
+from kubetune_api.job import FineTuneJob
 from kubetune_api.manifest import read_manifest
 from kubetune_api.reasons import Reason
 from kubetune_api.run import ReportTo, Run
 from kubetune_api.run_report import RunReport
 from kubetune_api.uris import resolve_relative_uris
+from kubetune_trainer.artifact.published import Published
 from servers.kube import ApiServer
 from servers.ray_nodes import RayNodes
 from support.head_service_account import CONFIG_MAP, HeadAccount
+from support.runs_in_one_process import run_of as run_here
 from support.tiny_models import saved, tiny_model
 from support.tiny_runs import hard_rows, manifest, write_csv
 
@@ -145,3 +150,50 @@ def test_a_run_that_is_stopped_says_so_before_it_ends(head: HeadAccount, nodes: 
     assert report.finished.conditions[0].reason == Reason.INTERRUPTED
     assert report.finished.progress is not None
     assert not list((tmp_path / "out").rglob("manifest.json"))
+
+
+def losses(root: Path) -> dict[int, float]:
+    (path,) = root.glob("executions/*/metrics.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if line["type"] == "step"}
+
+
+def interrupted_at(report: RunReport) -> int:
+    """The step that a run saved when it was told to stop."""
+    assert report.finished is not None
+    (condition,) = report.finished.conditions
+    assert condition.reason == Reason.INTERRUPTED
+    said = re.search(r"behind step (\d+), which is saved; the next attempt goes on from there", condition.message)
+    assert said is not None, condition.message
+    assert report.finished.checkpoint is not None
+    assert report.finished.checkpoint.step == int(said[1])
+    return int(said[1])
+
+
+@pytest.mark.filterwarnings("ignore")  # DeepSpeed's own
+def test_a_run_that_is_told_to_stop_saves_the_step_goes_on_and_comes_to_the_same(
+    head: HeadAccount, nodes: RayNodes, tmp_path: Path
+) -> None:
+    training = {"maxSteps": 100, "epochs": 1000, "globalBatchSize": 8, "checkpoints": {"everySteps": 1000}}
+    run = run_of(head, tmp_path, training=training)
+    if nodes.alone:
+        nodes.join(cpus=2)
+    with Started(head, nodes, tmp_path, run) as first:
+        while first.process.poll() is None and not first.events("progress"):
+            sleep(0.05)
+        first.process.send_signal(signal.SIGTERM)
+        assert first.end() == 1, first.log.read_text()[-3000:]
+    assert "Saving the training, which was told to stop" in [event["text"] for event in first.events("stage")]
+    assert 0 < interrupted_at(head.report()) < 100
+    assert len(list(nodes.stop_folder.glob("processes/*"))) >= 2, "a pod's end waits for its ranks"
+    with Started(head, nodes, tmp_path, run.model_copy(update={"attempt": 2})) as second:
+        assert second.end() == 0, second.log.read_text()[-3000:]
+    content = run.job.to_dict()
+    content["spec"]["output"]["uri"] = (tmp_path / "undisturbed").as_uri()
+    undisturbed = losses(root_of(run_here(FineTuneJob.model_validate(content), tmp_path)))
+    assert losses(tmp_path / "out" / "team-a" / "tiny" / "uid-1") == pytest.approx(undisturbed, abs=1e-3)
+    assert len(undisturbed) == 100
+
+
+def root_of(published: Published) -> Path:
+    return Path(published.artifact.manifest_uri.removeprefix("file://")).parent

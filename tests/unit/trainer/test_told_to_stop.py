@@ -1,10 +1,18 @@
 """A run that is told to stop: what the driver makes of it, and how a rank hears of it."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from kubetune_api.run import Run
 from kubetune_api.stopping import StopSign
+from kubetune_trainer.handoff import Record
+from kubetune_trainer.ray_rank import Outside
 from kubetune_trainer.stop_request import StopRequest
+from support.one_rank import group_of_one
 from support.run_records import classification
+from support.tiny_models import job_for
 
 RECORD = classification()
 STEP = RECORD.steps[0]
@@ -64,3 +72,28 @@ def test_only_who_can_save_is_waited_for(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     stop.take([STEP])
     assert [path.name for path in tmp_path.iterdir()] == ["processes"]
+
+
+class Queue:
+    """The records that went to the driver."""
+
+    def __init__(self) -> None:
+        self.put, self.records = SimpleNamespace(remote=self._put), list[Record]()
+
+    def _put(self, record: Record) -> None:
+        self.records.append(record)
+
+
+def test_a_rank_hears_that_its_own_pod_ends_and_is_waited_for_once_a_step_is_done(tmp_path: Path) -> None:
+    job = job_for("CausalLM", training={"checkpoints": {"everySteps": 5}})
+    given: Any = SimpleNamespace(run=Run(job=job, run_id="run-1"), records=Queue())
+    with group_of_one():
+        rank = Outside(given, StopSign(tmp_path))
+    rank.tell(RECORD.evaluations[0])
+    assert not list(tmp_path.iterdir())
+    rank.tell(STEP)
+    assert [path.name for path in (tmp_path / "processes").iterdir()] == [str(os.getpid())]
+    assert given.records.records == [RECORD.evaluations[0], STEP]
+    assert not rank.stops()
+    (tmp_path / "asked").touch()
+    assert rank.stops()
