@@ -101,7 +101,7 @@ def _run(run: Run, log: Path, scratch: Path, console: Console) -> Finished:
     if finished.exit_code != SUCCEEDED:
         print_failure(failure_of(status), log, console)
         if finished.exit_code == FAILED and (line := going_on(status)):
-            console.print(f"  {line}", markup=False, highlight=False)
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     return finished
 
 

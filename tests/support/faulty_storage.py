@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from unittest.mock import patch
 
+import torch.distributed as dist
+
 from kubetune_api.run import MountedSecret
 from servers.flaky import FlakyServer
 from servers.s3 import S3Server
@@ -36,6 +38,21 @@ def through_faults(case: Case, folder: str) -> dict[str, Ended]:
             "other keys": _other_keys(case, server, here / "secret"),
             **_full_disks(case, here),
         }
+
+
+def one_rank_fails(case: Case, folder: str) -> Ended:
+    """The last rank has no folder for its files, for a while."""
+    if dist.get_rank() == 0:
+        return disturbed(case, folder, None, {})
+    with patch.object(tempfile, "tempdir", None):
+
+        def lose() -> None:
+            tempfile.tempdir = f"{folder}/none"
+
+        def find() -> None:
+            tempfile.tempdir = None
+
+        return disturbed(case, folder, None, {BREAKS: lose, MENDED: find})
 
 
 @contextmanager

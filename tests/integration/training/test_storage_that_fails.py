@@ -1,9 +1,11 @@
 """Storage that fails costs a training checkpoints, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from kubetune_trainer.underway import NotSaved, Saved
-from support.faulty_storage import BREAKS, MENDED, through_faults
+from support.faulty_storage import BREAKS, MENDED, one_rank_fails, through_faults
 from support.ranks import run_ranks
 from support.resumed import EVERY, SAVED, Ended
 from support.small_disk import disk_of
@@ -49,3 +51,14 @@ def test_a_request_that_fails_now_and_then_costs_nothing(ended: dict[str, Ended]
     for fault in ("nothing", "every third request"):
         assert all(isinstance(one, Saved) for one in ended[fault].saves)
         assert [one.step for one in ended[fault].saves] == [EVERY, SAVED]
+
+
+def test_one_rank_that_fails_costs_all_of_them_that_checkpoint_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    first, second = run_ranks(one_rank_fails, 2, Case("llama", micro=4, stage=1), str(tmp_path / "out"))
+    lost, saved = first.saves
+    assert isinstance(lost, NotSaved)
+    assert isinstance(saved, Saved)
+    assert (lost.step, saved.step) == (EVERY, SAVED)
+    assert "a worker failed: FileNotFoundError" in lost.why
+    assert second.saves == [lost], "commits are told by the first rank alone"
+    assert {path.parent.name for path in tmp_path.rglob("step-*/*") if path.is_file()} == {f"step-{SAVED:08}"}

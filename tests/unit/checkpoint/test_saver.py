@@ -215,6 +215,27 @@ def test_a_commit_is_told_with_its_size_and_what_it_cost(store: Store, tmp_path:
     assert datetime.fromisoformat(saved.time).tzinfo is not None
 
 
+class WithoutHistories(Store):
+    """Takes no history."""
+
+    def upload(self, file: Path, path: str, given_up: Callable[[], bool] = lambda: False) -> StoredFile:
+        if path.endswith("history.json"):
+            raise RunError(Reason.STORAGE_FAILED, "no space is left")
+        return super().upload(file, path, given_up)
+
+
+def test_what_was_uploaded_of_one_that_failed_is_removed(tmp_path: Path) -> None:
+    one, later = going(), Later()
+    saver = Saver(place(WithoutHistories.open(tmp_path.as_uri())), Checkpoints(every_steps=1), [], executor=later)
+    step(one)
+    saver.after(1, one)
+    ((_, upload),) = later.waiting
+    with pytest.raises(RunError, match="no space is left"):
+        upload()
+    assert list(tmp_path.rglob("step-*"))
+    assert not [path for path in tmp_path.rglob("step-*/*") if path.is_file()]
+
+
 def test_one_that_failed_is_tried_again_before_the_next_is_due(store: Store) -> None:
     one, later, clock = going(), Later(), Clock()
     saver = Saver(place(store), Checkpoints(every_steps=100), [], executor=later, now=clock)

@@ -182,22 +182,39 @@ class Saver:
     def _upload(self, step: int, copies: dict[str, Range], history: History | None, stalled: float) -> _Uploaded:
         """In the thread: the files of this rank."""
         folder, store, started = folder_of(self._place.run, step), self._place.store, self._now()
-        with TemporaryDirectory(prefix="kubetune-") as scratch:
-            shard, told = Path(scratch) / f"rank-{self._rank:05}.safetensors", Path(scratch) / "history.json"
-            write_shard(shard, copies)
-            files = [store.upload(shard, f"{folder}/{shard.name}", self._given_up.is_set)]
-            if history is not None:
-                told.write_bytes(to_json(history))
-                files.append(store.upload(told, f"{folder}/{told.name}"))
+        files: list[StoredFile] = []
+        try:
+            with TemporaryDirectory(prefix="kubetune-") as scratch:
+                shard, told = Path(scratch) / f"rank-{self._rank:05}.safetensors", Path(scratch) / "history.json"
+                write_shard(shard, copies)
+                files.append(store.upload(shard, f"{folder}/{shard.name}", self._given_up.is_set))
+                if history is not None:
+                    told.write_bytes(to_json(history))
+                    files.append(store.upload(told, f"{folder}/{told.name}"))
+        except Exception:
+            self._discard(files)
+            raise
         return _Uploaded(tuple(files), stalled, self._now() - started)
+
+    def _discard(self, files: Sequence[StoredFile]) -> None:
+        """In the thread: a store that is full stays so if each that fails leaves something there."""
+        try:
+            for file in files:
+                self._place.store.delete(file.name)
+        except RunError as error:
+            # The next execution removes it, or this one once it has published.
+            _log.warning("What was uploaded of a checkpoint that was not saved stays: %s", error)
 
     def _go_on(self, step: int, *, failed: bool) -> None:
         """All ranks have done their part."""
         work, self._work = self._work, None
         if failed:
-            self._phase = ""
+            phase, self._phase = self._phase, ""
             if self._given_up.is_set():
                 return
+            # What a commit that failed has written, nobody knows.
+            if phase == "upload" and work is not None and work.exception() is None:
+                self._executor.submit(self._discard, work.result().files)
             self._failure, *_ = of_all_ranks(self._errors(work))
             self._interval.failed(step)
             self._tell(NotSaved(self._step, self._failure))
