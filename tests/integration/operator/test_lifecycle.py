@@ -185,7 +185,8 @@ def test_an_evicted_attempt_that_has_saved_costs_nothing_and_the_next_one_goes_o
     job.wait_until(lambda status: status["attempts"][0].get("reason") == "Evicted")
     job.end_ray(ray_id, "FAILED")
     job.run_until_training(attempt=2)
-    assert {pod["spec"]["terminationGracePeriodSeconds"] for pod in job.pods("worker")} == {84}
+    (grace,) = {pod["spec"]["terminationGracePeriodSeconds"] for pod in job.pods("worker")}
+    assert 84 <= grace < 94, "twice what a save took, and twice a step by the real clock"
     job.say(2, progress={"step": 41, **step}, checkpoint={"step": 40, "resumedStep": 40})
     resumed = job.wait_until(lambda status: (status.get("progress") or {}).get("step") == 41)
     first, second = resumed["attempts"]
