@@ -199,9 +199,9 @@ def fetched(folder: Path, two_workers: Both) -> list[list[Fetched]]:
     return run_ranks(what_is_fetched, 2, [*whole, (SPREAD[2], str(damaged))])
 
 
-def sizes_of(folder: Path, number: int) -> dict[str, int]:
-    """The bytes of each file of the last checkpoint of a training of two workers, by name."""
-    files = (folder / "two" / str(number)).rglob(f"step-{SAVED:08}/*")
+def sizes_of(folder: Path, number: int, step: int) -> dict[str, int]:
+    """The bytes of each file of a checkpoint of a training of two workers, by name."""
+    files = (folder / "two" / str(number)).rglob(f"step-{step:08}/*")
     return {path.name: path.stat().st_size for path in files}
 
 
@@ -209,11 +209,13 @@ def sizes_of(folder: Path, number: int) -> dict[str, int]:
 def test_a_rank_fetches_its_own_shard_alone_where_the_training_is_spread_as_before(
     stage: int, folder: Path, fetched: list[list[Fetched]]
 ) -> None:
-    sizes = sizes_of(folder, stage)
+    sizes, first = sizes_of(folder, stage, SAVED), sizes_of(folder, stage, EVERY)
+    told = first["records.json"] + sizes["records.json"] + sizes["history.json"]
+    records = ("records.json", "records.json")
     for rank, found in enumerate(fetched):
         assert found[stage].step == SAVED
-        assert found[stage].names == ("history.json", f"rank-{rank:05}.safetensors")
-        assert found[stage].most == sum(sizes[name] for name in found[stage].names)
+        assert found[stage].names == (*records, "history.json", f"rank-{rank:05}.safetensors")
+        assert found[stage].most == told + sizes[found[stage].names[-1]]
 
 
 def test_no_rank_goes_on_from_what_one_of_them_finds_damaged(fetched: list[list[Fetched]]) -> None:

@@ -169,3 +169,15 @@ def test_uploads_that_no_kept_checkpoint_names_are_swept(store: Store, tmp_path:
     assert left == {file.name for file in kept.files}
     remove(store, [old, kept])
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_that_a_kept_checkpoint_names_as_well_stays(store: Store, tmp_path: Path) -> None:
+    old, newer = (uploaded(store, execution(1), step) for step in (5, 10))
+    record = {"path": f"{folder_of(execution(1), 5)}/records.json", "size": 1, "sha256": "0" * 64}
+    old, newer = (Checkpoint.model_validate({**one.model_dump(), "records": [record]}) for one in (old, newer))
+    store.create(str(record["path"]), b"x")
+    remove(store, [old], [newer])
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {file.name for file in newer.files}
+    sweep(store, [newer], newest=1)
+    assert store.info(str(record["path"]))

@@ -426,3 +426,23 @@ def test_an_upload_that_is_under_way_at_the_end_is_given_up(store: Store, tmp_pa
     with saver:
         pass
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_what_was_recorded_is_written_once_and_kept_as_long_as_a_checkpoint_names_it(
+    store: Store, tmp_path: Path
+) -> None:
+    one, later, records = going(), Later(), list[StepRecord]()
+    saver = Saver(place(store), Checkpoints(every_steps=1, retain=1), records, executor=later)
+    for number in range(1, 6):
+        records.append(step(one))
+        saver.after(number, one)
+        while later.waiting:
+            later.work()
+    checkpoint, *_ = read_chain(store, "run-1").checkpoints
+    assert [file.path.split("/")[-2] for file in checkpoint.records] == ["step-00000001", "step-00000003"]
+    found = resumed(store, going())
+    assert (found.step, found.history.steps) == (3, tuple(records[:3]))
+    store.delete(checkpoint.records[0].path)
+    found = resumed(store, going())
+    assert found.step == 0
+    assert "step-00000001/records.json is missing" in found.skipped[0]

@@ -5,7 +5,7 @@ where his should stand has been replaced: what a process that was thought dead s
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kubetune_api.reasons import Reason
@@ -170,8 +170,11 @@ def sweep(store: Store, kept: Iterable[Checkpoint], newest: int) -> None:
                 store.delete(one.path)
 
 
-def remove(store: Store, checkpoints: Sequence[Checkpoint]) -> None:
-    """Removes the files of checkpoints; their entries stay, so that nobody takes their numbers."""
-    for checkpoint in checkpoints:
-        for file in checkpoint.files:
+def remove(store: Store, checkpoints: Iterable[Checkpoint], kept: Iterable[Checkpoint] = ()) -> None:
+    """Removes the files of checkpoints, but for those that a kept one names as well; their entries stay, so that nobody
+    takes their numbers."""
+    names = {file.name for checkpoint in kept for file in checkpoint.files}
+    for file in (file for checkpoint in checkpoints for file in checkpoint.files):
+        if file.name not in names:
             store.delete(file.name)
+            names.add(file.name)

@@ -4,8 +4,8 @@ The classes of what is read come from this program, never from the file.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, get_type_hints
 
@@ -56,6 +56,13 @@ def from_json(data: bytes, *, details: type | UnionType | None, space: type) -> 
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"its history cannot be read ({type(error).__name__})") from None
+
+
+def joined(parts: Sequence[History]) -> History:
+    """What was recorded in any of them, with what the loop remembered last."""
+    steps = tuple(record for part in parts for record in part.steps)
+    evaluations = tuple(record for part in parts for record in part.evaluations)
+    return replace(parts[-1], steps=steps, evaluations=evaluations)
 
 
 def _evaluation(record: EvaluationRecord) -> dict[str, Any]:

@@ -59,14 +59,17 @@ class Checkpoint(_Entry):
     shards: tuple[_File, ...]
     """By rank; paths are relative to the run's root."""
     history: _File
-    """Everything that is no tensor: see `history.py`."""
+    """What the loop remembers: see `history.py`."""
+    records: tuple[_File, ...] = ()
+    """What was recorded, in order. Several checkpoints name the same file: each adds one."""
     identity: dict[str, str]
     """Model, data and settings: see `identity.py`."""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
         """All of them, the shards first."""
-        return tuple(StoredFile(file.path, file.size, file.sha256) for file in (*self.shards, self.history))
+        files = (*self.shards, *self.records, self.history)
+        return tuple(StoredFile(file.path, file.size, file.sha256) for file in files)
 
 
 Entry = Annotated[Start | End | Checkpoint, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 import torch.distributed as dist
 
-from kubetune_trainer.checkpoint.history import History, from_json
+from kubetune_trainer.checkpoint.history import History, from_json, joined
 from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError
 from kubetune_trainer.checkpoint.saver import RANDOM
 from kubetune_trainer.checkpoint.shards import Places, Shards, cut, places_in, values_in
@@ -81,8 +81,9 @@ class _Reading:
         details = task.details if isinstance(task, Detailed) else None
 
         def read() -> History:
-            path = self._fetched(len(self._checkpoint.shards))
-            return from_json(path.read_bytes(), details=details, space=type(space))
+            numbers = range(len(self._checkpoint.shards), len(self._checkpoint.files))
+            contents = (self._fetched(number).read_bytes() for number in numbers)
+            return joined([from_json(content, details=details, space=type(space)) for content in contents])
 
         return _on_all_ranks(read)
 

@@ -26,9 +26,10 @@ from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.interval import Interval
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
 from kubetune_trainer.checkpoint.pace import Pace
+from kubetune_trainer.checkpoint.recorded import Recorded
 from kubetune_trainer.checkpoint.shards import write_shard
 from kubetune_trainer.errors import RunError, explained, unexplained
-from kubetune_trainer.records import EvaluationRecord, StepRecord, StoredFile
+from kubetune_trainer.records import StepRecord, StoredFile
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.engine_state import Range, counters_of, shapes_of, state_of
@@ -60,7 +61,7 @@ class _Uploaded:
     """What one rank has done for a checkpoint."""
 
     files: tuple[StoredFile, ...]
-    """The shard first."""
+    """The shard first; on rank 0 then what was recorded, and what the loop remembers."""
     stall_seconds: float
     """How long it stood still for its copy."""
     upload_seconds: float
@@ -86,6 +87,7 @@ class Saver:
         self._now, self._rank = now, dist.get_rank()
         self._interval = Interval(settings, place.run.mean_seconds_between_interruptions, now)
         self._pace = Pace(now)
+        self._recorded = Recorded(records)
         self._chain = Chain(place.store, place.run, place.last)
         self._committed = list(place.committed)
         self._phase: Literal["", "upload", "commit"] = ""
@@ -165,32 +167,34 @@ class Saver:
         held = {**state_of(going.engine), **going.weights.held()}
         copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
         copies |= _random_numbers()
-        history = self._history(going) if self._rank == 0 else None
+        told = (self._recorded.take(), self._history(going)) if self._rank == 0 else None
         self._phase, self._step, self._wanted = "upload", step, False
         self._interval.begun(step)
         self._pace.hurry()
-        self._work = self._executor.submit(self._upload, step, copies, history, self._now() - started)
+        self._work = self._executor.submit(self._upload, step, copies, told, self._now() - started)
 
     def _steps(self) -> tuple[StepRecord, ...]:
         return tuple(record for record in self._records if isinstance(record, StepRecord))
 
     def _history(self, going: Going) -> History:
         loop = {**counters_of(going.engine), "watch": going.watch.state(), "shapes": shapes_of(going.engine)}
-        evaluations = tuple(record for record in self._records if isinstance(record, EvaluationRecord))
-        return History(self._steps(), evaluations, loop, dict(going.settled))
+        return History((), (), loop, dict(going.settled))
 
-    def _upload(self, step: int, copies: dict[str, Range], history: History | None, stalled: float) -> _Uploaded:
+    def _upload(
+        self, step: int, copies: dict[str, Range], told: tuple[History, History] | None, stalled: float
+    ) -> _Uploaded:
         """In the thread: the files of this rank."""
         folder, store, started = folder_of(self._place.run, step), self._place.store, self._now()
         files: list[StoredFile] = []
         try:
             with TemporaryDirectory(prefix="kubetune-") as scratch:
-                shard, told = Path(scratch) / f"rank-{self._rank:05}.safetensors", Path(scratch) / "history.json"
+                shard = Path(scratch) / f"rank-{self._rank:05}.safetensors"
                 write_shard(shard, copies)
                 files.append(store.upload(shard, f"{folder}/{shard.name}", self._given_up.is_set))
-                if history is not None:
-                    told.write_bytes(to_json(history))
-                    files.append(store.upload(told, f"{folder}/{told.name}"))
+                for name, history in zip(("records.json", "history.json"), told or (), strict=False):
+                    file = Path(scratch) / name
+                    file.write_bytes(to_json(history))
+                    files.append(store.upload(file, f"{folder}/{name}"))
         except Exception:
             self._discard(files)
             raise
@@ -238,6 +242,7 @@ class Saver:
     def _commit(self, step: int, uploaded: Sequence[_Uploaded]) -> bool:
         """In the thread of rank 0: whether it is committed; then what it replaces is removed."""
         place, files = self._place, [one.files for one in uploaded]
+        _, recorded, history = files[0]
         epochs, batches = divmod(step, place.plan.steps_per_epoch)
         checkpoint = Checkpoint.model_validate(
             {
@@ -248,18 +253,20 @@ class Saver:
                 "rowsSeen": min(batches * place.plan.global_batch_size, place.plan.rows),
                 "workers": len(files),
                 "shards": [named(shard) for shard, *_ in files],
-                "history": named(files[0][1]),
+                "history": named(history),
+                "records": [named(file) for file in self._recorded.files_with(recorded)],
                 "identity": place.identity,
             }
         )
         if not self._chain.commit(checkpoint):
             return False
+        self._recorded.committed(recorded)
         self._tell(self._saved(checkpoint, uploaded))
         self._committed.insert(0, checkpoint)
         old = self._committed[self._settings.retain :]
         del self._committed[self._settings.retain :]
         try:
-            remove(place.store, old)
+            remove(place.store, old, self._committed)
         except RunError as error:
             _log.warning("An old checkpoint was not removed: %s", error)
         return True
