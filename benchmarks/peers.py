@@ -38,7 +38,7 @@ Result = dict[str, Any]
 def main(system: str, request_file: Path, result_file: Path) -> None:
     """Runs one system as the request says and writes its losses, metrics and speed."""
     request = json.loads(request_file.read_text())
-    job = _job(Path(request["manifest"]), request["overrides"])
+    job = job_of(Path(request["manifest"]), request["overrides"])
     model = Path(request["model"])
     spec, task, tokenizer = job.spec, task_of(job.spec), load_tokenizer(model)
     with TemporaryDirectory() as cache:
@@ -60,7 +60,8 @@ def main(system: str, request_file: Path, result_file: Path) -> None:
     result_file.write_text(json.dumps(run(job, trainable.loaded.model, data, plan, tokenizer)))
 
 
-def _job(manifest: Path, overrides: list[str]) -> FineTuneJob:
+def job_of(manifest: Path, overrides: list[str]) -> FineTuneJob:
+    """The job of a manifest, resolved; SystemExit with its errors."""
     read = read_manifest(manifest.read_bytes(), str(manifest), overrides=overrides)
     if read.errors:
         raise SystemExit("\n".join(map(str, read.errors)))
