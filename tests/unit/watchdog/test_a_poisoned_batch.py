@@ -15,7 +15,8 @@ from support.runs_in_one_process import run_of
 from support.tiny_models import job_for, saved, tiny_model
 from support.tiny_runs import hard_rows, write_csv
 
-POISONED = 25
+POISONED, AGAIN = 40, 42
+"""The batches, by their numbers over all runs of a test."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,12 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def of_a_batch(self: Classification, forward: Any, batch: Any, space: Any) -> Losses:
         found = losses(self, forward, batch, space)
-        return Losses(found.rows * 100, found.outputs) if next(calls) == POISONED else found
+        return Losses(found.rows * 100, found.outputs) if next(calls) in (POISONED, AGAIN) else found
 
     monkeypatch.setattr(Classification, "losses", of_a_batch)
 
 
-def job(folder: Path, **watchdog: Any) -> FineTuneJob:
+def job(folder: Path, checkpoints: dict[str, int] | None = None, **watchdog: Any) -> FineTuneJob:
     return job_for(
         "SequenceClassification",
         saved(tiny_model("bert", labels=2), folder / "model"),
@@ -40,7 +41,13 @@ def job(folder: Path, **watchdog: Any) -> FineTuneJob:
             "validationFraction": 0,
             "testFraction": 0,
         },
-        training={"maxSteps": 28, "epochs": 100, "globalBatchSize": 4, "watchdog": watchdog},
+        training={
+            "maxSteps": 42,
+            "epochs": 100,
+            "globalBatchSize": 4,
+            "watchdog": watchdog,
+            "checkpoints": checkpoints,
+        },
         output={"uri": (folder / "out").as_uri()},
     )
 
@@ -55,4 +62,15 @@ def test_it_is_told_and_the_training_goes_on(tmp_path: Path) -> None:
 def test_it_ends_a_run_that_wants_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=rf"^the loss of step {POISONED} is .*; look at the rows of that step") as found:
         run_of(job(tmp_path, onSpike="Fail"), tmp_path)
+    assert found.value.reason == Reason.LOSS_SPIKE
+
+
+def test_a_run_that_goes_on_knows_what_was_usual_before(tmp_path: Path) -> None:
+    wanted = job(tmp_path, {"everySteps": 5}, onSpike="Fail")
+    with pytest.raises(RunError):
+        run_of(wanted, tmp_path)
+    with pytest.raises(RunError, match=r"^the loss of step \d+ is ") as found:
+        run_of(wanted, tmp_path)
+    notes = (tmp_path / "events.jsonl").read_text()
+    assert "the training goes on behind step" in notes
     assert found.value.reason == Reason.LOSS_SPIKE
