@@ -38,7 +38,7 @@ HOSTILE = (
     "{{ 7 * 7 }} {% raw %}",
     " ",
 )
-VOID = {"meta", "br", "img", "link", "input", "hr", "base"}
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr", "base"}
 NEVER = {
     "script",
     "link",
@@ -362,3 +362,7 @@ def test_an_evaluation_without_intervals_says_so() -> None:
         "without intervals: rows are compared with each other, or what is counted is too large"
         in quiet(render_report(causal())).text
     )
+
+
+def test_names_of_metrics_break_so_that_every_column_is_seen() -> None:
+    assert '<th scope="col" class="n">precision_<wbr>macro</th>' in render_report(classification())
