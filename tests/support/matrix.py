@@ -38,6 +38,22 @@ from support.sample_rows import sample_rows
 from support.tiny_models import job_for
 
 STAGES = (0, 1, 2, 3)
+QUANTIZED = "QLoRA"
+"""LoRA beside pretrained weights in 4 bits: no method of its own, and none at stage 3."""
+WAYS: dict[str, dict[str, Any]] = {method: {"type": method} for method in METHODS} | {
+    QUANTIZED: {"type": "LoRA", "quantization": {"type": "NF4"}}
+}
+WITH_BITS = {
+    "SequenceClassification": ("bert", (0,)),
+    "MultiLabelClassification": ("bert", (1,)),
+    "TokenClassification": ("bert", (2,)),
+    "SequenceRegression": ("bert", (0,)),
+    "CausalLM": ("llama", (0, 1, 2)),
+    "Preference": ("llama", (1,)),
+    "Seq2Seq": ("bart", (2,)),
+    "Embedding": ("bert", (0,)),
+}
+"""The family of each task that is run quantized, and at which stages: few, as the layers alone are of another kind."""
 ROWS = 24
 SPARE_TOKENS = 2
 """Of the three answers that a published model is asked for: writing on to 16 was half of such a run. What comes of a
@@ -52,12 +68,13 @@ class Entry:
     task: str
     family: str
     method: str
+    """One of `WAYS`."""
     stage: int
 
 
 def entries() -> list[Entry]:
     """Each task with each family that can learn it, with methods and stages in turn; with its first family, every
-    method at every stage."""
+    method at every stage; and some with quantized weights."""
     found, turns = set(), cycle(product(STAGES, METHODS))
     for task in TASKS:
         first, *others = families_of(task)
@@ -65,6 +82,8 @@ def entries() -> list[Entry]:
         for family in others:
             stage, method = next(turns)
             found.add(Entry(task, family, method, stage))
+        quantized, stages = WITH_BITS[task]
+        found |= {Entry(task, quantized, QUANTIZED, stage) for stage in stages}
     return sorted(found)
 
 
@@ -112,14 +131,14 @@ def _train_together(prepared: Prepared, store: Store, listener: Listener) -> Tra
     _send((given, prepared.data))
 
     def work(journal: Journal) -> Any:
-        return train(given, prepared.data, lambda record: None)
+        return train(given, prepared.data, lambda record: None, lambda: False)
 
     return Trained(given, journaled(store, prepared.run.folder, listener, work))
 
 
 def _follow() -> None:
     while (sent := _send(None)) is not None:
-        train(*sent, lambda record: None)
+        train(*sent, lambda record: None, lambda: False)
 
 
 def _send(value: Any) -> Any:
@@ -134,7 +153,7 @@ def _job(entry: Entry, model: Path, data: str, output: Path) -> FineTuneJob:
         model,
         task={"type": entry.task, "maxLength": 32, **_languages(entry.family)},
         dataset={"uri": data, "columns": {to_camel(name): to_camel(name) for name in _columns(entry)}},
-        method={"type": entry.method},
+        method=WAYS[entry.method],
         training={
             "globalBatchSize": 8, "microBatchSize": 4, "maxSteps": 2, "learningRate": 1e-2, "precision": "FP32",
         },
@@ -151,7 +170,7 @@ def _languages(family: str) -> dict[str, Any]:
 def _columns(entry: Entry) -> tuple[str, ...]:
     """The shapes of a task's rows in turn."""
     shapes = TASKS[entry.task].shapes
-    return shapes[(entry.stage + [*METHODS].index(entry.method)) % len(shapes)]
+    return shapes[(entry.stage + [*WAYS].index(entry.method)) % len(shapes)]
 
 
 def _write_rows(path: Path) -> str:

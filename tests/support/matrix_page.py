@@ -10,7 +10,7 @@ from pathlib import Path
 from kubetune_api.families import FAMILIES
 from kubetune_api.methods import METHODS
 from kubetune_api.tasks import TASKS
-from support.matrix import RAN, STAGES, Entry, entries, outcomes
+from support.matrix import QUANTIZED, RAN, STAGES, WAYS, Entry, entries, outcomes
 from support.ranks import run_ranks
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -35,19 +35,19 @@ def _by_family(ran: list[Entry]) -> Iterator[str]:
 
 def _cell(ran: list[Entry]) -> str:
     """The methods and stages at which one family was trained for one task."""
-    if len(ran) == len(STAGES) * len(METHODS):
-        return "all"
-    return ", ".join(f"{entry.method} {entry.stage}" for entry in ran)
+    plain = [f"{entry.method} {entry.stage}" for entry in ran if entry.method != QUANTIZED]
+    quantized = [f"{entry.method} {entry.stage}" for entry in ran if entry.method == QUANTIZED]
+    return ", ".join([*(["all"] if len(plain) == len(STAGES) * len(METHODS) else plain), *quantized])
 
 
 def _by_stage(ran: list[Entry]) -> Iterator[str]:
-    yield _line("task", *(f"{method}, ZeRO {stage}" for method in METHODS for stage in STAGES))
-    yield _line(*["---"] * (len(METHODS) * len(STAGES) + 1))
+    columns = [(way, stage) for way in WAYS for stage in STAGES if way != QUANTIZED or stage < STAGES[-1]]
+    yield _line("task", *(f"{way}, ZeRO {stage}" for way, stage in columns))
+    yield _line(*["---"] * (len(columns) + 1))
     for task in TASKS:
         counts = [
-            sum((entry.task, entry.method, entry.stage) == (task, method, stage) for entry in ran)
-            for method in METHODS
-            for stage in STAGES
+            sum((entry.task, entry.method, entry.stage) == (task, way, stage) for entry in ran)
+            for way, stage in columns
         ]
         yield _line(f"`{task}`", *(str(count) if count else "" for count in counts))
 
