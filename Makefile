@@ -13,7 +13,7 @@ STEP_TESTS := $(addprefix tests/integration/,planner storage) \
 	$(filter-out %/test_run.py %/test_matrix.py,$(wildcard tests/integration/training/test_*.py))
 
 .PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-others test-steps test-api test-matrix test-cluster servers servers-go \
-	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all lint crds lock scan sbom matrix bench \
+	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all test-kill lint crds lock scan sbom matrix bench \
 	bench-memory bench-control-plane image clean
 
 help: ## Lists the targets
@@ -94,6 +94,9 @@ test-e2e: cluster ## Runs those tests on that cluster that fit into CI: a whole 
 
 test-e2e-all: cluster ## Runs all of them: three quarters of an hour, and twenty minutes more until Kueue is built
 	@pytest tests/e2e
+
+test-kill: setup ## Kills runs at some 75 random moments, and compares what they come to: a quarter of an hour
+	@pytest tests/kill
 
 lint: setup ## Checks style, types and the seams between the packages
 	ruff check .
