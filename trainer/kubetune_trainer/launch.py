@@ -165,7 +165,7 @@ def reader_of(
 def swept(store: Store, kept: tuple[Checkpoint, ...], newest: int, listener: Listener) -> None:
     """Removes what is of no use any more; where that fails, a note says so, and the next execution tries again."""
     try:
-        sweep(store, kept, newest)
+        sweep(store, kept, range(1, newest + 1))
     except RunError as error:
         listener.note(f"old checkpoints were not removed: {error.message}")
 

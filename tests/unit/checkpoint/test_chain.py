@@ -164,7 +164,7 @@ def test_the_one_before_a_damaged_entry_is_taken_and_it_is_said(store: Store, tm
 def test_uploads_that_no_kept_checkpoint_names_are_swept(store: Store, tmp_path: Path) -> None:
     old, kept = (uploaded(store, execution(1), step) for step in (5, 10))
     uploaded(store, execution(2), 15)
-    sweep(store, [kept], newest=3)
+    sweep(store, [kept], range(1, 4))
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {file.name for file in kept.files}
     remove(store, [old, kept])

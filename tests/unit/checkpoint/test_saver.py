@@ -278,18 +278,23 @@ def test_older_ones_are_removed_once_a_newer_one_is_committed(store: Store, tmp_
     assert resumed(store, going()).step == 3
 
 
-def test_who_was_replaced_is_told_so(store: Store) -> None:
+def test_who_was_replaced_is_told_so_and_leaves_nothing_but_what_was_committed(store: Store, tmp_path: Path) -> None:
     one, later = going(), Later()
-    saver = Saver(place(store), Checkpoints(every_steps=1), [], executor=later)
-    step(one)
-    saver.after(1, one)
-    place(store, execution=2)
-    later.work()
-    saver.after(2, one)
+    saver = Saver(place(store), Checkpoints(every_steps=2), [], executor=later)
+    for number in range(1, 5):
+        step(one)
+        saver.after(number, one)
+        if number == 4:
+            place(store, execution=2)
+        while later.waiting:
+            later.work()
+    assert committed(store) == [2]
+    saver.after(5, one)
     later.work()
     with pytest.raises(RunError, match="another execution of this run has begun"):
-        saver.after(3, one)
-    assert committed(store) == []
+        saver.after(6, one)
+    assert committed(store) == [2]
+    assert {path.parent.name for path in tmp_path.rglob("*.safetensors")} == {"step-00000002"}
 
 
 def test_quick_steps_are_saved_exactly_where_they_are_due(store: Store) -> None:

@@ -4,6 +4,7 @@ An execution that begins adds an entry, and each one that commits a checkpoint a
 where his should stand has been replaced: what a process that was thought dead still writes, it cannot commit.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError, End, 
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
+_log = logging.getLogger(__name__)
 _FOLDER = "checkpoints"
 _ENTRY = re.compile(rf"{_FOLDER}/\d{{6,}}\.json")
 
@@ -161,13 +163,22 @@ def folder_of(run: Run, step: int) -> str:
     return f"{run.folder}/{_FOLDER}/step-{step:08}"
 
 
-def sweep(store: Store, kept: Iterable[Checkpoint], newest: int) -> None:
-    """Removes what the executions up to the newest one have uploaded and no kept checkpoint names."""
+def sweep(store: Store, kept: Iterable[Checkpoint], executions: Iterable[int]) -> None:
+    """Removes what these executions have uploaded and no kept checkpoint names."""
     names = {file.name for checkpoint in kept for file in checkpoint.files}
-    for execution in range(1, newest + 1):
+    for execution in executions:
         for one in walk(store, f"executions/{execution}/{_FOLDER}"):
             if one.path not in names:
                 store.delete(one.path)
+
+
+def withdraw(store: Store, run: Run) -> None:
+    """Removes what an execution that was replaced has uploaded for nobody: whoever replaced it may have ended."""
+    try:
+        # Its last entry may be there although the store's answer was lost.
+        sweep(store, read_chain(store, run.run_id).checkpoints, [run.claimed])
+    except RunError as error:
+        _log.warning("What was uploaded for nobody is left: %s", error)
 
 
 def remove(store: Store, checkpoints: Iterable[Checkpoint], kept: Iterable[Checkpoint] = ()) -> None:

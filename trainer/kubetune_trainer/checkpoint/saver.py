@@ -21,7 +21,7 @@ import torch.distributed as dist
 from kubetune_api.job import Checkpoints as Settings
 from kubetune_api.run import Run
 from kubetune_api.times import timestamp
-from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced, stopped
+from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced, stopped, withdraw
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.interval import Interval
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
@@ -118,7 +118,7 @@ class Saver:
         """Goes on as all ranks have told; whether the time has come for the next one."""
         waiting, failed, stale, due, stops = self._told(going.engine.device)
         if stale:
-            raise replaced(self._place.run)
+            raise self._replaced()
         if stops:
             self._stop(step, going)
         if self._phase and not waiting:
@@ -144,8 +144,13 @@ class Saver:
                 wait([self._work])
             _, failed, stale, *_ = self._told(going.engine.device)
             if stale:
-                raise replaced(self._place.run)
+                raise self._replaced()
             self._go_on(step, failed=failed)
+
+    def _replaced(self) -> RunError:
+        if self._rank == 0:
+            withdraw(self._place.store, self._place.run)
+        return replaced(self._place.run)
 
     def _told(self, device: Any) -> tuple[bool, bool, bool, bool, bool]:
         """Of any rank: it is not done, it has failed, it was replaced, the time has come, it is to stop."""
