@@ -25,6 +25,7 @@ from kubetune_trainer.artifact.published import Published
 from kubetune_trainer.driver import execute
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import JsonLinesListener
+from kubetune_trainer.stop_request import StopRequest
 from support.no_giving_up import no_giving_up
 
 RUN, TIME = "run-1", "2026-03-02T09:14:07Z"
@@ -194,7 +195,13 @@ def _execute(job: FineTuneJob, folder: Path, resumes: bool, at: Moment | None, s
 def _run(job: FineTuneJob, folder: Path, *, resumes: bool, events: JsonLinesListener) -> Published:
     run = Run(job=job, run_id=RUN, workers=1, resumes=resumes)
     return execute(
-        run, listener=events, cache=folder / "cache", start_time=TIME, now=lambda: TIME, give_up=no_giving_up
+        run,
+        listener=events,
+        cache=folder / "cache",
+        start_time=TIME,
+        now=lambda: TIME,
+        give_up=no_giving_up,
+        stop=StopRequest(),
     )
 
 
