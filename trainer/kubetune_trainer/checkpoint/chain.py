@@ -130,11 +130,17 @@ class Chain:
 
 
 def end(store: Store, run: Run) -> None:
-    """Says that this execution is about to publish; RunError where a later one has begun."""
+    """Says that this execution is about to publish; RunError where a later one has begun, and then nothing is left of
+    what this one has uploaded for nobody."""
     found = read_chain(store, run.run_id, most=1)
-    if found.newest > run.claimed:
-        raise replaced(run)
-    Chain(store, run, found.last).end()
+    try:
+        if found.newest > run.claimed:
+            raise replaced(run)
+        Chain(store, run, found.last).end()
+    except RunError as error:
+        if error.reason == Reason.INTERRUPTED:
+            withdraw(store, run)
+        raise
 
 
 def _read(store: Store, name: str, run_id: str) -> Start | End | Checkpoint:
