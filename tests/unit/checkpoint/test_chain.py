@@ -179,5 +179,5 @@ def test_a_file_that_a_kept_checkpoint_names_as_well_stays(store: Store, tmp_pat
     remove(store, [old], [newer])
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {file.name for file in newer.files}
-    sweep(store, [newer], newest=1)
+    sweep(store, [newer], range(1, 2))
     assert store.info(str(record["path"]))
