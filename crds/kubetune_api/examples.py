@@ -28,6 +28,7 @@ JOB_EXAMPLES = {
     "spec.training.optimizer": "{type: AdamW, weightDecay: 0.01}",
     "spec.training.earlyStopping": "{patience: 3, minDelta: 0.001}",
     "spec.training.checkpoints": "{everySteps: 200, everySeconds: 900}",
+    "spec.training.watchdog": "{onSpike: Fail}",
     "spec.profileRef": "{name: a100-80g}",
     "spec.resources": "{workers: 8, minWorkers: 4}",
     "spec.zero": "{stage: 2}",
