@@ -12,6 +12,7 @@ from kubetune_trainer.model.source import PretrainedModel
 from kubetune_trainer.records import DataReport
 from kubetune_trainer.resolve import Hardware
 from kubetune_trainer.tasks.causal import Vocabulary
+from support.no_giving_up import no_giving_up
 from support.tiny_models import completion_rows, job_for
 
 
@@ -21,9 +22,8 @@ def test_how_it_trains_is_told_before_any_row_is_trained_on_so_that_a_lack_of_me
     (tmp_path / "config.json").write_text("{}")
     job = job_for("CausalLM", training={"microBatchSize": 4}).resolved
     data = PreparedData({"train": completion_rows(9)}, Vocabulary(), DataReport((), 9, (), ()))
-    prepared = Prepared(
-        Run(job=job, run_id="run-1", workers=2), PretrainedModel(tmp_path, (), job.spec.model), data, 32, tmp_path
-    )
+    run, base = Run(job=job, run_id="run-1", workers=2), PretrainedModel(tmp_path, (), job.spec.model)
+    prepared = Prepared(run, base, data, 32, tmp_path, no_giving_up)
     stream = io.StringIO()
     begun(prepared, Hardware(), LastProgress(JsonLinesListener(stream)))
     told = [json.loads(line) for line in stream.getvalue().splitlines()]
