@@ -51,7 +51,8 @@ class Signing(ApiModel):
     """The key that the models of a profile's jobs are signed with."""
 
     secret_name: SecretName
-    """A Secret in the job's namespace; only the head, which publishes, gets it. No job may name it in `credentials`."""
+    """A Secret in the job's namespace; only the head, which publishes, gets it. Neither this profile nor a job
+    of it may name it in `credentials`."""
     key: _SecretKey = "signing.pem"
     """Which key of the Secret holds the private key: ECDSA on P-256, P-384 or P-521, in PEM, without a passphrase."""
 
@@ -157,6 +158,15 @@ class FineTuneProfileSpec(ApiModel):
             " remove its address, or set serviceAccountName, if workload identity asks it",
             holds=lambda spec: spec.service_account_name is not None or not names_metadata_server(spec.egress),
             field="egress",
+        ),
+        Rule(
+            cel="!has(self.signing) || !self.credentials.exists(each, each.secretName == self.signing.secretName)",
+            message="every pod of a job has its credentials, and the key in this Secret is for the head alone; give the"
+            " store a Secret of its own",
+            holds=lambda spec: (
+                spec.signing is None or all(each.secret_name != spec.signing.secret_name for each in spec.credentials)
+            ),
+            field="credentials",
         ),
     )
 

@@ -1159,7 +1159,13 @@ PROFILES_RIGHT = (
     ProfileCase(
         "a resource of a long domain", {"spec.accelerator": {"resourceName": "d" * 240 + "/gpu", "memory": "1Gi"}}
     ),
-    ProfileCase("a key that signs", {"spec.signing": {"secretName": "model-signing"}}),
+    ProfileCase(
+        "a key that signs",
+        {
+            "spec.credentials": [{"prefix": "s3://", "secretName": "s3"}],
+            "spec.signing": {"secretName": "model-signing"},
+        },
+    ),
     ProfileCase("priorities", {"spec.allowedPriorityClassNames": ["low", "high"]}),
     ProfileCase(
         "ranges of addresses",
@@ -1299,6 +1305,14 @@ PROFILE_RULES_BROKEN = (
             "spec.egress",
         )
         for cidr in ("169.254.169.254/32", "fd00:ec2::254/128", "FD00:EC2:0::254/128", "168.63.129.16/32")
+    ),
+    ProfileCase(
+        "the key that signs as a store's credentials",
+        {
+            "spec.credentials": [{"prefix": f"{name}://", "secretName": name} for name in ("s3", "gs")],
+            "spec.signing": {"secretName": "gs"},
+        },
+        "spec.credentials",
     ),
 )
 PROFILES_WRONG = (

@@ -67,6 +67,11 @@ def _merged(known: CheckpointStatus | None, said: CheckpointStatus | None) -> Ch
     return said.model_copy(update=update)
 
 
+def without_failures(known: CheckpointStatus | None) -> CheckpointStatus | None:
+    """What is known of the checkpoints when an attempt begins, none of whose own could not be saved."""
+    return known and known.model_copy(update={"failures": 0, "message": None})
+
+
 def steps_done_again(before: FineTuneJobStatus, after: FineTuneJobStatus) -> int | None:
     """How many steps were lost, at the change of a status with which a training that had been ended goes on; None at
     any other change."""

@@ -27,6 +27,9 @@ _ENDS = frozenset({Reason.PUBLISHED, *(name for name, row in REASONS.items() if 
 """What an attempt can end for."""
 _NOT_RUNNING = frozenset({"Pending", "Admitted"})
 
+_MOST_AT_ONCE = 10**6
+"""What one change of a status adds to a counter at most: the numbers are the tenants'."""
+
 _HOUR, _DAY = 3600, 86400
 _QUEUE_BUCKETS = (5, 15, 30, 60, 120, 300, 900, _HOUR, 4 * _HOUR, 12 * _HOUR, _DAY, 3 * _DAY)
 _RUN_BUCKETS = (60, 300, 900, _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY)
@@ -109,8 +112,13 @@ class JobMetrics:
             if _has_trained(attempt):
                 self._run_seconds.labels(namespace).observe(_trained_seconds(attempt))
 
-        self._steps_lost.labels(namespace).inc(steps_done_again(before, after) or 0)
-        self._failed_saves.labels(namespace).inc(failed_saves(before, after))
+        for series, count in (
+            (self._steps_lost, steps_done_again(before, after) or 0),
+            (self._failed_saves, failed_saves(before, after)),
+        ):
+            if count:  # a series that is only looked at would begin, in a namespace that may be gone
+                self._namespaces.add(namespace)
+                series.labels(namespace).inc(min(count, _MOST_AT_ONCE))
 
     def planner_refused(self) -> None:
         """The planner found no room for a job."""

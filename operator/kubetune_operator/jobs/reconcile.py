@@ -22,7 +22,7 @@ from kubetune_operator.jobs.attempts import (
     with_evidence,
 )
 from kubetune_operator.jobs.below import doubts, out_of_sight, questions, with_hidden
-from kubetune_operator.jobs.checkpoints import has_saved, unsaved, with_report
+from kubetune_operator.jobs.checkpoints import has_saved, unsaved, with_report, without_failures
 from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
 from kubetune_operator.jobs.fewer_workers import of_size, with_placed, workers_after, workers_of
@@ -87,6 +87,7 @@ def _begin(seen: Observed, resolved: Resolved, settings: Settings, now: datetime
             "run": seen.job.uid,
             "data": None,
             "progress": None,
+            "checkpoint": without_failures(status.checkpoint),
             "metrics": [],
             "primary_metric": None,
             "artifact": None,

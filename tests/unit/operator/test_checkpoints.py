@@ -138,6 +138,13 @@ def test_a_new_attempt_begins_with_what_is_known_of_the_earlier_ones_checkpoints
     assert begun.status.checkpoint == CheckpointStatus.model_validate(kept())
 
 
+def test_a_new_attempt_does_not_begin_with_what_an_earlier_one_could_not_save() -> None:
+    begun = plan(job(started(attempt(ended=-9999), checkpoint=kept(failures=3, message="503"))))
+    assert begun.create is not None
+    assert begun.status.checkpoint == CheckpointStatus.model_validate(kept())
+    assert condition_of(begun.status) == ("True", "CheckpointSaved", "Checkpoints are saved as they are due.")
+
+
 @pytest.mark.parametrize(
     ("saved", "exempt"), [(kept(), True), (kept(time=None), False), (None, False)], ids=["saved", "an earlier", "none"]
 )
@@ -316,6 +323,18 @@ def test_steps_that_were_lost_and_saves_that_failed_are_counted() -> None:
         started(ended, resumed, progress=progress(42), checkpoint={"failures": 1}),
     )
     assert (value("steps_lost"), value("checkpoint_failures")) == (3, 3), "one was saved between the two looks"
+
+
+def test_numbers_that_nothing_bounds_add_little_to_the_counters() -> None:
+    metrics, huge = JobMetrics(CollectorRegistry()), 10**15
+    attempts = attempt(ended=0, lastStep=huge), attempt(2)
+    changed = started(*attempts), started(*attempts, progress=progress(1), checkpoint={"failures": huge})
+    metrics.observe_transition("team-a", *map(FineTuneJobStatus.model_validate, changed))
+    counted = {
+        name: metrics.registry.get_sample_value(f"kubetune_{name}_total", {"namespace": "team-a"})
+        for name in ("steps_lost", "checkpoint_failures")
+    }
+    assert counted == {"steps_lost": 10**6, "checkpoint_failures": 10**6}
 
 
 def run_of_the_next(*attempts: Object) -> Run:

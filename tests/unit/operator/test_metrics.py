@@ -265,7 +265,9 @@ def with_every_series() -> CollectorRegistry:
     jobs = JobMetrics(process.registry)
     run = RunSample("reviews", age=1, stall=1, upload=1, failures=0, goodput=1)
     jobs.collect_jobs(lambda: [JobSample("team-a", "Pending", Reason.WAITING_FOR_QUOTA, ago(1), run)], lambda: NOW)
-    jobs.observe_transition("team-a", status(), status(attempt(running=1, finished=2, reason=Reason.PUBLISHED)))
+    ended = status(attempt(running=1, finished=2, reason=Reason.PUBLISHED))
+    jobs.observe_transition("team-a", status(), status(attempt()))
+    jobs.observe_transition("team-a", status(attempt()), ended)
     return process.registry
 
 
@@ -308,6 +310,15 @@ def test_a_deleted_namespace_leaves_no_series() -> None:
     list(metrics.registry.collect())
     left = {sample.labels.get("namespace") for family in metrics.registry.collect() for sample in family.samples}
     assert left - {None} == {"team-b"}
+
+
+def test_a_change_of_a_job_without_an_attempt_begins_no_series_that_would_outlive_its_namespace() -> None:
+    metrics = metrics_of_jobs()
+    metrics.collect_jobs(list, lambda: NOW, lambda _: False)
+    metrics.observe_transition("team-a", status(), status())
+    for _ in range(2):
+        labels = [sample.labels for family in metrics.registry.collect() for sample in family.samples]
+        assert not [each for each in labels if each.get("namespace")]
 
 
 def test_no_series_begins_for_a_reason_that_no_attempt_can_end_for() -> None:
