@@ -17,9 +17,9 @@ from kubetune_api.times import moment, timestamp
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.checkpoints import next_beginning
 from kubetune_operator.jobs.failures import Failure, counting, evidence_in, seen_in, stronger, weightiest, whole
-from kubetune_operator.jobs.fewer_workers import without_nodes, workers_after, workers_of
+from kubetune_operator.jobs.fewer_workers import ran_out_as_fewer, without_nodes, workers_after, workers_of
 from kubetune_operator.jobs.history import exempt_in_a_row, failed_attempts
-from kubetune_operator.jobs.micro_batches import most_after
+from kubetune_operator.jobs.micro_batches import most_after, was_too_large
 from kubetune_operator.jobs.nodes import avoided_after, failed_node
 from kubetune_operator.jobs.observed import JobView, Observed
 from kubetune_operator.jobs.running_times import running_seconds
@@ -217,7 +217,8 @@ def will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> JobS
         else f"failed attempt {failed_attempts(status)} of {most}"
     )
     found = "ends with a model that it finds published, or " if last.reason == Reason.REPORT_LOST else ""
-    smaller = f" with micro-batches of {most_after(last)}" if last.reason == Reason.OUT_OF_MEMORY else ""
+    smaller = f" with micro-batches of {most_after(last)}" if was_too_large(last) else ""
+    smaller = " with all workers" if ran_out_as_fewer(last, last.reason or "") else smaller
     return JobState(
         "Pending",
         Reason.WAITING_TO_RETRY,
@@ -229,6 +230,6 @@ def will_retry(seen: Observed, last: Attempt, status: FineTuneJobStatus) -> JobS
 def final_message(message: str, status: FineTuneJobStatus) -> str:
     """The message of a job that failed with its last attempt."""
     failed, last = failed_attempts(status), status.attempts[-1]
-    if last.reason == Reason.OUT_OF_MEMORY and last.micro_batch_size == 1:
+    if was_too_large(last) and last.micro_batch_size == 1:
         message += " (its micro-batches had one row)"
     return message if failed < 2 else f"{message} (after {failed} failed attempts)"

@@ -8,6 +8,7 @@ from kubetune_api.status import Attempt, Condition, ConditionType, FineTuneJobSt
 from kubetune_api.tables import listed
 from kubetune_api.text import plural
 from kubetune_operator.jobs.checkpoints import steps_done_again
+from kubetune_operator.jobs.micro_batches import was_too_large
 from kubetune_operator.machinery.events import Transition
 
 _UNEVENTFUL = frozenset({Reason.PUBLISHED, Reason.SUSPENDED})
@@ -50,7 +51,7 @@ def _attempts(before: FineTuneJobStatus, after: FineTuneJobStatus) -> Iterator[T
         note = f"Attempt {attempt.number} starts as RayJob {attempt.ray_job}."
         yield Transition(("started", attempt.number), "AttemptStarted", "StartAttempt", note)
         last = next((one for one in after.attempts if one.number == attempt.number - 1), None)
-        if attempt.micro_batch_size and last and last.reason == Reason.OUT_OF_MEMORY:
+        if attempt.micro_batch_size and last and was_too_large(last):
             yield Transition(("smaller", attempt.number), "MicroBatchHalved", "StartAttempt", _smaller(last, attempt))
         if last and (new := [node for node in attempt.avoided_nodes if node not in last.avoided_nodes]):
             note = f"Two attempts failed on {listed(new)}: attempt {attempt.number} and later ones avoid it."

@@ -62,13 +62,20 @@ def who(pod: PodView) -> str:
     return f"the {pod.role or 'pod'} {pod.name}"
 
 
-def policy(reason: str, earlier: Iterable[str | None] = (), *, saved: bool = False, smaller: bool = False) -> Policy:
+def policy(
+    reason: str,
+    earlier: Iterable[str | None] = (),
+    *,
+    saved: bool = False,
+    smaller: bool = False,
+    fewer: bool = False,
+) -> Policy:
     """What follows from a reason, after attempts that ended for the earlier ones; `saved`: this one has committed a
-    checkpoint, so that there is an end to such attempts; `smaller`: the next one can take a smaller micro-batch. One of
-    no row is never retried."""
+    checkpoint, so that there is an end to such attempts; `smaller`: the next one can take a smaller micro-batch;
+    `fewer`: it lacked memory with fewer workers than the next one has. One of no row is never retried."""
     retry = REASONS[reason].retry if reason in REASONS else "Never"
     if retry == "ExemptIfSmaller":
-        retry = "Exempt" if smaller else "Never"
+        retry = "Counted" if fewer else "Exempt" if smaller else "Never"
     if retry == "ExemptOnce":  # the next attempt cures it at once, or no attempt does
         retry = "Counted" if reason in earlier else "Exempt"
     if retry == "ExemptIfSaved":

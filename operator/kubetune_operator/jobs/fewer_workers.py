@@ -1,7 +1,8 @@
 """An attempt for which there are not enough nodes, and the next one, which has as many workers as had a node. Pure.
 
 Only where the job says how few workers will do. Nothing tells when there are nodes for all again, so that each attempt
-that does not follow such an end asks for all.
+that does not follow such an end asks for all. What memory so few need is known of some models alone: so many as ran out
+of memory, or fewer, are not tried again.
 """
 
 from dataclasses import replace
@@ -9,7 +10,7 @@ from datetime import timedelta
 
 from kubetune_api.reasons import Reason
 from kubetune_api.status import Attempt
-from kubetune_operator.jobs.failures import Failure
+from kubetune_operator.jobs.failures import Failure, head_had_no_memory
 from kubetune_operator.jobs.memory import planned
 from kubetune_operator.jobs.observed import Observed
 from kubetune_operator.jobs.resolve import Resolved, filled_in
@@ -33,6 +34,7 @@ def without_nodes(seen: Observed, attempt: Attempt, pods: tuple[PodView, ...]) -
     waiting = [pod.name for pod in pods if pod.role == "worker" and pod.lives and pod.unscheduled is not None]
     placed = _placed(pods)
     has_head = any(pod.role == "head" and pod.node for pod in pods)
+    fewest = max(fewest, _too_few(seen) + 1)
     if not waiting or not has_head or not fewest <= placed < workers or not _fits(seen, placed):
         return {}
     failure = Failure(
@@ -56,6 +58,17 @@ def workers_after(last: Attempt | None) -> int | None:
 def of_size(resolved: Resolved, workers: int | None) -> Resolved:
     """The same with so many workers; None: all."""
     return resolved if workers is None else replace(resolved, workers=workers)
+
+
+def ran_out_as_fewer(attempt: Attempt, reason: str) -> bool:
+    """Whether an attempt that ends for this reason had too little memory because it had fewer workers than all."""
+    return reason == Reason.OUT_OF_MEMORY and attempt.workers is not None and not head_had_no_memory(attempt.evidence)
+
+
+def _too_few(seen: Observed) -> int:
+    """The most workers of those attempts; 0 without any."""
+    ended = (each for each in seen.job.status.attempts if ran_out_as_fewer(each, each.reason or ""))
+    return max((each.workers or 0 for each in ended), default=0)
 
 
 def _placed(pods: tuple[PodView, ...]) -> int:

@@ -25,7 +25,7 @@ from kubetune_operator.jobs.below import doubts, out_of_sight, questions, with_h
 from kubetune_operator.jobs.checkpoints import has_saved, unsaved, with_report, without_failures
 from kubetune_operator.jobs.ending import after_the_end, over
 from kubetune_operator.jobs.failures import Failure, policy, workers_ready
-from kubetune_operator.jobs.fewer_workers import of_size, with_placed, workers_after, workers_of
+from kubetune_operator.jobs.fewer_workers import of_size, ran_out_as_fewer, with_placed, workers_after, workers_of
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
 from kubetune_operator.jobs.micro_batches import held_to, may_be_smaller, with_what_it_took
@@ -222,8 +222,13 @@ def _concluded(seen: Observed, attempt: Attempt, verdict: Verdict, now: datetime
     attempt = with_what_it_took(seen, attempt, reason)
     attempt = with_failed_node(attempt, reason, message, seen.pods_of(attempt.number))
     attempt = with_placed(attempt, reason, seen.pods_of(attempt.number))
-    smaller = may_be_smaller(seen.job.job.spec, attempt)
-    follows = policy(reason, earlier_reasons(seen.job.status), saved=has_saved(report), smaller=smaller)
+    follows = policy(
+        reason,
+        earlier_reasons(seen.job.status),
+        saved=has_saved(report),
+        smaller=may_be_smaller(seen.job.job.spec, attempt),
+        fewer=ran_out_as_fewer(attempt, reason),
+    )
     last = ended(attempt, verdict, now, exempt=follows.exempt and verdict.failure is not None)
     status = with_report(with_end(seen.job, last, verdict.result), report)
     if verdict.failure is None:

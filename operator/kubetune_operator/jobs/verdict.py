@@ -26,8 +26,6 @@ _HEAD_GRACE = timedelta(seconds=60)
 UNREACHED = timedelta(seconds=420)
 """The least that a worker gets to reach a head that is ready: KubeRay looks for it with a fifth of a core, and that a
 node died the cluster says only after some 350 seconds, in which its pods look as before."""
-_LEAST = {Reason.HEAD_UNREACHABLE: UNREACHED, Reason.FEWER_WORKERS: PATIENCE}
-"""How long a pod has at least that cannot start, by the reason."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,9 @@ def stuck_until(attempt: Attempt, settings: Settings) -> datetime | None:
     """When a pod that cannot start ends the attempt."""
     if attempt.stuck_time is None:
         return None
-    least = _LEAST.get(attempt.stuck_reason or "", timedelta(0))
+    if attempt.stuck_reason == Reason.FEWER_WORKERS:
+        return moment(attempt.stuck_time) + PATIENCE
+    least = UNREACHED if attempt.stuck_reason == Reason.HEAD_UNREACHABLE else timedelta(0)
     return moment(attempt.stuck_time) + max(timedelta(seconds=settings.stuck_seconds), least)
 
 

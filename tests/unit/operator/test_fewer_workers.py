@@ -1,24 +1,30 @@
 """An attempt for whose workers there are not enough nodes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_operator.jobs.plans import JobPlan
+from kubetune_operator.settings import Settings
 from support.observed_jobs import (
+    SETTINGS,
     Object,
     at,
     attempt,
     condition,
+    failed,
     job,
     name_of,
     plan,
     pod,
     profile,
     ray_job,
+    report,
     started,
+    terminated,
 )
 
 NOWHERE: dict[str, Any] = {"conditions": (condition("PodScheduled", "False", "Unschedulable", "no node is free"),)}
@@ -38,6 +44,7 @@ def waiting(
     now: float = 600,
     by: Object | None = None,
     fewest: int | None = 2,
+    settings: Settings = SETTINGS,
     **spec: Any,
 ) -> JobPlan:
     """What follows where a pod has found no node since then."""
@@ -45,7 +52,7 @@ def waiting(
     stuck = {} if since is None else {"stuckPod": f"{name_of(1)}-worker-3", "stuckTime": at(since)}
     known = attempt(**stuck, **({"stuckReason": Reason.FEWER_WORKERS} if stuck else {}))
     found = job(started(known), resources=resources, **spec)
-    return plan(found, by or profile(), ray_job(1, "Initializing"), *pods, now=now)
+    return plan(found, by or profile(), ray_job(1, "Initializing"), *pods, now=now, settings=settings)
 
 
 def test_an_attempt_whose_pods_find_no_node_for_ten_minutes_makes_room_for_one_with_fewer_workers() -> None:
@@ -104,6 +111,46 @@ def test_it_becomes_smaller_again_where_even_fewer_have_a_node() -> None:
 )
 def test_otherwise_it_waits_as_long_as_it_takes(pods: list[Object], fewest: int | None) -> None:
     assert waiting(*pods, now=LATER, fewest=fewest).status.attempts[0].completion_time is None
+
+
+def ran_out(placed: int = 2, *shown: Object, **spec: Any) -> JobPlan:
+    """What follows from an attempt with so many of four workers that ran out of memory, having had at most 16 rows."""
+    ended = attempt(1, ended=0, reason=Reason.FEWER_WORKERS, exempt=True, workers=placed, microBatchSize=16)
+    known = started(ended, attempt(2, workers=placed, microBatchSize=16))
+    said = failed(Reason.OUT_OF_MEMORY, "A worker ran out of memory.")
+    settings = {"workers": placed, "zeroStage": 0, "microBatchSize": 8}
+    told = report(attempt=2, finished=said, resolved=settings)
+    asked = {"workers": 4, "minWorkers": 1}
+    return plan(job(known, resources=asked, **spec), ray_job(2, "Running"), told, *shown)
+
+
+def test_one_that_ran_out_of_memory_is_followed_by_all_workers_with_the_micro_batch_as_it_was() -> None:
+    over = ran_out().status
+    assert (over.reason, over.attempts[1].exempt) == (Reason.WAITING_TO_RETRY, False), "it costs an attempt"
+    assert "with all workers" in (over.message or "")
+    begun = plan(job(over.to_dict(), resources={"workers": 4, "minWorkers": 1}), now=LATER).status.attempts[2]
+    assert (begun.workers, begun.micro_batch_size) == (None, 16)
+    last = ran_out(retry={"maxAttempts": 1}).status
+    assert (last.phase, last.reason) == ("Failed", Reason.OUT_OF_MEMORY)
+
+
+def test_its_head_without_memory_had_none_for_all_workers_either() -> None:
+    killed = pod("head", attempt=2, container=terminated(137, "OOMKilled"))
+    assert ran_out(2, killed).status.phase == "Failed"
+
+
+@pytest.mark.parametrize(("placed", "goes_on"), [(1, False), (2, False), (3, True)])
+def test_so_few_as_ran_out_of_memory_or_fewer_are_not_tried_again(placed: int, goes_on: bool) -> None:
+    earlier = attempt(1, ended=0, reason=Reason.OUT_OF_MEMORY, workers=2)
+    stuck = {"stuckPod": f"{name_of(2)}-worker-3", "stuckTime": at(0), "stuckReason": Reason.FEWER_WORKERS}
+    known = job(started(earlier, attempt(2, **stuck)), resources={"workers": 4, "minWorkers": 1})
+    over = plan(known, ray_job(2, "Initializing"), *workers(placed, attempt=2), now=600).status.attempts[1]
+    assert (over.completion_time is not None) == goes_on
+
+
+def test_ten_minutes_are_as_long_however_long_a_pod_may_be_without_its_image() -> None:
+    settings = replace(SETTINGS, stuck_seconds=3600)
+    assert waiting(*workers(3), settings=settings).status.attempts[0].reason == Reason.FEWER_WORKERS
 
 
 def test_an_attempt_after_any_other_end_has_all_workers_again() -> None:

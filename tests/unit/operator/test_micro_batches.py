@@ -136,6 +136,12 @@ def test_half_is_that_of_a_worker_s_share_of_the_global_batch() -> None:
     assert ended.status.attempts[0].micro_batch_size == 4
 
 
+def test_a_worker_took_no_more_than_it_was_told_whatever_it_reports() -> None:
+    told = job(started(attempt(microBatchSize=2)))
+    ended = plan(told, ray_job(1, "Running"), report(finished=OUT_OF_MEMORY, resolved=took(8))).status
+    assert ended.attempts[0].micro_batch_size == 2, "else it would be halved, for nothing, for ever"
+
+
 def test_a_planner_that_says_less_is_obeyed() -> None:
     """The profile may have changed between two attempts."""
     small = profile(accelerator={"memory": "2Gi"})
