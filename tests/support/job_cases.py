@@ -102,6 +102,11 @@ def edited(edits: Object, of: Object = JOB) -> Object:
 RIGHT = (
     Case("the fewest fields", {}),
     Case(
+        "fewer workers of rows that are not compared, with checkpoints",
+        {**SCORES, "spec.resources": {"workers": 4, "minWorkers": 2}, "spec.training.checkpoints": {}},
+    ),
+    Case("fewer workers of compared rows", {**PAIRS, "spec.resources": {"workers": 4, "minWorkers": 2}}),
+    Case(
         "metrics of one's own, of a slice too",
         {
             "spec.evaluation.metrics": ["cost", "top_3"],
@@ -406,6 +411,11 @@ _HUB_DATA = "hf://datasets/owner/name/data.csv"
 RULES_BROKEN = (
     Case("more workers at least than at most", {"spec.resources": {"workers": 2, "minWorkers": 3}}, _FEWEST),
     Case("the fewest workers of nobody knows how many", {"spec.resources": {"minWorkers": 1}}, _FEWEST),
+    Case(
+        "fewer workers of compared rows, with checkpoints",
+        {**PAIRS, "spec.resources": {"workers": 4, "minWorkers": 2}, "spec.training.checkpoints": {}},
+        _FEWEST,
+    ),
     Case(
         "a label of Kueue to be passed on",
         {"spec.inheritedMetadata.labels": {"kueue.x-k8s.io/queue-name": "a"}},

@@ -87,7 +87,8 @@ def metric_rules() -> Iterator[Rule]:
 
 
 def micro_batch_rules() -> Iterator[Rule]:
-    """Where the rows of a micro-batch are compared, it has two at least."""
+    """Where the rows of a micro-batch are compared, it has two at least, and as many in every attempt that goes on from
+    a checkpoint: the planner chooses how many by the workers."""
     for name, task in TASKS.items():
         if task.compares_rows:
             scored = f"has(self.dataset.columns.{to_camel(task.scored.column)}) || " if task.scored else ""
@@ -99,6 +100,18 @@ def micro_batch_rules() -> Iterator[Rule]:
                     holds=holds_for(name, partial(_is_not_one, attribute=attribute)),
                     field=f"training.{size}",
                 )
+            yield Rule(
+                cel=unless(name, f"{scored}!has(self.resources.minWorkers) || !has(self.training.checkpoints)"),
+                message=f"{name} compares the rows of a micro-batch, which fewer workers may make another: the training"
+                " could not go on from training.checkpoints; remove minWorkers, or remove training.checkpoints",
+                holds=holds_for(name, _keeps_its_micro_batch),
+                field="resources.minWorkers",
+            )
+
+
+def _keeps_its_micro_batch(spec: Any) -> bool:
+    fewer = spec.resources.min_workers is not None and spec.training.checkpoints is not None
+    return not fewer or not spec.task_row.compares_rows
 
 
 def _is_not_one(spec: Any, attribute: str) -> bool:
