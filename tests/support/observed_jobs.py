@@ -116,6 +116,7 @@ def pod(
     container: Object | None = None,
     sidecar: Object | None = None,
     secrets: tuple[str, ...] = (),
+    signing: str = "",
     node: str = "",
     **status: Any,
 ) -> Object:
@@ -128,6 +129,7 @@ def pod(
     containers = [{"name": "istio-proxy", **sidecar}] if sidecar else []
     containers += [{"name": role, **container}] if container else []
     volumes = [{"name": f"v{place}", "secret": {"secretName": secret}} for place, secret in enumerate(secrets)]
+    volumes += [{"name": "signing", "secret": {"secretName": signing}}] if signing else []
     return _object("Pod", "v1", metadata | {"uid": f"uid-of-{name}"}) | {
         "spec": {"nodeName": node, "volumes": [{"name": "scratch", "emptyDir": {}}, *volumes]},
         "status": {"phase": "Pending", "conditions": shown, "containerStatuses": containers} | status,

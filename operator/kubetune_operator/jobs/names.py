@@ -20,6 +20,9 @@ WORKERS = f"{GROUP}/workers"
 QUEUE = "kueue.x-k8s.io/queue-name"
 PRIORITY_CLASS = "kueue.x-k8s.io/priority-class"
 
+SIGNING_VOLUME = "signing"
+"""The volume of the head with the key that signs."""
+
 HEAD_ACCOUNT = "kubetune-head"
 """The ServiceAccount of the heads in a namespace; each job's Role lets it report to that job's ConfigMap."""
 WORKER_ACCOUNT = "kubetune-worker"

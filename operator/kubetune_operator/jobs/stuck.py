@@ -160,7 +160,7 @@ def _unprepared(pod: PodView) -> Failure:
     if pod.secrets:
         remedy = (
             f"create the Secrets {', '.join(pod.secrets)} in the job's namespace if they are missing, or correct"
-            f" spec.credentials; where they are there, {remedy}"
+            f" spec.credentials{' or spec.signing of the profile' if pod.signs else ''}; where they are there, {remedy}"
         )
     return Failure(
         Reason.POD_STUCK,

@@ -68,6 +68,8 @@ class PodView:
     to say so."""
     secrets: tuple[str, ...]
     """The Secrets that its volumes need."""
+    signs: bool
+    """Whether one of them is the profile's, with the key that signs."""
     waiting: tuple[Waiting, ...]
     ended: tuple[Ended, ...]
     """Containers that ended, restarted ones included."""
@@ -161,6 +163,7 @@ def pod_view(pod: Object) -> PodView:
         unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else None,
         prepared=None if prepared is None else prepared == "True",
         secrets=tuple(_secrets_of(pod)),
+        signs=any(volume["name"] == names.SIGNING_VOLUME for volume in pod.get("spec", {}).get("volumes") or []),
         waiting=tuple(_waiting(container, ours) for container in containers if "waiting" in container.get("state", {})),
         ended=tuple(ended for container in containers for ended in _ends(container, ours)),
         unready=tuple(

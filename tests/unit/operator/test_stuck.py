@@ -134,7 +134,16 @@ NODES_FAULT = {
             "conditions": (condition("PodReadyToStartContainers", "False"),),
             "secrets": ("keys", "token"),
         },
-        ["create the Secrets keys, token", "where they are there, the platform team must fix the node"],
+        ["create the Secrets keys, token", "or correct spec.credentials; where they are there, the platform team must"],
+    ),
+    "a volume of the key that signs": (
+        {
+            "container": waiting("ContainerCreating"),
+            "conditions": (condition("PodReadyToStartContainers", "False"),),
+            "secrets": ("keys",),
+            "signing": "model-signing",
+        },
+        ["create the Secrets keys, model-signing", "or correct spec.credentials or spec.signing of the profile; where"],
     ),
 }
 

@@ -43,8 +43,8 @@ def head_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
     volumes = _volumes(job, resolved, attempt)
     if signing := resolved.profile.spec.signing:
         key = {"secretName": signing.secret_name, "items": [{"key": signing.key, "path": SIGNING_FILE}]}
-        volumes.append({"name": "signing", "secret": key})
-        container["volumeMounts"].append({"name": "signing", "mountPath": SIGNING_FOLDER, "readOnly": True})
+        volumes.append({"name": names.SIGNING_VOLUME, "secret": key})
+        container["volumeMounts"].append({"name": names.SIGNING_VOLUME, "mountPath": SIGNING_FOLDER, "readOnly": True})
     spec = _pod_spec(resolved, container, head_account(resolved), volumes, token=True)
     spec |= _time_to_save(job, resolved, container)
     spec |= _placement(resolved, head.node_selector, head.tolerations)
