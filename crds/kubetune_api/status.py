@@ -181,9 +181,9 @@ class Attempt(ApiModel):
     ] = Field([])
     """What was seen of its end in pods and RayJob; those are gone by now."""
     failed_node: NodeName | None = None
-    """The node that its end points at: it was lost, or an accelerator on it failed."""
+    """The node that its end points at: it was lost, and did not shut down in order, or an accelerator on it failed."""
     avoided_nodes: Annotated[list[NodeName], Field(max_length=MOST_AVOIDED)] = Field([])
-    """The nodes that its pods do not go to, because two attempts failed on each. A suspension empties the list."""
+    """The nodes that its pods avoid for a day, because two attempts failed on each. A suspension empties the list."""
     exempt: bool = False
     """Whether it costs none of `retry.maxAttempts`, as follows from its reason."""
 

@@ -51,7 +51,7 @@ def new_attempt(job: JobView, deadline: int | None, now: datetime) -> Attempt:
         deadline_seconds=deadline,
         micro_batch_size=most_after(job.attempt),
         workers=workers_after(job.attempt),
-        avoided_nodes=avoided_after(job.status.attempts),
+        avoided_nodes=avoided_after(job.status.attempts, now),
     )
 
 

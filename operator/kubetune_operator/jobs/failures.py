@@ -44,6 +44,8 @@ _POD_REASONS = {
     "NodeAffinity": Reason.NODE_LOST,
     "Preempting": Reason.PREEMPTED,
 }
+_IN_ORDER = ("NodeShutdown", "Terminated", "NodeAffinity")
+"""Of those of a lost node what the kubelet itself says: that the node shuts down, or that the pod may not be there."""
 _LOST_CONTAINER = "ContainerStatusUnknown"
 """What the kubelet says of a container that it does not find any more, as after a crash of the node."""
 _SHOWN = {"OOMKilled": Reason.OUT_OF_MEMORY, _LOST_CONTAINER: Reason.NODE_LOST, **_DISRUPTIONS, **_POD_REASONS}
@@ -139,9 +141,9 @@ def head_had_no_memory(evidence: Iterable[str]) -> bool:
 
 
 def lost_nodes(pods: Iterable[PodView]) -> list[str]:
-    """The nodes of the pods that show that theirs was lost."""
+    """The nodes of the pods that show that theirs was lost, and did not shut down in order."""
     lost = (pod for pod in pods if any(failure.reason == Reason.NODE_LOST for failure in _failures_of(pod)))
-    return [pod.node for pod in lost if pod.node]
+    return [pod.node for pod in lost if pod.node and pod.reason not in _IN_ORDER]
 
 
 def _failures_of(pod: PodView) -> list[Failure]:

@@ -29,7 +29,7 @@ from kubetune_operator.jobs.fewer_workers import of_size, ran_out_as_fewer, with
 from kubetune_operator.jobs.guards import no_head_runs, no_pod_is_left
 from kubetune_operator.jobs.history import earlier_reasons, failed_attempts, with_attempt
 from kubetune_operator.jobs.micro_batches import held_to, may_be_smaller, with_what_it_took
-from kubetune_operator.jobs.nodes import with_failed_node
+from kubetune_operator.jobs.nodes import with_all_nodes, with_failed_node
 from kubetune_operator.jobs.objects.access import head_account
 from kubetune_operator.jobs.objects.ray_job import ray_job as ray_job_object
 from kubetune_operator.jobs.objects.run import run_config
@@ -60,7 +60,7 @@ def reconcile(seen: Observed, settings: Settings, now: datetime) -> JobPlan:
     seen = replace(seen, job=replace(seen.job, status=told))
     job = seen.job
     if job.suspended:
-        return replace(_suspended(seen, now), delete=ray_jobs(seen))
+        return replace(_suspended(seen, now, with_all_nodes(told)), delete=ray_jobs(seen))
     if job.parsed is None:
         return _refused(seen, Refused(Reason.INVALID_MANIFEST, job.error), now)
     resolved = resolve(job.job, seen.profile, seen.namespace_labels, settings, seen.profile_error, job.queue_label)

@@ -33,14 +33,14 @@ def lost(number: int, node: str = "node-1", **more: Any) -> Object:
     return attempt(number, ended=0, reason=Reason.NODE_LOST, exempt=True, failedNode=node) | more
 
 
-def after(*attempts: Object, by: Object | None = None) -> JobPlan:
+def after(*attempts: Object, by: Object | None = None, now: float = LATER) -> JobPlan:
     """The plan for the attempt after these."""
-    return plan(job(started(*attempts)), by or profile(), now=LATER)
+    return plan(job(started(*attempts)), by or profile(), now=now)
 
 
-def avoided(*attempts: Object) -> list[str]:
+def avoided(*attempts: Object, now: float = LATER) -> list[str]:
     """The nodes that the attempt after these avoids."""
-    begun = after(*attempts).status.attempts[-1]
+    begun = after(*attempts, now=now).status.attempts[-1]
     assert begun.completion_time is None
     return begun.avoided_nodes
 
@@ -78,6 +78,8 @@ def test_a_container_that_the_kubelet_does_not_find_any_more_is_a_lost_node() ->
             id="preempted",
         ),
         pytest.param(pod(node="node-2", phase="Failed", reason="Evicted"), id="evicted"),
+        pytest.param(pod(node="node-2", phase="Failed", reason="Terminated"), id="a shutdown in order"),
+        pytest.param(pod(node="node-2", phase="Failed", reason="NodeShutdown"), id="a node that shuts down"),
     ],
 )
 def test_what_is_no_fault_of_a_node_points_at_none(shown: Object) -> None:
@@ -120,6 +122,25 @@ def test_a_suspension_lets_all_nodes_be_used_again() -> None:
     suspended = attempt(3, ended=0, reason=Reason.SUSPENDED, exempt=True, avoidedNodes=["node-1"])
     assert avoided(lost(1), lost(2), suspended) == []
     assert avoided(lost(1), lost(2), suspended, lost(4)) == [], "what was before does not count"
+
+
+def test_a_suspension_between_two_attempts_does_so_too() -> None:
+    status = started(lost(1), lost(2), lost(3, avoidedNodes=["node-1"]))
+    suspended = plan(job(status, suspend=True), now=100).status
+    assert suspended.phase == "Suspended"
+    assert plan(job(suspended.to_dict(), suspend=True), now=200).status.attempts == suspended.attempts
+    assert avoided(*suspended.to_dict()["attempts"]) == []
+
+
+def test_failures_count_for_a_day_and_a_node_is_avoided_for_one() -> None:
+    day = 24 * 3600
+    twice, avoids = (lost(1), lost(2, completionTime=at(100))), {"avoidedNodes": ["node-1"]}
+    assert avoided(*twice, now=day - 1) == ["node-1"]
+    assert avoided(*twice, now=day) == []
+    later = lost(3, "node-2", startTime=at(1000), completionTime=at(day), **avoids)
+    again = lost(4, "node-3", startTime=at(day), completionTime=at(day), **avoids)
+    assert avoided(*twice, later, again, now=day + 999) == ["node-1"]
+    assert avoided(*twice, later, again, now=day + 1000) == []
 
 
 def test_only_so_many_are_avoided_and_the_first_is_used_again() -> None:
