@@ -17,6 +17,7 @@ from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions, Toke
 from kubetune_trainer.tasks.seq2seq import SequenceTargets, Writing
 from kubetune_trainer.training.answers import judge_answers
 from kubetune_trainer.training.write import Asking, _greedy, _padded, write
+from kubetune_trainer.watchdog.pulse import PULSE
 from support.one_rank import Engine, Numbers, group_of_one
 from support.tiny_models import PAD, completion_rows, tiny_model, written_rows
 
@@ -99,6 +100,17 @@ def test_answers_are_told_of_as_they_come() -> None:
     told: list[tuple[int, int]] = []
     write(asking(engine_of("llama"), completion_rows(3), 4, tell=lambda *rows: told.append(rows)), range(3))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.usefixtures("_group")
+def test_each_token_is_a_sign_that_something_moves() -> None:
+    engine = engine_of("llama")
+    engine.module.generation_config.eos_token_id = None
+    before = PULSE.last.changes
+    tokens = sum(len(answer.split()) for answer in written(engine, completion_rows(3), 6))
+    prompts, judging = 3, 1
+    assert tokens > prompts
+    assert PULSE.last.changes - before == prompts + tokens + judging
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.training.write import Asking
 from kubetune_trainer.underway import EvaluationStart, Spiked, Writing
-from kubetune_trainer.watchdog.pulse import MEASURING, PULSE, RESUMING, STEP, WRITING
+from kubetune_trainer.watchdog.pulse import MEASURING, PULSE, RESUMING, STEP
 
 Recorder = Callable[[StepRecord | EvaluationStart | Writing | EvaluationRecord | Spiked | TrainingEnd], None]
 
@@ -253,7 +253,6 @@ class Loop:
         assert wanted is not None
 
         def tell(rows: int, of_rows: int) -> None:
-            PULSE.mark(WRITING)
             self.record(Writing(found.split, found.step, rows, of_rows))
 
         split, size = self.splits[found.split], self.plan.micro_batch_size

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from kubetune_api.job import Generation
 from kubetune_trainer.data.prepared import EncodedSplit
@@ -19,6 +19,7 @@ from kubetune_trainer.records import Answer
 from kubetune_trainer.shown_rows import WrittenAnswer
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.training.batches import split_for_evaluation
+from kubetune_trainer.watchdog.pulse import ASKING, MEASURING, PULSE, WRITING
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,34 @@ def write(asking: Asking, chosen: Sequence[int]) -> list[WrittenAnswer]:
         )
         prompts = [len(asked[place].prompt) for share in shares for place in share]
         settings.max_new_tokens = _room(prompts, model, longest)
-        with _nothing_else(model):
-            out = model.generate(**inputs, generation_config=settings, synced_gpus=_in_step(engine, workers))
+        out = _continued(engine, inputs, settings)
         before = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         for place, tokens in zip(places, out[:, before:].tolist(), strict=False):
             found.append(_told(chosen[place], asked[place], tokens, tokenizer))
         done += len(prompts)
         asking.tell(done, len(asked))
+    PULSE.mark(MEASURING)
     engine.train()
     return found
+
+
+def _continued(engine: Any, inputs: dict[str, torch.Tensor], settings: GenerationConfig) -> torch.Tensor:
+    """What the model writes to a batch of prompts, behind those where it has no encoder."""
+    PULSE.mark(ASKING)
+    with _nothing_else(engine.module):
+        written: torch.Tensor = engine.module.generate(
+            **inputs,
+            generation_config=settings,
+            stopping_criteria=StoppingCriteriaList([_goes_on]),
+            synced_gpus=_in_step(engine, dist.get_world_size()),
+        )
+    return written
+
+
+def _goes_on(rows: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+    """Called after each token, and stops none of the rows."""
+    PULSE.mark(WRITING)
+    return torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
 
 
 def _greedy(given: GenerationConfig) -> GenerationConfig:
