@@ -111,6 +111,7 @@ def _with_hint(hint: object) -> bytes:
         pytest.param(_changed(dict.clear), "the key did not make it, or somebody changed it", id="changed"),
         pytest.param(_with_hint(None), "the key did not make it, or somebody changed it", id="by another key"),
         pytest.param(b"-----BEGIN PGP SIGNATURE-----", "it is no signature of a key in sigstore's form", id="PGP"),
+        pytest.param(b"[" * 100_000, "it is no signature of a key in sigstore's form", id="nested without end"),
         pytest.param(b"[]", "it is no signature of a key in sigstore's form", id="no object"),
         pytest.param(b'{"dsseEnvelope": {}}', "it is no signature of a key in sigstore's form", id="empty"),
     ],

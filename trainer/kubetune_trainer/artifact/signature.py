@@ -100,7 +100,7 @@ def signed_files(signature: bytes, key: ec.EllipticCurvePublicKey) -> dict[str, 
         envelope = bundle["dsseEnvelope"]
         hint = bundle["verificationMaterial"]["publicKey"].get("hint")
         payload, value = (base64.b64decode(text) for text in (envelope["payload"], envelope["signatures"][0]["sig"]))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise ValueError("it is no signature of a key in sigstore's form") from None
     if hint not in (None, key_digest(key)):
         raise ValueError(f"it was made with another key ({hint})")
