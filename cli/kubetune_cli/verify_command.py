@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -69,12 +70,14 @@ def verify(
     told: no run was published there, or the store cannot be read.
     """
     options = {"digest": digest, "public-key": public_key, "against": _in_full(against) if against else None}
-    with _trainer(uri, options) as process:
-        assert process.stdout is not None, "it was asked for"
-        found = _last(process.stdout, Console(stderr=True, soft_wrap=True))
-        errors = process.stderr.read().strip() if process.stderr else ""
+    with TemporaryFile("w+", errors="replace") as errors:
+        with _trainer(uri, options, errors) as process:
+            assert process.stdout is not None, "it was asked for"
+            found = _last(process.stdout, Console(stderr=True, soft_wrap=True))
+        errors.seek(0)
+        why = errors.read().strip()
     if found is None:
-        _tell(errors or "The trainer ended without a message.")
+        _tell(why or "The trainer ended without a message.")
         raise typer.Exit(UNKNOWN)
     result = Found(found)
     if as_json:
@@ -143,14 +146,15 @@ class Found:
         return self.artifact["missed"] or ("the manifest says so",)
 
 
-def _trainer(uri: str, given: Mapping[str, str | Path | None]) -> "subprocess.Popen[str]":
+def _trainer(uri: str, given: Mapping[str, str | Path | None], errors: IO[str]) -> "subprocess.Popen[str]":
+    """The process; `errors` is a file, because a full pipe that nobody reads yet would stop it."""
     # `--` and `=`: what others wrote must not be read as options.
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     return subprocess.Popen(
         [sys.executable, "-m", "kubetune_trainer.examine", *options, "--", _in_full(uri)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         errors="replace",
     )

@@ -112,6 +112,12 @@ def test_what_cannot_be_told_is_neither(uri: str, said: str) -> None:
     assert said in done.stderr
 
 
+def test_a_message_that_is_larger_than_a_pipe_is_told_whole() -> None:
+    done = call("--", f"{'x' * 100_000}://y")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "x" * 100_000 in done.stderr
+
+
 def test_neither_torch_nor_ray_is_started_for_it() -> None:
     loaded = (
         "import sys, kubetune_trainer.examine as e; e.examined('file:///nowhere');"

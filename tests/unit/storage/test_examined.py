@@ -160,6 +160,17 @@ def test_what_is_no_manifest_is_told(root: Path) -> None:
         found(root.as_uri())
 
 
+def test_what_is_wrong_in_a_manifest_is_told_in_a_sentence_of_bounded_length(root: Path) -> None:
+    """Whoever may write to the store chooses the names in it."""
+    published_run(root.as_uri())
+    content = json.loads((root / "manifest.json").read_text())
+    content["metrics"] = {"x" * 300_000: "no number"}
+    (root / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"is not a manifest of kubetune \(metrics\.x+… is wrong\)") as raised:
+        found(root.as_uri())
+    assert len(raised.value.message) < 1000
+
+
 def _sharded(index: dict[str, object]) -> Callable[[Path], None]:
     def change(model: Path) -> None:
         (model / "model.safetensors").unlink()

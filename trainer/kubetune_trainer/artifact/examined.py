@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import EXECUTIONS, MANIFEST
+from kubetune_api.text import elide
 from kubetune_trainer.artifact.compared import Comparison, compare
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.published import Manifest
@@ -153,7 +154,7 @@ def _parsed(store: Store, data: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        at = ".".join(map(str, error.errors()[0]["loc"])) or "the whole of it"
+        at = elide(".".join(map(str, error.errors()[0]["loc"]))) or "the whole of it"
         raise _unpublished(f"{store.uri(MANIFEST)} is not a manifest of kubetune ({at} is wrong)") from None
 
 
