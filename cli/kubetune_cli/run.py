@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -19,7 +20,7 @@ from kubetune_api.status import CheckpointStatus, FineTuneJobStatus
 from kubetune_api.tables import listed
 from kubetune_api.times import timestamp
 from kubetune_cli.places import UnusablePlaceError, log_file, scratch_folder
-from kubetune_cli.progress import view_for
+from kubetune_cli.progress import View, view_for
 from kubetune_cli.results import failure_of, print_failure, print_results
 from kubetune_cli.trainer_process import trainer
 
@@ -128,15 +129,13 @@ def _follow(run_file: Path, log: Path, run_id: str, console: Console, *, saves: 
     try:
         with trainer(run_file, log, run_file.parent) as started, view_for(console) as view:
             asking = _AskingFirst(started.ask_to_end)
-            with _interrupts_by(asking, *_heard()) if saves else nullcontext():
+            with _interrupts_by(asking, signal.SIGTERM, signal.SIGHUP, signal.SIGINT) if saves else nullcontext():
                 for event in started.events:
                     if event["event"] == "finished":
                         return FineTuneJobStatus.model_validate(event["status"])
                     if event["event"] == "checkpoint":
                         checkpoint = CheckpointStatus.model_validate(event["checkpoint"])
-                    if asking.is_news():
-                        view.show(_ASKED)
-                    view.show(event)
+                    asking.show(event, view)
             reason, message = _UNHEARD[started.ended_by()]
     except KeyboardInterrupt:
         reason, message = Reason.INTERRUPTED, INTERRUPTED
@@ -162,7 +161,7 @@ class _AskingFirst:
     """The first of the signals that end a run only asks the trainer, which saves where there is something to save."""
 
     def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask, self._asked, self._told = ask, False, False
+        self._ask, self._asked, self._told, self._unseen = ask, False, False, False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
@@ -170,23 +169,30 @@ class _AskingFirst:
         self._asked = True
         self._ask()
 
-    def is_news(self) -> bool:
-        """Whether it has asked, and that was not told yet."""
-        news, self._told = self._asked and not self._told, self._asked
-        return news
-
-
-def _heard() -> Iterator[signal.Signals]:
-    """The signals that end a run. A shell's background job ignores Ctrl-C."""
-    yield from (signal.SIGTERM, signal.SIGHUP)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        yield signal.SIGINT
+    def show(self, event: dict[str, Any], view: View) -> None:
+        """Shows an event, and first that it has asked. What ends a run may end its terminal or its pipe as well: the
+        trainer saves for all that."""
+        if self._unseen:
+            return
+        try:
+            if self._asked and not self._told:
+                self._told = True
+                view.show(_ASKED)
+            view.show(event)
+        except (OSError, SystemExit):  # the second is rich's, where a pipe is broken
+            if not self._asked:
+                raise
+            self._unseen = True
 
 
 @contextmanager
 def _interrupts_by(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Signals end a run as Ctrl-C does: with nothing left behind."""
-    held = {number: signal.signal(number, handler) for number in numbers}
+    """Signals end a run as Ctrl-C does: with nothing left behind.
+
+    What is ignored stays so: Ctrl-C by a shell's background job, a closed terminal by `nohup`.
+    """
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    held = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
