@@ -96,7 +96,7 @@ class Found:
     @property
     def is_verified(self) -> bool:
         """Whether the model may be used."""
-        return not self.artifact["errors"] and not self.artifact["rejected"]
+        return not self.artifact["errors"] and not self._rejected()
 
     @property
     def different(self) -> Sequence[str]:
@@ -123,13 +123,18 @@ class Found:
         numbers = ", ".join(f"{magnitude(count)} {name}" for name, count in found["types"].items())
         yield "weights", f"{kind} of {magnitude(sum(found['types'].values()))} parameters: {numbers or 'none'}"
         if found["signed"]:
-            with_what = f"compared with the key {found['key']}" if found["key"] else _NOT_COMPARED
-            yield "signature", with_what
-        if digest is None and found["key"] is None:
-            yield "note", "whoever may write there may have changed the manifest too; --digest compares it"
+            yield "signature", self._signature() if found["key"] else _NOT_COMPARED
+        if digest is None:
+            beside = "; the key vouches for the model's files alone" if found["key"] else ""
+            yield "note", f"whoever may write there may have changed the manifest too{beside}; --digest compares it"
 
         if "against" in found:
             yield from self._comparison(found["against"])
+
+    def _signature(self) -> str:
+        signed_for = self.artifact["signedFor"]
+        whose = f": a model of the job {signed_for}" if signed_for else ""
+        return f"compared with the key {self.artifact['key']}{whose}"
 
     def _comparison(self, other: dict[str, Any]) -> Iterator[tuple[str, str]]:
         equal, inputs = plural(len(other["equal"]), "file"), other["inputs"]
@@ -140,10 +145,8 @@ class Found:
             yield "", "nothing that was recorded differs: see docs/training.md#seeds-and-what-repeats"
 
     def _rejected(self) -> Sequence[str]:
-        """Why the run itself calls the model rejected."""
-        if not self.artifact["rejected"]:
-            return ()
-        return self.artifact["missed"] or ("the manifest says so",)
+        """Why the model is rejected: what it missed counts, whatever the manifest calls it."""
+        return self.artifact["missed"] or (("the manifest says so",) if self.artifact["rejected"] else ())
 
 
 def _trainer(uri: str, given: Mapping[str, str | Path | None], errors: IO[str]) -> "subprocess.Popen[str]":

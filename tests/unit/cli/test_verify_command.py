@@ -52,9 +52,10 @@ def test_a_signature_is_compared_with_a_key_where_one_is_given(tmp_path: Path, g
     done = call(artifact.uri, *(["--public-key", str(public)] if given else []))
     assert done.exit_code == 0
     digest = key_digest(public_key(public.read_bytes()))
-    said = f"compared with the key {digest}" if given else "there, and compared with nothing; --public-key compares it"
+    compared = f"compared with the key {digest}: a model of the job film-reviews"
+    said = compared if given else "there, and compared with nothing; --public-key compares it"
     assert f"  signature {said}\n" in done.stdout
-    assert ("--digest compares it" in done.stdout) is not given
+    assert ("the key vouches for the model's files alone; --digest compares it" in done.stdout) is given
 
 
 def _alter(root: Path) -> None:
@@ -81,6 +82,14 @@ def test_a_model_that_must_not_be_used_is_not_verified(
     done = call(artifact.uri)
     assert (done.exit_code, done.stderr) == (1, f"  - {said}\n")
     assert done.stdout.startswith(f"NOT verified  {artifact.uri}\n")
+
+
+def test_a_requirement_that_was_missed_counts_whatever_the_manifest_calls_the_model(tmp_path: Path) -> None:
+    published_run(tmp_path.as_uri(), replace(RECORD, requirements=UNMET))
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**content, "rejected": False}))
+    done = call(tmp_path.as_uri())
+    assert (done.exit_code, done.stderr) == (1, "  - rejected: test/accuracy is 0.8, required is at least 0.9\n")
 
 
 def test_json_is_one_object_on_standard_output(tmp_path: Path) -> None:

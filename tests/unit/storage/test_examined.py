@@ -37,6 +37,7 @@ def test_a_published_run_is_what_it_published(root: Path) -> None:
         types={"F16": 4, "F32": 12},
         signed=False,
         key=None,
+        signed_for=None,
         rejected=False,
         missed=(),
         errors=(),

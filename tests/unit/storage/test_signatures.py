@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from kubetune_trainer.artifact.attested import signing_key
 from kubetune_trainer.artifact.examined import Examined, examine
 from kubetune_trainer.artifact.signature import private_key, public_key, signed, signed_files
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import StoredFile
+from kubetune_trainer.records import RequirementResult, StoredFile
 from support.published_runs import RECORD, published_run
 from support.run_records import stored
 from support.signing_keys import private_pem, public_pem, write_keys
@@ -33,9 +34,8 @@ def found(uri: str, key: Path | None) -> Examined:
 def test_a_signature_vouches_for_each_file(curve: ec.EllipticCurve) -> None:
     key = ec.generate_private_key(curve)
     opened = private_key(private_pem(key))
-    assert signed_files(signed("reviews", FILES, opened), public_key(public_pem(key))) == {
-        file.name: file.sha256 for file in FILES
-    }
+    name, files = signed_files(signed("reviews", FILES, opened), public_key(public_pem(key)))
+    assert (name, files) == ("reviews", {file.name: file.sha256 for file in FILES})
 
 
 def test_the_statement_names_the_model_and_the_digest_of_all_its_files() -> None:
@@ -75,6 +75,26 @@ def test_a_manifest_that_was_replaced_with_the_files_does_not_help(root: Path, t
     assert found(forged.as_uri(), public).errors == (
         "model/model.sig: added.json is not signed",
         "model/model.sig: tokenizer.json is another file than was signed",
+    )
+
+
+def test_a_rejected_model_is_not_signed(root: Path, tmp_path: Path) -> None:
+    """The manifest beside it can be changed to say that it is not rejected."""
+    private, public = write_keys(tmp_path)
+    unmet = (RequirementResult("test/accuracy", 0.8, 0.9, None),)
+    published_run(root.as_uri(), replace(RECORD, requirements=unmet), signing_key=private)
+    assert found(root.as_uri(), public).errors == ("model/model.sig: the model is not signed",)
+
+
+def test_the_model_of_another_job_is_not_verified_by_the_same_key(root: Path, tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path)
+    published_run(root.as_uri(), signing_key=private)
+    assert found(root.as_uri(), public).signed_for == "film-reviews"
+    content = json.loads((root / "manifest.json").read_text())
+    content["provenance"]["job"]["metadata"]["name"] = "fraud"
+    (root / "manifest.json").write_text(json.dumps(content))
+    assert found(root.as_uri(), public).errors == (
+        "model/model.sig: it is of a model of the job film-reviews, and manifest.json of the job fraud",
     )
 
 

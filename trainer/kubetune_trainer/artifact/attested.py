@@ -30,10 +30,13 @@ def signing_key(run: Run) -> EllipticCurvePrivateKey | None:
 def attested(
     run: Run, record: RunRecord, model: Sequence[StoredFile], key: EllipticCurvePrivateKey | None
 ) -> dict[str, str]:
-    """The texts of the files, by their names below the folder of the execution."""
+    """The texts of the files, by their names below the folder of the execution.
+
+    A rejected model is not signed: of all that was published, the signature alone cannot be changed to say otherwise.
+    """
     folder = f"{run.folder}/model"
     texts = {PROVENANCE: canonical_json(provenance(record, model, folder=folder))}
-    if key is not None:
+    if key is not None and not record.rejected:
         files = [StoredFile(file.name.removeprefix(f"{folder}/"), file.size, file.sha256) for file in model]
         texts[f"model/{SIGNATURE}"] = signed(run.job.metadata.name, files, key)
     return {name: text.decode() for name, text in texts.items()}

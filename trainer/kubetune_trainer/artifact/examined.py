@@ -60,6 +60,8 @@ class Examined:
     """Whether a signature is there."""
     key: str | None
     """The sha256 of the public key that it was held against."""
+    signed_for: str | None
+    """The job whose model it is by that key."""
     rejected: bool
     missed: tuple[str, ...]
     """The requirements that it missed."""
@@ -107,6 +109,7 @@ def examine(
         types=model.types,
         signed=SIGNATURE in model.names,
         key=key_digest(signer) if signer is not None else None,
+        signed_for=stream.signed_for,
         rejected=manifest.rejected,
         missed=manifest.missed,
         errors=tuple(errors),
@@ -170,13 +173,15 @@ class _Stream:
     digests: dict[str, str] = field(default_factory=dict)
     """Of the model's files, by their names below its folder."""
     signature: bytes = b""
+    signed_for: str | None = None
+    """The name of the model, by the signature."""
 
     def errors(self, manifest: Manifest, key: EllipticCurvePublicKey | None) -> Iterator[str]:
         """Where the files are not those that the manifest names and the key has signed, or no whole model."""
         yield from self._file_errors(manifest)
         yield from (f"{MODEL}: {error}" for error in self.model.errors())
         if key is not None:
-            yield from (f"{MODEL}/{SIGNATURE}: {error}" for error in _signature_errors(self, key))
+            yield from (f"{MODEL}/{SIGNATURE}: {error}" for error in _signature_errors(self, key, manifest.job))
 
     def _file_errors(self, manifest: Manifest) -> Iterator[str]:
         there = {info.path: info.size for info in walk(self.store, manifest.folder)}
@@ -236,16 +241,18 @@ def _key_in(file: Path) -> EllipticCurvePublicKey:
     raise RunError(Reason.INVALID_MANIFEST, f"The key {file} cannot verify a signature: {why}.")
 
 
-def _signature_errors(stream: _Stream, key: EllipticCurvePublicKey) -> Iterator[str]:
-    """Whether the files that came are those that the owner of the key has signed."""
+def _signature_errors(stream: _Stream, key: EllipticCurvePublicKey, job: str | None) -> Iterator[str]:
+    """Whether the files that came are those that the owner of the key has signed, as the model of the same job."""
     if SIGNATURE not in stream.digests:
         yield "the model is not signed"
         return
     try:
-        signed = signed_files(stream.signature, key)
+        stream.signed_for, signed = signed_files(stream.signature, key)
     except ValueError as error:
         yield f"it is not valid: {error}"
         return
+    if job is not None and stream.signed_for != job:
+        yield f"it is of a model of the job {stream.signed_for}, and {MANIFEST} of the job {job}"
     came = {name: sha256 for name, sha256 in stream.digests.items() if name != SIGNATURE}
     for name in sorted(signed.keys() | came.keys()):
         if name not in signed:

@@ -44,7 +44,16 @@ class _Requirement(_Part):
     max: float | None
 
 
+class _Metadata(_Part):
+    name: str | None = None
+
+
+class _Job(_Part):
+    metadata: _Metadata = _Metadata()
+
+
 class _Provenance(_Part):
+    job: _Job = _Job()
     workers: int
     zero_stage: int
     precision: str
@@ -72,6 +81,11 @@ class Manifest(_Part):
         """The requirements that the model missed, a sentence each."""
         results = map(_result, self.requirements)
         return tuple(_miss(result) for result in results if not result.met)
+
+    @property
+    def job(self) -> str | None:
+        """The name of the run's job."""
+        return self.provenance.job.metadata.name
 
     @property
     def folder(self) -> str:
@@ -154,7 +168,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         primary_metric=run.job.spec.primary_metric,
         requirements=tuple(_result(requirement) for requirement in content.requirements),
         doubts=tuple(content.doubts),
-        resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"start_time", "completion_time"})),
+        resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"job", "start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
         artifact=Artifact(
             uri=store.uri(f"{content.folder}/model"),

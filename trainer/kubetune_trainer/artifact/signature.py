@@ -90,8 +90,8 @@ def signed(name: str, files: Sequence[StoredFile], key: ec.EllipticCurvePrivateK
     return canonical_json({"mediaType": _BUNDLE, "verificationMaterial": material, "dsseEnvelope": envelope})
 
 
-def signed_files(signature: bytes, key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    """The digests that a signature vouches for, by file relative to the model's folder.
+def signed_files(signature: bytes, key: ec.EllipticCurvePublicKey) -> tuple[str | None, dict[str, str]]:
+    """The model's name, and the digests that a signature vouches for, by file relative to the model's folder.
 
     ValueError says why it is none by this key.
     """
@@ -111,15 +111,16 @@ def signed_files(signature: bytes, key: ec.EllipticCurvePublicKey) -> dict[str, 
     return _resources(json.loads(payload))
 
 
-def _resources(content: Any) -> dict[str, str]:
-    """Those of a statement that was signed: whoever has the key may still have signed something else."""
+def _resources(content: Any) -> tuple[str | None, dict[str, str]]:
+    """What a statement that was signed says: whoever has the key may still have signed something else."""
     try:
         if (content["_type"], content["predicateType"]) != (STATEMENT, PREDICATE_TYPE):
             raise ValueError("it is not of a model's files")
         if content["predicate"]["serialization"]["hash_type"] != "sha256":
             raise ValueError("its digests are not sha256")
-        return {file["name"]: file["digest"] for file in content["predicate"]["resources"]}
-    except (KeyError, TypeError):
+        files = {file["name"]: file["digest"] for file in content["predicate"]["resources"]}
+        return content["subject"][0].get("name"), files
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError("it is not of a model's files") from None
 
 
