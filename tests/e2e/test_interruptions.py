@@ -25,13 +25,27 @@ def test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds(
     assets: str, new_job: NewJob, role: str, reason: str
 ) -> None:
     job = new_job(f"{role}-dies", **a_minute(retry={"maxAttempts": 2, "backoffSeconds": 1})).apply()
-    job.training()
+    step = job.saved()
     job.kill(role)
     status = job.end()
     assert status["phase"] == "Succeeded", job.evidence()
     first, second = status["attempts"]
     assert first["reason"] == reason, first
     assert second["reason"] == "ModelPublished"
+    assert second["resumedStep"] >= step > 0
+
+
+@pytest.mark.parametrize("role", ["worker", "head"])
+def test_a_pod_that_is_drained_has_the_step_saved_and_costs_nothing(assets: str, new_job: NewJob, role: str) -> None:
+    job = new_job(f"{role}-drained", **a_minute(retry={"maxAttempts": 1, "backoffSeconds": 1})).apply()
+    job.saved()
+    job.drain(role)
+    status = job.end()
+    assert status["phase"] == "Succeeded", job.evidence()
+    first, second = status["attempts"]
+    assert first["exempt"], first
+    assert second["reason"] == "ModelPublished"
+    assert second["resumedStep"] >= first["lastStep"], "no step is done twice"
 
 
 def test_a_head_that_goes_away_unheard_costs_an_attempt_too(assets: str, new_job: NewJob) -> None:
@@ -54,8 +68,11 @@ def test_a_suspended_job_gives_its_pods_back_and_starts_again(assets: str, new_j
     job.change(suspend=True)
     job.wait_for(lambda status: status["phase"] == "Suspended")
     job.wait_until_gone(job.pods)
+    step = job.status["checkpoint"]["step"]
     job.change(suspend=False)
-    job.wait_for(lambda status: status["phase"] == "Running")
+    status = job.wait_for(lambda status: status["phase"] == "Running" and status["attempts"][-1].get("resumedStep"))
+    first, second = status["attempts"]
+    assert second["resumedStep"] >= max(step, first["lastStep"]), "no step is done twice"
 
 
 def test_a_deleted_job_leaves_nothing_in_its_namespace(assets: str, admin: Administrator, new_job: NewJob) -> None:

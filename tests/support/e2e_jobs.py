@@ -82,6 +82,11 @@ class RealJob:
         """Its status once it trains."""
         return self.wait_for(lambda status: status.get("progress", {}).get("step", 0) > 0)
 
+    def saved(self) -> int:
+        """The step of a checkpoint that its running attempt has committed, once there is one."""
+        status = self.wait_for(lambda status: status.get("checkpoint", {}).get("time"))
+        return int(status["checkpoint"]["step"])
+
     def goes_on(self) -> None:
         """Returns once its status shows a step that it had not done before."""
         before = self.status["progress"]["step"]
@@ -101,6 +106,17 @@ class RealJob:
         """Kills its pod of the role at once, or one of them."""
         (pod, *_) = self.pods(role)
         self._kubectl("delete", "pod", pod, "--force", "--grace-period", "0")
+
+    def drain(self, role: str) -> None:
+        """Ends its pod of the role, or one of them, as a node that is drained does: with the time that it asks for."""
+        (pod, *_) = self.pods(role)
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.namespace},
+        }
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        self.admin.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
     def freeze(self, role: str) -> None:
         """Stops the processes of its pod of the role, or of one of them: it hears nothing more."""
