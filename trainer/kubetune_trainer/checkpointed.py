@@ -63,6 +63,8 @@ class _OfARun:
             return 0
         seed = self.given.run.job.spec.training.seed
         found = resume(going, self.store, kept.checkpoints, self.task, self.space, seed)
+        if self.saver is not None:
+            self.saver.went_on(found.step)
         earlier: list[StepRecord | EvaluationRecord] = [*found.history.steps, *found.history.evaluations]
         # Sorting is stable: a step comes before its evaluation.
         earlier.sort(key=lambda record: record.step)

@@ -143,7 +143,8 @@ def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, liste
     if chain.last > found.last + 1:
         # An earlier execution, still alive then, has committed another one, and removed what that replaced.
         found = read()
-    if spec.training.checkpoints is not None:
+    if spec.training.checkpoints is not None and not found.damaged:
+        # What this version cannot read, another one may: it goes when the model is published.
         swept(store, found.checkpoints, run.claimed, listener)
     return replace(given, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
 

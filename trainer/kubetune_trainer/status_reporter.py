@@ -56,7 +56,8 @@ class ReportSchedule:
     def failed(self, now: float) -> None:
         """It has not: the newest is to go again, later each time."""
         self._not_before = now + min(self.first_retry * 2.0**self._failures, _LONGEST_RETRY)
-        self._failures += 1
+        # Counted no further than that: the API server may be away for days.
+        self._failures = min(self._failures + 1, 30)
         self.due = min(self.due, self._not_before)
 
 

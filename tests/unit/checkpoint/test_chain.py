@@ -1,5 +1,6 @@
 """The chain of a run: who may commit, what is edited, what is swept."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
+from kubetune_trainer.artifact.publish import canonical_json
 from kubetune_trainer.checkpoint.chain import Chain, end, folder_of, read_chain, remove, sweep
 from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError, End, Start, sealed, unsealed
 from kubetune_trainer.errors import RunError
@@ -124,6 +126,20 @@ def test_one_that_has_ended_is_not_followed_by_a_stale_commit(store: Store) -> N
     chain = begun(store, 1)
     end(store, execution(1))
     assert not chain.commit(checkpoint(execution(1), 5))
+
+
+def test_an_entry_of_a_version_that_knew_fewer_fields_can_be_read() -> None:
+    content = json.loads(sealed(checkpoint(execution(1), 5)))["entry"]
+    del content["records"]
+    digest = hashlib.sha256(canonical_json(content)).hexdigest()
+    found = unsealed(canonical_json({"entry": content, "sha256": digest}), RUN.run_id)
+    assert found == checkpoint(execution(1), 5)
+
+
+def test_an_entry_without_a_shard_of_each_worker_is_known() -> None:
+    one = checkpoint(execution(1), 5)
+    with pytest.raises(DamagedError, match="a shard of each worker"):
+        unsealed(sealed(one.model_copy(update={"workers": 2})), RUN.run_id)
 
 
 @pytest.mark.parametrize("field", ["step", "workers", "execution"])

@@ -86,6 +86,17 @@ def test_the_next_one_finds_what_was_committed_and_sweeps_the_rest(store: Store,
     assert [path.name for path in (tmp_path / "executions" / "1").rglob("*-0")] == ["rank-0"]
 
 
+def test_what_an_entry_that_cannot_be_read_may_name_is_kept(store: Store, tmp_path: Path) -> None:
+    first = begin(store, 1)
+    saved(store, first, 5)
+    entry = tmp_path / "checkpoints" / "000002.json"
+    entry.write_bytes(entry.read_bytes().replace(b'"step":5', b'"step":6'))
+    kept = begin(store, 2).kept
+    assert kept is not None
+    assert (kept.checkpoints, len(kept.damaged)) == ((), 1)
+    assert [path.name for path in (tmp_path / "executions" / "1").rglob("*-0")] == ["rank-0"]
+
+
 def test_what_is_committed_while_the_next_one_begins_is_what_it_goes_on_from(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,13 @@ def test_one_that_failed_is_tried_again_sooner_and_ever_later() -> None:
     assert due.is_over, "a commit makes the next wait short again"
 
 
+def test_however_often_saves_fail_the_training_goes_on() -> None:
+    due, _ = interval(every_steps=1)
+    for number in range(2000):
+        due.begun(number)
+        due.failed(number)
+
+
 def test_a_retry_is_never_later_than_the_next_that_is_due() -> None:
     due, clock = interval(every_seconds=5)
     due.begun(1)

@@ -278,6 +278,25 @@ def test_older_ones_are_removed_once_a_newer_one_is_committed(store: Store, tmp_
     assert resumed(store, going()).step == 3
 
 
+def test_one_that_cannot_be_used_takes_no_place_of_those_that_are_retained(store: Store, tmp_path: Path) -> None:
+    one, later = going(), Later()
+    later.at_once = True
+    first = Saver(place(store), Checkpoints(every_steps=1, retain=2), [], executor=later)
+    for number in range(1, 5):
+        step(one)
+        first.after(number, one)
+    assert committed(store)[:2] == [3, 1]
+    second = Saver(place(store, execution=2), Checkpoints(every_steps=1, retain=2), [], executor=later)
+    second.went_on(1)
+    for number in range(2, 4):
+        step(one)
+        second.after(number, one)
+    assert committed(store)[0] == 2
+    there = read_chain(store, "run-1").checkpoints
+    whole = [one.step for one in there if all((tmp_path / file.name).exists() for file in one.files)]
+    assert whole == [2, 3, 1]
+
+
 def test_who_was_replaced_is_told_so_and_leaves_nothing_but_what_was_committed(store: Store, tmp_path: Path) -> None:
     one, later = going(), Later()
     saver = Saver(place(store), Checkpoints(every_steps=2), [], executor=later)

@@ -54,7 +54,7 @@ def from_json(data: bytes, *, details: type | UnionType | None, space: type) -> 
             content["loop"],
             {int(step): settled.validate_python(one) for step, one in content["settled"].items()} if settled else {},
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"its history cannot be read ({type(error).__name__})") from None
 
 

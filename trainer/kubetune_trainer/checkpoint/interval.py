@@ -72,7 +72,8 @@ class Interval:
         """It was not saved, as is known behind that step: the next is tried before a whole interval has passed."""
         self._quiet_since = step
         self._due = min(self._due, self._now() + min(RETRY * 2.0**self._failures, LONGEST_RETRY))
-        self._failures += 1
+        # Counted no further than that: a store may fail for days.
+        self._failures = min(self._failures + 1, 30)
 
     def committed(self, stalled: float, steps: Sequence[StepRecord]) -> None:
         """It was saved, and the training stood still so long for it; what the interval is from now on follows."""

@@ -1,6 +1,7 @@
 """The entries of a run's chain of checkpoints, and how an entry that was edited is known."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -100,10 +101,13 @@ def unsealed(data: bytes, run_id: str) -> Start | End | Checkpoint:
         found = _Sealed.model_validate_json(data)
     except ValidationError:
         raise DamagedError("its manifest is not one of kubetune") from None
-    if _digest(found.entry.model_dump(mode="json", by_alias=True)) != found.sha256:
+    # As it was read: a field that came later has a default, which is in no older entry.
+    if _digest(json.loads(data)["entry"]) != found.sha256:
         raise DamagedError("its manifest was edited")
     if found.entry.run != run_id:
         raise DamagedError("its manifest is that of another run")
+    if isinstance(found.entry, Checkpoint) and found.entry.workers != len(found.entry.shards):
+        raise DamagedError("its manifest does not have a shard of each worker")
     return found.entry
 
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from kubetune_trainer.checkpoint.history import History, from_json, joined
 from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError
-from kubetune_trainer.checkpoint.saver import RANDOM
+from kubetune_trainer.checkpoint.random_states import names_of_random_states, restore_random_states
 from kubetune_trainer.checkpoint.shards import Places, Shards, cut, places_in, values_in
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import MissingObjectError, Store
@@ -127,7 +127,7 @@ class _Reading:
         """What this rank holds of what was stored."""
         found = wanted(self._going.engine, sizes) | self._going.weights.wanted()
         if self._checkpoint.workers == dist.get_world_size():
-            own = {f"{RANDOM}/{kind}/{dist.get_rank()}" for kind in ("cpu", "cuda")}
+            own = names_of_random_states()
             found |= {name: (0, size) for name, size in sizes.items() if name in own}
         return found
 
@@ -170,11 +170,8 @@ def _restore(going: Going, shards: Shards, history: History, checkpoint: Checkpo
     restore_counters(going.engine, loop)
     going.watch.restore(loop["watch"])
     going.settled.update(history.settled)
-    rank = dist.get_rank()
     if checkpoint.workers != dist.get_world_size():
         # Other ranks draw other numbers: those of this step, which no rank has drawn before.
-        torch.manual_seed(seed + rank + checkpoint.step)
+        torch.manual_seed(seed + dist.get_rank() + checkpoint.step)
         return
-    torch.set_rng_state(shards.read(f"{RANDOM}/cpu/{rank}"))
-    if torch.cuda.is_available() and f"{RANDOM}/cuda/{rank}" in shards.sizes:
-        torch.cuda.set_rng_state(shards.read(f"{RANDOM}/cuda/{rank}"))
+    restore_random_states(shards)

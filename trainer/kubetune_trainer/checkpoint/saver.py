@@ -26,6 +26,7 @@ from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.interval import Interval
 from kubetune_trainer.checkpoint.manifest import Checkpoint, named
 from kubetune_trainer.checkpoint.pace import Pace
+from kubetune_trainer.checkpoint.random_states import random_states
 from kubetune_trainer.checkpoint.recorded import Recorded
 from kubetune_trainer.checkpoint.shards import write_shard
 from kubetune_trainer.errors import RunError, explained, unexplained
@@ -39,7 +40,6 @@ from kubetune_trainer.underway import NotSaved, Saved
 from kubetune_trainer.watchdog.pulse import PULSE, SAVING, WAITING
 
 _log = logging.getLogger(__name__)
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ class Saver:
         # What is not all there now never is. Of an error, everybody is to hear at once.
         self._given_up.set()
         self._executor.shutdown(wait=error is None, cancel_futures=True)
+
+    def went_on(self, step: int) -> None:
+        """The training goes on behind that step: what was committed later cannot be used."""
+        self._committed = [one for one in self._committed if one.step <= step]
 
     def after(self, step: int, going: Going) -> None:
         """See `Checkpoints`. RunError, alike on every rank, where another execution has begun, and where the training
@@ -171,7 +175,7 @@ class Saver:
         started = self._now()
         held = {**state_of(going.engine), **going.weights.held()}
         copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
-        copies |= _random_numbers()
+        copies |= random_states()
         told = (self._recorded.take(), self._history(going)) if self._rank == 0 else None
         self._phase, self._step, self._wanted = "upload", step, False
         self._interval.begun(step)
@@ -287,11 +291,3 @@ class Saver:
             max(one.upload_seconds for one in uploaded),
             self._interval.seconds,
         )
-
-
-def _random_numbers() -> dict[str, Range]:
-    """The states of this rank's generators."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return {f"{RANDOM}/{kind}/{dist.get_rank()}": Range(0, state, len(state)) for kind, state in states.items()}
