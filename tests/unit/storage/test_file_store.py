@@ -9,6 +9,7 @@ import pytest
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store, part_size
+from kubetune_trainer.watchdog.pulse import PULSE, UPLOADING
 from support.small_disk import files_of_at_most
 from support.stores import put
 
@@ -30,6 +31,17 @@ def test_an_uploaded_file_comes_back_with_the_same_digest(store: Store, tmp_path
     assert (tmp_path / "got").read_bytes() == content
     assert (sent.name, sent.size, sent.sha256) == ("folder/object.bin", size, hashlib.sha256(content).hexdigest())
     assert (got.name, got.size, got.sha256) == (store.uri("folder/object.bin"), size, sent.sha256)
+
+
+def test_each_piece_is_a_sign_that_something_moves(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "sent").write_bytes(bytes(LARGE))
+    PULSE.mark(UPLOADING)
+    marked = PULSE.last.changes
+    store.upload(tmp_path / "sent", "object")
+    sent = PULSE.last.changes
+    store.download("object", tmp_path / "got")
+    assert marked + 1 < sent < PULSE.last.changes
+    assert PULSE.last.doing == UPLOADING
 
 
 def test_an_object_is_created_once(store: Store) -> None:

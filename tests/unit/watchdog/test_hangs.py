@@ -2,13 +2,14 @@
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from kubetune_trainer.watchdog.beats import Beat, Beats, Sender, exchange_of, place_of
 from kubetune_trainer.watchdog.hangs import Hang, Hangs, all_pids
-from kubetune_trainer.watchdog.pulse import ENDED, EVALUATING, MEASURING, STEP, Doing, Pulse
+from kubetune_trainer.watchdog.pulse import ENDED, EVALUATING, MEASURING, STEP, WAITING, Doing, Pulse
 
 
 def beat(
@@ -197,3 +198,18 @@ def test_a_frame_tells_what_it_waits_in() -> None:
     assert exchange_of(frame) == "all_reduce"
     assert place_of(frame) == "inner (training.loop, line 2)"
     assert (exchange_of(None), place_of(None)) == ("", "")
+
+
+def test_what_another_thread_does_is_a_sign_only_for_who_waits_for_it() -> None:
+    pulse = Pulse(lambda: 0.0)
+    own = pulse.signs()
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(pulse.signs).result()
+        changes = []
+        for doing in (STEP, WAITING):
+            pulse.mark(doing)
+            for goes_on in (own, others):
+                before = pulse.last.changes
+                pool.submit(goes_on).result()
+                changes.append(pulse.last.changes - before)
+    assert changes == [1, 0, 1, 1]

@@ -1,7 +1,7 @@
 """Repositories of the Hugging Face hub, through its own library and standard variables."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -31,6 +31,7 @@ from kubetune_trainer.storage.digests import sha256_of
 from kubetune_trainer.storage.endpoints import LOOPBACK
 from kubetune_trainer.storage.errors import explain_local
 from kubetune_trainer.storage.store import ObjectInfo
+from kubetune_trainer.watchdog.pulse import PULSE
 
 _SCHEME, _DATASETS = f"{HUB}://", "datasets/"
 (_ENDPOINT,) = SCHEMES[HUB].endpoint_variables
@@ -96,10 +97,11 @@ class HubRepository:
 
     def fetch(self, objects: Sequence[ObjectInfo], folder: Path) -> list[LocalFile]:
         """Downloads the files of the pinned commit, each to its path in the repository."""
+        goes_on = PULSE.signs()
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            return list(pool.map(lambda info: self._download(info, folder), objects))
+            return list(pool.map(lambda info: self._download(info, folder, goes_on), objects))
 
-    def _download(self, info: ObjectInfo, folder: Path) -> LocalFile:
+    def _download(self, info: ObjectInfo, folder: Path, goes_on: Callable[[], None]) -> LocalFile:
         with self._errors(info.path):
             path = Path(
                 hf_hub_download(
@@ -116,6 +118,7 @@ class HubRepository:
             size, digest = path.stat().st_size, sha256_of(path)
         if size != info.size or (len(info.version) == len(digest) and info.version != digest):
             raise self._failed(info.path, "the content differs from the hub's listing; start the run again")
+        goes_on()
         return LocalFile(path, self.uri(info.path), size, digest)
 
     @contextmanager

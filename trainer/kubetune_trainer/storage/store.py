@@ -20,6 +20,7 @@ from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import pieces
 from kubetune_trainer.storage.errors import FailedRequest, explain, explain_local, is_missing
 from kubetune_trainer.storage.locations import Location
+from kubetune_trainer.watchdog.pulse import PULSE
 
 _PART = 5 * 2**20
 """Bytes of the smallest part of an upload: the least that S3 takes."""
@@ -125,7 +126,10 @@ class Store:
             # Compared here, not asked for by If-Match: Azure quotes an ETag in its answers and not in its listings.
             if version not in (None, _version(answer.meta)):
                 raise MissingObjectError(place.uri)
-            yield from map(memoryview, answer.stream())  # type: ignore[arg-type]
+            goes_on = PULSE.signs()
+            for piece in answer.stream():
+                goes_on()
+                yield memoryview(piece)  # type: ignore[misc]
 
     def create(self, path: str, data: bytes) -> bool:
         """Writes a small object if there is none of that name, as one atomic step; False if there is another one."""
@@ -149,13 +153,14 @@ class Store:
 
         GivenUpError, and no object, where it is given up on the way.
         """
-        place, digest, sent = self._at(path), hashlib.sha256(), 0
+        place, digest, sent, goes_on = self._at(path), hashlib.sha256(), 0, PULSE.signs()
 
         def read() -> Iterator[bytes]:
             nonlocal sent
             for piece in pieces(file):
                 if given_up():
                     raise GivenUpError(f"{place.uri} was given up")
+                goes_on()
                 digest.update(piece)
                 sent += len(piece)
                 yield piece

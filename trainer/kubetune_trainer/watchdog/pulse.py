@@ -7,7 +7,7 @@ everything between.
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import monotonic
 
@@ -27,6 +27,8 @@ class Doing:
     """How long it may take while nothing is known of how long it does."""
     steady: bool = False
     """Whether the next one takes about as long as those before."""
+    elsewhere: bool = False
+    """Whether other threads do it, and this one waits for them."""
 
 
 LOADING = Doing("loads the model", 1800)
@@ -39,7 +41,7 @@ ASKING = Doing("reads prompts", 600)
 WRITING = Doing("writes answers", 600, steady=True)
 """A token of each: how many they have follows from the rows."""
 SAVING = Doing("copies its part of a checkpoint", 600)
-WAITING = Doing("waits for the upload of a checkpoint", 1800)
+WAITING = Doing("waits for the upload of a checkpoint", 1800, elsewhere=True)
 GATHERING = Doing("puts the model together", 1800)
 UPLOADING = Doing("uploads the model", 7200)
 ENDED = Doing("has ended", float("inf"))
@@ -68,16 +70,33 @@ class Pulse:
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self.now = now
+        self._lock = threading.Lock()
         self.last = Mark(LOADING, 0, 0, now(), threading.get_ident())
         self._recent: dict[Doing, deque[float]] = {}
         self._passes: deque[tuple[float, int]] = deque(maxlen=_RECENT)
 
     def mark(self, doing: Doing, number: int = 0) -> None:
         """From now on it does this; once more the same is a change too."""
-        last, now = self.last, self.now()
-        if last.doing.steady:
-            self._recent.setdefault(last.doing, deque(maxlen=_RECENT)).append(now - last.since)
-        self.last = Mark(doing, number, last.changes + 1, now, threading.get_ident())
+        with self._lock:
+            last, now = self.last, self.now()
+            if last.doing.steady:
+                self._recent.setdefault(last.doing, deque(maxlen=_RECENT)).append(now - last.since)
+            self.last = Mark(doing, number, last.changes + 1, now, threading.get_ident())
+
+    def signs(self) -> Callable[[], None]:
+        """What tells, from any thread, that what the calling one does goes on.
+
+        It counts only where that one has marked last, or waits for others: a thread that uploads a checkpoint says
+        nothing of a training that hangs meanwhile.
+        """
+        caller = threading.get_ident()
+
+        def goes_on() -> None:
+            with self._lock:
+                if self.last.thread == caller or self.last.doing.elsewhere:
+                    self.last = replace(self.last, changes=self.last.changes + 1)
+
+        return goes_on
 
     def durations(self, doing: Doing) -> tuple[float, float] | None:
         """How long it took of late: the median and the longest, in seconds; None where that is not known."""
