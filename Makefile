@@ -89,7 +89,7 @@ cluster-down: setup ## Ends that cluster; only its images stay, in the cache
 # all start at once: beside others they kept KubeRay from its Lease.
 test-e2e: cluster ## Runs those tests on that cluster that fit into CI: a whole job, jobs that fail, a killed worker
 	@pytest --numprocesses 2 --dist loadfile tests/e2e/test_reviews.py \
-		"tests/e2e/test_interruptions.py::test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds[worker-Unknown]"
+		"tests/e2e/test_interruptions.py::test_the_attempt_that_follows_a_killed_pod_goes_on_from_the_last_checkpoint[worker-reasons0]"
 	@pytest tests/e2e/test_failures.py
 
 test-e2e-all: cluster ## Runs all of them: three quarters of an hour, and twenty minutes more until Kueue is built

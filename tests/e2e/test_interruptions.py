@@ -20,9 +20,10 @@ def test_the_operators_pods_may_die_while_a_job_trains(assets: str, admin: Admin
     assert len(status["attempts"]) == 1
 
 
-@pytest.mark.parametrize(("role", "reason"), [("worker", "Unknown"), ("head", "Interrupted")])
-def test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds(
-    assets: str, new_job: NewJob, role: str, reason: str
+# A pod that is deleted by force has a second or two all the same, in which a worker may have had its step saved.
+@pytest.mark.parametrize(("role", "reasons"), [("worker", ("Unknown", "Interrupted")), ("head", ("Interrupted",))])
+def test_the_attempt_that_follows_a_killed_pod_goes_on_from_the_last_checkpoint(
+    assets: str, new_job: NewJob, role: str, reasons: tuple[str, ...]
 ) -> None:
     job = new_job(f"{role}-dies", **a_minute(retry={"maxAttempts": 2, "backoffSeconds": 1})).apply()
     step = job.saved()
@@ -30,7 +31,7 @@ def test_a_killed_pod_costs_an_attempt_and_the_next_one_succeeds(
     status = job.end()
     assert status["phase"] == "Succeeded", job.evidence()
     first, second = status["attempts"]
-    assert first["reason"] == reason, first
+    assert first["reason"] in reasons, first
     assert second["reason"] == "ModelPublished"
     assert second["resumedStep"] >= step > 0
 
