@@ -45,7 +45,17 @@ CASES = (
         "ImagePullFailed",
         "no-such-image",
     ),
-    Case("too-small", {"resources": {"workers": 1}, "profileRef": {"name": "small"}}, "OutOfMemory", "memory"),
+    Case(
+        "too-small",
+        {
+            # There is no half of it, which another attempt would try.
+            "training": {"globalBatchSize": 32, "microBatchSize": 1},
+            "resources": {"workers": 1},
+            "profileRef": {"name": "small"},
+        },
+        "OutOfMemory",
+        "memory",
+    ),
 )
 
 
