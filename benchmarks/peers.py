@@ -22,7 +22,8 @@ from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.data.prepared import EncodedSplit, PreparedData
 from kubetune_trainer.methods import method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
-from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.classification import ClassTargets

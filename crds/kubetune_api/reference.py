@@ -110,8 +110,6 @@ def _reasons() -> Iterator[str]:
         "Counted": "counted",
         "Exempt": "exempt",
         "ExemptOnce": "exempt once",
-    }
-    again |= {
         "ExemptIfSaved": "exempt with a checkpoint",
         "ExemptIfSmaller": "exempt, with a smaller micro-batch",
         None: "",

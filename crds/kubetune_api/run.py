@@ -14,6 +14,8 @@ MANIFEST = "manifest.json"
 whether the model was rejected, so that of two executions only one ends the run, whatever each has found."""
 EXECUTIONS = "executions"
 """The folder of the executions of a run, relative to its root."""
+MODEL = "model"
+"""The folder of the model, relative to that of the execution."""
 
 
 def run_root(job: FineTuneJob, run_id: str) -> str:

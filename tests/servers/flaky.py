@@ -52,8 +52,3 @@ class FlakyServer(ThreadedServer):
                 """Says nothing."""
 
         self.listen(Handler)
-
-    @property
-    def endpoint(self) -> str:
-        """The URL of the proxy."""
-        return f"http://127.0.0.1:{self.port}"

@@ -40,8 +40,3 @@ class ScriptedServer(ThreadedServer):
                 """Says nothing."""
 
         self.listen(Handler)
-
-    @property
-    def endpoint(self) -> str:
-        """The URL of the server."""
-        return f"http://127.0.0.1:{self.port}"

@@ -34,6 +34,11 @@ class ThreadedServer:
         """The port on 127.0.0.1."""
         return int(self._server.server_address[1])
 
+    @property
+    def endpoint(self) -> str:
+        """The URL of the server."""
+        return f"http://127.0.0.1:{self.port}"
+
     def start(self) -> None:
         """Begins to answer."""
         self._thread.start()

@@ -25,7 +25,7 @@ from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods.freeze import freeze
-from kubetune_trainer.records import ResolvedTraining
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.tasks.causal import TokenTargets, Vocabulary
 from kubetune_trainer.tasks.classification import ClassTargets, Labels

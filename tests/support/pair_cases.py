@@ -6,7 +6,8 @@ import torch.distributed as dist
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.prepared import EncodedSplit
-from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device

@@ -19,13 +19,13 @@ from kubetune_trainer.records import (
     EvaluationRecord,
     PretrainedRecord,
     RequirementResult,
-    ResolvedTraining,
     RunRecord,
     SplitReport,
     StepRecord,
     StoredFile,
     TrainingEnd,
 )
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.shown_rows import Piece, Sample
 from kubetune_trainer.tasks.class_metrics import ClassificationDetails, ClassMetrics
 from kubetune_trainer.tasks.multi_label import LabelSets, MultiLabelClassification

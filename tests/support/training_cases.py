@@ -21,7 +21,8 @@ from kubetune_trainer.methods.full import Full
 from kubetune_trainer.methods.lora import LoRA
 from kubetune_trainer.model.load import LoadedModel
 from kubetune_trainer.model.stored import tensor_digest
-from kubetune_trainer.records import EvaluationRecord, ResolvedTraining, StepRecord
+from kubetune_trainer.records import EvaluationRecord, StepRecord
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.shown_rows import WrittenAnswer
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.tasks.causal import CausalLanguageModel, Vocabulary

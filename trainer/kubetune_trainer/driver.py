@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from kubetune_api.run import Run
+from kubetune_api.run import MODEL, Run
 from kubetune_trainer.alone import train_alone, trains_alone
 from kubetune_trainer.artifact.attested import attested, signing_key
 from kubetune_trainer.artifact.manifest import manifest
@@ -185,7 +185,7 @@ def _verify(
     task = task_of(run.job.spec)
     generation = task.generation
     stopping = StopCheck(generation.answers(data.splits["train"], tokenizer) if generation else ())
-    model = f"{run.folder}/model"
+    model = f"{run.folder}/{MODEL}"
     verify(store, model, trained.files, trained.expected, base.folder, task.model_class(), stopping)
     if stopping.note is None:
         return ()
@@ -246,7 +246,7 @@ def _publish(
     with TemporaryDirectory(prefix="kubetune-") as scratch:
         here = Path(scratch)
         (here / "report.html").write_text(render_report(record), encoding="utf-8")
-        (here / "README.md").write_text(render_card(record, store.uri(f"{run.folder}/model")), encoding="utf-8")
+        (here / "README.md").write_text(render_card(record, store.uri(f"{run.folder}/{MODEL}")), encoding="utf-8")
         write_metrics(record, here / "metrics.jsonl")
         write_beside(here, attested(run, record, uploaded, key))
         files = [*uploaded, *upload_folder(here, store, run.folder)]

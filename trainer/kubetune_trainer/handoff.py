@@ -15,11 +15,11 @@ from kubetune_trainer.records import (
     EvaluationRecord,
     Expectation,
     RequirementResult,
-    ResolvedTraining,
     StepRecord,
     StoredFile,
     TrainingEnd,
 )
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.underway import Passing, Resumption
 from kubetune_trainer.watchdog.beats import Beat

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from kubetune_api.run import Run
-from kubetune_api.status import CheckpointStatus, ResolvedSettings
+from kubetune_api.status import CheckpointStatus
 from kubetune_api.text import plural
 from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
@@ -21,7 +21,6 @@ from kubetune_trainer.handoff import Kept, Record, WorkerInput, WorkerResult
 from kubetune_trainer.model.source import PretrainedModel
 from kubetune_trainer.progress import ProgressTeller
 from kubetune_trainer.record_reader import RecordReader
-from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.resolve import Hardware, resolve
 from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.configs import CONFIG
@@ -62,7 +61,7 @@ Training = Callable[[Prepared, Store, Listener], Trained]
 def begun(prepared: Prepared, there: Hardware, listener: Listener) -> tuple[WorkerInput, ProgressTeller]:
     """What every worker is given, but for the handles of Ray, and who tells of its steps; says that it begins."""
     given = _worker_input(prepared, there, listener)
-    listener.resolved(_settings(given.resolved))
+    listener.resolved(given.resolved.settings)
     workers = plural(given.resolved.workers, "worker")
     listener.stage(f"Training on {plural(given.plan.rows, 'row')} with {workers}")
     return given, ProgressTeller(given.plan.total_steps, listener)
@@ -95,17 +94,6 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
         plan=plan,
         model_files=(prepared.base.files, prepared.base.adapter_files),
         cache=str(prepared.cache),
-    )
-
-
-def _settings(resolved: ResolvedTraining) -> ResolvedSettings:
-    return ResolvedSettings(
-        workers=resolved.workers,
-        zero_stage=resolved.stage,
-        precision=resolved.precision,
-        micro_batch_size=resolved.micro_batch_size,
-        learning_rate=resolved.learning_rate,
-        max_length=resolved.max_length,
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from kubetune_api.job import FineTuneJob
 from kubetune_trainer.figures import Interval, SliceRecord
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.shown_rows import Sample, ShownError, WorstRow, WrittenAnswer
 
 
@@ -190,23 +191,6 @@ def final_metrics(evaluations: Iterable[EvaluationRecord], kept_step: int) -> di
         if record.judges(kept_step)
         for name, value in record.metrics.items()
     }
-
-
-@dataclass(frozen=True)
-class ResolvedTraining:
-    """What a manifest may leave open, as it runs: worked out once, before the workers start."""
-
-    stage: int
-    """The ZeRO stage."""
-    precision: Literal["FP32", "BF16", "FP16"]
-    """The numbers that the model computes with."""
-    micro_batch_size: int
-    """What one worker takes through the model at a time, in examples."""
-    workers: int
-    learning_rate: float
-    """The highest of the schedule, per optimizer step."""
-    max_length: int
-    """The longest sequence, in tokens."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from kubetune_planner.plan import AcceleratorSpec, Refusal, plan
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs, stage_that_runs
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import ResolvedTraining
+from kubetune_trainer.resolved import ResolvedTraining
 
 
 @dataclass(frozen=True)

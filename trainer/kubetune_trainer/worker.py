@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.run import MODEL
 from kubetune_trainer.artifact.publish import upload_folder, write_beside
 from kubetune_trainer.checkpointed import checkpoints_of
 from kubetune_trainer.data.prepared import PreparedData
@@ -136,7 +137,7 @@ def _upload(
         root = given.run.root
         store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))
         PULSE.mark(UPLOADING)
-        files = upload_folder(Path(scratch), store, f"{given.run.folder}/model")
+        files = upload_folder(Path(scratch), store, f"{given.run.folder}/{MODEL}")
     return replace(method.expectation(trainable, shapes), beside=frozenset(beside)), tuple(files)
 
 

@@ -16,7 +16,8 @@ from kubetune_trainer.events import LastProgress
 from kubetune_trainer.handoff import WorkerInput
 from kubetune_trainer.launch import Prepared, with_checkpoints
 from kubetune_trainer.model.source import PretrainedModel
-from kubetune_trainer.records import DataReport, ResolvedTraining
+from kubetune_trainer.records import DataReport
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks.causal import Vocabulary
 from kubetune_trainer.training.batches import BatchPlan

@@ -11,7 +11,8 @@ from kubetune_api.reasons import Reason
 from kubetune_trainer.checkpoint.identity import identity_of, refuse_others
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import DataReport, ResolvedTraining, StoredFile
+from kubetune_trainer.records import DataReport, StoredFile
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.tasks.causal import Vocabulary
 from support.tiny_models import completion_rows, spec_for
 

@@ -9,8 +9,8 @@ from kubetune_api.reasons import Reason
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.plan import AcceleratorSpec, TrainingPlan, plan
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import ResolvedTraining
 from kubetune_trainer.resolve import Hardware, resolve
+from kubetune_trainer.resolved import ResolvedTraining
 from support.tiny_models import spec_for
 
 GIB = 1 << 30

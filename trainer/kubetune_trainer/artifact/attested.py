@@ -6,10 +6,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from kubetune_api.reasons import Reason
-from kubetune_api.run import Run
+from kubetune_api.run import MODEL, Run
 from kubetune_trainer.artifact.provenance import PROVENANCE, provenance
 from kubetune_trainer.artifact.publish import canonical_json
-from kubetune_trainer.artifact.signature import SIGNATURE, private_key, signed
+from kubetune_trainer.artifact.signature import SIGNATURE, key_in, private_key, signed
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RunRecord, StoredFile
 
@@ -19,12 +19,10 @@ def signing_key(run: Run) -> EllipticCurvePrivateKey | None:
     if run.signing_key is None:
         return None
     try:
-        return private_key(Path(run.signing_key).read_bytes())
-    except OSError as error:
-        why = f"it cannot be read: {error.strerror or error}"
+        return key_in(Path(run.signing_key), private_key)
     except ValueError as error:
-        why = str(error)
-    raise RunError(Reason.CREDENTIALS_REFUSED, f"The key {run.signing_key} cannot sign the model: {why}.")
+        why = f"The key {run.signing_key} cannot sign the model: {error}."
+        raise RunError(Reason.CREDENTIALS_REFUSED, why) from None
 
 
 def attested(
@@ -34,9 +32,9 @@ def attested(
 
     A rejected model is not signed: of all that was published, the signature alone cannot be changed to say otherwise.
     """
-    folder = f"{run.folder}/model"
+    folder = f"{run.folder}/{MODEL}"
     texts = {PROVENANCE: canonical_json(provenance(record, model, folder=folder))}
     if key is not None and not record.rejected:
         files = [StoredFile(file.name.removeprefix(f"{folder}/"), file.size, file.sha256) for file in model]
-        texts[f"model/{SIGNATURE}"] = signed(run.job.metadata.name, files, key)
+        texts[f"{MODEL}/{SIGNATURE}"] = signed(run.job.metadata.name, files, key)
     return {name: text.decode() for name, text in texts.items()}

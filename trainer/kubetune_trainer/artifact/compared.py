@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kubetune_api.run import MODEL
 from kubetune_api.text import elide
 from kubetune_trainer.artifact.published import Manifest
 from kubetune_trainer.artifact.signature import SIGNATURE
@@ -47,7 +48,7 @@ def compare(ours: bytes, theirs: bytes, uri: str) -> Comparison:
 
 def _model(manifest: Manifest) -> dict[str, str]:
     """The digests of the model's files. A signature is another one each time."""
-    folder = f"{manifest.folder}/model/"
+    folder = f"{manifest.folder}/{MODEL}/"
     named = {file.path.removeprefix(folder): file.sha256 for file in manifest.files if file.path.startswith(folder)}
     return {name: sha256 for name, sha256 in named.items() if name != SIGNATURE}
 

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from kubetune_api.reasons import Reason
-from kubetune_api.run import EXECUTIONS, MANIFEST
-from kubetune_api.text import elide
+from kubetune_api.run import EXECUTIONS, MANIFEST, MODEL
 from kubetune_trainer.artifact.compared import Comparison, compare
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.published import Manifest
-from kubetune_trainer.artifact.signature import SIGNATURE, key_digest, public_key, signed_files
+from kubetune_trainer.artifact.signature import SIGNATURE, key_digest, key_in, public_key, signed_files
 from kubetune_trainer.artifact.wholeness import JSON, SAFETENSORS, ModelFolder
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StoredFile
@@ -29,8 +27,6 @@ from kubetune_trainer.storage.locations import Location
 from kubetune_trainer.storage.safetensors_header import FIRST, header_end
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
-MODEL = "model"
-"""The folder of the model, relative to that of the execution."""
 _WORKING = ("journal", "checkpoints")
 """Folders of an execution that no manifest names."""
 
@@ -85,10 +81,10 @@ def examine(
     `against` names another run in the same ways, of which the manifest alone is read.
     RunError where nothing can be said: no manifest is there, or the store does not let it be read.
     """
-    signer = _key_in(key) if key is not None else None
+    signer = _verifying_key(key) if key is not None else None
     other = _opened(against) if against is not None else None
-    store, data = _opened(uri)
-    manifest, found = Manifest.model_validate_json(data), f"sha256:{hashlib.sha256(data).hexdigest()}"
+    store, data, manifest = _opened(uri)
+    found = f"sha256:{hashlib.sha256(data).hexdigest()}"
     errors = []
     if digest not in (None, found):
         errors.append(
@@ -117,8 +113,8 @@ def examine(
     )
 
 
-def _opened(uri: str) -> tuple[Store, bytes]:
-    """The folder of the run, and its manifest."""
+def _opened(uri: str) -> tuple[Store, bytes, Manifest]:
+    """The folder of the run, and its manifest: the bytes, and what they say."""
     root, execution = _located(Location.parse(uri))
     store = Store.open(root.uri)
     data = _manifest_in(store)
@@ -128,7 +124,7 @@ def _opened(uri: str) -> tuple[Store, bytes]:
             f"{uri} is of execution {execution}, which did not publish; {store.uri(MANIFEST)} names"
             f" {manifest.folder}/{MODEL}"
         )
-    return store, data
+    return store, data, manifest
 
 
 def _located(place: Location) -> tuple[Location, int | None]:
@@ -155,10 +151,9 @@ def _manifest_in(store: Store) -> bytes:
 
 def _parsed(store: Store, data: bytes) -> Manifest:
     try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        at = elide(".".join(map(str, error.errors()[0]["loc"]))) or "the whole of it"
-        raise _unpublished(f"{store.uri(MANIFEST)} is not a manifest of kubetune ({at} is wrong)") from None
+        return Manifest.read(data)
+    except ValueError as error:
+        raise _unpublished(f"{store.uri(MANIFEST)} is {error}") from None
 
 
 @dataclass
@@ -231,14 +226,12 @@ def _difference(got: StoredFile, published: StoredFile) -> str | None:
     return None if got.sha256 == published.sha256 else "has other bytes than were published"
 
 
-def _key_in(file: Path) -> EllipticCurvePublicKey:
+def _verifying_key(file: Path) -> EllipticCurvePublicKey:
     try:
-        return public_key(file.read_bytes())
-    except OSError as error:
-        why = f"it cannot be read: {error.strerror or error}"
+        return key_in(file, public_key)
     except ValueError as error:
-        why = str(error)
-    raise RunError(Reason.INVALID_MANIFEST, f"The key {file} cannot verify a signature: {why}.")
+        why = f"The key {file} cannot verify a signature: {error}."
+        raise RunError(Reason.INVALID_MANIFEST, why) from None
 
 
 def _signature_errors(stream: _Stream, key: EllipticCurvePublicKey, job: str | None) -> Iterator[str]:

@@ -45,13 +45,8 @@ def recorded_job(record: RunRecord) -> dict[str, Any]:
 def what_ran(record: RunRecord) -> dict[str, Any]:
     """What the manifest left open, as it ran, and where."""
     return {
-        "workers": record.resolved.workers,
-        "zeroStage": record.resolved.stage,
-        "microBatchSize": record.resolved.micro_batch_size,
+        **record.resolved.settings.to_dict(),
         "device": record.device,
-        "precision": record.resolved.precision,
-        "learningRate": record.resolved.learning_rate,
-        "maxLength": record.resolved.max_length,
         "steps": len(record.steps),
         "keptStep": record.end.kept_step,
     }

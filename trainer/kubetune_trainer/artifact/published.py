@@ -6,8 +6,9 @@ again, and could not publish over it.
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -17,8 +18,9 @@ from kubetune_api.metrics import rank
 from kubetune_api.numbers import on_its_side
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
-from kubetune_api.run import EXECUTIONS, MANIFEST, Run
+from kubetune_api.run import EXECUTIONS, MANIFEST, MODEL, Run
 from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
+from kubetune_api.text import elide
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import RequirementResult, StoredFile
@@ -76,11 +78,19 @@ class Manifest(_Part):
     doubts: list[str] = []
     provenance: _Provenance
 
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """The manifest of these bytes; ValueError says why they are none."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            at = elide(".".join(map(str, error.errors()[0]["loc"]))) or "the whole of it"
+            raise ValueError(f"not a manifest of kubetune ({at} is wrong)") from None
+
     @property
     def missed(self) -> tuple[str, ...]:
         """The requirements that the model missed, a sentence each."""
-        results = map(_result, self.requirements)
-        return tuple(_miss(result) for result in results if not result.met)
+        return _missed(map(_result, self.requirements))
 
     @property
     def job(self) -> str | None:
@@ -131,7 +141,7 @@ class Published:
         )
         if not self.artifact.rejected:
             return ending.succeeded(self.doubts)
-        missed = "; ".join(_miss(requirement) for requirement in self.requirements if not requirement.met)
+        missed = "; ".join(_missed(self.requirements))
         return ending.failed(Reason.REQUIREMENT_MISSED, f"{missed}. The model is kept in {self.artifact.uri}")
 
 
@@ -150,10 +160,9 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
     """What the bytes of a manifest say; RunError if they are no manifest of this run."""
     uri = store.uri(MANIFEST)
     try:
-        content = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        at = ".".join(map(str, error.errors()[0]["loc"])) or "the whole of it"
-        raise _unusable(uri, f"it is not a manifest of kubetune ({at} is wrong)") from None
+        content = Manifest.read(data)
+    except ValueError as error:
+        raise _unusable(uri, f"it is {error}") from None
     if content.run != run.run_id:
         raise _unusable(uri, "it is that of another run")
     return Published(
@@ -171,7 +180,7 @@ def read_published(run: Run, store: Store, data: bytes) -> Published:
         resolved=ResolvedSettings(**content.provenance.model_dump(exclude={"job", "start_time", "completion_time"})),
         files=tuple(StoredFile(file.path, file.size, file.sha256) for file in content.files),
         artifact=Artifact(
-            uri=store.uri(f"{content.folder}/model"),
+            uri=store.uri(f"{content.folder}/{MODEL}"),
             manifest_uri=uri,
             report_uri=store.uri(f"{content.folder}/report.html"),
             digest=f"sha256:{hashlib.sha256(data).hexdigest()}",
@@ -196,6 +205,10 @@ def _check_files(store: Store, published: Published) -> None:
 def _result(requirement: _Requirement) -> RequirementResult:
     value = math.nan if requirement.value is None else requirement.value
     return RequirementResult(requirement.metric, value, requirement.min, requirement.max)
+
+
+def _missed(requirements: Iterable[RequirementResult]) -> tuple[str, ...]:
+    return tuple(_miss(requirement) for requirement in requirements if not requirement.met)
 
 
 def _miss(requirement: RequirementResult) -> str:

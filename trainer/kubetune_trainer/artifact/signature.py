@@ -7,8 +7,9 @@ written with `cryptography` alone: the library brings sigstore's clients for its
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,6 +25,7 @@ from kubetune_trainer.artifact.publish import canonical_json
 from kubetune_trainer.artifact.statement import PAYLOAD_TYPE, STATEMENT, described, statement
 from kubetune_trainer.records import StoredFile
 
+_Key = TypeVar("_Key", ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)
 SIGNATURE = "model.sig"
 """The file, in the folder of the model, where the library looks for it too."""
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
@@ -58,6 +60,14 @@ def public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
         raise ValueError(f"it is a key of another kind; give {_KEYS}")
     return key
+
+
+def key_in(file: Path, parse: Callable[[bytes], _Key]) -> _Key:
+    """The key in a file, by `private_key` or `public_key`; ValueError says why there is none."""
+    try:
+        return parse(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror or error}") from None
 
 
 def key_digest(key: ec.EllipticCurvePublicKey) -> str:

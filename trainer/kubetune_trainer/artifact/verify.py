@@ -15,13 +15,12 @@ from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.tensors import TensorCheck
-from kubetune_trainer.artifact.wholeness import TOKENIZERS
+from kubetune_trainer.artifact.wholeness import SAFETENSORS, TOKENIZERS
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.configs import ADAPTER_CONFIG
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
-_WEIGHTS = ".safetensors"
 _ERRORS_SHOWN = 10
 
 
@@ -86,10 +85,10 @@ def _listing_errors(store: Store, folder: str, files: Sequence[StoredFile]) -> I
 
 def _weights(files: Sequence[StoredFile], base: Path) -> int:
     """Bytes of the weights of the whole model, which for an adapter is the pretrained one."""
-    published = sum(file.size for file in files if file.name.endswith(_WEIGHTS))
+    published = sum(file.size for file in files if file.name.endswith(SAFETENSORS))
     if not any(file.name.endswith(f"/{ADAPTER_CONFIG}") for file in files):
         return published
-    return published + sum(path.stat().st_size for path in base.glob(f"*{_WEIGHTS}"))
+    return published + sum(path.stat().st_size for path in base.glob(f"*{SAFETENSORS}"))
 
 
 def _file_errors(store: Store, file: StoredFile, path: Path, tensors: TensorCheck, *, keep_weights: bool) -> list[str]:
@@ -104,7 +103,7 @@ def _file_errors(store: Store, file: StoredFile, path: Path, tensors: TensorChec
         errors.append(f"{file.name} has {got.size} bytes in the store, {file.size} were sent")
     elif got.sha256 != file.sha256:
         errors.append(f"{file.name} has other bytes in the store than were sent")
-    if path.suffix == _WEIGHTS:
+    if path.suffix == SAFETENSORS:
         errors += tensors.file_errors(path, file.name)
         if not keep_weights:
             path.unlink()

@@ -9,7 +9,8 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.records import ResolvedTraining, StoredFile
+from kubetune_trainer.records import StoredFile
+from kubetune_trainer.resolved import ResolvedTraining
 
 MODEL, DATA, ROWS, PRECISION = "spec.model", "spec.dataset", "the rows of the dataset", "the precision"
 _PARTS = ("task", "dataset", "method", "training", "evaluation")

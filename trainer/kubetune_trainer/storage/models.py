@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from kubetune_api.run import EXECUTIONS
+from kubetune_api.run import EXECUTIONS, MODEL
 from kubetune_trainer.errors import RunError, invalid_model
 from kubetune_trainer.records import LocalFile, StoredFile
 from kubetune_trainer.storage.cache import fetch_once
@@ -40,8 +40,6 @@ _OF_TOKENIZERS = (
 )
 _ADAPTER = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 ADAPTER_FOLDER = "adapter"
-_PUBLISHED = "model"
-"""The folder of the model among what a run publishes."""
 _SENTENCEPIECE = ".model"
 _GGUF = ".gguf"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -202,8 +200,8 @@ def _chosen(uri: str, source: Source, path: str) -> list[ObjectInfo]:
 
 def _model_below(source: Source, path: str, folders: Sequence[str]) -> str | None:
     """Where the model is in a folder that a run has written: the run's own, or that of one of its executions."""
-    if _PUBLISHED in folders:
-        return f"{path}/{_PUBLISHED}".lstrip("/")
+    if MODEL in folders:
+        return f"{path}/{MODEL}".lstrip("/")
     if EXECUTIONS not in folders:
         return None
     # The last that has one: earlier executions were replaced.

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from kubetune_api.job import Training
-from kubetune_trainer.records import ResolvedTraining
+from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
 from kubetune_trainer.training.noise import add_noise

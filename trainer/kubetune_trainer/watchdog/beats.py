@@ -34,6 +34,9 @@ class Sender:
     """As Ray names the node; empty without Ray."""
     pid: int = 0
 
+    def __str__(self) -> str:
+        return f"rank {self.rank} (node {self.node}, process {self.pid})"
+
 
 @dataclass(frozen=True)
 class Beat:

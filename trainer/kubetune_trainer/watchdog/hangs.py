@@ -58,13 +58,12 @@ class Hang:
 
     def _of_one(self, beat: Beat) -> str:
         sender, silent = beat.sender, self.silent.get(beat.sender.rank)
-        who = f"rank {sender.rank} (node {sender.node}, process {sender.pid})"
         if silent is not None:
             last = f"its last sign was that it {beat.words}"
-            return f"{who} has not answered for {silent:.0f} seconds: it was stopped, or its node was ({last})"
+            return f"{sender} has not answered for {silent:.0f} seconds: it was stopped, or its node was ({last})"
         where = f", in {beat.place}" if beat.place else ""
         waits = f", where it waits in {beat.exchange}" if beat.exchange else ""
-        return f"{who} {beat.words} for {self.seconds:.0f} seconds{where}{waits}"
+        return f"{sender} {beat.words} for {self.seconds:.0f} seconds{where}{waits}"
 
     @property
     def stacks(self) -> str:

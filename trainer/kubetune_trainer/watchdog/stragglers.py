@@ -27,10 +27,9 @@ class Straggler:
     @property
     def sentence(self) -> str:
         """For people."""
-        who = f"rank {self.sender.rank} (node {self.sender.node}, process {self.sender.pid})"
         return (
-            f"{who} takes {self.factor:.1f} times as long as the other workers for its forward passes: each step"
-            " waits for it; see what else runs on its node, and whether its accelerator is throttled"
+            f"{self.sender} takes {self.factor:.1f} times as long as the other workers for its forward passes: each"
+            " step waits for it; see what else runs on its node, and whether its accelerator is throttled"
         )
 
 
