@@ -15,9 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.killing import Killing, assert_equal
-from support.tiny_models import saved, tiny_model
-from support.tiny_runs import command, environment, hard_rows, manifest, write_csv
+from support.killing import Killing, assert_equal, job_with_checkpoints
+from support.tiny_runs import command, environment
 
 RUNS, KILLS = 10, 5
 """Kills of each run."""
@@ -27,19 +26,7 @@ PATIENCE_SECONDS = 600
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("job")
-    base = saved(tiny_model("bert", labels=2), folder / "base")
-    dataset = {"uri": write_csv(folder / "train.csv", ("text", "label"), hard_rows(60))}
-    training = {"maxSteps": 240, "epochs": 100, "globalBatchSize": 8, "dropout": 0.1, "keep": "Best"}
-    return manifest(
-        folder,
-        base,
-        "SequenceClassification",
-        dataset,
-        training={**training, "checkpoints": {"everySteps": 3}},
-        evaluation={"everySteps": 16},
-        zero={"stage": 2},
-    )
+    return job_with_checkpoints(tmp_path_factory.mktemp("job"), steps=240, evaluate=16, zero={"stage": 2})
 
 
 @pytest.fixture(scope="module")

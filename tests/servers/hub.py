@@ -53,11 +53,6 @@ class Hub(ThreadedServer):
         self.listen(Handler)
 
     @property
-    def endpoint(self) -> str:
-        """For HF_ENDPOINT."""
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
     def storage(self) -> str:
         """Where the large files are."""
         return f"http://localhost:{self.port}"

@@ -20,15 +20,13 @@ import psutil
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.run import Run
-from kubetune_trainer import alone  # noqa: F401 - imports torch and DeepSpeed before there is a fork
-from kubetune_trainer.artifact.published import Published
-from kubetune_trainer.driver import execute
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import JsonLinesListener
-from kubetune_trainer.stop_request import StopRequest
-from support.no_giving_up import no_giving_up
+from support.runs_in_one_process import executed
+from support.tiny_models import saved, tiny_model
+from support.tiny_runs import hard_rows, manifest, write_csv
 
-RUN, TIME = "run-1", "2026-03-02T09:14:07Z"
+RUN = "run-1"
 PATIENCE_SECONDS = 240
 When = Literal["before", "after"]
 
@@ -100,6 +98,17 @@ class Execution:
         return self.process.pid
 
 
+def job_with_checkpoints(folder: Path, *, steps: int, evaluate: int, **spec: Any) -> Path:
+    """The file of a job that saves after every third step, drops out, and keeps the best weights."""
+    base = saved(tiny_model("bert", labels=2), folder / "base")
+    dataset = {"uri": write_csv(folder / "train.csv", ("text", "label"), hard_rows(60))}
+    training = {"maxSteps": steps, "epochs": 100, "globalBatchSize": 8, "dropout": 0.1, "keep": "Best"}
+    training |= {"checkpoints": {"everySteps": 3}}
+    return manifest(
+        folder, base, "SequenceClassification", dataset, training=training, evaluation={"everySteps": evaluate}, **spec
+    )
+
+
 @dataclass(frozen=True)
 class Killing:
     """A run in a folder of its own."""
@@ -162,8 +171,8 @@ class Killing:
         return [json.loads(line) for line in self._published("metrics.jsonl").splitlines()]
 
     def _published(self, name: str) -> bytes:
-        manifest = json.loads((self.root / "manifest.json").read_text())
-        (path,) = (file["path"] for file in manifest["files"] if file["path"].endswith(f"/{name}"))
+        published = json.loads((self.root / "manifest.json").read_text())
+        (path,) = (file["path"] for file in published["files"] if file["path"].endswith(f"/{name}"))
         return (self.root / path).read_bytes()
 
 
@@ -185,24 +194,12 @@ def _execute(job: FineTuneJob, folder: Path, resumes: bool, at: Moment | None, s
         _send_at(at, sends)
     try:
         with (folder / "events.jsonl").open("a") as events:
-            _run(job, folder, resumes=resumes, events=JsonLinesListener(events))
+            run = Run(job=job, run_id=RUN, workers=1, resumes=resumes)
+            executed(run, JsonLinesListener(events), folder / "cache")
     except RunError as error:
         results.send(f"{error.reason}: {error.message}")
     else:
         results.send("published")
-
-
-def _run(job: FineTuneJob, folder: Path, *, resumes: bool, events: JsonLinesListener) -> Published:
-    run = Run(job=job, run_id=RUN, workers=1, resumes=resumes)
-    return execute(
-        run,
-        listener=events,
-        cache=folder / "cache",
-        start_time=TIME,
-        now=lambda: TIME,
-        give_up=no_giving_up,
-        stop=StopRequest(),
-    )
 
 
 def _send_at(at: Moment, sends: int) -> None:

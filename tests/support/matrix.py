@@ -28,12 +28,10 @@ from kubetune_trainer.events import JsonLinesListener, Listener
 from kubetune_trainer.journal import Journal, journaled
 from kubetune_trainer.launch import Prepared, Trained, begun
 from kubetune_trainer.resolve import Hardware
-from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.worker import train
 from support.bases import base, families_of
-from support.no_giving_up import no_giving_up
-from support.runs_in_one_process import TIME
+from support.runs_in_one_process import executed
 from support.sample_rows import sample_rows
 from support.tiny_models import job_for
 
@@ -112,15 +110,7 @@ def _outcome(job: FineTuneJob, folder: Path) -> str:
             patch.object(driver, "_group_for", lambda _: _train_together),
             patch.object(stopping, "_SPARE_TOKENS", SPARE_TOKENS),
         ):
-            driver.execute(
-                run,
-                listener=JsonLinesListener(StringIO()),
-                cache=folder,
-                start_time=TIME,
-                now=lambda: TIME,
-                give_up=no_giving_up,
-                stop=StopRequest(),
-            )
+            executed(run, JsonLinesListener(StringIO()), folder)
     except RunError as error:
         return str(error)
     return RAN

@@ -3,10 +3,12 @@ a tokenizer that tells tokens as numbers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from support.tiny_models import PAD
 
@@ -35,6 +37,20 @@ class Engine:
     def eval(self) -> None: ...
 
     def train(self) -> None: ...
+
+
+def trained_engine(module: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
+    """One that is trained, with what a checkpoint looks at, as an engine at stage 0 has it."""
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    return SimpleNamespace(
+        module=module,
+        device=torch.device("cpu"),
+        optimizer=optimizer,
+        basic_optimizer=optimizer,
+        lr_scheduler=schedule,
+        zero_optimization=lambda: False,
+        fp16_enabled=lambda: False,
+    )
 
 
 class Numbers:

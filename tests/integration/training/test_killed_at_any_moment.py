@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.killing import Killing, Moment, assert_equal
-from support.tiny_models import saved, tiny_model
-from support.tiny_runs import hard_rows, manifest, write_csv
+from support.killing import Killing, Moment, assert_equal, job_with_checkpoints
 
 TRAINER = "kubetune_trainer."
 STEP = TRAINER + "training.loop:Loop._take_step"
@@ -34,18 +32,7 @@ DEATHS = {
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("job")
-    base = saved(tiny_model("bert", labels=2), folder / "base")
-    dataset = {"uri": write_csv(folder / "train.csv", ("text", "label"), hard_rows(60))}
-    training = {"maxSteps": 24, "epochs": 100, "globalBatchSize": 8, "dropout": 0.1, "keep": "Best"}
-    return manifest(
-        folder,
-        base,
-        "SequenceClassification",
-        dataset,
-        training={**training, "checkpoints": {"everySteps": 3}},
-        evaluation={"everySteps": 4},
-    )
+    return job_with_checkpoints(tmp_path_factory.mktemp("job"), steps=24, evaluate=4)
 
 
 @pytest.fixture(scope="module")

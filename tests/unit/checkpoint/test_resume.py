@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from kubetune_trainer.training.engine_state import Range, counters_of, state_of
 from kubetune_trainer.training.going import Going
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
-from support.one_rank import group_of_one
+from support.one_rank import group_of_one, trained_engine
 from support.stores import Watched
 from support.tiny_models import spec_for
 
@@ -41,16 +40,7 @@ def going(seed: int) -> Going:
     torch.manual_seed(seed)
     module = nn.Linear(31, 8)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    engine = SimpleNamespace(
-        module=module,
-        device=torch.device("cpu"),
-        optimizer=optimizer,
-        basic_optimizer=optimizer,
-        lr_scheduler=schedule,
-        zero_optimization=lambda: False,
-        fp16_enabled=lambda: False,
-    )
+    engine = trained_engine(module, optimizer)
     weights = KeptWeights(engine)
     return Going(engine, Watch(spec_for("CausalLM"), weights, lambda value: value), weights)
 

@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 from threading import Event
 from time import sleep
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -31,7 +30,7 @@ from kubetune_trainer.training.going import Going
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.underway import NotSaved, Saved
-from support.one_rank import group_of_one
+from support.one_rank import group_of_one, trained_engine
 from support.tiny_models import job_for, spec_for
 
 
@@ -82,16 +81,7 @@ def going() -> Going:
     torch.manual_seed(0)
     module = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    engine = SimpleNamespace(
-        module=module,
-        device=torch.device("cpu"),
-        optimizer=optimizer,
-        basic_optimizer=optimizer,
-        lr_scheduler=schedule,
-        zero_optimization=lambda: False,
-        fp16_enabled=lambda: False,
-    )
+    engine = trained_engine(module, optimizer)
     weights = KeptWeights(engine)
     spec = spec_for("CausalLM", training={"keep": "Best"}, evaluation={"primaryMetric": "validation/loss"})
     return Going(engine, Watch(spec, weights, lambda value: value), weights)
