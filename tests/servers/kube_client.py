@@ -93,6 +93,16 @@ class KubeClient:
         """Reads an object or a list."""
         return self.request("GET", path, accept=accept, **query)
 
+    def watch(self, path: str, version: str, seconds: int) -> list[Object]:
+        """What happens to the objects of a list within so many seconds, from a resource version on."""
+        query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": str(seconds)}
+        answer = self.get(path, allowWatchBookmarks="true", **query)
+        if "type" in answer.body:
+            return [answer.body]
+        if not answer.accepted:
+            raise ConnectionError(answer.message)
+        return [json.loads(line) for line in answer.message.splitlines()]
+
     def create(self, path: str, body: Object, **query: str) -> Answer:
         """Creates an object as `kubectl create` does: an unknown field is refused."""
         return self.request("POST", path, body, fieldValidation="Strict", **query)

@@ -145,13 +145,6 @@ def namespaces(plane: ControlPlane, names: Iterable[str]) -> list[str]:
         return list(pool.map(lambda name: plane.make_namespace(name, **RESTRICTED), names))
 
 
-def created(plane: ControlPlane, resource: str) -> int:
-    """How many objects of a resource the API server has ever created, as it counts them itself."""
-    lines = plane.get("/metrics").message.splitlines()
-    wanted = ("apiserver_request_total{", f'resource="{resource}"', 'verb="POST"', 'code="201"')
-    return sum(int(float(line.rpartition(" ")[2])) for line in lines if all(word in line for word in wanted))
-
-
 def steal_ray_job(scenario: JobScenario) -> None:
     """Somebody deletes the job's RayJob."""
     job = scenario.job

@@ -9,7 +9,8 @@ import pytest
 from servers.control_plane import ControlPlane, running_control_plane
 from servers.kubelet import Kubelet
 from servers.proxy import Proxy
-from support.operator_process import RESTRICTED, Operator, SimulatedJob, install, running
+from support.created_objects import CreatedObjects
+from support.operator_process import RAY, RESTRICTED, Operator, SimulatedJob, install, running
 
 
 @pytest.fixture(scope="package")
@@ -41,6 +42,13 @@ def operator(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> I
 def tenant(plane: ControlPlane) -> str:
     """A namespace of this test alone, with Pod Security `restricted`."""
     return plane.make_namespace(f"team-{secrets.token_hex(3)}", **RESTRICTED)
+
+
+@pytest.fixture
+def ray_jobs(plane: ControlPlane) -> Iterator[CreatedObjects]:
+    """The RayJobs that are created in the test, in whatever namespace."""
+    with CreatedObjects(plane, f"{RAY}/rayjobs").followed() as created:
+        yield created
 
 
 @pytest.fixture

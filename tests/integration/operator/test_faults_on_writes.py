@@ -8,7 +8,8 @@ import pytest
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import READS, Answer, Fault, LoseReply, LoseRequest, Proxy
-from support.fault_injection import Writes, begin, created, disturb_every_third, end_of, namespaces, run_scenarios
+from support.created_objects import CreatedObjects
+from support.fault_injection import Writes, begin, disturb_every_third, end_of, namespaces, run_scenarios
 from support.operator_process import Operator, settled
 
 FAULTS: dict[str, Fault] = {
@@ -28,10 +29,10 @@ def undisturbed_again(proxy: Proxy) -> Iterator[None]:
 
 @pytest.mark.usefixtures("undisturbed_again")
 def test_each_write_may_fail_in_every_way_and_the_job_comes_to_the_same_end(
-    plane: ControlPlane, node: Kubelet, proxy: Proxy, behind_proxy: Operator
+    plane: ControlPlane, node: Kubelet, proxy: Proxy, ray_jobs: CreatedObjects, behind_proxy: Operator
 ) -> None:
     """Each write is disturbed in one of three scenarios that run side by side for each fault."""
-    before, writes, word = created(plane, "rayjobs"), Writes(proxy), secrets.token_hex(3)
+    writes, word = Writes(proxy), secrets.token_hex(3)
     names = {f"{word}-{name}-{first}": (fault, first) for name, fault in FAULTS.items() for first in (1, 2, 3)}
     made = namespaces(plane, [f"{word}-model", *names])
     for name, (fault, first) in names.items():
@@ -39,7 +40,7 @@ def test_each_write_may_fail_in_every_way_and_the_job_comes_to_the_same_end(
     model, *scenarios = [begin(plane, node, name, failures=1) for name in made]
     run_scenarios([model, *scenarios])
     assert {scenario.job.namespace: end_of(scenario) for scenario in scenarios} == dict.fromkeys(names, end_of(model))
-    assert created(plane, "rayjobs") - before == 2 * (len(scenarios) + 1)
+    assert ray_jobs.count() == 2 * (len(scenarios) + 1)
     assert settled(3, lambda: writes.of(scenarios)) == 0
     assert behind_proxy.metric("kubetune_reconcile_errors_total") > 0
 

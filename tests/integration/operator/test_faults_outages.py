@@ -11,7 +11,8 @@ import pytest
 from servers.components import Component
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
-from support.fault_injection import JobScenario, begin, created, end_of, namespaces, run_scenarios, steal_ray_job
+from support.created_objects import CreatedObjects
+from support.fault_injection import JobScenario, begin, end_of, namespaces, run_scenarios, steal_ray_job
 from support.operator_process import RAY, Operator, running, settled
 
 
@@ -74,9 +75,8 @@ def test_what_happens_while_the_operator_is_down_is_found_when_it_starts(
 
 
 def test_a_name_that_is_used_again_and_again_is_another_job_each_time(
-    plane: ControlPlane, node: Kubelet, tenant: str, operator: Operator
+    plane: ControlPlane, node: Kubelet, tenant: str, ray_jobs: CreatedObjects, operator: Operator
 ) -> None:
-    before = created(plane, "rayjobs")
     scenario = begin(plane, node, tenant)
     for wait in (0, 0, 0.02, 0.1, 0.5, 1):
         time.sleep(wait)
@@ -86,14 +86,14 @@ def test_a_name_that_is_used_again_and_again_is_another_job_each_time(
     assert len(scenario.status["attempts"]) == 1
     assert scenario.status["run"] == scenario.job.stored["metadata"]["uid"]
     assert operator.metric("kubetune_jobs", namespace=tenant) == 1
-    assert 1 <= created(plane, "rayjobs") - before <= 7
+    assert 1 <= ray_jobs.count() <= 7
     # The garbage collector takes the rest.
     plane.wait_for(f"{RAY}/namespaces/{tenant}/rayjobs", lambda found: len(found["items"]) <= 1)
     assert settled(3, lambda: writes_of(operator)) == 0
 
 
 def test_two_operators_that_both_believe_to_lead_start_no_attempt_twice(
-    plane: ControlPlane, node: Kubelet, tenant: str, tmp_path: Path
+    plane: ControlPlane, node: Kubelet, tenant: str, ray_jobs: CreatedObjects, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
         both = [
@@ -110,10 +110,9 @@ def test_two_operators_that_both_believe_to_lead_start_no_attempt_twice(
             )
             for name in ("one", "two")
         ]
-        before = created(plane, "rayjobs")
         scenarios = [begin(plane, node, tenant, failures=1) for _ in range(4)]
         run_scenarios(scenarios)
         assert {len(scenario.status["attempts"]) for scenario in scenarios} == {2}
-        assert created(plane, "rayjobs") - before == 8
+        assert ray_jobs.count() == 8
         assert all(writes_of(one) > 0 for one in both)
         assert settled(3, lambda: writes_of(*both)) == 0

@@ -8,7 +8,8 @@ import pytest
 from servers.control_plane import ControlPlane
 from servers.kubelet import Kubelet
 from servers.proxy import READS, Answer, Proxy
-from support.fault_injection import FOR_EVER, JobScenario, Writes, begin, created, end_of, run_scenarios, steal_ray_job
+from support.created_objects import CreatedObjects
+from support.fault_injection import FOR_EVER, JobScenario, Writes, begin, end_of, run_scenarios, steal_ray_job
 from support.operator_process import Operator, settled
 
 
@@ -29,9 +30,9 @@ def trains(scenario: JobScenario) -> bool:
 
 
 def test_connections_that_break_again_and_again_change_nothing(
-    plane: ControlPlane, proxy: Proxy, new_scenario: Callable[..., JobScenario]
+    plane: ControlPlane, proxy: Proxy, ray_jobs: CreatedObjects, new_scenario: Callable[..., JobScenario]
 ) -> None:
-    before, writes, cuts = created(plane, "rayjobs"), Writes(proxy), [time.monotonic()]
+    writes, cuts = Writes(proxy), [time.monotonic()]
     model = new_scenario(1)
     run_scenarios([model])
 
@@ -44,7 +45,7 @@ def test_connections_that_break_again_and_again_change_nothing(
     run_scenarios(scenarios, meanwhile=cut_now_and_then)
     assert len(cuts) > 3
     assert [end_of(scenario)["status"] for scenario in scenarios] == [end_of(model)["status"]] * 5
-    assert created(plane, "rayjobs") - before == 12
+    assert ray_jobs.count() == 12
     assert settled(3, lambda: writes.of(scenarios)) == 0
 
 
