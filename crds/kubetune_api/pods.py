@@ -51,7 +51,7 @@ class PodResources(ApiModel):
     memory: Quantity = "8Gi"
     """Memory, in bytes. At least `512Mi`."""
 
-    rules: ClassVar = (
+    rules: ClassVar[tuple[Rule, ...]] = (
         at_least("cpu", "1m", "Kubernetes divides a core into thousandths"),
         at_least("memory", "512Mi", f"Python and Ray need more memory than this, and {_UNIT_FORGOTTEN}"),
     )

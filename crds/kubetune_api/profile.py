@@ -11,10 +11,11 @@ from kubetune_api.job import Credentials, FineTuneJob, ObjectMeta
 from kubetune_api.job.names import QueueName, SecretName
 from kubetune_api.network import METADATA_SERVERS, Egress, Endpoint, names_metadata_server
 from kubetune_api.object_names import Labels, ObjectName
-from kubetune_api.pods import Accelerator, HeadPod, PodResources, SubmitterPod, Tolerations
+from kubetune_api.pods import Accelerator, HeadPod, SubmitterPod, Tolerations
 from kubetune_api.quantity import Quantity, amount, at_least, in_cel
 from kubetune_api.schemes import STORAGE_ACCOUNT
 from kubetune_api.selector import LabelSelector
+from kubetune_api.worker_pod import WorkerPod
 
 DEFAULT_PROFILE = "default"
 """The profile of a job that names none."""
@@ -106,8 +107,8 @@ class FineTuneProfileSpec(ApiModel):
     workers_per_pod: Annotated[int, Field(ge=1, le=64)] = 1
     """How many workers share a pod, and so a node and its fast links between accelerators. A job's pods have this many
     but for the last, which may have fewer."""
-    worker: PodResources = PodResources()
-    """What one worker gets; a pod gets it once for each of its workers."""
+    worker: WorkerPod = WorkerPod()
+    """What one worker gets; a pod gets it once for each of its workers. And what else the workers' pods have."""
     head: HeadPod = HeadPod()
     """What the head gets, which reads the data and writes the report and trains nothing, and where it may go."""
     submitter: SubmitterPod = SubmitterPod()

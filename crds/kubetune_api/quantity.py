@@ -32,6 +32,13 @@ Quantity = Annotated[
         json_schema_extra=words("a quantity as Kubernetes writes it: `500m`, `4`, `80Gi`") | {INT_OR_STRING_KEY: True}
     ),
 ]
+WHOLE = "^[1-9][0-9]{0,8}([KMG]i)?$"
+Whole = Annotated[
+    str,
+    StringConstraints(pattern=WHOLE, max_length=11),
+    BeforeValidator(_written),
+    Field(json_schema_extra=words("a whole number, as `4`, or one of bytes, as `512Mi`") | {INT_OR_STRING_KEY: True}),
+]
 _UNITS = {letter: Decimal(1000) ** power for power, letter in enumerate("num", start=-3)}
 _UNITS |= {letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)}
 _UNITS |= {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)}

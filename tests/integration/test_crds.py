@@ -32,7 +32,9 @@ from support.job_cases import (
     RULES_BROKEN,
     WRONG,
     Case,
+    ProfileCase,
     edited,
+    yaml_blocks,
 )
 from support.more_rows import more_rows
 from support.observed_jobs import job, plan
@@ -66,8 +68,9 @@ def judged_by_models(manifest: dict[str, Any]) -> tuple[FieldError, ...]:
 
 
 def as_stored(profile: dict[str, Any]) -> dict[str, Any]:
-    """The profile as the operator sees it, for every namespace."""
-    spec = {name: part for name, part in profile["spec"].items() if name != "namespaceSelector"}
+    """The profile as the operator sees it, for every namespace and URI."""
+    bounds = ("namespaceSelector", "allowedUriPrefixes")
+    spec = {name: part for name, part in profile["spec"].items() if name not in bounds}
     return {**profile, "metadata": {"name": "default", "uid": "0", "resourceVersion": "1"}, "spec": spec}
 
 
@@ -206,13 +209,20 @@ def test_of_a_profile_both_think_the_same(
         assert answer.accepted == (not judged_by_models(profile)), (edits, answer.message)
 
 
+RECIPES = tuple(
+    ProfileCase(profile["metadata"]["name"], {"spec": profile["spec"]})
+    for profile in map(yaml.safe_load, yaml_blocks((FOLDER.parent / "docs" / "profiles.md").read_text("utf-8")))
+)
+"""The profiles of the page on them."""
 PODS, POLICIES = "/api/v1/namespaces/default/pods", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
 
 
-@each(PROFILES_RIGHT)
+@each((*PROFILES_RIGHT, *RECIPES))
 def test_the_pods_and_policies_of_a_right_profile_are_such_as_kubernetes_takes(cluster: ApiServer, case: Case) -> None:
-    """O6: what passes our rules, and the rendering, passes Kubernetes' own validation."""
-    wanted = plan(job(resources__workers=2), as_stored(case.manifest))
+    """O6: what passes our rules, and the rendering, passes Kubernetes' own validation, for the most workers too."""
+    profile = as_stored(case.manifest)
+    workers = profile["spec"].get("limits", {}).get("maxWorkers", 2)
+    wanted = plan(job(resources__workers=workers), profile)
     assert wanted.create is not None, wanted.status.message
     spec = wanted.create["spec"]
     groups = [spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]]

@@ -1,6 +1,7 @@
 """Manifests that are right and manifests that are wrong, for whoever judges them: the models and the API server."""
 
 import copy
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,11 @@ class ProfileCase(Case):
     def manifest(self) -> Object:
         """The manifest."""
         return edited(self.edits, PROFILE)
+
+
+def yaml_blocks(page: str) -> list[str]:
+    """The manifests of a page."""
+    return re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
 
 
 def edited(edits: Object, of: Object = JOB) -> Object:
@@ -1165,6 +1171,23 @@ PROFILES_RIGHT = (
             "spec.submitter": {"cpu": 1, "nodeSelector": {}, "tolerations": [{"key": "pool", "operator": "Exists"}]},
         },
     ),
+    ProfileCase(
+        "a fast network between nodes",
+        {
+            "spec.accelerator": {"memory": "80Gi"},
+            "spec.worker": {
+                "extraResources": {"vpc.amazonaws.com/efa": 4, "rdma/ib": "1", "hugepages-2Mi": "640Mi"},
+                "env": [{"name": "NCCL_IB_HCA", "value": "mlx5"}, {"name": "FI_PROVIDER", "value": "efa"}],
+                "podAnnotations": {"k8s.v1.cni.cncf.io/networks": "rail-0,rail-1"},
+                "affinity": {"topologyKey": "topology.kubernetes.io/zone"},
+                "lockMemoryAsRoot": True,
+            },
+        },
+    ),
+    ProfileCase(
+        "nodes near each other, if it can be",
+        {"spec.worker.affinity": {"topologyKey": "example.com/rack", "required": False}},
+    ),
     ProfileCase("the longest names", {"spec.nodeSelector": {"d" * 189 + "/" + "n" * 63: "v" * 63}}),
     ProfileCase(
         "a resource of a long domain", {"spec.accelerator": {"resourceName": "d" * 240 + "/gpu", "memory": "1Gi"}}
@@ -1229,6 +1252,7 @@ _SELECTOR = "spec.namespaceSelector.matchExpressions"
 _PLACED = ("spec", "spec.head", "spec.submitter")
 """What has tolerations."""
 _NO_MEMORY = "spec.accelerator.memory"
+_EXTRA = "spec.worker.extraResources"
 PROFILE_RULES_BROKEN = (
     ProfileCase(
         "a label of Ray to be passed on",
@@ -1266,6 +1290,46 @@ PROFILE_RULES_BROKEN = (
     *(
         ProfileCase(f"{cores!r} cores for the {pod}", {f"spec.{pod}.cpu": cores}, f"spec.{pod}.cpu")
         for pod, cores in (("worker", 0), ("head", "0.5m"), ("submitter", "1u"))
+    ),
+    *(
+        ProfileCase(
+            f"the variable {name}", {"spec.worker.env": [{"name": name, "value": "1"}]}, "spec.worker.env[0].name"
+        )
+        for name in ("LD_PRELOAD", "NCCL", "OMP_NUM_THREADS", "RAY_ADDRESS")
+    ),
+    ProfileCase(
+        "a variable twice",
+        {"spec.worker.env": [{"name": "NCCL_DEBUG", "value": value} for value in "ab"]},
+        "spec.worker.env",
+    ),
+    *(
+        ProfileCase(f"{name} beside the accelerator", {"spec.worker.extraResources": {name: 1}}, _EXTRA)
+        for name in (
+            "nvidia.com/gpu",
+            "nvidia.com/mig-1g.5gb",
+            "amd.com/gpu",
+            "requests.a/b",
+            "kubernetes.io/a",
+            "x.kubernetes.io/a",
+        )
+    ),
+    *(
+        ProfileCase(f"{value!r} of {name}", {"spec.worker.extraResources": {name: value}}, _EXTRA)
+        for name, value in (
+            ("rdma/ib", "1Gi"),
+            ("hugepages-2Mi", "3Mi"),
+            ("hugepages-2Mi", "4"),
+            ("hugepages-1Gi", "512Mi"),
+        )
+    ),
+    *(
+        ProfileCase(f"the annotation {key}", {"spec.worker.podAnnotations": {key: "a"}}, "spec.worker.podAnnotations")
+        for key in ("kubetune.dev/job", "a.ray.io/b", "karpenter.sh/do-not-disrupt")
+    ),
+    ProfileCase(
+        "all pods on one node",
+        {"spec.worker.affinity": {"topologyKey": "kubernetes.io/hostname"}},
+        "spec.worker.affinity.topologyKey",
     ),
     ProfileCase("an accelerator's memory without a unit", {"spec.accelerator": {"memory": 80}}, _NO_MEMORY),
     ProfileCase("scratch without a unit", {"spec.scratchSize": 50}, "spec.scratchSize"),
@@ -1326,6 +1390,18 @@ PROFILE_RULES_BROKEN = (
     ),
 )
 PROFILES_WRONG = (
+    ProfileCase(
+        "a variable without a value", {"spec.worker.env": [{"name": "NCCL_DEBUG"}]}, "spec.worker.env[0].value"
+    ),
+    ProfileCase(
+        "a variable in small letters",
+        {"spec.worker.env": [{"name": "nccl_debug", "value": "INFO"}]},
+        "spec.worker.env[0].name",
+    ),
+    ProfileCase(
+        "a RuntimeClass of no object's name", {"spec.worker.runtimeClassName": "a..b"}, "spec.worker.runtimeClassName"
+    ),
+    ProfileCase("nothing to be near by", {"spec.worker.affinity": {}}, "spec.worker.affinity.topologyKey"),
     *(
         ProfileCase(f"{amount!r} of memory", {"spec.worker.memory": amount}, "spec.worker.memory")
         for amount in (

@@ -1,6 +1,5 @@
 """What the pages for readers say in numbers and in YAML is what the code and the tests have."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from kubetune_api.job import MAX_NAME_LENGTH
 from kubetune_api.manifest import read_manifest
 from kubetune_api.tasks import TASKS
 from kubetune_operator.jobs.objects.ray_job import RAY_VERSION
+from support.job_cases import yaml_blocks
 from support.sizing import MEMORIES, fewest_workers
 
 ROOT = Path(__file__).parents[2]
@@ -29,10 +29,6 @@ def rows(page: str, first: str) -> list[list[str]]:
     lines = page.partition(f"\n| {first} |")[2].splitlines()[2:]
     table = lines[: next((number for number, line in enumerate(lines) if not line.startswith("|")), len(lines))]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-
-
-def yaml_blocks(page: str) -> list[str]:
-    return re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
 
 
 def test_the_versions_that_go_together_are_those_of_the_tests() -> None:

@@ -7,9 +7,11 @@ from kubetune_api.pods import PodResources, Toleration
 from kubetune_api.quantity import amount
 from kubetune_api.schemes import SCHEMES
 from kubetune_api.stopping import STOP_FOLDER, STOP_VARIABLE, stop_hook
+from kubetune_api.worker_pod import HOSTNAME, OWN_ANNOTATIONS
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.checkpoints import saving_seconds
 from kubetune_operator.jobs.objects.access import head_account, worker_account
+from kubetune_operator.jobs.objects.fabric import with_fabric
 from kubetune_operator.jobs.objects.meta import with_inherited
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
 from kubetune_operator.jobs.objects.run import RUN_FOLDER, SIGNING_FILE, SIGNING_FOLDER, secret_mounts
@@ -18,11 +20,9 @@ from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import Object
 
 _SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod's own
-_NOT_TO_BE_MOVED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+_NOT_TO_BE_MOVED = dict(zip(OWN_ANNOTATIONS, ("false", "true"), strict=True))
 """Whoever tidies up nodes to save some would end the run with the pod, be it the head or the submitter."""
 _ARCHITECTURE = "kubernetes.io/arch"
-_HOSTNAME = "kubernetes.io/hostname"
-"""A label of every node; where its value is not the node's name, nothing is avoided."""
 _STOP_SECONDS = "RAY_JOB_STOP_WAIT_TIME_S"
 _RAY = {
     # A trainer that is told to end has this long to say so, in seconds.
@@ -55,15 +55,18 @@ def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> 
     """A pod of so many workers, each with its accelerator."""
     profile = resolved.profile.spec
     resources = _resources(profile.worker, workers)
+    more = {name: _times(value, workers) for name, value in profile.worker.extra_resources.items()}
     if profile.accelerator is not None:
-        for bound in resources.values():
-            bound[profile.accelerator.resource_name] = str(workers)
+        more[profile.accelerator.resource_name] = str(workers)
+    for bound in resources.values():
+        bound.update(more)
     container = _ray_container(resolved, "worker", resources)
     container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
     spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
     spec |= _time_to_save(job, resolved, container)
     spec |= _placement(resolved, profile.node_selector, profile.tolerations)
-    return _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
+    template = _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
+    return with_fabric(template, profile.worker, on_gpu=profile.accelerator is not None)
 
 
 def submitter_pod(job: JobView, resolved: Resolved, attempt: int) -> Object:
@@ -191,7 +194,7 @@ def _placement(resolved: Resolved, node_selector: dict[str, str], tolerations: l
     if labels := ({_ARCHITECTURE: architecture} if architecture else {}) | node_selector:
         placement["nodeSelector"] = labels
     if avoided := resolved.avoided_nodes:
-        elsewhere = {"key": _HOSTNAME, "operator": "NotIn", "values": list(avoided)}
+        elsewhere = {"key": HOSTNAME, "operator": "NotIn", "values": list(avoided)}
         required = {"nodeSelectorTerms": [{"matchExpressions": [elsewhere]}]}
         placement["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
     if tolerations:
