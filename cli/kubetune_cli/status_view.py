@@ -11,7 +11,8 @@ from rich.text import Text
 
 from kubetune_api.metrics import LOSS, metric_text
 from kubetune_api.reasons import REASONS, help_on
-from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress, ResolvedSettings
+from kubetune_api.resolved_settings import ResolvedSettings
+from kubetune_api.status import Artifact, Attempt, FineTuneJobStatus, Metric, Progress
 from kubetune_api.text import elide, plural
 from kubetune_cli.data_view import counts_in_words
 from kubetune_cli.jobs import Job
@@ -66,6 +67,7 @@ def _settings(resolved: ResolvedSettings | None) -> str:
         ("micro-batches of {}", resolved.micro_batch_size),
         ("learning rate {:g}", resolved.learning_rate),
         ("{} tokens", resolved.max_length),
+        ("activation checkpointing", True if resolved.activation_checkpointing == "Full" else None),
     )
     return ", ".join(text.format(value) for text, value in parts if value is not None)
 

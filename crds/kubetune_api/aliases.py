@@ -124,8 +124,8 @@ _ROWS: dict[str, Alias] = {
     "bnb_4bit_compute_dtype": Means("training.precision", "quantized layers compute in it"),
     # computing
     "bf16 fp16 tf32 torch_dtype dtype mixed_precision": Means("training.precision"),
-    "gradient_checkpointing use_gradient_checkpointing activation_checkpointing": NotYet(
-        "training.activationCheckpointing", "activation checkpointing"
+    "gradient_checkpointing use_gradient_checkpointing disable_gradient_checkpointing": Means(
+        "training.activationCheckpointing", "Full turns it on, None off"
     ),
     "packing sample_packing": NotYet("training.packing", "packing several examples into one sequence"),
     "deepspeed zero_stage": Means("zero.stage"),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.reasons import Reason
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_api.status import (
     Artifact,
     CheckpointStatus,
@@ -14,7 +15,6 @@ from kubetune_api.status import (
     FineTuneJobStatus,
     Metric,
     Progress,
-    ResolvedSettings,
 )
 
 INTERRUPTED = (

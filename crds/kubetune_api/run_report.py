@@ -9,7 +9,8 @@ from pydantic import Field
 
 from kubetune_api.base import ApiModel
 from kubetune_api.data_counts import DataCounts
-from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings, Sentence
+from kubetune_api.resolved_settings import ResolvedSettings
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, Sentence
 
 KEY = "report.json"
 """The key in the ConfigMap."""

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from kubetune_api.base import ApiModel
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.metrics import metric_text
+from kubetune_api.resolved_settings import MOST, ResolvedSettings, Word
 
 LONGEST_SENTENCE, LONGEST_OF_ATTEMPT, LONGEST_EVIDENCE = 4096, 1024, 256
 """Characters of a message of the job, of one of an attempt, and of a line of evidence."""
@@ -14,12 +15,8 @@ MOST_ATTEMPTS, MOST_EVIDENCE, MOST_AVOIDED = 10, 4, 8
 """The attempts that a status lists, and of each the lines of evidence and the nodes that it avoids."""
 NodeName = Annotated[str, StringConstraints(max_length=253)]
 Sentence = Annotated[str, StringConstraints(max_length=LONGEST_SENTENCE)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-"""A constant that the schema leaves open: a newer operator may know more of them than the installed CRD."""
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=64)]
-_MOST = 10**15
-"""Every count has a bound: what a tenant's run reports must not be more than the API server takes."""
 StoredUri = Annotated[str, StringConstraints(max_length=2048)]
 
 # What this version writes.
@@ -44,16 +41,16 @@ class Condition(ApiModel):
     """Why, as a sentence that a person can act on."""
     last_transition_time: Timestamp
     """When `status` last changed."""
-    observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    observed_generation: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The generation of the spec that this condition describes. A local run leaves it out."""
 
 
 class Progress(ApiModel):
     """How far the training is."""
 
-    step: Annotated[int, Field(ge=0, le=_MOST)]
+    step: Annotated[int, Field(ge=0, le=MOST)]
     """Optimizer steps done."""
-    total_steps: Annotated[int, Field(ge=0, le=_MOST)]
+    total_steps: Annotated[int, Field(ge=0, le=MOST)]
     """All optimizer steps of the run."""
     epoch: float
     """Epochs done, with their fraction."""
@@ -67,34 +64,34 @@ class Progress(ApiModel):
     """The estimated time to the last step, in seconds; evaluations are not in it."""
     evaluating: Word | None = None
     """The split that is being evaluated; meanwhile no step is done."""
-    answers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    answers: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The rows of that split that the model has written its answer to, while it writes answers."""
-    total_answers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    total_answers: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The rows that it writes answers to."""
-    kept_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    kept_step: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The step whose weights are published; known once the training has ended."""
 
 
 class CheckpointStatus(ApiModel):
     """The checkpoints of the run, as its newest execution knows them."""
 
-    step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    step: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The optimizer steps that were done in the last one that was committed: a run that is ended goes on behind it.
     Unset: there is none yet."""
     time: Timestamp | None = None
     """When that one was committed. Unset: an earlier execution has committed it, and this one none yet."""
-    size_bytes: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    size_bytes: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The size of all its files together, in bytes."""
-    stall_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
+    stall_seconds: Annotated[float, Field(ge=0.0, le=MOST)] | None = None
     """How long the training stood still for its copy in main memory, on the worker that took longest, in seconds."""
-    upload_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
+    upload_seconds: Annotated[float, Field(ge=0.0, le=MOST)] | None = None
     """How long its upload took, on the worker that took longest, in seconds; the training went on meanwhile."""
-    interval_seconds: Annotated[float, Field(ge=0.0, le=_MOST)] | None = None
+    interval_seconds: Annotated[float, Field(ge=0.0, le=MOST)] | None = None
     """How long after its beginning the next one is due, in seconds, as the job says or as its cost demands. Unset:
     `training.checkpoints.everySteps` alone says when."""
-    resumed_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    resumed_step: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The step behind which this execution went on. Unset: it began with the first."""
-    failures: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    failures: Annotated[int, Field(ge=0, le=MOST)] = 0
     """At how many steps, since the last commit, one could not be saved. The training goes on, and the next is tried."""
     message: Annotated[str, StringConstraints(max_length=LONGEST_OF_ATTEMPT)] | None = None
     """Why the last one that was tried could not be saved. Unset: it could."""
@@ -125,7 +122,7 @@ class Artifact(ApiModel):
     """The report, one HTML file."""
     digest: Digest
     """The sha256 of the manifest."""
-    size_bytes: Annotated[int, Field(ge=0, le=_MOST)]
+    size_bytes: Annotated[int, Field(ge=0, le=MOST)]
     """The size of all files together, in bytes."""
     rejected: bool = False
     """Whether the model missed a requirement; the manifest says so too."""
@@ -134,7 +131,7 @@ class Artifact(ApiModel):
 class Attempt(ApiModel):
     """One try to run the job: one RayJob."""
 
-    number: Annotated[int, Field(ge=1, le=_MOST)]
+    number: Annotated[int, Field(ge=1, le=MOST)]
     """Counts the attempts, from 1."""
     ray_job: Annotated[str, StringConstraints(max_length=63)]
     """The name of its RayJob."""
@@ -142,19 +139,19 @@ class Attempt(ApiModel):
     """The UID of its RayJob, once that was seen."""
     ray_cluster_uid: Annotated[str, StringConstraints(max_length=64)] | None = None
     """The UID of the last RayCluster that was seen; each time a queue admits the attempt, it gets a new one."""
-    execution: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    execution: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """Which of the run's executions it claimed: the number in the path of its files."""
     start_time: Timestamp
     """When the attempt was begun."""
-    deadline_seconds: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    deadline_seconds: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """The longest that the attempts may run, all together, in seconds, as it was when this one began."""
-    micro_batch_size: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    micro_batch_size: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """The most examples of a micro-batch, after a lack of memory; where it lacked some itself, those that it took."""
-    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
+    workers: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """Its workers, where nodes were missing for all; where they were missing for its own, those that had a node."""
     running_time: Timestamp | None = None
     """When the trainer of this attempt was first seen to run."""
-    ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    ran_seconds: Annotated[int, Field(ge=0, le=MOST)] = 0
     """How long it ran before a queue took its hardware, in seconds; `runningTime` counts from then on."""
     head_gone_time: Timestamp | None = None
     """When its head was first seen to be gone, while the attempt went on all the same; kept if it ended for that."""
@@ -166,9 +163,9 @@ class Attempt(ApiModel):
     """Why that was so at first, as a constant."""
     ray_job_ended_time: Timestamp | None = None
     """When its RayJob was first seen to be over, as long as its final report may still come."""
-    resumed_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    resumed_step: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The step of the checkpoint that it went on from. Unset: it began with the first step."""
-    last_step: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    last_step: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The last optimizer step that it was seen to do; the next attempt does those again that no checkpoint has."""
     completion_time: Timestamp | None = None
     """When its end was seen."""
@@ -191,31 +188,14 @@ class Attempt(ApiModel):
 class DroppedAttempts(ApiModel):
     """What the attempts that are no longer listed still count for."""
 
-    failed: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    failed: Annotated[int, Field(ge=0, le=MOST)] = 0
     """How many of them cost one of `retry.maxAttempts`."""
     reasons: Annotated[list[Annotated[str, StringConstraints(max_length=128)]], Field(max_length=64)] = Field([])
     """The reasons that they ended for, each once."""
-    last_failed: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    last_failed: Annotated[int, Field(ge=0, le=MOST)] = 0
     """The last of them that cost one, as attempts are counted; 0 if none did."""
-    ran_seconds: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    ran_seconds: Annotated[int, Field(ge=0, le=MOST)] = 0
     """How long they ran, all together, in seconds."""
-
-
-class ResolvedSettings(ApiModel):
-    """What was left open in the manifest and what was chosen, as far as it is known."""
-
-    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
-    """The number of workers (ranks)."""
-    zero_stage: Annotated[int, Field(ge=0, le=3)] | None = None
-    """The ZeRO stage."""
-    precision: Word | None = None
-    """The numbers that the model computes with."""
-    micro_batch_size: Annotated[int, Field(ge=1, le=_MOST)] | None = None
-    """What one worker takes through the model at a time, in examples."""
-    learning_rate: float | None = None
-    """The highest learning rate of the schedule, per optimizer step."""
-    max_length: Annotated[int, Field(ge=1, le=_MOST)] | None = None
-    """The longest sequence, in tokens."""
 
 
 class Summary(ApiModel):
@@ -237,7 +217,7 @@ def _keyed_by(field: str) -> dict[str, Any]:
 class FineTuneJobStatus(ApiModel):
     """What has been seen of the run."""
 
-    observed_generation: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    observed_generation: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The generation of the spec that this status describes."""
     phase: Word | None = None
     """One word for people: Pending, Admitted, Running, Suspended, Succeeded or Failed. Derived from the conditions and
@@ -248,9 +228,9 @@ class FineTuneJobStatus(ApiModel):
     """Since when that has been the reason. A local run does not say it."""
     message: Sentence | None = None
     """Why it is in this phase and what it waits for, as a sentence."""
-    workers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    workers: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The workers that the attempt needs."""
-    ready_workers: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    ready_workers: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """The workers that are ready."""
     resolved: ResolvedSettings | None = None
     """What was left open in the manifest and what was chosen."""

@@ -56,6 +56,9 @@ TAGS = ("O", "B-A", "I-A", "B-B", "I-B")
 _RATES = {"Lion": 3e-4, "Muon": 2e-3}
 """Where a sign that rounding turns, or a product in bfloat16, would make more of it than the tolerance."""
 BATCH = 10
+AGAIN = "activation checkpointing"
+SAVINGS = (AGAIN,)
+"""What needs less memory and changes no loss."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Case:
     optimizer: str = "AdamW"
     more: tuple[tuple[str, float], ...] = ()
     """Further fields of `spec.training`."""
+    saves: tuple[str, ...] = ()
+    """How it needs less memory: see `SAVINGS`."""
     lora: str = ""
     """The variant of LoRA; every weight is trained where nothing is said."""
     quantization: str = ""
@@ -137,6 +142,7 @@ class Case:
                 "maxGradientNorm": 0.3,
                 "precision": "BF16" if self.bf16 else "FP16" if self.fp16 else "FP32",
                 **dict(self.more),
+                **({"activationCheckpointing": "Full"} if AGAIN in self.saves else {}),
             },
             evaluation={"generation": {"maxRows": 11, "maxNewTokens": 6}} if self.writes else {},
         )
@@ -177,12 +183,18 @@ class Case:
             workers,
             self.training.peak_learning_rate,
             max_length=32,
+            activation_checkpointing="Full" if AGAIN in self.saves else "None",
         )
+
+    @property
+    def plain(self) -> "Case":
+        """The same training, without what saves memory."""
+        return replace(self, saves=())
 
     @property
     def alone(self) -> "Case":
         """The same training, spread over nothing."""
-        return replace(self, stage=0, micro=BATCH)
+        return replace(self, stage=0, micro=BATCH, saves=())
 
 
 BOTH = ("bert", "llama")
@@ -207,6 +219,14 @@ QUANTIZED_BF16 = Case("llama", micro=4, stage=2, bf16=True, lora="Standard", qua
 L1, LAYERWISE, NOISE = (("l1", 0.2),), (("layerwiseDecay", 0.6),), (("neftuneAlpha", 5.0),)
 SPARSE = [Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)]
 """With an L1 penalty."""
+SAVING = [
+    Case("llama", steps=6, micro=4, stage=stage, bf16=bf16, saves=saves)
+    for bf16 in (False, True)
+    # BF16 has no stage 0.
+    for stage in range(int(bf16), 4)
+    for saves in dict.fromkeys((*((saving,) for saving in SAVINGS if not bf16), SAVINGS))
+]
+"""What needs less memory: each by itself, and all of it."""
 SPREAD = {
     1: [*(Case(family, micro=3) for family in BOTH), Case("llama", stage=3)],
     2: [

@@ -7,7 +7,8 @@ from typing import Any, Protocol, TextIO
 
 from kubetune_api.data_counts import DataCounts
 from kubetune_api.outcome import Ending
-from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
+from kubetune_api.resolved_settings import ResolvedSettings
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Sample
 

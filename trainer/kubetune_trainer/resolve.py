@@ -47,6 +47,7 @@ def resolve(
         workers=count,
         learning_rate=spec.training.peak_learning_rate,
         max_length=max_length,
+        activation_checkpointing="Full" if spec.training.activation_checkpointing == "Full" else "None",
     )
     is_open = asked is None or spec.training.micro_batch_size is None
     if is_open and hardware.gpu is not None and shape is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kubetune_api.status import ResolvedSettings
+from kubetune_api.resolved_settings import ResolvedSettings
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class ResolvedTraining:
     """The highest of the schedule, per optimizer step."""
     max_length: int
     """The longest sequence, in tokens."""
+    activation_checkpointing: Literal["Full", "None"] = "None"
+    """What layers keep for the backward pass: their inputs alone, or all."""
 
     @property
     def settings(self) -> ResolvedSettings:
@@ -32,4 +34,5 @@ class ResolvedTraining:
             micro_batch_size=self.micro_batch_size,
             learning_rate=self.learning_rate,
             max_length=self.max_length,
+            activation_checkpointing=self.activation_checkpointing,
         )

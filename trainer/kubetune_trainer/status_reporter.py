@@ -12,8 +12,9 @@ from time import monotonic
 from typing import Any, Self
 
 from kubetune_api.data_counts import DataCounts
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_api.run_report import RunReport
-from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
+from kubetune_api.status import CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import Sample

@@ -232,6 +232,10 @@ class Training(ApiModel):
     """The numbers that the model computes with; the optimizer keeps 32-bit weights either way. `Auto` is `BF16` on a
     GPU that has it and `FP32` elsewhere, and with an optimizer that needs whole matrices. `FP16` scales the loss so
     that small gradients are not lost, and runs on GPUs only."""
+    activation_checkpointing: Literal["Auto", "Full", "None"] = "Auto"
+    """What the backward pass finds of the forward pass. `Full`: each layer keeps its inputs alone and is computed a
+    second time, with the same random numbers, which needs much less memory and about a third more time and changes no
+    result. `None`: all that it needs. `Auto` is `None`."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from kubetune_api.job import Credentials, FineTuneJob, queue_label_error
 from kubetune_api.profile import FineTuneProfile, profile_name, within
 from kubetune_api.reasons import Reason
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_api.schemes import REMOTE, WRITABLE, scheme_of, scheme_texts
 from kubetune_api.selector import LabelSelector
-from kubetune_api.status import ResolvedSettings
 from kubetune_api.tables import listed
 from kubetune_api.uris import Use, lies_below, uri_fields
 from kubetune_api.violations import Violation, violations

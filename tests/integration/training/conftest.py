@@ -10,6 +10,7 @@ from support.training_cases import (
     LONG,
     NOISY,
     QUANTIZED_BF16,
+    SAVING,
     SPARSE_BF16,
     SPREAD,
     WHOLE,
@@ -36,7 +37,9 @@ def one_worker() -> Group:
 
 @pytest.fixture(scope="session")
 def two_workers() -> Group:
-    return run_ranks(train_each, 2, [*SPREAD[2], *BF16[2], *SPARSE_BF16, QUANTIZED_BF16])
+    saving = [one for case in SAVING for one in (case.plain, case)]
+    cases = [*SPREAD[2], *BF16[2], *SPARSE_BF16, QUANTIZED_BF16, *saving]
+    return run_ranks(train_each, 2, list(dict.fromkeys(cases)))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from support.training_cases import (
     NOISY,
     OPTIMIZERS,
     QUANTIZED_BF16,
+    SAVING,
     SPARSE,
     SPARSE_BF16,
     SPREAD,
@@ -117,6 +118,16 @@ def test_bfloat16_learns_about_as_well_as_32_bits(
     full = one_worker[0][Case(case.family)]
     assert ranks[0][case].losses != full.losses
     assert_same(ranks[0][case], full, 0.05)
+
+
+@pytest.mark.parametrize(
+    "case", SAVING, ids=lambda case: f"{', '.join(case.saves)}, stage {case.stage}{', BF16' * case.bf16}"
+)
+def test_what_saves_memory_changes_no_loss(case: Case, two_workers: Group) -> None:
+    for rank in two_workers:
+        plain = rank[case.plain]
+        assert_same(rank[case], plain, TOLERANCE)
+        assert rank[case].gradient_norms == pytest.approx(plain.gradient_norms, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("case", [*SPARSE, *SPARSE_BF16], ids=lambda case: f"stage {case.stage}{', BF16' * case.bf16}")

@@ -56,7 +56,7 @@ def case(what: str, old: str, new: str, *errors: str) -> Case:
 TRAINING_FIELDS = (
     "epochs, maxSteps, globalBatchSize, microBatchSize, learningRate, schedule, optimizer,"
     " l1, dropout, layerwiseDecay, neftuneAlpha, earlyStopping, keep, checkpoints, watchdog, labelSmoothing,"
-    " maxGradientNorm, precision, seed"
+    " maxGradientNorm, precision, activationCheckpointing, seed"
 )
 COLUMNS = "columns: {text: body, label: verdict}"
 TASK = "type: SequenceClassification"

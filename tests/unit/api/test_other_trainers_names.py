@@ -72,6 +72,10 @@ def test_no_name_stands_in_two_rows() -> None:
             "unknown field here; did you mean `spec.model.uri`? (an adapter to train on is the model; method.type: LoRA"
             " begins a new one)",
         ),
+        (
+            "training.gradient_checkpointing",
+            "unknown field; did you mean `activationCheckpointing`? (Full turns it on, None off)",
+        ),
         ("method.adapter", "unknown field; did you mean `type`?"),
         (
             "task.embedding.scale",

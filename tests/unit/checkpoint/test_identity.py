@@ -69,8 +69,9 @@ def test_what_matters_is_refused_with_its_name(other: Callable[[], dict[str, str
         lambda: identity(place="s3://elsewhere/data.csv"),
         lambda: identity(microBatchSize=2, micro_batch=2),
         lambda: identity(checkpoints={"everySteps": 7}),
+        lambda: identity(activationCheckpointing="Full"),
     ],
-    ids=["nothing", "places", "the micro-batch", "when it is saved"],
+    ids=["nothing", "places", "the micro-batch", "when it is saved", "what is computed a second time"],
 )
 def test_what_does_not_matter_may_differ(other: Callable[[], dict[str, str]]) -> None:
     refuse_others(other(), identity(), 10)

@@ -5,7 +5,7 @@ import pytest
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.reasons import Reason
-from kubetune_api.status import ResolvedSettings
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_operator.jobs.resolve import Refused, Resolved, fitted, resolve, settings_of
 from kubetune_operator.settings import Settings
 from support.observed_jobs import NAMESPACE, SETTINGS, Object, job, plan, profile

@@ -37,6 +37,7 @@ def test_it_says_the_job_and_what_was_resolved_of_it() -> None:
         "workers": 2,
         "learningRate": 2e-5,
         "maxLength": 512,
+        "activationCheckpointing": "None",
         "device": "2 x Intel Xeon (CPU)",
         "steps": 1044,
         "keptStep": 1044,

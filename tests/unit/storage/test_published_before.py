@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from kubetune_api.reasons import Reason
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_api.run import Run
-from kubetune_api.status import FineTuneJobStatus, Metric, ResolvedSettings
+from kubetune_api.status import FineTuneJobStatus, Metric
 from kubetune_trainer.artifact.manifest import manifest
 from kubetune_trainer.artifact.publish import canonical_json, claim, commit, upload_folder
 from kubetune_trainer.artifact.published import find_published, read_published
@@ -99,6 +100,7 @@ def test_the_status_says_what_ran(run: Run, store: Store, tmp_path: Path) -> Non
         micro_batch_size=4,
         learning_rate=ran.learning_rate,
         max_length=ran.max_length,
+        activation_checkpointing=ran.activation_checkpointing,
     )
 
 

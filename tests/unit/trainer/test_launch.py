@@ -35,4 +35,5 @@ def test_how_it_trains_is_told_before_any_row_is_trained_on_so_that_a_lack_of_me
         "microBatchSize": 4,
         "learningRate": job.spec.training.learning_rate,
         "maxLength": 32,
+        "activationCheckpointing": "None",
     }

@@ -11,8 +11,9 @@ import pytest
 from kubetune_api.data_counts import DataCounts, LabelCounts
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_api.run_report import MAX_BYTES, RunReport
-from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
+from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_trainer.config_map import ReportError
 from kubetune_trainer.events import LastProgress
 from kubetune_trainer.shown_rows import Piece, Sample

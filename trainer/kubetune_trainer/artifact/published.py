@@ -18,8 +18,9 @@ from kubetune_api.metrics import rank
 from kubetune_api.numbers import on_its_side
 from kubetune_api.outcome import Ending
 from kubetune_api.reasons import Reason
+from kubetune_api.resolved_settings import ResolvedSettings
 from kubetune_api.run import EXECUTIONS, MANIFEST, MODEL, Run
-from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress, ResolvedSettings
+from kubetune_api.status import Artifact, CheckpointStatus, FineTuneJobStatus, Progress
 from kubetune_api.text import elide
 from kubetune_trainer.artifact.listing import walk
 from kubetune_trainer.errors import RunError
@@ -62,6 +63,7 @@ class _Provenance(_Part):
     micro_batch_size: int
     learning_rate: float
     max_length: int
+    activation_checkpointing: str | None = None
     start_time: str
     completion_time: str
 

@@ -19,7 +19,7 @@ _MAY_DIFFER = {
     # Where the same files lie, is their matter.
     "dataset": ("uri", "revision", "validation", "test"),
     # Ranks and passes change nothing but rounding, unless the rows of a pass are compared with each other.
-    "training": ("checkpoints", "watchdog", _MICRO_BATCH, "precision"),
+    "training": ("checkpoints", "watchdog", _MICRO_BATCH, "precision", "activationCheckpointing"),
     "evaluation": ("require",),
 }
 _UNSET, _GROUP = "null", "{}"

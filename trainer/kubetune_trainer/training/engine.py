@@ -6,6 +6,7 @@ from torch import nn
 
 from kubetune_api.job import Training
 from kubetune_trainer.resolved import ResolvedTraining
+from kubetune_trainer.training.activation_checkpointing import compute_again
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
 from kubetune_trainer.training.noise import add_noise
@@ -25,6 +26,8 @@ def build_engine(
     # process killed meanwhile leaves a lock on which all later ones wait for ever, and gloo does the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=device.backend)
+    if resolved.activation_checkpointing == "Full":
+        compute_again(model)
     if training.neftune_alpha:
         add_noise(model, training.neftune_alpha)
     optimizer, config = (
