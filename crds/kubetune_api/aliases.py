@@ -127,7 +127,9 @@ _ROWS: dict[str, Alias] = {
     "gradient_checkpointing use_gradient_checkpointing disable_gradient_checkpointing": Means(
         "training.activationCheckpointing", "Full turns it on, None off"
     ),
-    "packing sample_packing": NotYet("training.packing", "packing several examples into one sequence"),
+    "packing sample_packing padding_free": Never(
+        "examples are joined without padding by themselves where the model can"
+    ),
     "deepspeed zero_stage": Means("zero.stage"),
     "fsdp fsdp_config": Means("zero.stage", "stage 3 shards weights, gradients and optimizer as FSDP does"),
     "offload_optimizer offload_param cpu_offload": NotYet("zero.offload", "offloading to the CPU"),

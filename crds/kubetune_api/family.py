@@ -111,6 +111,12 @@ class Family:
         return self.decoder or self.encoder_decoder is not None
 
     @property
+    def joins_rows(self) -> bool:
+        """Whether rows of a batch can lie one behind another in it, without padding: where positions are numbers that
+        come with the tokens, and a fused attention computes what it does."""
+        return self.encoder_decoder is None and self.relative == "None" and not self.eager
+
+    @property
     def kind(self) -> str:
         """What it is, as `TaskRow.model` says what a task needs."""
         if self.encoder_decoder is not None:

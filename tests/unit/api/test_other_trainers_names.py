@@ -60,7 +60,11 @@ def test_no_name_stands_in_two_rows() -> None:
         ),
         ("lora-r", "unknown field here; did you mean `spec.method.lora.rank`?"),
         ("training.warmupSteps", "unknown field here; did you mean `spec.training.schedule.warmupSteps`?"),
-        ("training.packing", "packing several examples into one sequence is not supported yet; remove the field"),
+        (
+            "training.packing",
+            "not supported, because examples are joined without padding by themselves where the model can; remove the"
+            " field",
+        ),
         ("training.deepspeed", "unknown field here; did you mean `spec.zero.stage`?"),
         ("task.beta", "unknown field here; did you mean `spec.task.preference.beta`?"),
         ("training.loss_type", "unknown field here; did you mean `spec.task.preference.loss`?"),

@@ -9,6 +9,7 @@ from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.training.activation_checkpointing import compute_again
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
+from kubetune_trainer.training.joined import join_rows
 from kubetune_trainer.training.noise import add_noise
 from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, shrink_in_each_step
 from kubetune_trainer.training.schedule import learning_rate_schedule
@@ -26,10 +27,11 @@ def build_engine(
     # process killed meanwhile leaves a lock on which all later ones wait for ever, and gloo does the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=device.backend)
+    joined = join_rows(model)
     if resolved.activation_checkpointing == "Full":
         compute_again(model)
     if training.neftune_alpha:
-        add_noise(model, training.neftune_alpha)
+        add_noise(model, training.neftune_alpha, joined)
     optimizer, config = (
         OPTIMIZERS[training.optimizer.type](model, training),
         deepspeed_config(
