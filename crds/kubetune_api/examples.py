@@ -49,6 +49,8 @@ PROFILE_EXAMPLES = {
     "spec.limits": "{maxWorkers: 16, maxActiveDeadlineSeconds: 86400}",
     "spec.accelerator": "{resourceName: nvidia.com/gpu, memory: 80Gi}",
     "spec.worker": "{cpu: '8', memory: 64Gi}",
+    "spec.worker.env": "[{name: NCCL_IB_HCA, value: mlx5}]",
+    "spec.worker.affinity": "{topologyKey: example.com/infiniband-block}",
     "spec.head": "{cpu: '2', memory: 16Gi, nodeSelector: {pool: cpu}}",
     "spec.head.tolerations": "[{key: dedicated, value: training, effect: NoSchedule}]",
     "spec.submitter": "{cpu: 200m, memory: 1Gi}",

@@ -102,6 +102,12 @@ class Reason:
         "LossNotFinite", "The loss or its gradients became infinite or not a number.", "User", "Never"
     )
     LOSS_SPIKE = _trainer("LossSpike", "The loss of a step was far above those before it.", "User", "Never")
+    ROLLED_BACK = _trainer(
+        "RolledBack",
+        "The loss of a step was far above those before it; other rows follow the last checkpoint.",
+        "Nobody",
+        "Counted",
+    )
     HUNG = _trainer("Hung", "Nothing moved in the training any more.", "Platform", "Counted")
     VERIFICATION_FAILED = _trainer(
         "VerificationFailed", "The model in the store is not the one that was trained.", "User", "Never"

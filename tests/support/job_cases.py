@@ -415,6 +415,7 @@ _URIS_WRONG = {
 _HUB_DATA = "hf://datasets/owner/name/data.csv"
 
 RULES_BROKEN = (
+    Case("a way back to no checkpoint", {"spec.training.watchdog": {"onSpike": "RollBack"}}, "spec.training.watchdog"),
     Case("more workers at least than at most", {"spec.resources": {"workers": 2, "minWorkers": 3}}, _FEWEST),
     Case("the fewest workers of nobody knows how many", {"spec.resources": {"minWorkers": 1}}, _FEWEST),
     Case(

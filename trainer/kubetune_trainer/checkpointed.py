@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from kubetune_trainer.checkpoint.resume import resume
 from kubetune_trainer.checkpoint.saver import Place, Saver
@@ -14,7 +14,7 @@ from kubetune_trainer.storage.credentials import StoreCredentials
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.tasks.base import TrainingTask
 from kubetune_trainer.training.going import Checkpoints, Going, NoCheckpoints
-from kubetune_trainer.underway import Resumption
+from kubetune_trainer.underway import Resumption, Spiked
 
 
 @contextmanager
@@ -79,3 +79,8 @@ class _OfARun:
         """See `Checkpoints`."""
         if self.saver is not None:
             self.saver.after(step, going)
+
+    def roll_back(self, spiked: Spiked, going: Going) -> NoReturn:
+        """See `Checkpoints`."""
+        assert self.saver is not None, "a job that rolls back has checkpoints"
+        self.saver.roll_back(spiked, going)

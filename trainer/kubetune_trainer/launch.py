@@ -13,7 +13,7 @@ from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.checkpoint.chain import Chain, read_chain, replaced, sweep
 from kubetune_trainer.checkpoint.identity import identity_of, refuse_others
-from kubetune_trainer.checkpoint.manifest import Checkpoint
+from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.events import Listener
@@ -134,7 +134,17 @@ def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, liste
     if spec.training.checkpoints is not None and not found.damaged:
         # What this version cannot read, another one may: it goes when the model is published.
         swept(store, found.checkpoints, run.claimed, listener)
-    return replace(given, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
+    _tell_turns(found.turned, listener)
+    plan = replace(given.plan, turns=found.turns)
+    return replace(given, plan=plan, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
+
+
+def _tell_turns(turns: tuple[Turn, ...], listener: Listener) -> None:
+    for turn in turns:
+        listener.note(
+            f"the loss of step {turn.spike:,} jumped in an earlier execution: behind step {turn.behind:,} the rows that"
+            " are left of that epoch are taken in another order"
+        )
 
 
 def reader_of(

@@ -168,9 +168,10 @@ class Watchdog(ApiModel):
     """After how many seconds in which no worker has come further in its steps or evaluations the run ends with the
     reason `Hung`. Unset: 20 times the median step, but at least 60 seconds, and no more than 120 unless steps take a
     quarter of that."""
-    on_spike: Literal["Note", "Fail"] = "Note"
-    """What follows where the loss of a step is far above those before: `Note` tells it and goes on, `Fail` ends the run
-    with the reason `LossSpike`."""
+    on_spike: Literal["Note", "RollBack", "Fail"] = "Note"
+    """What follows where the loss of a step is far above those before: `Note` tells it and goes on, `RollBack` ends the
+    attempt with the reason `RolledBack`, and the next one goes on from the last checkpoint before that step with the
+    rest of the epoch in another order, `Fail` ends the run with the reason `LossSpike`."""
     spike_factor: Annotated[float, Field(ge=2.0, le=1000000.0)] = 10.0
     """How far that is: this many times the spread of the last 100 losses above their median. The spread is 1.4826
     times the median distance from it, but at least a twentieth of the median loss of the first 20 steps."""
@@ -239,7 +240,18 @@ class Training(ApiModel):
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
 
-    rules: ClassVar = (_precision_rules,)
+    rules: ClassVar = (
+        _precision_rules,
+        Rule(
+            # The API server judges the default {} of the group before it fills it in.
+            cel="!has(self.watchdog) || !has(self.watchdog.onSpike) || self.watchdog.onSpike != 'RollBack'"
+            " || has(self.checkpoints)",
+            message="RollBack goes on from a checkpoint; set training.checkpoints ({} saves as often as it is worth its"
+            " cost), or choose Fail or Note",
+            holds=lambda training: training.watchdog.on_spike != "RollBack" or training.checkpoints is not None,
+            field="watchdog",
+        ),
+    )
 
     @property
     def kept(self) -> Literal["Best", "Last"]:

@@ -137,3 +137,21 @@ def test_the_rows_that_are_reached_are_those_of_the_steps(max_steps: int | None,
     first = 4 * plan.total_steps
     assert plan.reached(7).tolist() == sorted(set(taken[:first]))
     assert len(plan.reached(7)) == reached
+
+
+def test_behind_a_turn_what_is_left_of_the_epoch_comes_in_another_order() -> None:
+    straight = plan(50, 8, 4, 1)
+    turned, again = replace(straight, turns=(10,)), replace(straight, turns=(10, 12))
+    assert straight.steps_per_epoch == 7
+    for epoch in (0, 2):
+        assert rows_of(turned, epoch) == rows_of(straight, epoch), "a turn is a matter of its epoch"
+    before, first, second = (rows_of(one, 1) for one in (straight, turned, again))
+    assert first[:24] == before[:24]
+    assert first[24:] != before[24:]
+    assert second[:40] == first[:40]
+    assert second[40:] != first[40:]
+    assert sorted(second) == sorted(before) == list(range(50)), "each row once an epoch"
+
+
+def rows_of(one: BatchPlan, epoch: int) -> list[int]:
+    return [int(row) for batch in one.global_batches(epoch, seed=3) for row in batch]

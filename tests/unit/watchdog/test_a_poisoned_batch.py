@@ -74,3 +74,22 @@ def test_a_run_that_goes_on_knows_what_was_usual_before(tmp_path: Path) -> None:
     notes = (tmp_path / "events.jsonl").read_text()
     assert "the training goes on behind step" in notes
     assert found.value.reason == Reason.LOSS_SPIKE
+
+
+def test_a_run_that_rolls_back_takes_other_rows_behind_its_checkpoint_as_often_as_it_must(tmp_path: Path) -> None:
+    wanted = job(tmp_path, {"everySteps": 5}, onSpike="RollBack")
+    for spike in (POISONED, 37):
+        with pytest.raises(RunError, match=rf"^the loss of step {spike} .* goes on from step 35, and takes") as found:
+            run_of(wanted, tmp_path)
+        assert found.value.reason == Reason.ROLLED_BACK
+    run_of(wanted, tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    told = [event["text"] for event in events if event["event"] == "note" and "earlier execution" in event["text"]]
+    assert told == [
+        f"the loss of step {spike} jumped in an earlier execution: behind step 35 the rows that are left of that epoch"
+        " are taken in another order"
+        for spike in (POISONED, 37)
+    ]
+    (run,) = (tmp_path / "out").rglob("manifest.json")
+    steps = [json.loads(line) for line in (run.parent / "executions/3/metrics.jsonl").read_text().splitlines()]
+    assert [one["step"] for one in steps if one.get("type") == "step"] == [*range(1, 43)]

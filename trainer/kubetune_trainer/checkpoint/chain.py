@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_trainer.artifact.listing import walk
-from kubetune_trainer.checkpoint.manifest import Checkpoint, DamagedError, End, Start, sealed, unsealed
+from kubetune_trainer.checkpoint.manifest import (
+    Checkpoint,
+    DamagedError,
+    End,
+    Entry,
+    Start,
+    Turn,
+    sealed,
+    unsealed,
+)
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.storage.store import MissingObjectError, Store
 
@@ -33,6 +42,14 @@ class Found:
     """The newest first."""
     damaged: tuple[str, ...]
     """Why newer ones cannot be used, in sentences."""
+    turned: tuple[Turn, ...] = ()
+    """Since the newest of the checkpoints, in their order."""
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """All of the run, each by the step behind which it was."""
+        before = self.checkpoints[0].turns if self.checkpoints else ()
+        return (*before, *(turn.behind for turn in self.turned))
 
 
 def replaced(run: Run) -> RunError:
@@ -57,10 +74,18 @@ def stopped(step: int, saved: int, failure: str = "") -> RunError:
     return RunError(Reason.INTERRUPTED, f"{said}; {why}")
 
 
+def rolled_back(why: str, behind: int) -> RunError:
+    """What ends an execution whose loss jumped, with its last checkpoint at `behind`; 0: none."""
+    goes_on = (
+        f"goes on from step {behind:,}, and takes the rest of that epoch" if behind else "begins anew, with its rows"
+    )
+    return RunError(Reason.ROLLED_BACK, f"{why}; the next attempt {goes_on} in another order")
+
+
 def read_chain(store: Store, run_id: str, most: int = 100) -> Found:
     """The newest checkpoints that were committed, `most` of them."""
     names = _entries(store)
-    checkpoints, damaged, newest = list[Checkpoint](), list[str](), 0
+    checkpoints, damaged, turned, newest = list[Checkpoint](), list[str](), list[Turn](), 0
     for name in reversed(names):
         try:
             entry = _read(store, name, run_id)
@@ -69,10 +94,13 @@ def read_chain(store: Store, run_id: str, most: int = 100) -> Found:
             damaged += [] if checkpoints else [f"{store.uri(name)} cannot be used: {error}"]
             continue
         newest = newest or entry.execution
+        turned += [entry] if isinstance(entry, Turn) and not checkpoints else []
         checkpoints += [entry] if isinstance(entry, Checkpoint) else []
         if len(checkpoints) == most:
             break
-    return Found(_number(names[-1]) if names else 0, newest, tuple(checkpoints), tuple(damaged))
+    return Found(
+        _number(names[-1]) if names else 0, newest, tuple(checkpoints), tuple(damaged), tuple(reversed(turned))
+    )
 
 
 class Chain:
@@ -96,12 +124,16 @@ class Chain:
         """Adds a checkpoint, whose files are all there; False where a later execution has begun."""
         return self._append(checkpoint)
 
+    def turn(self, turn: Turn) -> bool:
+        """Adds that whoever goes on takes other rows; False where a later execution has begun."""
+        return self._append(turn)
+
     def end(self) -> None:
         """Adds that this execution is about to publish; RunError where a later one has begun."""
         if not self._append(End(run=self._run.run_id, execution=self._run.claimed)):
             raise replaced(self._run)
 
-    def _append(self, entry: Start | End | Checkpoint) -> bool:
+    def _append(self, entry: Entry) -> bool:
         while not self._store.create(_entry(self._last + 1), sealed(entry)):
             if self._is_over(self._next(), entry):
                 return False
@@ -110,13 +142,13 @@ class Chain:
         self._last += 1
         return True
 
-    def _is_over(self, there: Start | End | Checkpoint | None, entry: Start | End | Checkpoint) -> bool:
+    def _is_over(self, there: Entry | None, entry: Entry) -> bool:
         """Whether this execution may add nothing any more, for what stands in the place of the entry."""
         if there is None or there.execution < self._run.claimed:
             return False
         return there.execution > self._run.claimed or (isinstance(there, End) and not isinstance(entry, End))
 
-    def _next(self) -> Start | End | Checkpoint | None:
+    def _next(self) -> Entry | None:
         """The entry behind the last one that is known; None for one that nobody can read."""
         name = _entry(self._last + 1)
         try:
@@ -143,7 +175,7 @@ def end(store: Store, run: Run) -> None:
         raise
 
 
-def _read(store: Store, name: str, run_id: str) -> Start | End | Checkpoint:
+def _read(store: Store, name: str, run_id: str) -> Entry:
     try:
         return unsealed(store.get(name), run_id)
     except MissingObjectError:

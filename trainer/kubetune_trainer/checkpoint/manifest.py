@@ -37,6 +37,16 @@ class End(_Entry):
     kind: Literal["End"] = "End"
 
 
+class Turn(_Entry):
+    """Whoever goes on from here takes what is left of an epoch in another order, because a loss jumped."""
+
+    kind: Literal["Turn"] = "Turn"
+    spike: Annotated[int, Field(ge=1)]
+    """The step whose loss it was."""
+    behind: _Count
+    """The step behind which the order is another one."""
+
+
 class _File(BaseModel):
     model_config = _Entry.model_config
 
@@ -65,6 +75,8 @@ class Checkpoint(_Entry):
     """What was recorded, in order. Several checkpoints name the same file: each adds one."""
     identity: dict[str, str]
     """Model, data and settings: see `identity.py`."""
+    turns: tuple[_Count, ...] = ()
+    """Behind which steps the rows came in another order: see `BatchPlan`."""
 
     @property
     def files(self) -> tuple[StoredFile, ...]:
@@ -73,13 +85,13 @@ class Checkpoint(_Entry):
         return tuple(StoredFile(file.path, file.size, file.sha256) for file in files)
 
 
-Entry = Annotated[Start | End | Checkpoint, Field(discriminator="kind")]
+Entry = Start | End | Turn | Checkpoint
 
 
 class _Sealed(BaseModel):
     model_config = _Entry.model_config
 
-    entry: Entry
+    entry: Annotated[Entry, Field(discriminator="kind")]
     sha256: str
     """Of the entry's canonical JSON."""
 
@@ -89,13 +101,13 @@ def named(file: StoredFile) -> Mapping[str, object]:
     return {"path": file.name, "size": file.size, "sha256": file.sha256}
 
 
-def sealed(entry: Start | End | Checkpoint) -> bytes:
+def sealed(entry: Entry) -> bytes:
     """The entry as it is stored, with a digest of itself."""
     content = entry.model_dump(mode="json", by_alias=True)
     return canonical_json({"entry": content, "sha256": _digest(content)})
 
 
-def unsealed(data: bytes, run_id: str) -> Start | End | Checkpoint:
+def unsealed(data: bytes, run_id: str) -> Entry:
     """The entry of stored bytes; DamagedError where somebody has changed it, or it is none of this run."""
     try:
         found = _Sealed.model_validate_json(data)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from threading import Event
 from time import monotonic
 from typing import Any, Literal, NoReturn, Self
@@ -19,24 +18,25 @@ import torch
 import torch.distributed as dist
 
 from kubetune_api.job import Checkpoints as Settings
+from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.times import timestamp
-from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced, stopped, withdraw
-from kubetune_trainer.checkpoint.history import History, to_json
+from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced, rolled_back, stopped, withdraw
+from kubetune_trainer.checkpoint.history import History
 from kubetune_trainer.checkpoint.interval import Interval
-from kubetune_trainer.checkpoint.manifest import Checkpoint, named
+from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn, named
 from kubetune_trainer.checkpoint.pace import Pace
 from kubetune_trainer.checkpoint.random_states import random_states
 from kubetune_trainer.checkpoint.recorded import Recorded
-from kubetune_trainer.checkpoint.shards import write_shard
+from kubetune_trainer.checkpoint.uploading import Uploaded, discard, upload
 from kubetune_trainer.errors import RunError, explained, unexplained
-from kubetune_trainer.records import StepRecord, StoredFile
+from kubetune_trainer.records import StepRecord
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.engine_state import Range, counters_of, shapes_of, state_of
 from kubetune_trainer.training.exchange import of_all_ranks, of_rank_0, sum_over_ranks
 from kubetune_trainer.training.going import Going
-from kubetune_trainer.underway import NotSaved, Saved
+from kubetune_trainer.underway import NotSaved, Saved, Spiked
 from kubetune_trainer.watchdog.pulse import PULSE, SAVING, WAITING
 
 _log = logging.getLogger(__name__)
@@ -54,17 +54,6 @@ class Place:
     """The number of the last entry of the chain."""
     committed: tuple[Checkpoint, ...]
     """Those of earlier executions, the newest first."""
-
-
-@dataclass(frozen=True)
-class _Uploaded:
-    """What one rank has done for a checkpoint."""
-
-    files: tuple[StoredFile, ...]
-    """The shard first; on rank 0 then what was recorded, and what the loop remembers."""
-    stall_seconds: float
-    """How long it stood still for its copy."""
-    upload_seconds: float
 
 
 class Saver:
@@ -140,6 +129,23 @@ class Saver:
         self._finish(step, going)
         raise stopped(step, of_rank_0(lambda: self._committed[0].step if self._committed else 0), self._failure)
 
+    def roll_back(self, spiked: Spiked, going: Going) -> NoReturn:
+        """Ends the training, alike on every rank, once the chain says that whoever goes on takes other rows."""
+        self._finish(spiked.step, going)
+        behind, failure = of_rank_0(partial(self._turn, spiked.step))
+        if failure:
+            raise RunError(Reason.STORAGE_FAILED, failure)
+        raise rolled_back(spiked.sentence, behind)
+
+    def _turn(self, step: int) -> tuple[int, str]:
+        """On rank 0: behind which step, and why it could not be said."""
+        behind, run = self._committed[0].step if self._committed else 0, self._place.run
+        try:
+            said = self._chain.turn(Turn(run=run.run_id, execution=run.claimed, spike=step, behind=behind))
+        except RunError as error:
+            return behind, error.message
+        return behind, "" if said else replaced(run).message
+
     def _finish(self, step: int, going: Going) -> None:
         """Waits for what is under way, if it is, until it is committed or has failed."""
         while self._phase:
@@ -191,32 +197,11 @@ class Saver:
 
     def _upload(
         self, step: int, copies: dict[str, Range], told: tuple[History, History] | None, stalled: float
-    ) -> _Uploaded:
+    ) -> Uploaded:
         """In the thread: the files of this rank."""
-        folder, store, started = folder_of(self._place.run, step), self._place.store, self._now()
-        files: list[StoredFile] = []
-        try:
-            with TemporaryDirectory(prefix="kubetune-") as scratch:
-                shard = Path(scratch) / f"rank-{self._rank:05}.safetensors"
-                write_shard(shard, copies)
-                files.append(store.upload(shard, f"{folder}/{shard.name}", self._given_up.is_set))
-                for name, history in zip(("records.json", "history.json"), told or (), strict=False):
-                    file = Path(scratch) / name
-                    file.write_bytes(to_json(history))
-                    files.append(store.upload(file, f"{folder}/{name}"))
-        except Exception:
-            self._discard(files)
-            raise
-        return _Uploaded(tuple(files), stalled, self._now() - started)
-
-    def _discard(self, files: Sequence[StoredFile]) -> None:
-        """In the thread: a store that is full stays so if each that fails leaves something there."""
-        try:
-            for file in files:
-                self._place.store.delete(file.name)
-        except RunError as error:
-            # The next execution removes it, or this one once it has published.
-            _log.warning("What was uploaded of a checkpoint that was not saved stays: %s", error)
+        folder, started = folder_of(self._place.run, step), self._now()
+        files = upload(self._place.store, folder, self._rank, copies, told, self._given_up.is_set)
+        return Uploaded(files, stalled, self._now() - started)
 
     def _go_on(self, step: int, *, failed: bool) -> None:
         """All ranks have done their part."""
@@ -227,7 +212,7 @@ class Saver:
                 return
             # What a commit that failed has written, nobody knows.
             if phase == "upload" and work is not None and work.exception() is None:
-                self._executor.submit(self._discard, work.result().files)
+                self._executor.submit(discard, self._place.store, work.result().files)
             self._failure, *_ = of_all_ranks(self._errors(work))
             self._interval.failed(step)
             self._tell(NotSaved(self._step, self._failure))
@@ -248,7 +233,7 @@ class Saver:
         _log.warning("The checkpoint of step %d was not saved", self._step, exc_info=error)
         return [(explained([error]) or unexplained(error)).message]
 
-    def _commit(self, step: int, uploaded: Sequence[_Uploaded]) -> bool:
+    def _commit(self, step: int, uploaded: Sequence[Uploaded]) -> bool:
         """In the thread of rank 0: whether it is committed; then what it replaces is removed."""
         place, files = self._place, [one.files for one in uploaded]
         _, recorded, history = files[0]
@@ -265,6 +250,7 @@ class Saver:
                 "history": named(history),
                 "records": [named(file) for file in self._recorded.files_with(recorded)],
                 "identity": place.identity,
+                "turns": place.plan.turns,
             }
         )
         if not self._chain.commit(checkpoint):
@@ -280,7 +266,7 @@ class Saver:
             _log.warning("An old checkpoint was not removed: %s", error)
         return True
 
-    def _saved(self, checkpoint: Checkpoint, uploaded: Sequence[_Uploaded]) -> Saved:
+    def _saved(self, checkpoint: Checkpoint, uploaded: Sequence[Uploaded]) -> Saved:
         stalled = max(one.stall_seconds for one in uploaded)
         self._interval.committed(stalled, self._steps())
         return Saved(

@@ -26,6 +26,8 @@ class BatchPlan:
     workers: int
     epochs: int
     max_steps: int | None = None
+    turns: tuple[int, ...] = ()
+    """Behind each of these steps, in this order, the rows that are left of the epoch were put into another order."""
 
     @property
     def accumulation_steps(self) -> int:
@@ -47,6 +49,10 @@ class BatchPlan:
     def global_batches(self, epoch: int, seed: int) -> Iterator[Rows]:
         """The global batches of an epoch (counted from 0), each an array of row numbers."""
         order = np.random.default_rng([seed, epoch]).permutation(self.rows)
+        for number, step in enumerate(self.turns, 1):
+            done = (step - epoch * self.steps_per_epoch) * self.global_batch_size
+            if 0 <= done < self.rows:
+                order[done:] = np.random.default_rng([seed, epoch, number]).permutation(order[done:])
         for start in range(0, self.rows, self.global_batch_size):
             yield order[start : start + self.global_batch_size]
 

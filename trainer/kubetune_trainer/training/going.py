@@ -1,11 +1,12 @@
 """A training between two of its steps: what its checkpoints keep besides what was recorded."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.spikes import Spikes
 from kubetune_trainer.training.watch import Watch
+from kubetune_trainer.underway import Spiked
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Checkpoints(Protocol):
     def after(self, step: int, going: Going) -> None:
         """The training is behind that step, and goes on."""
 
+    def roll_back(self, spiked: Spiked, going: Going) -> NoReturn:
+        """Ends the training; whoever goes on takes other rows behind the last checkpoint. RunError (ROLLED_BACK)."""
+
 
 class NoCheckpoints:
     """See `Checkpoints`."""
@@ -39,3 +43,7 @@ class NoCheckpoints:
 
     def after(self, step: int, going: Going) -> None:
         """See `Checkpoints`."""
+
+    def roll_back(self, spiked: Spiked, going: Going) -> NoReturn:  # noqa: ARG002 - nothing was kept
+        """See `Checkpoints`."""
+        raise AssertionError("a job that rolls back has checkpoints")

@@ -148,7 +148,7 @@ class Loop:
         return loss
 
     def _look_at(self, step: int, loss: float, going: Going) -> None:
-        """RunError (LOSS_SPIKE), alike on every rank, where the job wants none."""
+        """RunError (LOSS_SPIKE, ROLLED_BACK), alike on every rank, where the job wants none."""
         watchdog = self.spec.training.watchdog
         usual = going.spikes.take(loss, watchdog.spike_factor)
         if usual is None:
@@ -160,6 +160,8 @@ class Loop:
                 f"{spiked.sentence}; look at the rows of that step, lower spec.training.learningRate, lengthen the"
                 " warm-up, or raise spec.training.watchdog.spikeFactor",
             )
+        if watchdog.on_spike == "RollBack":
+            self.checkpoints.roll_back(spiked, going)
         self.record(spiked)
 
     def _step(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
