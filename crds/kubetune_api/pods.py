@@ -13,6 +13,18 @@ from kubetune_api.tables import OneOf
 _UNIT_FORGOTTEN = "a number without a unit is in bytes"
 
 
+_OF_OTHERS = (
+    "amd.com/",
+    "aws.amazon.com/neuron",
+    "google.com/tpu",
+    "gpu.intel.com/",
+    "habana.ai/",
+)
+"""What the names of accelerators begin with on which torch for CUDA does not compute."""
+_PART, _SHARED = "nvidia.com/mig-", ".shared"
+"""Of a part of a GPU, and of one that several containers take in turns."""
+
+
 class Accelerator(ApiModel):
     """The accelerator of one worker."""
 
@@ -39,8 +51,20 @@ class Accelerator(ApiModel):
             ),
             field="resourceName",
         ),
+        Rule(
+            cel="!(" + " || ".join(f"self.resourceName.startsWith('{name}')" for name in _OF_OTHERS) + ")",
+            message="the trainer's torch is built for CUDA, so it computes on NVIDIA's GPUs alone; give a resource of"
+            " theirs, such as nvidia.com/gpu",
+            holds=lambda accelerator: not accelerator.resource_name.startswith(_OF_OTHERS),
+            field="resourceName",
+        ),
         at_least("memory", "1Gi", f"no accelerator has so little memory, and {_UNIT_FORGOTTEN}"),
     )
+
+    @property
+    def is_part(self) -> bool:
+        """Whether two of them may be one GPU, which NCCL does not connect with itself."""
+        return self.resource_name.startswith(_PART) or self.resource_name.endswith(_SHARED)
 
 
 class PodResources(ApiModel):

@@ -23,6 +23,8 @@ NAMESPACE = "{namespace}"
 """What stands for the job's namespace in the URIs of a profile."""
 LEAST_SHARED_MEMORY = "100Mi"
 """Ray's object store gets four fifths of the shared memory, and Ray does not start with less than 75 MiB of it."""
+SHARED_MEMORY = "1Gi"
+"""Of a pod in which no GPUs talk to each other."""
 _METADATA_SERVER = " || ".join(f"cidr('{server}').containsCIDR(each.cidr)" for server in METADATA_SERVERS)
 
 _StorageAccount = Annotated[
@@ -61,10 +63,11 @@ class Signing(ApiModel):
 def _has_shared_memory(pod: str) -> Rule:
     """Of one worker, however many a pod may hold: that of a job with a single one has no more."""
     shared, memory = in_cel("self.sharedMemorySize", otherwise=0), in_cel(f"self.{pod}.memory", otherwise=1e30)
+    unset = f"{amount(SHARED_MEMORY):f}.0"
     return Rule(
-        cel=f"{shared} < {memory}",
+        cel=f"(has(self.sharedMemorySize) ? {shared} : {unset}) < {memory}",
         message=f"the shared memory is part of the pod's memory; give {pod}.memory more than sharedMemorySize",
-        holds=lambda spec: amount(spec.shared_memory_size) < amount(getattr(spec, pod).memory),
+        holds=lambda spec: amount(spec.shared_memory_size or SHARED_MEMORY) < amount(getattr(spec, pod).memory),
         field=f"{pod}.memory",
     )
 
@@ -113,9 +116,10 @@ class FineTuneProfileSpec(ApiModel):
     """What the head gets, which reads the data and writes the report and trains nothing, and where it may go."""
     submitter: SubmitterPod = SubmitterPod()
     """What the submitter gets, which hands the run to Ray and waits for its end, and where it may go."""
-    shared_memory_size: Quantity = "1Gi"
-    """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there. At least `100Mi`, and
-    less than the memory of head and worker."""
+    shared_memory_size: Quantity | None = None
+    """The size of `/dev/shm` of each pod, in bytes, part of its memory: Ray keeps the data there, and NCCL connects
+    GPUs of a pod by it. At least `100Mi`, and less than the memory of head and worker. Unset: `1Gi`; for a pod with
+    several accelerators `8Gi`, but no more than half of its memory."""
     scratch_size: Quantity = "50Gi"
     """The disk that each pod may fill, in bytes: the fetched model, and the trained one before it is uploaded. At
     least `1Gi`."""
@@ -152,6 +156,15 @@ class FineTuneProfileSpec(ApiModel):
         ),
         at_least("scratchSize", "1Gi", "no model fits into so little, and a number without a unit is in bytes"),
         *(_has_shared_memory(pod) for pod in ("head", "worker")),
+        Rule(
+            cel="self.workersPerPod == 1 || !has(self.accelerator) ||"
+            " !(self.accelerator.resourceName.startsWith('nvidia.com/mig-') ||"
+            " self.accelerator.resourceName.endsWith('.shared'))",
+            message="a job has one worker where that gets a part of a GPU, as NCCL does not connect two parts of one;"
+            " set workersPerPod to 1",
+            holds=lambda spec: spec.workers_per_pod == 1 or spec.accelerator is None or not spec.accelerator.is_part,
+            field="workersPerPod",
+        ),
         Rule(
             cel="has(self.serviceAccountName) || !has(self.egress) || !self.egress.exists(each, isCIDR(each.cidr) &&"
             f" ({_METADATA_SERVER}))",

@@ -60,7 +60,7 @@ def amount(quantity: str) -> Decimal:
 
 
 def at_least(field: str, least: str, because: str) -> Rule:
-    """The rule that a quantity is no smaller; `because` begins its sentence."""
+    """The rule that a quantity that is set is no smaller; `because` begins its sentence."""
     value = f"self.{field}"
     return Rule(
         # An empty group is judged as a default before its own defaults are filled in; and a text that is no quantity
@@ -68,7 +68,7 @@ def at_least(field: str, least: str, because: str) -> Rule:
         cel=f"!has({value}) || (type({value}) == int ? {value} >= {ceil(amount(least))} :"
         f" !isQuantity({value}) || quantity({value}).compareTo(quantity('{least}')) >= 0)",
         message=f"{because}; give {least} or more",
-        holds=lambda model: amount(getattr(model, to_snake(field))) >= amount(least),
+        holds=lambda model: amount(getattr(model, to_snake(field)) or least) >= amount(least),
         field=field,
     )
 

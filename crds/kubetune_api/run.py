@@ -54,6 +54,8 @@ class Run(ApiModel):
     """Whether an earlier execution must be there; otherwise this one may be the first."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """The number of ranks. Unset: one per accelerator that there is, or one."""
+    needs_gpu: bool = False
+    """Whether each worker is to have a GPU, as the profile says: the run ends where one has none."""
     credentials: Annotated[list[MountedSecret], Field(max_length=64)] = Field([])
     """What opens which part of object storage. Elsewhere the standard environment variables count."""
     allowed_storage_accounts: Annotated[

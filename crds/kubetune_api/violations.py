@@ -14,6 +14,7 @@ def violations(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
     """What the profile forbids in the job, wherever it runs."""
     return [
         *_too_much(job, profile),
+        *_too_many_parts(job, profile),
         *_too_important(job, profile),
         *_out_of_bounds(job, profile),
         *_signing_for_stores(job, profile),
@@ -38,6 +39,17 @@ def _too_much(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
             sentence = f"profile {name} (limits.{rule}) allows {most} {what} at most; ask for {most} or fewer"
             found.append((path, asked, sentence))
     return found
+
+
+def _too_many_parts(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:
+    accelerator, workers = profile.spec.accelerator, job.spec.resources.workers
+    if accelerator is None or not accelerator.is_part or workers is None or workers == 1:
+        return []
+    sentence = (
+        f"profile {profile.metadata.name} gives each worker a part of a GPU ({accelerator.resource_name}), and NCCL"
+        " does not connect two parts of one; ask for 1, or use a profile with whole GPUs"
+    )
+    return [("spec.resources.workers", workers, sentence)]
 
 
 def _too_important(job: FineTuneJob, profile: FineTuneProfile) -> list[Violation]:

@@ -12,6 +12,10 @@ from kubetune_api.pods import PodResources
 from kubetune_api.quantity import WHOLE, Whole, amount
 from kubetune_api.tables import listed
 
+ALLOCATOR = "ALLOC_CONF"
+GROWING = (f"PYTORCH_CUDA_{ALLOCATOR}", "expandable_segments:True")
+"""How torch takes memory of GPUs: batches differ in length, and segments that grow leave no holes between them. Whoever
+sets it, by this name or one of the others that torch knows, is heard."""
 VARIABLES = ("NCCL_", "FI_", "UCX_", "TORCH_NCCL_", "PYTORCH_")
 """What the names of a profile's variables begin with: of NCCL, libfabric, UCX and torch."""
 HUGE_PAGES = "hugepages-"

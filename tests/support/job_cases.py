@@ -1333,6 +1333,7 @@ PROFILE_RULES_BROKEN = (
         "spec.worker.affinity.topologyKey",
     ),
     ProfileCase("an accelerator's memory without a unit", {"spec.accelerator": {"memory": 80}}, _NO_MEMORY),
+    ProfileCase("as much memory as shared memory by default", {"spec.head.memory": "1Gi"}, "spec.head.memory"),
     ProfileCase("scratch without a unit", {"spec.scratchSize": 50}, "spec.scratchSize"),
     *(
         ProfileCase(
@@ -1340,7 +1341,15 @@ PROFILE_RULES_BROKEN = (
             {"spec.accelerator": {"resourceName": name, "memory": "80Gi"}},
             "spec.accelerator.resourceName",
         )
-        for name in ("requests.nvidia.com/gpu", "kubernetes.io/gpu", "gpu.kubernetes.io/a100")
+        for name in ("requests.nvidia.com/gpu", "kubernetes.io/gpu", "gpu.kubernetes.io/a100", "amd.com/gpu")
+    ),
+    *(
+        ProfileCase(
+            f"several workers to a pod, each with {name}",
+            {"spec.accelerator": {"resourceName": name, "memory": "9Gi"}, "spec.workersPerPod": 2},
+            "spec.workersPerPod",
+        )
+        for name in ("nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared")
     ),
     *(
         ProfileCase(

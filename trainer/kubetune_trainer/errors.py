@@ -9,6 +9,15 @@ from kubetune_api.outcome import LESS_MEMORY
 from kubetune_api.reasons import Reason
 from kubetune_trainer.accelerator_faults import connection_fault, device_fault, program_fault
 
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What torch says of it beside its own kind of error: of a CPU, and of CUDA's libraries, which ask CUDA themselves."""
+
 
 class RunError(Exception):
     """The run cannot go on. The message is a sentence that a person can act on."""
@@ -47,7 +56,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         # torch's and Ray's: not everybody who asks has imported them.
         or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY))
         or ("NCCL" in str(error) and "out of memory" in str(error))
     )
 

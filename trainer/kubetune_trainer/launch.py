@@ -21,11 +21,12 @@ from kubetune_trainer.handoff import Kept, Record, WorkerInput, WorkerResult
 from kubetune_trainer.model.source import PretrainedModel
 from kubetune_trainer.progress import ProgressTeller
 from kubetune_trainer.record_reader import RecordReader
-from kubetune_trainer.resolve import Hardware, resolve
+from kubetune_trainer.resolve import Hardware, refuse_missing_gpus, resolve
 from kubetune_trainer.stop_request import StopRequest
 from kubetune_trainer.storage.configs import CONFIG
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
+from kubetune_trainer.training.gpu_driver import old_driver_hides_gpus
 from kubetune_trainer.training.schedule import refuse_endless_warmup
 from kubetune_trainer.watchdog.hangs import Hangs
 from kubetune_trainer.watchdog.watchdog import GiveUp
@@ -69,6 +70,9 @@ def begun(prepared: Prepared, there: Hardware, listener: Listener) -> tuple[Work
 
 def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> WorkerInput:
     run, spec = prepared.run, prepared.run.job.spec
+    refuse_missing_gpus(run, there)
+    if there.gpus == 0 and run.report_to is None and (told := old_driver_hides_gpus()):
+        listener.note(f"the training runs on the CPU: {told}")
     resolved, notes = resolve(
         spec,
         workers=run.workers,

@@ -19,7 +19,10 @@ from kubetune_trainer.worker_entry import train
 def train_on_ray(prepared: Prepared, store: Store, listener: Listener) -> Trained:
     """Trains on a Ray cluster: that which is there, or one on this machine."""
     listener.stage("Starting the workers")
-    with TemporaryDirectory(prefix="kubetune-") as scratch, ray_cluster(prepared.run.workers):
+    with (
+        TemporaryDirectory(prefix="kubetune-") as scratch,
+        ray_cluster(prepared.run.workers, needs_gpu=prepared.run.needs_gpu),
+    ):
         given, tell = begun(prepared, hardware(), listener)
         given = with_checkpoints(prepared, given, store, listener)
         given = replace(given, data=ray.put(prepared.data), records=new_record_queue())

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +16,7 @@ from kubetune_trainer.errors import accelerator_named
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.prometheus import StepMetrics
 from kubetune_trainer.records import StepRecord
+from kubetune_trainer.training.nccl_log import log_to_file, tell_network
 from kubetune_trainer.watchdog.beats import Beats, Sender
 from kubetune_trainer.watchdog.pulse import PULSE
 from kubetune_trainer.worker import train
@@ -23,9 +25,16 @@ from kubetune_trainer.worker import train
 def train_rank(given: WorkerInput) -> WorkerResult | None:
     """Trains this rank's share. Rank 0 returns the result."""
     torch.set_num_threads(threads(ray.train.get_context().get_local_world_size()))
-    outside = Outside(given, StopSign.of_this_pod())
+    outside = Outside(given, StopSign.of_this_pod(), _nccl_log(given))
     with accelerator_named(), Beats(_sender(), given.records.beat.remote, PULSE):
         return train(given, ray.get(given.data), outside.tell, outside.stops)
+
+
+def _nccl_log(given: WorkerInput) -> Path | None:
+    """Of rank 0, where several nodes are connected."""
+    if not given.on_gpu or dist.get_rank() or ray.train.get_context().get_local_world_size() == dist.get_world_size():
+        return None
+    return log_to_file()
 
 
 def _sender() -> Sender:
@@ -36,7 +45,8 @@ def _sender() -> Sender:
 class Outside:
     """Whom a rank tells of each record: Prometheus, and the driver on rank 0; and what tells it to stop."""
 
-    def __init__(self, given: WorkerInput, sign: StopSign) -> None:
+    def __init__(self, given: WorkerInput, sign: StopSign, nccl_log: Path | None = None) -> None:
+        self._nccl_log = nccl_log
         self._rank, metadata = dist.get_rank(), given.run.job.metadata
         self._show = StepMetrics(
             namespace=metadata.namespace, name=metadata.name, attempt=given.run.attempt, worker=self._rank
@@ -47,6 +57,9 @@ class Outside:
 
     def tell(self, record: Record) -> None:
         """Takes the next record."""
+        if self._nccl_log:
+            tell_network(self._nccl_log)
+            self._nccl_log = None
         if isinstance(record, StepRecord):
             self._show(record)
             if self._saves and not self._waited_for:

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
@@ -21,6 +21,7 @@ from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.handoff import Record, RecordQueue, WorkerInput, WorkerResult, without_idle_warnings
 from kubetune_trainer.resolve import Hardware
 from kubetune_trainer.training.device import describe_gpu
+from kubetune_trainer.training.groups import PATIENCE
 
 _NODES_POLL_SECONDS = 1.0
 _LONGEST_SOCKET_PATH = 103
@@ -30,13 +31,13 @@ _WHERE_RAY_KEEPS_CAUSES = ("controller_failure", "health_check_failure", "cause"
 
 
 @contextmanager
-def ray_cluster(workers: int | None) -> Iterator[None]:
+def ray_cluster(workers: int | None, *, needs_gpu: bool = False) -> Iterator[None]:
     """Joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine for the time of the block."""
     if os.environ.get("RAY_ADDRESS"):
         with _own_signals():
             ray.init(log_to_driver=True)
         try:
-            _await_slots(workers or 1)
+            _await_slots(workers or 1, needs_gpu=needs_gpu)
             yield
         finally:
             ray.shutdown()
@@ -74,22 +75,26 @@ def _own_signals() -> Iterator[None]:
         signal.signal(signal.SIGTERM, held)
 
 
-def _await_slots(workers: int) -> None:
+def _await_slots(workers: int, *, needs_gpu: bool) -> None:
     """Returns once every worker has its place: nodes may join late, and what they have decides what is computed on.
 
     Without a limit, as Ray waits for its resources; whoever started the run knows why nodes do not come.
     """
     told = -1
-    while (there := slots(ray.cluster_resources())) < workers:
+    while (there := slots(ray.cluster_resources(), needs_gpu=needs_gpu)) < workers:
         if there != told:
             _log.warning("Waiting for nodes: there is a place for %d of %d workers", there, workers)
             told = there
         time.sleep(_NODES_POLL_SECONDS)
 
 
-def slots(resources: Mapping[str, float]) -> int:
-    """For how many workers a cluster has a place: one GPU each, or one CPU each where there are no GPUs."""
-    return int(resources.get("GPU", 0) or resources.get("CPU", 0))
+def slots(resources: Mapping[str, float], *, needs_gpu: bool = False) -> int:
+    """For how many workers a cluster has a place: one GPU each, or one CPU each where there are no GPUs.
+
+    Where each needs a GPU, nodes have as many CPUs as workers: once they are all there, whoever lacks a GPU is told.
+    """
+    gpus = 0 if needs_gpu else resources.get("GPU", 0)
+    return int(gpus or resources.get("CPU", 0))
 
 
 def folder_for_sockets(temporary: str) -> str:
@@ -105,7 +110,10 @@ def hardware() -> Hardware:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         return Hardware(memory=int(sum(node.get("memory", 0) for node in nodes)))
     # In a process of its own, which Ray ends afterwards: asking takes some of the GPU's memory.
-    return Hardware(gpus, ray.get(ray.remote(num_gpus=1, max_calls=1)(describe_gpu).remote()))
+    try:
+        return Hardware(gpus, ray.get(ray.remote(num_gpus=1, max_calls=1)(describe_gpu).remote()))
+    except RayTaskError as failure:
+        raise explained([failure.cause]) or failure from failure
 
 
 def new_record_queue() -> Any:
@@ -149,7 +157,7 @@ def run_workers(
     trainer = TorchTrainer(
         train,
         train_loop_config={"input": given},
-        torch_config=TorchConfig(backend="nccl" if given.on_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if given.on_gpu else "gloo", timeout_s=int(PATIENCE.total_seconds())),
         scaling_config=ray.train.ScalingConfig(num_workers=given.resolved.workers, use_gpu=given.on_gpu),
         run_config=ray.train.RunConfig(name=given.run.run_id, storage_path=scratch, failure_config=none),
     )

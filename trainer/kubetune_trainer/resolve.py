@@ -5,11 +5,16 @@ from math import ceil
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
+from kubetune_api.run import Run
+from kubetune_api.text import plural
 from kubetune_planner.plan import AcceleratorSpec, Refusal, plan
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs, stage_that_runs
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.resolved import ResolvedTraining
+
+_PART = " MIG "
+"""In the name that CUDA gives a part of a GPU: `NVIDIA A100-SXM4-80GB MIG 3g.40gb`."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,10 @@ def resolve(
     The defaults of `spec` are filled in. `workers` are those that are asked for. `shape` is the model's, None where it
     cannot be told; `max_length` is the longest sequence that job and model allow, in tokens.
     RunError (INVALID_MANIFEST) where the GPU does not compute in the precision that the job sets, or where a task that
-    compares the rows of a micro-batch would get one.
+    compares the rows of a micro-batch would get one, or where several workers would share a GPU.
     """
     count, notes = worker_count(workers, hardware.gpus)
+    _refuse_parts(count, hardware.gpu)
     precision = _precision(spec, hardware.gpu)
     asked = spec.zero.stage
     stage, micro_batch = asked, spec.training.micro_batch
@@ -55,6 +61,26 @@ def resolve(
         notes += told
     _refuse_single_rows(resolved, spec)
     return replace(resolved, stage=stage_that_runs(precision, resolved.stage)), notes
+
+
+def refuse_missing_gpus(run: Run, there: Hardware) -> None:
+    """RunError (ACCELERATOR_FAILED) where the profile gives each worker a GPU and not every one has it."""
+    wanted = run.workers or 1
+    if run.needs_gpu and there.gpus < wanted:
+        raise RunError(
+            Reason.ACCELERATOR_FAILED,
+            f"the profile gives each of {plural(wanted, 'worker')} a GPU, and Ray finds {there.gpus or 'none'}: nothing"
+            " is trained on CPUs instead; the platform team must look at the device plugin and the driver of the nodes",
+        )
+
+
+def _refuse_parts(workers: int, gpu: AcceleratorSpec | None) -> None:
+    if workers > 1 and gpu is not None and _PART in f"{gpu.name} ":
+        raise RunError(
+            Reason.INVALID_MANIFEST,
+            f"spec.resources.workers: {workers} workers would train on parts of GPUs ({gpu.name}), and NCCL does not"
+            " connect two parts of one; set it to 1",
+        )
 
 
 def _refuse_single_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec) -> None:

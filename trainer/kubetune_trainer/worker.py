@@ -48,7 +48,7 @@ def train(
     """Trains this rank's share, in any group of torch.distributed; calls `tell` with each record. Rank 0 returns the
     result. `stops`: whether this rank knows that the training is to save and end."""
     PULSE.mark(LOADING)
-    spec, device = given.run.job.spec, detect()
+    spec, device = given.run.job.spec, detect(needs_gpu=given.on_gpu)
     task, method = task_of(spec), method_of(spec.method)
     trainable, tokenizer = _load(given, method, data)
     counts = _parameters(trainable)

@@ -256,6 +256,48 @@ def test_rays_object_store_fits_the_shared_memory() -> None:
         assert volumes["scratch"]["emptyDir"] == {"sizeLimit": "10Gi"}
 
 
+def shared_memory(workers: int, **by: Any) -> tuple[float, int]:
+    """Of the workers' pods: /dev/shm, and what of it Ray keeps, in bytes."""
+    (group,) = ray_job(by=profile(**by), resources__workers=workers)["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    (volume,) = (each for each in group["template"]["spec"]["volumes"] if each["name"] == "shared-memory")
+    return float(amount(volume["emptyDir"]["sizeLimit"])), int(group["rayStartParams"]["object-store-memory"])
+
+
+def test_nccl_has_shared_memory_beside_rays_where_gpus_share_a_pod() -> None:
+    """Ray got four fifths of 1Gi, and NCCL the 205 MiB that were left."""
+    gib, several = 2**30, {"accelerator": {"memory": "80Gi"}, "workersPerPod": 8}
+    size, kept = shared_memory(8, **several, worker={"memory": "64Gi"})
+    assert size == 8 * gib
+    assert size - kept >= 7 * gib
+    assert shared_memory(2, **several, worker={"memory": "4Gi"})[0] == 4 * gib, "no more than half of the pod's memory"
+    size, kept = shared_memory(8, **several, sharedMemorySize="6Gi", head={"memory": "16Gi"})
+    assert (size, kept) == (6 * gib, 3 * gib)
+
+
+@pytest.mark.parametrize(
+    ("workers", "by"),
+    [(1, {"accelerator": {"memory": "80Gi"}, "workersPerPod": 8}), (2, {"workersPerPod": 2})],
+    ids=["a single GPU", "CPUs"],
+)
+def test_without_gpus_that_talk_to_each_other_shared_memory_is_rays(workers: int, by: Object) -> None:
+    assert shared_memory(workers, **by) == (2**30, int(0.8 * 2**30))
+
+
+def test_ray_counts_a_gpu_for_each_worker_whatever_its_resource_is_called() -> None:
+    by = profile(**FULL | {"accelerator": {"resourceName": "example.com/a100", "memory": "80Gi"}})
+    made = ray_job(by=by, resources__workers=5)["spec"]["rayClusterSpec"]
+    counted = [group["rayStartParams"].get("num-gpus") for group in (made["headGroupSpec"], *made["workerGroupSpecs"])]
+    assert counted == ["0", "4", "1"]
+    on_cpus = ray_job(by=profile())["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert "num-gpus" not in on_cpus[0]["rayStartParams"]
+
+
+@pytest.mark.parametrize("by", [{}, {"accelerator": {"memory": "80Gi"}}], ids=["CPUs", "GPUs"])
+def test_a_run_knows_whether_its_profile_gives_each_worker_a_gpu(by: Object) -> None:
+    run = Run.model_validate_json(applied("ConfigMap", name_of(1), by=profile(**by))["data"]["run.json"])
+    assert run.needs_gpu == bool(by)
+
+
 def test_ray_starts_with_the_least_shared_memory_of_a_profile() -> None:
     cluster = ray_job(by=profile(**FULL | {"sharedMemorySize": LEAST_SHARED_MEMORY}))["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):

@@ -50,6 +50,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         },
         ["namespaceSelector"],
     ),
+    "several workers on parts of GPUs": (
+        {"resources__workers": 2},
+        {"accelerator": {"resourceName": "nvidia.com/mig-3g.40gb", "memory": "39Gi"}},
+        ["spec.resources.workers: profile default gives each worker a part of a GPU", "ask for 1"],
+    ),
     "a model elsewhere": (
         {"model__uri": "s3://other/minilm"},
         {"allowedUriPrefixes": ["s3://models", "s3://data"]},

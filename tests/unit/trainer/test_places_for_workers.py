@@ -5,6 +5,11 @@ import pytest
 from kubetune_trainer.ray_runtime import slots
 
 
+def test_where_each_worker_needs_a_gpu_nodes_are_awaited_and_not_their_gpus() -> None:
+    """What they have is judged once they are there: a node whose GPU is gone would be waited for without an end."""
+    assert slots({"CPU": 16.0, "GPU": 8.0}, needs_gpu=True) == 16
+
+
 @pytest.mark.parametrize(
     ("resources", "workers"),
     [

@@ -6,12 +6,13 @@ import pytest
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
+from kubetune_api.run import Run
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.plan import AcceleratorSpec, TrainingPlan, plan
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.resolve import Hardware, resolve
+from kubetune_trainer.resolve import Hardware, refuse_missing_gpus, resolve
 from kubetune_trainer.resolved import ResolvedTraining
-from support.tiny_models import spec_for
+from support.tiny_models import job_for, spec_for
 
 GIB = 1 << 30
 BERT = shape_of("hf://google-bert/bert-base-uncased")
@@ -109,6 +110,25 @@ def test_where_gpus_are_fewer_than_asked_for_they_train_and_it_is_said() -> None
     assert notes(job, gpus(2), 4) == (
         "4 workers were requested and there are 2 GPUs: 2 workers train, with the same result",
     )
+
+
+def test_parts_of_gpus_train_one_worker_alone() -> None:
+    """NCCL does not connect two parts of one GPU, and Ray counts each part as a GPU."""
+    parts = Hardware(2, AcceleratorSpec("NVIDIA A100-SXM4-80GB MIG 3g.40gb", 40 * GIB, has_bf16=True))
+    assert resolved(spec(2, microBatchSize=1), parts, 1).workers == 1
+    with pytest.raises(RunError, match=r"spec\.resources\.workers: 2 workers would train on parts of GPUs") as refused:
+        resolved(spec(2, microBatchSize=1), parts)
+    assert refused.value.reason == "InvalidManifest"
+
+
+@pytest.mark.parametrize("there", [Hardware(), gpus(1)], ids=["none", "one of two"])
+def test_a_run_whose_profile_gives_each_worker_a_gpu_does_not_train_on_cpus_instead(there: Hardware) -> None:
+    run = Run(job=job_for("SequenceClassification"), run_id="run-1", workers=2, needs_gpu=True)
+    with pytest.raises(RunError, match="the profile gives each of 2 workers a GPU, and Ray finds") as refused:
+        refuse_missing_gpus(run, there)
+    assert refused.value.reason == "AcceleratorFailed"
+    refuse_missing_gpus(run, gpus(2))
+    refuse_missing_gpus(run.model_copy(update={"needs_gpu": False}), there)
 
 
 def test_on_a_gpu_what_is_open_is_planned() -> None:

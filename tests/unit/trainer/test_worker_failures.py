@@ -61,6 +61,15 @@ def caused(error: Exception, cause: Exception) -> Exception:
         ),
         pytest.param(group(dead(OutOfMemoryError("the node is full"))), Reason.OUT_OF_MEMORY, TOO_LARGE, id="and so"),
         pytest.param(group(MemoryError()), Reason.OUT_OF_MEMORY, TOO_LARGE, id="Python found no memory"),
+        *(
+            pytest.param(group(RuntimeError(words)), Reason.OUT_OF_MEMORY, TOO_LARGE, id=words)
+            for words in (
+                "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+                "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+                "NCCL error in: ProcessGroupNCCL.cpp, cuda error\nLast error:\nCuda failure 2 'out of memory'",
+            )
+        ),
         pytest.param(
             group(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")),
             Reason.OUT_OF_MEMORY,

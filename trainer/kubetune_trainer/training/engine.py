@@ -9,6 +9,7 @@ from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.training.activation_checkpointing import compute_again
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device, choose_for_deepspeed
+from kubetune_trainer.training.groups import wait_patiently
 from kubetune_trainer.training.joined import join_rows
 from kubetune_trainer.training.noise import add_noise
 from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, shrink_in_each_step
@@ -53,4 +54,5 @@ def build_engine(
         lr_scheduler=lambda optimizer: learning_rate_schedule(optimizer, training, plan.total_steps),
         config=config,
     )
+    wait_patiently()
     return engine

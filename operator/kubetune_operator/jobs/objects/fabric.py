@@ -2,14 +2,10 @@
 without the kernel's TCP.
 """
 
-from kubetune_api.worker_pod import Affinity, WorkerPod
+from kubetune_api.worker_pod import ALLOCATOR, GROWING, Affinity, WorkerPod
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import Object
 
-_ALLOCATOR = "ALLOC_CONF"
-_GROWING = {f"PYTORCH_CUDA_{_ALLOCATOR}": "expandable_segments:True"}
-"""Batches differ in length, and segments that grow leave no holes between them. A profile may say otherwise, by this
-name or one of the others that torch knows."""
 _STRONGEST = 100
 """The weight of a wish, at most 100."""
 
@@ -18,7 +14,7 @@ def with_fabric(pod: Object, worker: WorkerPod, *, on_gpu: bool) -> Object:
     """The template of a worker's pod, with all that but its resources."""
     spec, (container,) = dict(pod["spec"]), pod["spec"]["containers"]
     given = {each.name: each.value for each in worker.env}
-    defaults = _GROWING if on_gpu and not any(name.endswith(_ALLOCATOR) for name in given) else {}
+    defaults = dict([GROWING]) if on_gpu and not any(name.endswith(ALLOCATOR) for name in given) else {}
     env = [{"name": name, "value": value} for name, value in {**defaults, **given}.items()]
     container = {**container, "env": [*container["env"], *env]}
     if worker.lock_memory_as_root:

@@ -15,6 +15,7 @@ from kubetune_operator.jobs.objects.fabric import with_fabric
 from kubetune_operator.jobs.objects.meta import with_inherited
 from kubetune_operator.jobs.objects.network import DASHBOARD_PORT, METRICS_PORT
 from kubetune_operator.jobs.objects.run import RUN_FOLDER, SIGNING_FILE, SIGNING_FOLDER, secret_mounts
+from kubetune_operator.jobs.objects.shared_memory import shared_memory
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import Object
@@ -62,7 +63,9 @@ def worker_pod(job: JobView, resolved: Resolved, attempt: int, workers: int) -> 
         bound.update(more)
     container = _ray_container(resolved, "worker", resources)
     container["ports"] = [{"name": "metrics", "containerPort": METRICS_PORT}]
-    spec = _pod_spec(resolved, container, worker_account(resolved), _volumes(job, resolved, attempt), token=False)
+    spec = _pod_spec(
+        resolved, container, worker_account(resolved), _volumes(job, resolved, attempt, workers), token=False
+    )
     spec |= _time_to_save(job, resolved, container)
     spec |= _placement(resolved, profile.node_selector, profile.tolerations)
     template = _template(job, resolved, attempt, "worker", spec, {names.WORKERS: str(workers)})
@@ -96,12 +99,12 @@ def _template(
     return with_inherited({"metadata": metadata, "spec": spec}, resolved)
 
 
-def _volumes(job: JobView, resolved: Resolved, attempt: int) -> list[Object]:
+def _volumes(job: JobView, resolved: Resolved, attempt: int, workers: int = 0) -> list[Object]:
     profile = resolved.profile.spec
     return [
         {"name": "run", "configMap": {"name": names.ray_job(job.name, job.uid, attempt)}},
         {"name": "scratch", "emptyDir": {"sizeLimit": profile.scratch_size}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": profile.shared_memory_size}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory(profile, workers)}},
         *({"name": mount.volume, "secret": {"secretName": mount.secret}} for mount in secret_mounts(resolved)),
     ]
 

@@ -6,12 +6,13 @@ is off, so that an attempt of ours is one start of the trainer.
 
 import hashlib
 
-from kubetune_api.quantity import amount
+from kubetune_api.profile import FineTuneProfileSpec
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.kinds import RAY_JOB
 from kubetune_operator.jobs.objects.meta import owned, with_inherited
 from kubetune_operator.jobs.objects.pods import head_pod, submitter_pod, worker_pod
 from kubetune_operator.jobs.objects.run import RUN_FOLDER, RUN_KEY, run_text
+from kubetune_operator.jobs.objects.shared_memory import object_store
 from kubetune_operator.jobs.observed import JobView
 from kubetune_operator.jobs.resolve import Resolved
 from kubetune_operator.machinery.kinds import Object
@@ -20,8 +21,6 @@ RAY_VERSION = "2.60.0"
 """The Ray of the trainer's image; KubeRay chooses its probes by it."""
 KEPT_SECONDS = 60
 """How long the pods of an ended run stay, for their logs."""
-_OBJECT_STORE_SHARE = 0.8
-"""Of the shared memory: Ray keeps some of it for itself."""
 
 
 def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
@@ -54,29 +53,32 @@ def ray_job(job: JobView, resolved: Resolved, attempt: int) -> Object:
 
 
 def _cluster(job: JobView, resolved: Resolved, attempt: int) -> Object:
-    start = {
-        "object-store-memory": str(int(float(amount(resolved.profile.spec.shared_memory_size)) * _OBJECT_STORE_SHARE))
-    }
-    groups = pod_groups(resolved.workers, resolved.profile.spec.workers_per_pod)
+    profile = resolved.profile.spec
+    groups = pod_groups(resolved.workers, profile.workers_per_pod)
     return {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
         "enableInTreeAutoscaling": False,
         # No worker lands on the head: the driver alone runs there.
-        "headGroupSpec": {"rayStartParams": {"num-cpus": "0", **start}, "template": head_pod(job, resolved, attempt)},
+        "headGroupSpec": {"rayStartParams": _start(profile), "template": head_pod(job, resolved, attempt)},
         "workerGroupSpecs": [
             {
                 "groupName": name,
                 "replicas": pods,
                 "minReplicas": pods,
                 "maxReplicas": pods,
-                # One slot for each worker, whatever the cores.
-                "rayStartParams": {"num-cpus": str(workers), **start},
+                "rayStartParams": _start(profile, workers),
                 "template": worker_pod(job, resolved, attempt, workers),
             }
             for name, pods, workers in groups
         ],
     }
+
+
+def _start(profile: FineTuneProfileSpec, workers: int = 0) -> dict[str, str]:
+    """What Ray is started with: a slot for each worker, whatever the cores, and a GPU, whatever its resource's name."""
+    gpus = {"num-gpus": str(workers)} if profile.accelerator else {}
+    return {"num-cpus": str(workers), **gpus, "object-store-memory": str(object_store(profile, workers))}
 
 
 def pod_groups(workers: int, per_pod: int) -> list[tuple[str, int, int]]:

@@ -58,6 +58,7 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
         run_id=job.uid,
         attempt=attempt,
         workers=resolved.workers,
+        needs_gpu=profile.accelerator is not None,
         credentials=[
             MountedSecret(prefix=credentials.prefix, folder=folders[credentials.secret_name])
             for credentials in resolved.credentials
