@@ -132,7 +132,8 @@ _ROWS: dict[str, Alias] = {
     ),
     "deepspeed zero_stage": Means("zero.stage"),
     "fsdp fsdp_config": Means("zero.stage", "stage 3 shards weights, gradients and optimizer as FSDP does"),
-    "offload_optimizer offload_param cpu_offload": NotYet("zero.offload", "offloading to the CPU"),
+    "offload_optimizer optimizer_offload cpu_offload": Means("zero.offload.optimizer", "set it to CPU"),
+    "offload_param param_offload offload_params": Means("zero.offload.weights", "set it to CPU"),
     "num_gpus n_gpus gpus num_processes nproc_per_node world_size": Means("resources.workers"),
     # data
     "datasets dataset_name dataset_path train_file data_files data_path": Means("dataset.uri"),

@@ -32,6 +32,7 @@ JOB_EXAMPLES = {
     "spec.profileRef": "{name: a100-80g}",
     "spec.resources": "{workers: 8, minWorkers: 4}",
     "spec.zero": "{stage: 2}",
+    "spec.zero.offload": "{optimizer: CPU}",
     "spec.evaluation": "{require: [{metric: test/accuracy, min: 0.8}]}",
     "spec.evaluation.require": "[{metric: test/loss, max: 1.2}]",
     "spec.evaluation.slices": "[{name: german, column: lang, values: [de]}]",

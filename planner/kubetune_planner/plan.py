@@ -108,7 +108,8 @@ class _Search:
             stages: tuple[int, ...] = (0, 1, 2, 3)
         else:
             stages = (0, 2, 3) if self.workers == 1 else (1, 2, 3)
-        return tuple(stage for stage in stages if stage <= self.spec.method.highest_stage)
+        lowest, highest = self.spec.zero.offload.lowest_stage, self.spec.method.highest_stage
+        return tuple(stage for stage in stages if lowest <= stage <= highest)
 
     @property
     def asked(self) -> bool:

@@ -297,6 +297,16 @@ RIGHT = (
             }
         },
     ),
+    Case("an offloaded optimizer at stage 1", {"spec.zero": {"stage": 1, "offload": {"optimizer": "CPU"}}}),
+    Case(
+        "all offloaded, at a stage that is left open",
+        {"spec.zero": {"offload": {"optimizer": "CPU", "weights": "CPU"}}},
+    ),
+    Case(
+        "an optimizer offloaded beside quantized weights",
+        {"spec.method": {"type": "LoRA", "quantization": {"type": "NF4"}}, "spec.zero.offload.optimizer": "CPU"},
+    ),
+    Case("layers computed a second time", {"spec.training.activationCheckpointing": "Full"}),
     Case("DoRA at stage 2", {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero.stage": 2}),
     Case("LoRA with its defaults", {"spec.method": {"type": "LoRA"}}),
     Case(
@@ -635,6 +645,34 @@ RULES_BROKEN = (
         "DoRA where ZeRO cuts the weights",
         {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero.stage": 3},
         "spec.zero.stage",
+    ),
+    Case(
+        "an optimizer offloaded at stage 0",
+        {"spec.zero": {"stage": 0, "offload": {"optimizer": "CPU"}}},
+        "spec.zero.offload.optimizer",
+    ),
+    Case(
+        "weights offloaded below stage 3",
+        {"spec.zero": {"stage": 2, "offload": {"weights": "CPU"}}},
+        "spec.zero.offload.weights",
+    ),
+    *(
+        Case(
+            f"offloaded {what} of an optimizer that works on whole matrices",
+            {"spec.training.optimizer": {"type": "Muon"}, "spec.zero": {"offload": {what: "CPU"}}},
+            "spec.zero.offload",
+        )
+        for what in ("optimizer", "weights")
+    ),
+    Case(
+        "offloaded weights beside DoRA",
+        {"spec.method": {"type": "LoRA", "lora": {"variant": "DoRA"}}, "spec.zero": {"offload": {"weights": "CPU"}}},
+        "spec.zero.offload.weights",
+    ),
+    Case(
+        "offloaded weights that are quantized",
+        {"spec.method": {"type": "LoRA", "quantization": {"type": "NF4"}}, "spec.zero.offload.weights": "CPU"},
+        "spec.zero.offload.weights",
     ),
     Case(
         "quantized weights where ZeRO cuts them",
@@ -1115,6 +1153,12 @@ WRONG = (
     Case("a schedule that is not there", {"spec.training.schedule.type": "Step"}, "spec.training.schedule.type"),
     Case("a precision that is not there", {"spec.training.precision": "FP8"}, "spec.training.precision"),
     Case("a ZeRO stage that is not there", {"spec.zero.stage": 4}, "spec.zero.stage"),
+    Case("an optimizer on disks", {"spec.zero.offload.optimizer": "NVMe"}, "spec.zero.offload.optimizer"),
+    Case(
+        "layers of which some are computed a second time",
+        {"spec.training.activationCheckpointing": "Selective"},
+        "spec.training.activationCheckpointing",
+    ),
     Case("a store that is not there", {"spec.model.uri": "ftp://host/model"}, "spec.model.uri"),
     Case("a path that is no URI", {"spec.dataset.uri": "/data/reviews.csv"}, "spec.dataset.uri"),
     Case("a result in the hub", {"spec.output.uri": "hf://owner/name"}, "spec.output.uri"),

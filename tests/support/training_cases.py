@@ -57,8 +57,10 @@ _RATES = {"Lion": 3e-4, "Muon": 2e-3}
 """Where a sign that rounding turns, or a product in bfloat16, would make more of it than the tolerance."""
 BATCH = 10
 AGAIN = "activation checkpointing"
-SAVINGS = (AGAIN,)
+OPTIMIZER, WEIGHTS = "offloaded optimizer", "offloaded weights"
+SAVINGS = (AGAIN, OPTIMIZER, WEIGHTS)
 """What needs less memory and changes no loss."""
+_FROM_STAGE = {OPTIMIZER: 1, WEIGHTS: 3}
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,12 @@ class Case:
                 **dict(self.more),
                 **({"activationCheckpointing": "Full"} if AGAIN in self.saves else {}),
             },
+            zero={
+                "offload": {
+                    "optimizer": "CPU" if OPTIMIZER in self.saves else "None",
+                    "weights": "CPU" if WEIGHTS in self.saves else "None",
+                }
+            },
             evaluation={"generation": {"maxRows": 11, "maxNewTokens": 6}} if self.writes else {},
         )
 
@@ -184,7 +192,13 @@ class Case:
             self.training.peak_learning_rate,
             max_length=32,
             activation_checkpointing="Full" if AGAIN in self.saves else "None",
+            offload=self.spec.zero.offload,
         )
+
+    @property
+    def how(self) -> str:
+        """How it runs, for the name of a test."""
+        return ", ".join((f"stage {self.stage}", *(("BF16",) if self.bf16 else ()), *self.saves))
 
     @property
     def plain(self) -> "Case":
@@ -217,14 +231,18 @@ WHOLE = [*dict.fromkeys(Case(case.family, lora="Standard") for case in ADAPTERS 
 """What those beside quantized weights are compared with."""
 QUANTIZED_BF16 = Case("llama", micro=4, stage=2, bf16=True, lora="Standard", quantization="NF4")
 L1, LAYERWISE, NOISE = (("l1", 0.2),), (("layerwiseDecay", 0.6),), (("neftuneAlpha", 5.0),)
-SPARSE = [Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)]
+SPARSE = [
+    *(Case("llama", micro=4, stage=stage, more=L1) for stage in range(4)),
+    Case("llama", micro=4, stage=3, more=L1, saves=SAVINGS),
+]
 """With an L1 penalty."""
 SAVING = [
     Case("llama", steps=6, micro=4, stage=stage, bf16=bf16, saves=saves)
     for bf16 in (False, True)
     # BF16 has no stage 0.
     for stage in range(int(bf16), 4)
-    for saves in dict.fromkeys((*((saving,) for saving in SAVINGS if not bf16), SAVINGS))
+    for possible in (tuple(saving for saving in SAVINGS if stage >= _FROM_STAGE.get(saving, 0)),)
+    for saves in dict.fromkeys((*((saving,) for saving in possible if not bf16), possible))
 ]
 """What needs less memory: each by itself, and all of it."""
 SPREAD = {

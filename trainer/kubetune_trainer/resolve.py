@@ -54,13 +54,15 @@ def resolve(
         learning_rate=spec.training.peak_learning_rate,
         max_length=max_length,
         activation_checkpointing="Full" if spec.training.activation_checkpointing == "Full" else "None",
+        offload=spec.zero.offload,
     )
     is_open = asked is None or spec.training.micro_batch_size is None
     if is_open and hardware.gpu is not None and shape is not None:
         resolved, told = _fitted(resolved, spec, shape, hardware.gpu)
         notes += told
     _refuse_single_rows(resolved, spec)
-    return replace(resolved, stage=stage_that_runs(precision, resolved.stage)), notes
+    lowest = max(resolved.stage, spec.zero.offload.lowest_stage)
+    return replace(resolved, stage=stage_that_runs(precision, lowest)), notes
 
 
 def refuse_missing_gpus(run: Run, there: Hardware) -> None:

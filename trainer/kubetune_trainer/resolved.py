@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kubetune_api.job import NOTHING, Offload
 from kubetune_api.resolved_settings import ResolvedSettings
 
 
@@ -23,6 +24,8 @@ class ResolvedTraining:
     """The longest sequence, in tokens."""
     activation_checkpointing: Literal["Full", "None"] = "None"
     """What layers keep for the backward pass: their inputs alone, or all."""
+    offload: Offload = NOTHING
+    """What lies in the main memory of the nodes."""
 
     @property
     def settings(self) -> ResolvedSettings:

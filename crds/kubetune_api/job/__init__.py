@@ -7,7 +7,7 @@ from kubetune_api.job.method import Freeze, LoRA, Method, Quantization
 from kubetune_api.job.model import Model
 from kubetune_api.job.names import MAX_NAME_LENGTH
 from kubetune_api.job.output import Output
-from kubetune_api.job.resources import Credentials, ProfileRef, Resources, Retry, Zero
+from kubetune_api.job.resources import NOTHING, Credentials, Offload, ProfileRef, Resources, Retry, Zero
 from kubetune_api.job.spec import CHANGEABLE_FIELDS, CLUSTER_FIELDS, FineTuneJobSpec
 from kubetune_api.job.task import Task
 from kubetune_api.job.task_settings import ClassificationSettings, MultiLabelSettings, RegressionSettings
@@ -18,6 +18,7 @@ __all__ = [
     "CLUSTER_FIELDS",
     "DEFAULT_MICRO_BATCH_SIZE",
     "MAX_NAME_LENGTH",
+    "NOTHING",
     "QUEUE_LABEL",
     "Checkpoints",
     "ClassificationSettings",
@@ -36,6 +37,7 @@ __all__ = [
     "Model",
     "MultiLabelSettings",
     "ObjectMeta",
+    "Offload",
     "Optimizer",
     "Output",
     "ProfileRef",

@@ -1,6 +1,6 @@
 """What a run may use and how often it is tried: `spec.profileRef`, `resources`, `zero`, `credentials`, `retry`."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,13 +40,55 @@ class Resources(ApiModel):
     )
 
 
+class Offload(ApiModel):
+    """What lies in the main memory of the nodes, for a model that the accelerators have no room for. The losses are the
+    same, and steps take longer."""
+
+    optimizer: Literal["None", "CPU"] = "None"
+    """The optimizer's state and its 32-bit weights, with AdamW 12 bytes a trained parameter, each worker's share on its
+    node, where CPUs take the steps. From stage 1 on."""
+    weights: Literal["None", "CPU"] = "None"
+    """The weights that the model computes with: each layer is fetched when it is needed. At stage 3."""
+
+    @property
+    def lowest_stage(self) -> int:
+        """The lowest ZeRO stage at which DeepSpeed does so."""
+        return 3 if self.weights == "CPU" else 1 if self.optimizer == "CPU" else 0
+
+
+NOTHING = Offload()
+"""All stays in the accelerators' memory."""
+
+
 class Zero(ApiModel):
     """How DeepSpeed shards the training state over the workers. The losses are the same at every stage."""
 
     stage: Annotated[int, Field(ge=0, le=3)] | None = None
     """0 keeps everything on every worker; 1 shards the optimizer's state, 2 also the gradients, 3 also the weights.
     Unset: the lowest stage that fits the accelerator's memory, or on CPUs a worker's share of main memory; 0 with an
-    optimizer that needs whole matrices."""
+    optimizer that needs whole matrices, 3 with `offload.weights`."""
+    offload: Offload = NOTHING
+    """What lies in the main memory of the nodes."""
+
+    rules: ClassVar = (
+        Rule(
+            # The API server judges the default {} of the group before it fills it in.
+            cel="!has(self.stage) || self.stage > 0 || !has(self.offload) || !has(self.offload.optimizer) ||"
+            " self.offload.optimizer == 'None'",
+            message="DeepSpeed offloads the optimizer from stage 1 on; raise stage, leave it out, or remove"
+            " offload.optimizer",
+            holds=lambda zero: zero.stage != 0 or zero.offload.optimizer == "None",
+            field="offload.optimizer",
+        ),
+        Rule(
+            cel="!has(self.stage) || self.stage == 3 || !has(self.offload) || !has(self.offload.weights) ||"
+            " self.offload.weights == 'None'",
+            message="DeepSpeed offloads weights at stage 3, where each worker holds a share of them; set stage to 3,"
+            " leave it out, or remove offload.weights",
+            holds=lambda zero: zero.stage in (None, 3) or zero.offload.weights == "None",
+            field="offload.weights",
+        ),
+    )
 
 
 class Credentials(ApiModel):

@@ -1,6 +1,6 @@
 """`spec` of a `FineTuneJob`, with the rules that span its parts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
@@ -25,10 +25,10 @@ from kubetune_api.job.task_rules import (
     smoothing_rules,
 )
 from kubetune_api.job.training import Training
+from kubetune_api.job.zero_rules import CUTS_WEIGHTS, offload_rules, stage_rules
 from kubetune_api.methods import METHODS
 from kubetune_api.metrics import SPLITS
-from kubetune_api.optimizers import OPTIMIZERS, rate_of
-from kubetune_api.tables import listed
+from kubetune_api.optimizers import rate_of
 from kubetune_api.tasks import TASKS, TaskRow
 
 
@@ -73,34 +73,6 @@ def _needs_validation(what: str, asked_for: str, holds: Callable[[Any], bool], f
     )
 
 
-def _stage_of_whole_matrices() -> Iterator[Rule]:
-    names = [name for name, row in OPTIMIZERS.items() if row.whole_matrices]
-    yield Rule(
-        cel=f"!(self.training.optimizer.type in {names}) || !has(self.zero.stage) || self.zero.stage == 0",
-        message=f"{listed(names)} work on whole matrices, which ZeRO cuts into pieces from stage 1 on; set stage to 0,"
-        " leave it out, or choose another optimizer",
-        holds=lambda spec: not spec.training.optimizer.row.whole_matrices or spec.zero.stage in (None, 0),
-        field="zero.stage",
-    )
-
-
-_CUTS_WEIGHTS = 3
-"""The ZeRO stage that does."""
-_STAGE_OF_DORA = Rule(
-    cel="!has(self.method.lora) || !has(self.method.lora.variant) || self.method.lora.variant != 'DoRA' ||"
-    " !has(self.zero.stage) || self.zero.stage < 3",
-    message="DoRA reads whole weights, which ZeRO cuts into pieces at stage 3; set stage to 2 or less, leave it out, or"
-    " choose another method.lora.variant",
-    holds=lambda spec: spec.zero.stage != _CUTS_WEIGHTS or not spec.method.lora or spec.method.lora.variant != "DoRA",
-    field="zero.stage",
-)
-_STAGE_OF_QUANTIZED = Rule(
-    cel="!has(self.method.quantization) || !has(self.zero.stage) || self.zero.stage < 3",
-    message="stage 3 cuts weights into pieces, and quantized ones stay whole on each worker; set stage to 2 or less,"
-    " leave it out, or remove method.quantization",
-    holds=lambda spec: spec.zero.stage != _CUTS_WEIGHTS or spec.method.quantization is None,
-    field="zero.stage",
-)
 _STOPS_EARLY = "has(self.training.earlyStopping)"
 _KEEPS_BEST = "has(self.training.keep) && self.training.keep == 'Best'"
 _validation_rules = (
@@ -201,9 +173,8 @@ class FineTuneJobSpec(ApiModel):
             holds=lambda spec: not spec.evaluation.slices or len(spec.dataset.splits) > 1,
             field="evaluation.slices",
         ),
-        _stage_of_whole_matrices,
-        _STAGE_OF_DORA,
-        _STAGE_OF_QUANTIZED,
+        stage_rules,
+        offload_rules,
     )
 
     @property
@@ -249,6 +220,8 @@ class FineTuneJobSpec(ApiModel):
         # Nothing else runs: see the row.
         whole = {"precision": "FP32"} if optimizer.row.whole_matrices else {}
         zero = {"stage": 0} if optimizer.row.whole_matrices else {}
+        if self.zero.offload.lowest_stage == CUTS_WEIGHTS:
+            zero = {"stage": CUTS_WEIGHTS}
         parts = {
             "evaluation": self.evaluation.model_copy(update={"primary_metric": self.primary_metric}),
             "method": self.method.resolved,

@@ -11,11 +11,12 @@ from support.ranks import run_ranks
 from support.runs_in_one_process import run_of
 from support.tiny_models import job_for, saved, tiny_model
 from support.tiny_runs import hard_rows, write_csv
-from support.training_cases import Case
+from support.training_cases import SAVINGS, Case
 
 CASES = [
     *(Case("llama", micro=4, stage=stage) for stage in range(4)),
     *(Case("llama", micro=4, stage=stage, bf16=True) for stage in (1, 3)),
+    Case("llama", micro=4, stage=3, saves=SAVINGS),
 ]
 
 
@@ -24,7 +25,7 @@ def ranks() -> list[dict[Case, tuple[Kept, Kept]]]:
     return run_ranks(stop_in_each, 2, CASES)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"stage {case.stage}{', BF16' * case.bf16}")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.how)
 def test_a_training_stops_after_its_patience_and_publishes_the_weights_of_its_best_step(
     case: Case, ranks: list[dict[Case, tuple[Kept, Kept]]]
 ) -> None:

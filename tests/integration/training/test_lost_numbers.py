@@ -5,11 +5,13 @@ import pytest
 from kubetune_api.reasons import Reason
 from support.lost_numbers import GOOD_STEPS, Lost, Where, lose_in_each
 from support.ranks import run_ranks
-from support.training_cases import Case
+from support.training_cases import OPTIMIZER, Case
 
 CASES = [
     *(Case("llama", micro=2, stage=stage) for stage in range(4)),
     *(Case("llama", micro=2, stage=stage, bf16=True) for stage in range(1, 4)),
+    *(Case("llama", micro=2, stage=stage, saves=(OPTIMIZER,)) for stage in (1, 3)),
+    Case("llama", micro=2, stage=2, bf16=True, saves=(OPTIMIZER,)),
 ]
 IN_EACH: list[tuple[Case, Where]] = [*((case, "gradients") for case in CASES), (CASES[0], "loss"), (CASES[-1], "loss")]
 SAYS = {
@@ -29,7 +31,7 @@ def ranks() -> list[dict[tuple[Case, Where], Lost]]:
 
 @pytest.mark.parametrize(
     ("case", "where"),
-    [pytest.param(*each, id=f"{each[1]}, stage {each[0].stage}{', BF16' * each[0].bf16}") for each in IN_EACH],
+    [pytest.param(*each, id=f"{each[1]}, {each[0].how}") for each in IN_EACH],
 )
 def test_a_number_that_one_rank_loses_ends_the_run_on_every_rank_before_the_weights_are_spoiled(
     case: Case, where: Where, ranks: list[dict[tuple[Case, Where], Lost]]

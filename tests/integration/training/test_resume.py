@@ -20,7 +20,7 @@ from support.resumed import (
     save_and_go_on,
     what_is_fetched,
 )
-from support.training_cases import Case
+from support.training_cases import OPTIMIZER, SAVINGS, Case
 
 SPREAD = [Case("llama", micro=4, stage=stage) for stage in range(4)]
 TWO = [
@@ -28,12 +28,14 @@ TWO = [
     Case("llama", micro=4, stage=1, bf16=True),
     Case("llama", micro=4, stage=2, optimizer="Lion"),
     Case("bert", micro=4, stage=3, lora="RsLoRA"),
+    Case("llama", micro=4, stage=2, saves=(OPTIMIZER,)),
+    Case("llama", micro=4, stage=3, bf16=True, saves=SAVINGS),
 ]
 ONE = [*(Case("bert", optimizer=name) for name in ("AdamW", "Adafactor", "Muon"))]
 
 
 def name_of(case: Case) -> str:
-    return f"{case.family}, {case.optimizer}, stage {case.stage}{', BF16' * case.bf16}{', LoRA' * bool(case.lora)}"
+    return f"{case.family}, {case.optimizer}, {case.how}{', LoRA' * bool(case.lora)}"
 
 
 Both = list[dict[Case, tuple[Ended, Ended]]]

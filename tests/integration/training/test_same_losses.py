@@ -28,7 +28,7 @@ Group = list[dict[Case, Trained]]
 
 
 def name(case: Case) -> str:
-    settings = ", ".join((case.optimizer, *(field for field, _ in case.more)))
+    settings = ", ".join((case.optimizer, *(field for field, _ in case.more), *case.saves))
     return f"{case.family}, stage {case.stage}, micro-batches of {case.micro}, {settings}"
 
 
@@ -120,9 +120,7 @@ def test_bfloat16_learns_about_as_well_as_32_bits(
     assert_same(ranks[0][case], full, 0.05)
 
 
-@pytest.mark.parametrize(
-    "case", SAVING, ids=lambda case: f"{', '.join(case.saves)}, stage {case.stage}{', BF16' * case.bf16}"
-)
+@pytest.mark.parametrize("case", SAVING, ids=lambda case: case.how)
 def test_what_saves_memory_changes_no_loss(case: Case, two_workers: Group) -> None:
     for rank in two_workers:
         plain = rank[case.plain]
@@ -130,7 +128,7 @@ def test_what_saves_memory_changes_no_loss(case: Case, two_workers: Group) -> No
         assert rank[case].gradient_norms == pytest.approx(plain.gradient_norms, rel=TOLERANCE)
 
 
-@pytest.mark.parametrize("case", [*SPARSE, *SPARSE_BF16], ids=lambda case: f"stage {case.stage}{', BF16' * case.bf16}")
+@pytest.mark.parametrize("case", [*SPARSE, *SPARSE_BF16], ids=lambda case: case.how)
 def test_an_l1_penalty_gives_zeros_at_every_stage(case: Case, two_workers: Group) -> None:
     def share_of_zeros(trained: Trained) -> float:
         matrices = [values for values in trained.weights.values() if values.ndim > 1]

@@ -73,6 +73,14 @@ def test_an_optimizer_of_whole_matrices_is_planned_at_stage_0_or_another_one_is_
     assert found.proposal == "Set training.optimizer.type to AdamW, which ZeRO may shard."
 
 
+@pytest.mark.parametrize(
+    ("offload", "lowest"), [({"optimizer": "CPU"}, 1), ({"weights": "CPU", "optimizer": "CPU"}, 3), ({}, 0)]
+)
+def test_a_stage_that_does_not_offload_is_not_planned(offload: dict[str, str], lowest: int) -> None:
+    spec = language(128, training={"precision": "FP32"}, zero={"offload": offload})
+    assert accepted(spec, LLAMA_1B, LARGE).candidates[0].stage == lowest
+
+
 def need_of(spec: FineTuneJobSpec, model: ModelShape, **how: Any) -> MemoryEstimate:
     return estimate(model, spec, **{"stage": 0, "workers": 1, "micro_batch_size": 8, "precision": "FP32"} | how)
 

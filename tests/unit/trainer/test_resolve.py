@@ -70,6 +70,26 @@ def test_a_micro_batch_that_does_not_fit_the_memory_of_cpus_is_lowered_with_the_
     assert (fitted.stage, 1 <= fitted.micro_batch_size < 128) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("offload", "hardware", "stage"),
+    [
+        pytest.param({"optimizer": "CPU"}, CPU, 1, id="one worker on a CPU"),
+        pytest.param({"optimizer": "CPU"}, gpus(1, has_bf16=False), 1, id="one GPU with room for all"),
+        pytest.param({"weights": "CPU"}, gpus(1), 3, id="weights"),
+        pytest.param({}, CPU, 0, id="nothing offloaded"),
+    ],
+)
+def test_what_is_offloaded_says_the_lowest_stage(offload: dict[str, str], hardware: Hardware, stage: int) -> None:
+    job = spec_for("SequenceClassification", zero={"offload": offload}).resolved
+    ran = resolved(job, hardware, workers=1)
+    assert (ran.stage, ran.offload) == (stage, job.zero.offload)
+
+
+@pytest.mark.parametrize(("asked", "runs"), [("Full", "Full"), ("None", "None"), ("Auto", "None")])
+def test_activation_checkpointing_is_resolved(asked: str, runs: str) -> None:
+    assert resolved(spec(activationCheckpointing=asked)).activation_checkpointing == runs
+
+
 def test_stage_0_in_bfloat16_is_recorded_as_the_stage_1_that_runs() -> None:
     assert resolved(spec(0, precision="BF16"), workers=2).stage == 1
     assert resolved(spec(0, precision="FP32"), workers=2).stage == 0

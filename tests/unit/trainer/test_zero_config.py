@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from kubetune_api.job import Offload
 from kubetune_planner.states import Precision
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.zero import deepspeed_config
@@ -66,3 +67,14 @@ def test_a_bucket_is_as_large_as_what_it_may_hold(trained: int, bucket: int) -> 
     """N6"""
     config = deepspeed_config(plan(2), stage=2, precision="BF16", max_gradient_norm=1.0, on_gpu=True, trained=trained)
     assert config["zero_optimization"]["reduce_bucket_size"] == bucket
+
+
+@pytest.mark.parametrize("on_gpu", [True, False], ids=["on a GPU", "on a CPU"])
+def test_what_is_offloaded_is_pinned_for_gpus_and_needs_no_compiled_optimizer(on_gpu: bool) -> None:
+    config = deepspeed_config(
+        plan(2), stage=3, precision="BF16", max_gradient_norm=1.0, on_gpu=on_gpu, trained=9,
+        offload=Offload(optimizer="CPU"),
+    )  # fmt: skip
+    assert config["zero_optimization"]["offload_optimizer"] == {"device": "cpu", "pin_memory": on_gpu}
+    assert config["zero_optimization"]["offload_param"] == {"device": "none", "pin_memory": on_gpu}
+    assert config["zero_force_ds_cpu_optimizer"] is False

@@ -40,6 +40,7 @@ def build_engine(
             stage=resolved.stage,
             precision=resolved.precision,
             max_gradient_norm=training.max_gradient_norm,
+            offload=resolved.offload,
             on_gpu=device.kind == "cuda",
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         ),
