@@ -8,7 +8,7 @@ import pytest
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
-from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Store, part_size
+from kubetune_trainer.storage.store import MissingObjectError, ObjectInfo, Parts, Store
 from kubetune_trainer.watchdog.pulse import PULSE, UPLOADING
 from support.small_disk import files_of_at_most
 from support.stores import put
@@ -135,6 +135,11 @@ def test_a_file_beyond_the_limit_is_told_and_leaves_nothing(store: Store, tmp_pa
 
 @pytest.mark.parametrize("size", [0, 2**20, 50 * 10**9, 80 * 10**9, 5 * 10**12], ids="{:,} bytes".format)
 def test_an_upload_of_any_size_keeps_to_the_limits_of_s3(size: int) -> None:
-    part = part_size(size)
-    assert 5 * 2**20 <= part <= 5 * 2**30
-    assert -(-size // part) <= 10_000
+    parts = Parts.of(size)
+    assert 5 * 2**20 <= parts.size <= 5 * 2**30
+    assert -(-size // parts.size) <= 10_000
+
+
+def test_large_files_go_in_many_large_parts_and_small_ones_in_few_that_a_slow_line_takes() -> None:
+    assert Parts.of(4 * 10**9) == Parts(32 * 2**20, 12)
+    assert Parts.of(10**8) == Parts(5 * 2**20, 2)

@@ -398,4 +398,9 @@ def test_the_timeout_can_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_large_upload_gets_more_patience() -> None:
-    assert RetryPolicy(response=8).for_bytes(50 * 10**9).response == 258
+    assert RetryPolicy(response=8).for_upload(50 * 10**9, 10 * 10**6).response == 258
+
+
+def test_what_is_under_way_at_a_time_gets_through_a_slow_line() -> None:
+    patient = RetryPolicy(response=8).for_upload(2 * 10**8, 300 * 10**6)
+    assert (patient.response, patient.retry_window) == (201, 1.2 * 201)

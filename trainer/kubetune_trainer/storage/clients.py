@@ -22,6 +22,8 @@ from kubetune_trainer.storage.locations import Location
 TIMEOUT_VARIABLE = "KUBETUNE_STORAGE_TIMEOUT_SECONDS"
 _SLOW_COMPLETION = 200e6
 """Bytes per second at which a slow server joins the parts of an upload; it answers only then."""
+_SLOW_LINE = 1.5e6
+"""Bytes per second that a slow line takes; all parts under way share them."""
 CLIENTS: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 """Of every scheme but `file`, to which a result may go."""
 
@@ -53,9 +55,11 @@ class RetryPolicy:
             raise RunError(Reason.STORAGE_FAILED, f"{TIMEOUT_VARIABLE} is {text!r}; set it to 1 to 3600 seconds.")
         return cls(response=seconds, retry_window=1.2 * seconds)
 
-    def for_bytes(self, size: int) -> Self:
-        """More patience for a large upload."""
-        return replace(self, response=self.response + size / _SLOW_COMPLETION)
+    def for_upload(self, size: int, in_flight: int) -> Self:
+        """More patience for a large upload, of which so many bytes are under way at a time."""
+        response = max(self.response, in_flight / _SLOW_LINE) + size / _SLOW_COMPLETION
+        # A part that failed late is sent again, too.
+        return replace(self, response=response, retry_window=max(self.retry_window, 1.2 * response))
 
 
 def connect(place: Location, policy: RetryPolicy, secret: Secret | None = None) -> Any:

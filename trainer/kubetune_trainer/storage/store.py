@@ -20,14 +20,13 @@ from kubetune_trainer.storage.credentials import Secret
 from kubetune_trainer.storage.digests import pieces
 from kubetune_trainer.storage.errors import FailedRequest, explain, explain_local, is_missing
 from kubetune_trainer.storage.locations import Location
+from kubetune_trainer.storage.ranges import write_ranges
 from kubetune_trainer.watchdog.pulse import PULSE
 
-_PART = 5 * 2**20
-"""Bytes of the smallest part of an upload: the least that S3 takes."""
+_LARGE = 256 * 2**20
+"""Bytes; from this size on, an upload takes much memory to be fast."""
 _MOST_PARTS = 9_000
 """S3 takes 10,000."""
-_PARTS_AT_ONCE = 2
-"""Few enough that a slow line gets its parts through in time."""
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds before an object is created again that another one is in the way of, and that is not there."""
 _STORE_ERRORS = (obstore.exceptions.BaseError, OSError, ValueError)
@@ -52,9 +51,27 @@ class ObjectInfo:
     """Changes when the content does: the ETag, or what a file system has in its place; else the time of the change."""
 
 
-def part_size(size: int) -> int:
-    """The bytes of each part of an upload of `size` bytes: few parts enough for S3, small enough for a slow line."""
-    return max(_PART, -(-size // _MOST_PARTS))
+@dataclass(frozen=True)
+class Parts:
+    """How a file is uploaded: so many bytes a part, so many parts at a time."""
+
+    size: int
+    at_once: int
+
+    @classmethod
+    def of(cls, size: int) -> Self:
+        """For a file of `size` bytes: few parts enough for S3, which takes none smaller than 5 MiB.
+
+        A smaller file goes slowly enough for a slow line; for a larger one there is more patience.
+        """
+        if size < _LARGE:
+            return cls(5 * 2**20, 2)
+        return cls(max(32 * 2**20, -(-size // _MOST_PARTS)), 12)
+
+    @property
+    def in_flight(self) -> int:
+        """The most bytes under way at a time."""
+        return self.size * self.at_once
 
 
 class Store:
@@ -103,33 +120,47 @@ class Store:
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """The bytes of an object as they come; MissingObjectError if there is none."""
-        return self._stream(self._at(path), None)
+        place = self._at(path)
+        return self._stream(place, self._answer(place, None), PULSE.signs())
 
     def download(self, path: str, to: Path, version: str | None = None) -> StoredFile:
-        """Streams an object into the file `to`; its name in the result is the full URI.
+        """Streams an object into the file `to`, a large one in ranges; its name in the result is the full URI.
 
-        MissingObjectError if there is none, or none of the `version` that is asked for.
+        MissingObjectError if there is none, or none of the `version` that is asked for, or no longer the same.
         """
-        place, digest, size = self._at(path), hashlib.sha256(), 0
+        place, goes_on = self._at(path), PULSE.signs()
+        whole = self._answer(place, version)
+        size, found = whole.meta["size"], _version(whole.meta)
+
+        def read(start: int, end: int) -> Iterator[bytes]:
+            answer = whole if end - start == size else self._answer(place, found, (start, end))
+            return self._stream(place, answer, goes_on)
+
         try:
-            with to.open("wb") as file:
-                for piece in self._stream(place, version):
-                    digest.update(piece)
-                    size += file.write(piece)
+            with to.open("wb+") as file:
+                digest = write_ranges(file.fileno(), size, read)
         except OSError as error:
             raise explain_local(error, str(to), "written") from error
-        return StoredFile(place.uri, size, digest.hexdigest())
+        return StoredFile(place.uri, size, digest)
 
-    def _stream(self, place: Location, version: str | None) -> Iterator[bytes]:
+    def _answer(self, place: Location, version: str | None, span: tuple[int, int] | None = None) -> Any:
+        """What the store says when it is asked for an object, or for a span of it; its bytes are yet to come."""
         with self._errors("read", place):
-            answer = self._client.get(place.key)
-            # Compared here, not asked for by If-Match: Azure quotes an ETag in its answers and not in its listings.
-            if version not in (None, _version(answer.meta)):
-                raise MissingObjectError(place.uri)
-            goes_on = PULSE.signs()
+            answer = self._client.get(place.key, options={"range": span} if span else None)
+        # Compared here, not asked for by If-Match: Azure quotes an ETag in its answers and not in its listings.
+        if version not in (None, _version(answer.meta)):
+            raise MissingObjectError(place.uri)
+        return answer
+
+    def _stream(self, place: Location, answer: Any, goes_on: Callable[[], None]) -> Iterator[bytes]:
+        start, end = answer.range
+        with self._errors("read", place):
             for piece in answer.stream():
                 goes_on()
+                start += len(piece)
                 yield memoryview(piece)  # type: ignore[misc]
+        if start != end:
+            raise MissingObjectError(place.uri)
 
     def create(self, path: str, data: bytes) -> bool:
         """Writes a small object if there is none of that name, as one atomic step; False if there is another one."""
@@ -167,15 +198,16 @@ class Store:
 
         try:
             size = file.stat().st_size
-            small = b"".join(read()) if size < _PART else None
+            small = b"".join(read()) if size < Parts.of(size).size else None
         except OSError as error:
             raise explain_local(error, str(file), "read") from error
         with self._errors("written", place):
             if small is not None:
                 self._client.put(place.key, small, use_multipart=False)
             else:
-                client = connect(self._place, self._policy.for_bytes(size), self._secret)
-                client.put(place.key, read(), chunk_size=part_size(size), max_concurrency=_PARTS_AT_ONCE)
+                parts = Parts.of(size)
+                client = connect(self._place, self._policy.for_upload(size, parts.in_flight), self._secret)
+                client.put(place.key, read(), chunk_size=parts.size, max_concurrency=parts.at_once)
         return StoredFile(path, sent, digest.hexdigest())
 
     def delete(self, path: str) -> None:
