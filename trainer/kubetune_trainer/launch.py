@@ -79,6 +79,7 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
         hardware=there,
         shape=_shape(prepared.base.folder),
         max_length=prepared.max_length,
+        mean_length=float(prepared.data.splits["train"].lengths.mean()),
     )
     for note in notes:
         listener.note(note)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from math import ceil
 
+from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
@@ -30,12 +31,19 @@ class Hardware:
 
 
 def resolve(
-    spec: FineTuneJobSpec, *, workers: int | None, hardware: Hardware, shape: ModelShape | None, max_length: int
+    spec: FineTuneJobSpec,
+    *,
+    workers: int | None,
+    hardware: Hardware,
+    shape: ModelShape | None,
+    max_length: int,
+    mean_length: float,
 ) -> tuple[ResolvedTraining, tuple[str, ...]]:
     """How the run trains, and what its author should know of that, in sentences.
 
     The defaults of `spec` are filled in. `workers` are those that are asked for. `shape` is the model's, None where it
-    cannot be told; `max_length` is the longest sequence that job and model allow, in tokens.
+    cannot be told; `max_length` is the longest sequence that job and model allow, in tokens, and `mean_length` what a
+    row of the training split has on average.
     RunError (INVALID_MANIFEST) where the GPU does not compute in the precision that the job sets, or where a task that
     compares the rows of a micro-batch would get one, or where several workers would share a GPU.
     """
@@ -56,9 +64,8 @@ def resolve(
         activation_checkpointing="Full" if spec.training.activation_checkpointing == "Full" else "None",
         offload=spec.zero.offload,
     )
-    is_open = asked is None or spec.training.micro_batch_size is None
-    if is_open and hardware.gpu is not None and shape is not None:
-        resolved, told = _fitted(resolved, spec, shape, hardware.gpu)
+    if shape is not None:
+        resolved, told = _filled(resolved, spec, shape, hardware, mean_length)
         notes += told
     _refuse_single_rows(resolved, spec)
     lowest = max(resolved.stage, spec.zero.offload.lowest_stage)
@@ -83,6 +90,29 @@ def _refuse_parts(workers: int, gpu: AcceleratorSpec | None) -> None:
             f"spec.resources.workers: {workers} workers would train on parts of GPUs ({gpu.name}), and NCCL does not"
             " connect two parts of one; set it to 1",
         )
+
+
+def _filled(
+    resolved: ResolvedTraining, spec: FineTuneJobSpec, shape: ModelShape, hardware: Hardware, mean_length: float
+) -> tuple[ResolvedTraining, tuple[str, ...]]:
+    """With the stage and the micro-batch that suit the hardware where the job leaves them open, and what to tell."""
+    if hardware.gpu is not None:
+        is_open = spec.zero.stage is None or spec.training.micro_batch_size is None
+        return _fitted(resolved, spec, shape, hardware.gpu) if is_open else (resolved, ())
+    return replace(resolved, micro_batch_size=_enough_rows(resolved, spec, shape, mean_length)), ()
+
+
+def _enough_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec, shape: ModelShape, mean_length: float) -> int:
+    """The micro-batch whose rows have as many tokens as those of the one that is resolved if each was the longest: few
+    passes do the work of many where rows are not padded. What a layer behind them answers to every token of a
+    vocabulary is padded."""
+    rows, task = resolved.micro_batch_size, spec.task_row
+    asked = spec.training.micro_batch_size is not None
+    if asked or task.compares_rows or task.output == "Vocabulary" or not FAMILIES[shape.family].joins_rows:
+        return rows
+    share = ceil(spec.training.global_batch_size / resolved.workers)
+    enough = max(rows, min(share, int(rows * resolved.max_length / mean_length)))
+    return ceil(share / ceil(share / enough))
 
 
 def _refuse_single_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec) -> None:

@@ -190,7 +190,7 @@ class Training(ApiModel):
     micro_batch_size: Annotated[int, Field(ge=1, le=65536)] | None = None
     """What one worker takes through the model at a time, in examples. Smaller needs less memory, larger is faster;
     but for the random numbers of dropout, the result is the same, unless the task compares the rows of a micro-batch.
-    Unset: the largest that fits the accelerator's memory; 8 on CPUs."""
+    Unset: the largest that fits the accelerator's memory; on CPUs 8, or more where rows are short."""
     learning_rate: Annotated[
         float | None,
         Field(gt=0.0, le=1.0, json_schema_extra=filled(rates=_rates, factors=_rates_of_optimizers)),

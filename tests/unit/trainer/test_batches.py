@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune_trainer.training.batches import BatchPlan, split_batch, split_for_evaluation
+from kubetune_trainer.training.batches import BatchPlan, split_batch, split_by_tokens, split_for_evaluation
 
 PLANS = st.builds(
     BatchPlan,
@@ -86,6 +86,35 @@ def test_the_shares_of_a_global_batch_cover_it_within_the_micro_batch(plan: Batc
         sizes = [len(share) for share in shares]
         assert max(sizes) <= plan.micro_batch_size
         assert max(sizes) - min(sizes) <= 1
+
+
+@given(PLANS)
+def test_dealt_shares_have_the_rows_of_their_global_batch_and_about_as_many_tokens(plan: BatchPlan) -> None:
+    lengths = lengths_of(plan.rows)
+    for batch in plan.global_batches(0, 0):
+        passes = split_batch(batch, lengths[batch], plan.accumulation_steps, plan.workers, evenly=True)
+        shares = [share for shares in passes for share in shares]
+        assert sorted(np.concatenate(shares)) == sorted(batch)
+        sizes = [len(share) for share in shares]
+        assert max(sizes) <= plan.micro_batch_size
+        assert max(sizes) - min(sizes) <= 1
+        tokens = [int(lengths[share].sum()) for share in shares]
+        assert max(tokens) - min(tokens) <= lengths[batch].max()
+
+
+@given(LENGTHS, st.integers(1, 100), st.integers(1, 9))
+def test_passes_by_tokens_cover_a_split_within_the_tokens(lengths: np.ndarray, tokens: int, workers: int) -> None:
+    passes = split_by_tokens(lengths, tokens, workers)
+    assert all(len(shares) == workers for shares in passes)
+    shares = [share for shares in passes for share in shares]
+    assert sorted(np.concatenate(shares)) == list(range(len(lengths)))
+    assert all(len(share) * lengths[share].max() <= max(tokens, lengths[share].max()) for share in shares if len(share))
+
+
+def test_short_rows_are_judged_in_fewer_passes() -> None:
+    lengths = np.array([64] * 8 + [4] * 120)
+    assert len(split_by_tokens(lengths, 8 * 64, 1)) == 2
+    assert len(split_for_evaluation(lengths, 8, 1)) == 16
 
 
 @given(LENGTHS, st.integers(1, 16), st.integers(1, 9))

@@ -15,7 +15,8 @@ from kubetune_trainer.resolved import ResolvedTraining
 from support.tiny_models import job_for, spec_for
 
 GIB = 1 << 30
-BERT = shape_of("hf://google-bert/bert-base-uncased")
+_BERT = "google-bert/bert-base-uncased"
+BERT = shape_of(f"hf://{_BERT}")
 CPU = Hardware(memory=64 * GIB)
 
 
@@ -29,11 +30,11 @@ def spec(stage: int | None = None, **training: Any) -> FineTuneJobSpec:
 
 
 def resolved(job: FineTuneJobSpec, hardware: Hardware = CPU, workers: int | None = None) -> ResolvedTraining:
-    return resolve(job, workers=workers, hardware=hardware, shape=BERT, max_length=128)[0]
+    return resolve(job, workers=workers, hardware=hardware, shape=BERT, max_length=128, mean_length=128)[0]
 
 
 def notes(job: FineTuneJobSpec, hardware: Hardware = CPU, workers: int | None = None) -> tuple[str, ...]:
-    return resolve(job, workers=workers, hardware=hardware, shape=BERT, max_length=128)[1]
+    return resolve(job, workers=workers, hardware=hardware, shape=BERT, max_length=128, mean_length=128)[1]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,9 @@ def test_the_stage_on_cpus_is_the_lowest_that_fits_the_workers_share_of_memory(m
 def test_a_micro_batch_that_does_not_fit_the_memory_of_cpus_is_lowered_with_the_stage() -> None:
     """N8: at the lowest stage with a micro-batch that fits, or it would be killed for memory there."""
     job = spec(globalBatchSize=512, microBatchSize=128)
-    fitted = resolve(job, workers=4, hardware=Hardware(memory=4 * 4 * GIB), shape=BERT, max_length=512)[0]
+    fitted = resolve(
+        job, workers=4, hardware=Hardware(memory=4 * 4 * GIB), shape=BERT, max_length=512, mean_length=512
+    )[0]
     assert (fitted.stage, 1 <= fitted.micro_batch_size < 128) == (0, True)
 
 
@@ -88,6 +91,35 @@ def test_what_is_offloaded_says_the_lowest_stage(offload: dict[str, str], hardwa
 @pytest.mark.parametrize(("asked", "runs"), [("Full", "Full"), ("None", "None"), ("Auto", "None")])
 def test_activation_checkpointing_is_resolved(asked: str, runs: str) -> None:
     assert resolved(spec(activationCheckpointing=asked)).activation_checkpointing == runs
+
+
+@pytest.mark.parametrize(
+    ("mean", "batch", "task", "model", "rows"),
+    [
+        pytest.param(128, 32, "SequenceClassification", _BERT, 8, id="rows as long as they may be"),
+        pytest.param(40, 32, "SequenceClassification", _BERT, 16, id="short rows, in two passes as even"),
+        pytest.param(16, 32, "SequenceClassification", _BERT, 32, id="a whole global batch"),
+        pytest.param(16, 6, "SequenceClassification", _BERT, 6, id="a batch with fewer rows than any pass"),
+        pytest.param(16, 32, "Embedding", _BERT, 8, id="rows that are compared with each other"),
+        pytest.param(16, 32, "CausalLM", "openai-community/gpt2", 8, id="an output for every token of a vocabulary"),
+        pytest.param(16, 32, "SequenceClassification", "microsoft/deberta-v3-base", 8, id="rows that are padded"),
+    ],
+)
+def test_on_cpus_a_pass_takes_more_short_rows_where_they_are_not_padded(
+    mean: float, batch: int, task: str, model: str, rows: int
+) -> None:
+    job, shape = spec_for(task, training={"globalBatchSize": batch}).resolved, shape_of(f"hf://{model}")
+    found = resolve(job, workers=None, hardware=CPU, shape=shape, max_length=128, mean_length=mean)[0]
+    assert found.micro_batch_size == rows
+
+
+def test_a_micro_batch_that_is_set_or_planned_for_a_gpu_stays() -> None:
+    for job, hardware in ((spec(microBatchSize=2), CPU), (spec(), gpus(2))):
+        found, short = (
+            resolve(job, workers=None, hardware=hardware, shape=BERT, max_length=128, mean_length=mean)[0]
+            for mean in (128, 16)
+        )
+        assert found == short
 
 
 def test_stage_0_in_bfloat16_is_recorded_as_the_stage_1_that_runs() -> None:
@@ -208,9 +240,9 @@ def test_a_micro_batch_that_is_set_stays_where_no_plan_fits_and_it_is_said() -> 
 def test_a_single_row_that_would_be_compared_with_nothing_is_refused() -> None:
     job, little = spec_for("Embedding", zero={"stage": 0}), gpus(1, memory=GIB)
     with pytest.raises(RunError, match=r"spec\.training\.microBatchSize: the memory of a worker has room for one row"):
-        resolve(job.resolved, workers=None, hardware=little, shape=BERT, max_length=512)
+        resolve(job.resolved, workers=None, hardware=little, shape=BERT, max_length=512, mean_length=512)
 
 
 def test_without_a_known_shape_nothing_is_planned() -> None:
-    found, said = resolve(spec(), workers=None, hardware=gpus(2), shape=None, max_length=128)
+    found, said = resolve(spec(), workers=None, hardware=gpus(2), shape=None, max_length=128, mean_length=128)
     assert (found.stage, found.micro_batch_size, said) == (2, 8, ())

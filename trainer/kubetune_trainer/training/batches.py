@@ -1,7 +1,8 @@
 """Which rows every rank takes in every step: a pure function of the seed, the epoch and the batch size.
 
 The order of the rows and the content of each global batch do not depend on the number of workers. Only inside a global
-batch are rows shared out to ranks, sorted by length, so that rows that are padded together are about equally long.
+batch are rows shared out to ranks, by length: rows that are padded together are about equally long, and of rows that
+are not padded each share has about as many tokens.
 """
 
 from collections.abc import Iterator
@@ -64,21 +65,48 @@ class BatchPlan:
 
 
 def split_batch(
-    rows: Rows, lengths: NDArray[np.int64], accumulation_steps: int, workers: int, whole: int | None = None
+    rows: Rows,
+    lengths: NDArray[np.int64],
+    accumulation_steps: int,
+    workers: int,
+    whole: int | None = None,
+    *,
+    evenly: bool = False,
 ) -> list[list[Rows]]:
     """Shares out the rows of a global batch: `result[k][rank]` is what `rank` takes in its k-th forward pass.
 
     `lengths` are the lengths in tokens of `rows`, in the same order. A share may be empty: the rank then runs a row of
     weight zero, because under ZeRO every rank must take part in every pass. Where rows are compared within a share,
     `whole` is the micro-batch size: as few shares as it allows have rows, the same ones for any number of workers.
+    `evenly`: no share is longer than the others, as where rows are not padded.
     """
     # A stable sort: rows of equal length keep the order of the epoch, on every machine.
     longest_first = rows[np.argsort(-lengths, kind="stable")]
     every = accumulation_steps * workers
     filled = every if whole is None else max(1, ceil(len(rows) / whole))
-    shares = np.array_split(longest_first, filled)
+    shares = _dealt(longest_first, filled) if evenly and whole is None else np.array_split(longest_first, filled)
     shares += [longest_first[:0]] * (every - filled)
     return [shares[k * workers : (k + 1) * workers] for k in range(accumulation_steps)]
+
+
+def _dealt(longest_first: Rows, shares: int) -> list[Rows]:
+    """To and fro: who got the longest row of a round gets the shortest of the next one."""
+    turn, place = np.divmod(np.arange(len(longest_first)), shares)
+    taker = np.where(turn % 2, shares - 1 - place, place)
+    return [longest_first[taker == share] for share in range(shares)]
+
+
+def split_by_tokens(lengths: NDArray[np.int64], tokens: int, workers: int) -> list[list[Rows]]:
+    """Shares out a whole split, `result[k][rank]` as in `split_batch`: the rows of a share, padded to the longest of
+    them, have `tokens` at most, or it is one row."""
+    longest_first = np.argsort(-lengths, kind="stable")
+    passes: list[list[Rows]] = []
+    taken = 0
+    while taken < len(lengths):
+        rows = workers * max(1, tokens // int(lengths[longest_first[taken]]))
+        passes.append([longest_first[taken : taken + rows][rank::workers] for rank in range(workers)])
+        taken += rows
+    return passes
 
 
 def split_for_evaluation(lengths: NDArray[np.int64], micro_batch_size: int, workers: int) -> list[list[Rows]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -11,7 +12,7 @@ from kubetune_trainer.figures import Interval, SliceRecord
 from kubetune_trainer.records import EvaluationRecord
 from kubetune_trainer.shown_rows import WorstRow
 from kubetune_trainer.tasks.base import Losses, Measured, MicroBatch, Tally, TrainingTask
-from kubetune_trainer.training.batches import split_for_evaluation
+from kubetune_trainer.training.batches import Rows, split_by_tokens, split_for_evaluation
 from kubetune_trainer.training.bootstrap import Replicates, fits, intervals, intervals_of_means
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.custom import ComparedRows, Numbered
@@ -59,7 +60,7 @@ def evaluate(
     rank, workers = dist.get_rank(), dist.get_world_size()
     tallies: Tally = {}
     beside = _Beside(task, split, space, compares=compares)
-    for shares in split_for_evaluation(split.longest, micro_batch_size, workers):
+    for shares in _shared(split, micro_batch_size, workers):
         PULSE.mark(EVALUATING)
         # Under ZeRO-3 a rank without rows must still take its part in the forward pass; its targets are ignored.
         batch = collate(split, shares[rank], pad_token, engine.device)
@@ -74,6 +75,15 @@ def evaluate(
     PULSE.mark(MEASURING)
     measured = task.measure(summed, space)
     return beside.judged(measured, engine.device) if final else Judged(measured)
+
+
+def _shared(split: EncodedSplit, micro_batch_size: int, workers: int) -> list[list[Rows]]:
+    """No share has more tokens, padding included, than a micro-batch of the longest rows."""
+    if split.compares_rows:
+        return split_for_evaluation(split.longest, micro_batch_size, workers)
+    # Of an encoder with a decoder, what is read or what is written is the longer one.
+    lengths = np.maximum(split.longest, split.targets.per_row(split))
+    return split_by_tokens(lengths, micro_batch_size * int(lengths.max()), workers)
 
 
 class _Beside:

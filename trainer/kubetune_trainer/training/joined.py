@@ -109,10 +109,15 @@ class _Batch:
         return lines.index_copy(0, self._places, states[0]).reshape(*self._shape, *states.shape[2:])
 
 
+def joins_rows(model: Any) -> bool:
+    """Whether a model is of a family that can."""
+    family = FAMILIES.get(getattr(model.config, "model_type", ""))
+    return family is not None and family.joins_rows
+
+
 def join_rows(model: Any) -> Joined | None:
     """Makes a model join its batches from now on; None where its family cannot."""
-    family = FAMILIES.get(getattr(model.config, "model_type", ""))
-    return Joined(model) if family is not None and family.joins_rows else None
+    return Joined(model) if joins_rows(model) else None
 
 
 def _attend(

@@ -28,6 +28,7 @@ from kubetune_trainer.training.custom import Numbered, judge_custom
 from kubetune_trainer.training.evaluate import evaluate
 from kubetune_trainer.training.forward_time import ForwardTime
 from kubetune_trainer.training.going import Checkpoints, Going, NoCheckpoints
+from kubetune_trainer.training.joined import joins_rows
 from kubetune_trainer.training.kept_weights import KeptWeights
 from kubetune_trainer.training.watch import Watch
 from kubetune_trainer.training.write import Asking
@@ -103,8 +104,9 @@ class Loop:
         return ForwardTime(self.engine.device)
 
     @cached_property
-    def _longest(self) -> NDArray[np.int64]:
-        return self.splits["train"].longest
+    def _shared_by(self) -> NDArray[np.int64]:
+        """By which lengths rows are shared out: by those that are computed."""
+        return self._lengths if joins_rows(self.engine.module) else self.splits["train"].longest
 
     @cached_property
     def _targets(self) -> NDArray[np.int64]:
@@ -131,9 +133,9 @@ class Loop:
         """Its loss."""
         PULSE.mark(STEP, step)
         started = monotonic()
-        lengths, longest, targets = self._lengths, self._longest, self._targets
+        lengths, targets = self._lengths, self._targets
         learning_rate = max(group["lr"] for group in self.engine.optimizer.param_groups)
-        loss = self._step(batch, longest[batch], int(targets[batch].sum()), step)
+        loss = self._step(batch, self._shared_by[batch], int(targets[batch].sum()), step)
         self.record(
             StepRecord(
                 step=step,
@@ -164,16 +166,16 @@ class Loop:
             self.checkpoints.roll_back(spiked, going)
         self.record(spiked)
 
-    def _step(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
-        """The optimizer step of that number, over a global batch whose rows have sequences of up to `longest` tokens;
-        returns its mean loss per target.
+    def _step(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int, step: int) -> float:
+        """The optimizer step of that number, over a global batch whose rows are shared out by these lengths; returns
+        its mean loss per target.
 
         RunError (NOT_FINITE), alike on every rank and with the weights as they were, where a number is lost.
         """
-        mean = self._passes(batch, longest, targets, step)
+        mean = self._passes(batch, lengths, targets, step)
         while not isfinite(self._gradient_norm()) and self._has_a_lower_scale():
             # In FP16 nothing may be wrong but the scale of the loss, which DeepSpeed has halved: no batch is left out.
-            mean = self._passes(batch, longest, targets, step)
+            mean = self._passes(batch, lengths, targets, step)
         # Gradients that are not finite make every stage leave the weights as they are, without a word.
         self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
         return mean
@@ -182,7 +184,7 @@ class Loop:
         """Whether the loss is still scaled up. All ranks have the same scale."""
         return bool(self.engine.fp16_enabled() and self.engine.optimizer.loss_scale > 1)
 
-    def _passes(self, batch: NDArray[np.int64], longest: NDArray[np.int64], targets: int, step: int) -> float:
+    def _passes(self, batch: NDArray[np.int64], lengths: NDArray[np.int64], targets: int, step: int) -> float:
         """Forward, backward and the step; the mean loss per target."""
         rank, workers = dist.get_rank(), dist.get_world_size()
         # DeepSpeed divides the gradients by the passes and by the ranks, as if each had seen as many targets; undo
@@ -192,7 +194,8 @@ class Loop:
         mean = 0.0
         split, passes = self.splits["train"], self.plan.accumulation_steps
         whole = self.plan.micro_batch_size if split.compares_rows else None
-        for number, shares in enumerate(split_batch(batch, longest, passes, workers, whole), 1):
+        evenly = joins_rows(self.engine.module)
+        for number, shares in enumerate(split_batch(batch, lengths, passes, workers, whole, evenly=evenly), 1):
             micro = collate(split, shares[rank], self.pad_token, self.engine.device)
             with self._forward_time.of(micro.inputs["input_ids"].numel()):
                 loss = self.task.losses(self.engine, micro, self.space).rows.sum()

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from kubetune_trainer.data.prepared import EncodedSplit, TargetSpace
 from kubetune_trainer.tasks.base import Referring, TrainingTask
-from kubetune_trainer.training.batches import BatchPlan, Rows, split_for_evaluation
+from kubetune_trainer.training.batches import BatchPlan, Rows, split_by_tokens
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.underway import ReferenceProgress
 from kubetune_trainer.watchdog.pulse import EVALUATING, PULSE, STARTING
@@ -80,7 +80,8 @@ def _reference(
     asked: _Asked,
 ) -> Any:
     whole = torch.zeros(split.rows, len(split.parts), dtype=torch.float64, device=engine.device)
-    for shares in split_for_evaluation(split.longest[asked.rows], micro_batch_size, dist.get_world_size()):
+    lengths = split.longest[asked.rows]
+    for shares in split_by_tokens(lengths, micro_batch_size * int(lengths.max()), dist.get_world_size()):
         PULSE.mark(EVALUATING)
         batch = collate(split, asked.rows[shares[dist.get_rank()]], pad_token, engine.device)
         values = task.reference(engine, batch, space)
