@@ -1,6 +1,7 @@
 """A whole run whose loss jumps in one step: the job says what follows."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,19 +78,22 @@ def test_a_run_that_goes_on_knows_what_was_usual_before(tmp_path: Path) -> None:
 
 
 def test_a_run_that_rolls_back_takes_other_rows_behind_its_checkpoint_as_often_as_it_must(tmp_path: Path) -> None:
-    wanted = job(tmp_path, {"everySteps": 5}, onSpike="RollBack")
-    for spike in (POISONED, 37):
-        with pytest.raises(RunError, match=rf"^the loss of step {spike} .* goes on from step 35, and takes") as found:
+    wanted, told, spike = job(tmp_path, {"everySteps": 5}, onSpike="RollBack"), [], POISONED
+    for _ in range(2):
+        with pytest.raises(RunError, match=rf"^the loss of step {spike} .* goes on from step \d+, and takes") as found:
             run_of(wanted, tmp_path)
         assert found.value.reason == Reason.ROLLED_BACK
+        # Which steps are saved is a matter of how long an upload takes.
+        behind = int(re.findall(r"from step (\d+)", found.value.message)[0])
+        told.append(
+            f"the loss of step {spike} jumped in an earlier execution: behind step {behind} the rows that are left of"
+            " that epoch are taken in another order"
+        )
+        spike = behind + AGAIN - POISONED
     run_of(wanted, tmp_path)
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    told = [event["text"] for event in events if event["event"] == "note" and "earlier execution" in event["text"]]
-    assert told == [
-        f"the loss of step {spike} jumped in an earlier execution: behind step 35 the rows that are left of that epoch"
-        " are taken in another order"
-        for spike in (POISONED, 37)
-    ]
+    notes = [event["text"] for event in events if event["event"] == "note"]
+    assert [note for note in notes if "earlier execution" in note] == told
     (run,) = (tmp_path / "out").rglob("manifest.json")
     steps = [json.loads(line) for line in (run.parent / "executions/3/metrics.jsonl").read_text().splitlines()]
     assert [one["step"] for one in steps if one.get("type") == "step"] == [*range(1, 43)]
