@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import get_scheduler
 
 from kubetune_api.job import Training
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.training.schedule import (
     learning_rate_schedule,
+    rate_of_steps,
     refuse_endless_warmup,
     sum_of_rates,
     warmup_steps,
@@ -63,6 +65,37 @@ def rates(total: int, **fields: Any) -> list[float]:
 )
 def test_learning_rate_of_each_step(schedule: dict[str, Any], expected: list[float]) -> None:
     assert rates(4, schedule=schedule) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0, 7])
+@pytest.mark.parametrize(
+    ("schedule", "name", "more"),
+    [
+        pytest.param({"type": "Linear"}, "linear", {}, id="linear"),
+        pytest.param({"type": "Cosine"}, "cosine", {}, id="cosine"),
+        pytest.param(
+            {"type": "CosineWithMinimum", "minimumRatio": 0.3}, "cosine_with_min_lr", {"min_lr_rate": 0.3}, id="minimum"
+        ),
+        pytest.param({"type": "Constant"}, "constant_with_warmup", {}, id="constant"),
+        pytest.param(
+            {"type": "WSD", "decayRatio": 0.3, "minimumRatio": 0.1},
+            "warmup_stable_decay",
+            {"num_decay_steps": 30, "min_lr_ratio": 0.1},
+            id="stable, then down",
+        ),
+        pytest.param({"type": "InverseSqrt"}, "inverse_sqrt", {}, id="inverse root"),
+    ],
+)
+def test_rates_are_those_of_transformers_to_the_last_bit(
+    warmup: int, schedule: dict[str, Any], name: str, more: dict[str, Any]
+) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs: Any = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=100, scheduler_specific_kwargs=more
+    )
+    ours = rate_of_steps(training(schedule={**schedule, "warmupSteps": warmup}), 100)
+    # One step more than there are: behind the last one a schedule is asked once more.
+    assert [*map(ours, range(101))] == [*map(theirs.lr_lambdas[0], range(101))]
 
 
 def test_the_rates_of_all_steps_together() -> None:

@@ -1,5 +1,6 @@
 """The optimizers, the same torch objects for every ZeRO stage, and what each of their steps does besides."""
 
+import re
 from collections.abc import Callable, Mapping
 from itertools import groupby
 from math import inf, isfinite
@@ -8,7 +9,6 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from transformers.trainer_pt_utils import get_parameter_names
 
 from kubetune_api.job import Training
 from kubetune_trainer.training.layerwise import rate_scales
@@ -16,7 +16,7 @@ from kubetune_trainer.training.lion import Lion
 from kubetune_trainer.training.muon import Both, hidden_matrices
 
 # What transformers.Trainer exempts from weight decay: biases and every kind of norm.
-_NO_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+_NO_DECAY = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.|_)norm(?:$|\.)")
 
 _Kind = TypeVar("_Kind", torch.optim.Adam, torch.optim.AdamW)
 Groups = list[dict[str, Any]]
@@ -28,8 +28,9 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
 
     `is_penalized` says the same where the decay is 0: whether the L1 penalty is for them.
     """
-    decayed = set(get_parameter_names(model, [nn.LayerNorm], _NO_DECAY))
+    norms = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, nn.LayerNorm))
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    decayed = {name for name, _ in trained if not name.startswith(norms) and not _NO_DECAY.search(name.lower())}
     groups = [
         {"params": [p for name, p in trained if name in decayed], "weight_decay": weight_decay, "is_penalized": True},
         {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0, "is_penalized": False},
