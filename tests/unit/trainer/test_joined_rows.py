@@ -3,14 +3,22 @@
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from kubetune_api.families import FAMILIES
+from kubetune_api.job.task_settings import PreferenceSettings
+from kubetune_api.tasks import TASKS
+from kubetune_trainer.tasks.embedding import Embedding, VectorSpace
+from kubetune_trainer.tasks.number_metrics import Frame
+from kubetune_trainer.tasks.preference import Preference, Rewards
 from kubetune_trainer.training.activation_checkpointing import compute_again
-from kubetune_trainer.training.joined import Joined, join_rows
+from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.joined import Joined, join_rows, tell_lengths
 from kubetune_trainer.training.noise import add_noise
-from support.tiny_models import tiny_model, tiny_tagger
+from support.tiny_models import PAD, pair_rows, preference_rows, scored_rows, tiny_model, tiny_tagger
+from support.training_cases import LEARNED, Learned
 
 LENGTHS = (29, 12, 12, 5, 1, 20)
 PADDED = {"bart", "deberta-v2", "gemma2", "mbart", "mpnet", "mt5", "pegasus", "t5"}
@@ -61,6 +69,44 @@ def test_each_head_answers_joined_rows_as_padded_ones_and_learns_the_same(family
         for (name, mine), theirs in zip(other.named_parameters(), model.parameters(), strict=True):
             if theirs.grad is not None:
                 assert torch.allclose(mine.grad, theirs.grad, rtol=1e-3, atol=1e-4), (head, name)
+
+
+EACH = [
+    *(pytest.param("bert", LEARNED[name], id=name) for name in LEARNED if TASKS[name].model == "Any"),
+    pytest.param("llama", LEARNED["CausalLM"], id="CausalLM"),
+    pytest.param("llama", Learned(Preference(), preference_rows, Rewards(PreferenceSettings()), None), id="Preference"),
+    *(
+        pytest.param(
+            "bert", Learned(Embedding(), rows, VectorSpace(parts, "Mean", 0.05, frame), 0), id=f"Embedding of {parts}"
+        )
+        for rows, parts, frame in (
+            (pair_rows, ("anchor", "positive"), None),
+            (scored_rows, ("sentence1", "sentence2"), Frame.of(np.array([-1.0, 1.0]))),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("family", "learned"), EACH)
+def test_the_losses_of_each_task_are_those_with_padding(family: str, learned: Learned) -> None:
+    model = learned.model(family, labels=learned.outputs).eval()
+    other = deepcopy(model)
+    join_rows(other)
+    batch = collate(learned.rows(11), np.array([7, 2, 3, 10, 5]), PAD, torch.device("cpu"))
+    with torch.no_grad():
+        expected, found = (learned.task.losses(each, batch, learned.space).rows for each in (model, other))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert found.abs().min() > 0
+
+
+def test_lengths_that_are_told_and_those_that_a_mask_is_asked_for_are_the_same() -> None:
+    model, given = tiny_model("bert", labels=3).eval(), batch()
+    join_rows(model)
+    asked = answer(model, given)
+    tell_lengths(given["attention_mask"], np.array(LENGTHS))
+    assert torch.equal(answer(model, given), asked)
+    tell_lengths(given["attention_mask"], np.array((3, *LENGTHS[1:])))
+    assert not torch.equal(answer(model, given)[0], asked[0]), "the mask itself is asked"
 
 
 @pytest.mark.parametrize("family", JOINED)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.tasks.base import IGNORED, MicroBatch
+from kubetune_trainer.training.joined import tell_lengths
 
 
 def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token: int, device: torch.device) -> MicroBatch:
@@ -28,6 +29,7 @@ def collate(split: EncodedSplit, rows: NDArray[np.int64], pad_token: int, device
         if split.token_types is not None:
             types[i, :length] = split.token_types[start:end]
     inputs = {"input_ids": _tensor(tokens, device), "attention_mask": _tensor(mask, device)}
+    tell_lengths(inputs["attention_mask"], ends - starts)
     if split.token_types is not None:
         inputs["token_type_ids"] = _tensor(types, device)
     targets = split.targets.padded(split, taken, longest)

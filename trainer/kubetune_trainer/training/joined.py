@@ -13,8 +13,11 @@ from inspect import signature
 from itertools import groupby, pairwise
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
@@ -28,6 +31,8 @@ _HALF = (torch.bfloat16, torch.float16)
 _AMPERE = (8, 0)
 """The first GPUs that the kernel of torch for rows of unequal length runs on."""
 _WIDEST_HEAD = 256
+_LENGTHS: Any = WeakTensorKeyDictionary()
+"""Of masks whose rows begin at the left: [rows], in main memory."""
 
 
 class Joined:
@@ -85,19 +90,27 @@ class _Batch:
     """Which places of the padded lines have a token."""
 
     def __init__(self, mask: torch.Tensor) -> None:
-        self._shape = mask.shape
-        self._places = mask.reshape(-1).nonzero()[:, 0]
-        self._mask_lengths = mask.sum(dim=1)
+        self._shape, self._device = mask.shape, mask.device
+        lengths = _LENGTHS.get(mask)
+        if lengths is None:
+            # On a GPU, the program waits here for all that the GPU has still to do.
+            mask = mask.cpu()
+            self._lengths = mask.sum(dim=1)
+        else:
+            self._lengths = torch.from_numpy(lengths)
+            mask = torch.arange(mask.shape[1]) < self._lengths[:, None]
+        self._places = mask.reshape(-1).nonzero()[:, 0].to(self._device, non_blocking=True)
 
     @cached_property
     def borders(self) -> torch.Tensor:
-        """[1, 1, 1, rows + 1]: where each row begins among the tokens, and where the last one ends."""
-        ends = self._mask_lengths.cpu().cumsum(dim=0)
+        """[1, 1, 1, rows + 1], in main memory: where each row begins among the tokens, and where the last one ends."""
+        ends = self._lengths.cumsum(dim=0)
         return torch.cat([ends.new_zeros(1), ends]).to(_BORDERS).reshape(1, 1, 1, -1)
 
     @property
     def length_of_each(self) -> torch.Tensor:
-        return self._mask_lengths.repeat_interleave(self._mask_lengths)
+        """[tokens]: that of the row of each."""
+        return self._lengths.repeat_interleave(self._lengths).to(self._device, non_blocking=True)
 
     def joined(self, lines: torch.Tensor) -> torch.Tensor:
         """[1, tokens]"""
@@ -107,6 +120,11 @@ class _Batch:
         """[rows, longest, …], of [1, tokens, …]."""
         lines = states.new_zeros(self._shape.numel(), *states.shape[2:])
         return lines.index_copy(0, self._places, states[0]).reshape(*self._shape, *states.shape[2:])
+
+
+def tell_lengths(mask: torch.Tensor, lengths: NDArray[np.int64]) -> None:
+    """How long the rows are that a mask says, which begin at the left: a GPU need not be asked."""
+    _LENGTHS[mask] = lengths
 
 
 def joins_rows(model: Any) -> bool:
