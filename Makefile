@@ -14,7 +14,7 @@ STEP_TESTS := $(addprefix tests/integration/,planner storage) \
 
 .PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-others test-steps test-api test-matrix test-cluster servers servers-go \
 	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all test-kill lint crds lock scan sbom matrix bench \
-	bench-memory bench-control-plane image clean
+	bench-memory bench-control-plane gpu-check image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ image: setup ## Builds the operator's image with buildah (root); see docs/instal
 
 bench-memory: setup ## Measures the memory of real trainings against the planner; see docs/planning.md
 	@python benchmarks/memory.py
+
+gpu-check: setup ## Runs what only a GPU can show, in ten minutes; without one, a reduced form: see docs/gpu.md
+	@python scripts/gpu_check.py
 
 bench-control-plane: setup servers ## Measures the operator against a bare client and hostile tenants; see benchmarks/
 	@python benchmarks/control_plane.py

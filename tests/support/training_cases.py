@@ -301,12 +301,12 @@ class Trained:
     """The digests of quantized numbers and of their constants, before the first step and after the last."""
 
 
-def train_each(cases: list[Case]) -> dict[Case, Trained]:
+def train_each(cases: list[Case], device: Device = Device("cpu")) -> dict[Case, Trained]:  # noqa: B008 - frozen
     """Trains one case after the other; every rank of a group calls it."""
-    return {case: _train(case) for case in cases}
+    return {case: _train(case, device) for case in cases}
 
 
-def _train(case: Case) -> Trained:
+def _train(case: Case, device: Device) -> Trained:
     splits, training, model = case.splits, case.training, case.model
     plan = BatchPlan(
         rows=case.rows,
@@ -321,7 +321,7 @@ def _train(case: Case) -> Trained:
     torch.manual_seed(0)
     method = case.method
     method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
-    engine = build_engine(model, training, plan, case.resolved(plan.workers), Device("cpu"))
+    engine = build_engine(model, training, plan, case.resolved(plan.workers), device)
     before = _quantized(model)
     records: list[StepRecord | EvaluationRecord] = []
     learned = case.learned

@@ -56,7 +56,7 @@ def train_alone(prepared: Prepared, store: Store, listener: Listener) -> Trained
     def work(journal: Journal) -> WorkerResult:
         reading = reader_of(prepared, records.take, tell, journal, listener=listener)
         beating = Beats(Sender(0, platform.node(), pid=os.getpid()), records.beat, PULSE)
-        with reading, errors_explained(), watchdog.watching(), beating, _group_of_one(device):
+        with reading, errors_explained(), watchdog.watching(), beating, group_of_one(device):
             torch.set_num_threads(threads())
             result = train(given, prepared.data, records.put, lambda: stop.is_there)
         assert result is not None, "rank 0 returned nothing"
@@ -78,7 +78,8 @@ def _nobody(_: Sequence[Beat]) -> None:
 
 
 @contextmanager
-def _group_of_one(device: Device) -> Iterator[None]:
+def group_of_one(device: Device) -> Iterator[None]:
+    """Within it this process is the only rank of a group."""
     os.environ.update(_RANK_ZERO_OF_ONE)
     dist.init_process_group(device.backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     try:
