@@ -186,7 +186,8 @@ def _verify(
     generation = task.generation
     stopping = StopCheck(generation.answers(data.splits["train"], tokenizer) if generation else ())
     model = f"{run.folder}/{MODEL}"
-    verify(store, model, trained.files, trained.expected, base.folder, task.model_class(), stopping)
+    files, expected = trained.files, trained.expected
+    verify(store, model, files, expected, base.folder, task.model_class(), stopping, trained.checked)
     if stopping.note is None:
         return ()
     listener.note(stopping.note)

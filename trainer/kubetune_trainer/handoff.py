@@ -11,6 +11,7 @@ from typing import Any
 
 from kubetune_api.run import Run
 from kubetune_trainer.checkpoint.manifest import Checkpoint
+from kubetune_trainer.comparison import FilesChecked
 from kubetune_trainer.records import (
     EvaluationRecord,
     Expectation,
@@ -78,6 +79,8 @@ class WorkerResult:
     end: TrainingEnd
     requirements: tuple[RequirementResult, ...]
     files: tuple[StoredFile, ...]
+    checked: tuple[FilesChecked, ...] = ()
+    """Those of them that the workers have verified."""
 
 
 class RecordQueue:

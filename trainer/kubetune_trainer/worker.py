@@ -1,7 +1,7 @@
 """What each worker does: model, engine, loop, and on rank 0 the upload of the trained model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +13,14 @@ import torch.distributed as dist
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.run import MODEL
 from kubetune_trainer.artifact.publish import upload_folder, write_beside
+from kubetune_trainer.artifact.sharded import Shards
+from kubetune_trainer.artifact.verify import check
 from kubetune_trainer.checkpointed import checkpoints_of
+from kubetune_trainer.comparison import FilesChecked
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.handoff import Record, WorkerInput, WorkerResult
 from kubetune_trainer.methods import Trainable, TrainingMethod, method_of
+from kubetune_trainer.methods.base import Shapes
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.model.source import pretrained_model
 from kubetune_trainer.records import (
@@ -35,11 +39,12 @@ from kubetune_trainer.tasks.base import OpenedElsewhere
 from kubetune_trainer.tasks.custom_metrics import load_metrics
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
+from kubetune_trainer.training.exchange import of_all_ranks, of_rank_0
 from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.reference import with_references
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
 from kubetune_trainer.training.schedule import sum_of_rates
-from kubetune_trainer.watchdog.pulse import GATHERING, LOADING, PULSE, STARTING, UPLOADING, WAITING
+from kubetune_trainer.watchdog.pulse import GATHERING, LOADING, PULSE, STARTING, UPLOADING, VERIFYING, WAITING
 
 
 def train(
@@ -69,18 +74,13 @@ def train(
         loop = Loop(engine, task, splits, data.space, spec, given.plan, pad, take, tokenizer, metrics, checkpoints)
         end = loop.run()
         PULSE.mark(WAITING)
-    PULSE.mark(GATHERING)
-    tensors = method.tensors(engine)
-    if dist.get_rank() != 0:
-        # Every rank has its part in each tensor that is put together.
-        for _ in tensors:
-            pass
-        return None
     beside = files_beside(spec, trainable.loaded.model.config, data.space, given.resolved.max_length)
-    expected, files = _upload(given, method, trainable, tensors, tokenizer, beside)
+    sent = _upload(given, method, trainable, engine, tokenizer, beside)
+    if sent is None:
+        return None
     # Where this process goes on, its memory is wanted again.
     engine.destroy()
-    return _result(given, trainable, device, records, end, counts, expected, files)
+    return _result(given, trainable, device, records, end, counts, sent)
 
 
 def files_beside(spec: FineTuneJobSpec, config: Any, space: Any, max_length: int) -> Mapping[str, str]:
@@ -121,24 +121,69 @@ def _parameters(trainable: Trainable) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """The model in the store."""
+
+    expected: Expectation
+    """What must be found there."""
+    files: tuple[StoredFile, ...]
+    checked: tuple[FilesChecked, ...] = ()
+    """Those that the ranks have verified."""
+
+
 def _upload(
     given: WorkerInput,
     method: TrainingMethod,
     trainable: Trainable,
-    tensors: Any,
+    engine: Any,
     tokenizer: Any,
     beside: Mapping[str, str],
-) -> tuple[Expectation, tuple[StoredFile, ...]]:
-    """Writes the model in Hugging Face format to the store; what must be found there, and its files."""
+) -> _Sent | None:
+    """Writes the model in Hugging Face format to the store; rank 0 tells of it. Every rank calls it."""
+    PULSE.mark(GATHERING)
+    root = given.run.root
+    to = Store.open(root, secret=StoreCredentials.of(given.run).opening(root)), f"{given.run.folder}/{MODEL}"
+    shards = Shards.of(method.as_stored(engine))
+    sent = _upload_shards(method, trainable, shards, beside, to) if len(shards.files) > 1 else None
+    tensors = () if sent else method.tensors(engine)
+    if dist.get_rank() != 0:
+        # Every rank has its part in each tensor that is put together.
+        for _ in tensors:
+            pass
+        return None
     with TemporaryDirectory(prefix="kubetune-") as scratch:
-        shapes = method.write(trainable, tensors, Path(scratch))
+        folder = Path(scratch)
+        if sent:
+            trainable.loaded.save(folder, {})
+            shards.write_index(folder)
+        else:
+            shapes = method.write(trainable, tensors, folder)
+            sent = _Sent(_expected(method, trainable, shapes, beside), ())
         tokenizer.save_pretrained(scratch)
-        write_beside(Path(scratch), beside)
-        root = given.run.root
-        store = Store.open(root, secret=StoreCredentials.of(given.run).opening(root))
+        write_beside(folder, beside)
         PULSE.mark(UPLOADING)
-        files = upload_folder(Path(scratch), store, f"{given.run.folder}/{MODEL}")
-    return replace(method.expectation(trainable, shapes), beside=frozenset(beside)), tuple(files)
+        return replace(sent, files=(*sent.files, *upload_folder(folder, *to)))
+
+
+def _upload_shards(
+    method: TrainingMethod, trainable: Trainable, shards: Shards, beside: Mapping[str, str], to: tuple[Store, str]
+) -> _Sent:
+    """Each rank uploads some of them and verifies those of the next one; one alone leaves that to the driver."""
+    files = of_all_ranks(shards.upload(*to))
+    expected = of_rank_0(lambda: _expected(method, trainable, shards.shapes, beside))
+    if dist.get_world_size() == 1:
+        return _Sent(expected, tuple(files))
+    PULSE.mark(VERIFYING)
+    store, folder = to
+    names = shards.of_rank((dist.get_rank() + 1) % dist.get_world_size())
+    others = [file for file in files if file.name.removeprefix(f"{folder}/") in names]
+    checked = of_all_ranks([check(store, others, expected, trainable.loaded.folder)])
+    return _Sent(expected, tuple(files), tuple(checked))
+
+
+def _expected(method: TrainingMethod, trainable: Trainable, shapes: Shapes, beside: Mapping[str, str]) -> Expectation:
+    return replace(method.expectation(trainable, shapes), beside=frozenset(beside))
 
 
 def _result(
@@ -148,14 +193,13 @@ def _result(
     records: list[Record],
     end: TrainingEnd,
     counts: tuple[int, int],
-    expected: Expectation,
-    files: tuple[StoredFile, ...],
+    sent: _Sent,
 ) -> WorkerResult:
     evaluations = latest(record for record in records if isinstance(record, EvaluationRecord))
     return WorkerResult(
         family=trainable.loaded.model.config.model_type,
         device=torch.cuda.get_device_name() if device.kind == "cuda" else "cpu",
-        expected=expected,
+        expected=sent.expected,
         parameters=counts[0],
         trained_parameters=counts[1],
         steps=tuple(record for record in records if isinstance(record, StepRecord)),
@@ -165,5 +209,6 @@ def _result(
             given.run.job.spec.evaluation.require,
             final_metrics(evaluations, end.kept_step) | slice_metrics(evaluations, end.kept_step),
         ),
-        files=files,
+        files=sent.files,
+        checked=sent.checked,
     )

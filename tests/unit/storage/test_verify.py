@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from kubetune_api.reasons import Reason
 from kubetune_trainer.artifact.publish import upload_folder, write_beside
 from kubetune_trainer.artifact.reopen import opening_errors
-from kubetune_trainer.artifact.verify import Verification, verify
+from kubetune_trainer.artifact.verify import Verification, check, verify
+from kubetune_trainer.comparison import FilesChecked
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.model.stored import stored_shapes, tensor_digest
 from kubetune_trainer.records import Expectation, StoredFile
@@ -99,6 +100,51 @@ def test_a_frozen_tensor_may_be_stored_in_another_type(tmp_path: Path) -> None:
 def test_a_base_in_lower_precision_is_compared_in_the_type_of_the_trained_model(tmp_path: Path) -> None:
     half = {name: tensor.to(torch.float16) for name, tensor in BASE.items()}
     assert upload(tmp_path, base=half).verify().changed == CHANGED
+
+
+def in_two_files(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    for number, part in enumerate((names[::2], names[1::2])):
+        save_file({name: tensors[name] for name in part}, folder / f"part-{number}.safetensors")
+    (folder / "model.safetensors").unlink()
+
+
+def checked(uploaded: Uploaded, *numbers: int) -> list[FilesChecked]:
+    """What a worker for each of the files has found."""
+    weights = [file for file in uploaded.files if file.name.endswith(".safetensors")]
+    return [check(uploaded.store, [weights[number]], uploaded.expected, uploaded.base) for number in numbers]
+
+
+def verified(uploaded: Uploaded, found: list[FilesChecked]) -> Verification:
+    model_class = AutoModelForSequenceClassification
+    return verify(uploaded.store, FOLDER, uploaded.files, uploaded.expected, uploaded.base, model_class, checked=found)
+
+
+def test_what_two_workers_have_found_is_judged_as_if_one_had(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path, in_two_files)
+    assert verified(uploaded, checked(uploaded, 0, 1)) == verified(uploaded, [])
+
+
+def test_what_a_worker_has_checked_is_not_fetched_again(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path, in_two_files)
+    found = checked(uploaded, 0, 1)
+    for number in (0, 1):
+        (uploaded.root / FOLDER / f"part-{number}.safetensors").write_bytes(b"")
+    assert verified(uploaded, found).tensors == len(TRAINED)
+
+
+def test_an_error_that_a_worker_has_found_is_told(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path, in_two_files)
+    (uploaded.root / FOLDER / "part-1.safetensors").write_bytes(b"other")
+    with pytest.raises(RunError, match=r"part-1\.safetensors has 5 bytes in the store"):
+        verified(uploaded, checked(uploaded, 0, 1))
+
+
+def test_a_tensor_that_two_workers_have_found_is_in_two_files(tmp_path: Path) -> None:
+    uploaded = upload(tmp_path, in_two_files)
+    with pytest.raises(RunError, match="is in two files"):
+        verified(uploaded, checked(uploaded, 0, 0, 1))
 
 
 JOINED = "bert.embeddings.LayerNorm.bias"

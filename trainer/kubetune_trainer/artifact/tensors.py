@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from kubetune_trainer.comparison import Compared
 from kubetune_trainer.model.stored import as_bytes, tensor_digest
 from kubetune_trainer.records import Expectation
 
@@ -20,16 +21,7 @@ class TensorCheck:
     expected: Expectation
     base: Path
     """The folder with the base model's safetensors files."""
-    seen: set[str] = field(default_factory=set)
-    changed: int = 0
-    unchanged: list[str] = field(default_factory=list)
-    """Trained tensors of the base model."""
-    trained: int = 0
-    """The tensors that have been compared, but for frozen ones."""
-    moved: int = 0
-    """Those of them that are not as they were."""
-    untrained: list[str] = field(default_factory=list)
-    """New tensors that are as they were before the first step."""
+    found: Compared = field(default_factory=Compared)
 
     def __post_init__(self) -> None:
         self._open = ExitStack()
@@ -53,25 +45,37 @@ class TensorCheck:
         except (SafetensorError, ValueError) as error:
             yield f"{name} is not a complete safetensors file ({error})"
 
+    def take(self, found: Compared) -> Iterator[str]:
+        """Adds what somebody else has found in other files."""
+        here = self.found
+        for tensor in sorted(here.seen & found.seen):
+            yield f"the tensor {tensor} is in two files"
+        here.seen |= found.seen
+        here.changed += found.changed
+        here.trained += found.trained
+        here.moved += found.moved
+        here.unchanged += found.unchanged
+        here.untrained += found.untrained
+
     def finish(self) -> Iterator[str]:
         """The errors of the model as a whole."""
-        for tensor in sorted((self.expected.shapes.keys() | self.expected.frozen) - self.seen):
+        for tensor in sorted((self.expected.shapes.keys() | self.expected.frozen) - self.found.seen):
             yield f"the tensor {tensor} is missing"
-        if self.trained and not self.moved:
-            yield f"none of the {self.trained} trained tensors has changed since the first step"
+        if self.found.trained and not self.found.moved:
+            yield f"none of the {self.found.trained} trained tensors has changed since the first step"
             return
-        for tensor in self.untrained:
+        for tensor in self.found.untrained:
             yield f"the tensor {tensor} has its first values everywhere: it was never trained"
-        if self.unchanged and not self.changed:
-            yield f"none of the {len(self.unchanged)} trained tensors differs from the base model's"
+        if self.found.unchanged and not self.found.changed:
+            yield f"none of the {len(self.found.unchanged)} trained tensors differs from the base model's"
             return
-        for tensor in self.unchanged:
+        for tensor in self.found.unchanged:
             yield f"the trained tensor {tensor} equals the base model's everywhere"
 
     def _tensor_errors(self, name: str, file: Any) -> Iterator[str]:
-        if name in self.seen:
+        if name in self.found.seen:
             yield f"the tensor {name} is in two files"
-        self.seen.add(name)
+        self.found.seen.add(name)
         if name not in self.expected.shapes:
             yield f"the tensor {name} is not of this model"
             return
@@ -98,9 +102,9 @@ class TensorCheck:
             if not same:
                 yield f"the frozen tensor {name} differs from the base model's"
         elif not self._is_as_it_was(same=same):
-            self.changed += 1
+            self.found.changed += 1
         elif name not in self.expected.may_be_unchanged:
-            self.unchanged.append(name)
+            self.found.unchanged.append(name)
 
     def _compare_with_first_values(self, name: str, values: torch.Tensor) -> Iterator[str]:
         """Of a new tensor, or one that was joined from several of the base model's."""
@@ -111,12 +115,12 @@ class TensorCheck:
             elif not same:
                 yield f"the frozen tensor {name} differs from the base model's"
         elif self._is_as_it_was(same=same) and name not in self.expected.may_be_unchanged:
-            self.untrained.append(name)
+            self.found.untrained.append(name)
 
     def _is_as_it_was(self, *, same: bool) -> bool:
         """Counts a trained tensor."""
-        self.trained += 1
-        self.moved += not same
+        self.found.trained += 1
+        self.found.moved += not same
         return same
 
     def _has_first_values(self, name: str, values: torch.Tensor) -> bool:

@@ -16,6 +16,7 @@ from kubetune_trainer.artifact.reopen import opening_errors
 from kubetune_trainer.artifact.stopping import StopCheck
 from kubetune_trainer.artifact.tensors import TensorCheck
 from kubetune_trainer.artifact.wholeness import SAFETENSORS, TOKENIZERS
+from kubetune_trainer.comparison import FilesChecked
 from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import Expectation, StoredFile
 from kubetune_trainer.storage.configs import ADAPTER_CONFIG
@@ -45,24 +46,26 @@ def verify(
     base: Path,
     model_class: Any,
     stopping: StopCheck | None = None,
+    checked: Sequence[FilesChecked] = (),
 ) -> Verification:
     """Fetches every file of the model in `folder` (relative to the store) and compares it with what was trained.
 
     `files` are all that was uploaded there, their names relative to the store; `base` is the folder of the base model,
     `model_class` the auto class of transformers that opens the trained one. One file is on this machine's disk and one
-    tensor in its memory at a time, unless `stopping` asks the whole model something.
-    RunError (VERIFICATION_FAILED) with every error.
+    tensor in its memory at a time, unless `stopping` asks the whole model something. What workers have `checked` is not
+    fetched again, and nothing is asked then. RunError (VERIFICATION_FAILED) with every error.
     """
-    stopping = stopping or StopCheck()
-    keep_weights = stopping.needs_weights(_weights(files, base), free_memory())
+    stopping, done = stopping or StopCheck(), {file for one in checked for file in one.files}
+    keep_weights = not done and stopping.needs_weights(_weights(files, base), free_memory())
     with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
         errors = [*_listing_errors(store, folder, files)]
-        for file in files:
+        for one in checked:
+            errors += [*one.errors, *tensors.take(one.compared)]
+        for file in (file for file in files if file not in done):
             path = Path(scratch) / file.name.removeprefix(f"{folder}/")
             errors += _file_errors(store, file, path, tensors, keep_weights=keep_weights)
         errors += tensors.finish()
-        names = {file.name.removeprefix(f"{folder}/") for file in files}
-        errors += _format_errors(Path(scratch), names, expected, model_class)
+        errors += _format_errors(Path(scratch), _names(files, folder), expected, model_class)
         errors += stopping.configuration_errors(Path(scratch))
         if keep_weights and not errors:
             errors += stopping.ask(Path(scratch), model_class, base)
@@ -70,11 +73,25 @@ def verify(
         raise _failed(store.uri(folder), errors)
     return Verification(
         files=len(files),
-        tensors=len(tensors.seen),
-        changed=tensors.changed,
+        tensors=len(tensors.found.seen),
+        changed=tensors.found.changed,
         frozen=len(expected.frozen),
         size_bytes=sum(file.size for file in files),
     )
+
+
+def _names(files: Sequence[StoredFile], folder: str) -> set[str]:
+    return {file.name.removeprefix(f"{folder}/") for file in files}
+
+
+def check(store: Store, files: Sequence[StoredFile], expected: Expectation, base: Path) -> FilesChecked:
+    """The same for some of the files of weights alone: a worker's part of it."""
+    with TemporaryDirectory(prefix="kubetune-verify-") as scratch, TensorCheck(expected, base) as tensors:
+        errors: list[str] = []
+        for file in files:
+            path = Path(scratch) / file.name.rpartition("/")[2]
+            errors += _file_errors(store, file, path, tensors, keep_weights=False)
+        return FilesChecked(tuple(files), tensors.found, tuple(errors))
 
 
 def _listing_errors(store: Store, folder: str, files: Sequence[StoredFile]) -> Iterator[str]:

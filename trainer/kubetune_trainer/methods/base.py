@@ -50,6 +50,10 @@ class TrainingMethod(Protocol):
         RunError where the method does not suit the model, or nothing would be learned.
         """
 
+    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:
+        """The tensors of the published files as the engine has them, so that each rank can write some of them; nothing
+        where what is published is worked out from the whole of them, or is small."""
+
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
         """What is published, by name, on the CPU: on rank 0, one gathered after the other. Nothing on other ranks, but
         every rank must go through it to its end."""

@@ -1,6 +1,6 @@
 """`Full`: every weight that is not frozen is trained, and the whole model is published."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,18 @@ class Full:
             first_values(loaded, dict(model.named_parameters()), precision),
         )
 
+    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:
+        """See `TrainingMethod`: each weight as it is trained."""
+        state = engine.module.state_dict(keep_vars=True)
+        return {name: state[name] for name in stored_shapes(engine.module, state)}
+
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
         """See `TrainingMethod`. Tied weights are one tensor under several names, so that they are written once."""
         return gathered(engine.module.state_dict(keep_vars=True).items())
 
     def write(self, trainable: Trainable, tensors: Iterable[tuple[str, torch.Tensor]], folder: Path) -> Shapes:
-        """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile."""
+        """See `TrainingMethod`. The whole model is on the CPU of this process meanwhile: one that is small enough for a
+        single file."""
         state = dict(tensors)
         shapes = stored_shapes(trainable.loaded.model, state)
         trainable.loaded.save(folder, state)

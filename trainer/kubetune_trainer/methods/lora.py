@@ -4,7 +4,7 @@ The adapter is put into the model in place, so that it stays a model of transfor
 beside the pretrained one; here it is trained in its own place, and published under the names that peft gives the copy.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,10 @@ class LoRA:
             frozenset(unchanged | hidden),
             first | {name: tensor_digest(values) for name, values in with_lengths(model, lengths)},
         )
+
+    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:  # noqa: ARG002 - an adapter is small
+        """See `TrainingMethod`: an adapter is small."""
+        return {}
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
         """See `TrainingMethod`."""

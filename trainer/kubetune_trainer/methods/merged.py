@@ -53,6 +53,10 @@ class MergedLoRA:
         hidden = frozenset(() if precision == "FP32" else adapted)
         return replace(trainable, may_be_unchanged=trainable.may_be_unchanged | hidden)
 
+    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:  # noqa: ARG002 - the matrices are yet to be added
+        """See `TrainingMethod`: the matrices are yet to be added."""
+        return {}
+
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
         """See `TrainingMethod`: the whole model, and the matrices under names of their own."""
         return gathered(engine.module.state_dict(keep_vars=True).items())

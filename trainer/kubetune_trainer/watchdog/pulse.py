@@ -44,6 +44,7 @@ SAVING = Doing("copies its part of a checkpoint", 600)
 WAITING = Doing("waits for the upload of a checkpoint", 1800, elsewhere=True)
 GATHERING = Doing("puts the model together", 1800)
 UPLOADING = Doing("uploads the model", 7200)
+VERIFYING = Doing("verifies the model", 7200)
 ENDED = Doing("has ended", float("inf"))
 
 
