@@ -1,7 +1,8 @@
 """Measures the trainer against `transformers.Trainer`, in one run, on real weights and real reviews.
 
-python benchmarks/run.py            # `make bench`; about twelve minutes on two cores
-python benchmarks/run.py accuracy   # the second comparison alone
+python benchmarks/run.py                 # `make bench`; about an hour on two cores
+python benchmarks/run.py accuracy        # the second comparison alone
+python benchmarks/run.py speed --quick   # the third; what follows it is for `speed.py`
 """
 
 import json
@@ -12,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from speed import main as measure_speed
+
 HERE = Path(__file__).resolve().parent
 MANIFEST = HERE.parent / "examples" / "reviews.yaml"
 MODEL = HERE.parent / ".assets" / "models" / "minilm"
@@ -19,11 +22,14 @@ SYSTEMS = ("kubetune", "trainer")
 
 
 def main(names: list[str]) -> None:
-    """Prints the comparisons that are named, or both."""
+    """Prints the comparisons that are named, or all."""
     comparisons = {"losses": same_losses, "accuracy": same_accuracy}
-    with TemporaryDirectory() as folder:
-        for name in names or comparisons:
-            comparisons[name](Path(folder))
+    if names[:1] != ["speed"]:
+        with TemporaryDirectory() as folder:
+            for name in names or comparisons:
+                comparisons[name](Path(folder))
+    if names[:1] in ([], ["speed"]):
+        measure_speed(names[1:])
 
 
 def same_losses(scratch: Path) -> None:
@@ -49,8 +55,6 @@ def same_accuracy(scratch: Path) -> None:
     print("on the test split, kubetune and transformers.Trainer:")
     for name, value in theirs["metrics"].items():
         print(f"  {name} {ours['metrics'][name]:.4f} {value:.4f}")
-    ratio = ours["tokens_per_second"] / theirs["tokens_per_second"]
-    print(f"tokens per second: {ratio:.2f} times those of transformers.Trainer, one process, two cores")
 
 
 def measure(scratch: Path, system: str, manifest: Path, model: Path, overrides: list[str]) -> dict[str, Any]:
