@@ -297,6 +297,8 @@ class Trained:
     """Rank 0 only."""
     written: frozenset[str]
     """The tensors of the saved file; rank 0 only."""
+    buckets: int
+    """How often DeepSpeed has copied gradients of stage 0, or of stage 1 in BF16, into a bucket."""
     quantized: tuple[dict[str, str], dict[str, str]]
     """The digests of quantized numbers and of their constants, before the first step and after the last."""
 
@@ -322,7 +324,7 @@ def _train(case: Case, device: Device) -> Trained:
     method = case.method
     method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
     engine = build_engine(model, training, plan, case.resolved(plan.workers), device)
-    before = _quantized(model)
+    before, buckets = _quantized(model), _counted(engine, "allreduce_bucket")
     records: list[StepRecord | EvaluationRecord] = []
     learned = case.learned
     Loop(engine, learned.task, splits, learned.space, case.spec, plan, PAD, records.append, tiny_tokenizer()).run()
@@ -342,8 +344,21 @@ def _train(case: Case, device: Device) -> Trained:
         answers=[record.written for record in evaluations if record.written],
         weights=weights,
         written=written,
+        buckets=len(buckets),
         quantized=quantized,
     )
+
+
+def _counted(owner: Any, name: str) -> list[None]:
+    """One for each call of the method from now on."""
+    method, calls = getattr(owner, name), list[None]()
+
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(None)
+        return method(*arguments, **keywords)
+
+    setattr(owner, name, counted)
+    return calls
 
 
 def _quantized(model: Any) -> dict[str, str]:

@@ -128,6 +128,12 @@ def test_what_saves_memory_changes_no_loss(case: Case, two_workers: Group) -> No
         assert rank[case].gradient_norms == pytest.approx(plain.gradient_norms, rel=TOLERANCE)
 
 
+def test_one_worker_copies_no_gradients_into_buckets(one_worker: Group, two_workers: Group) -> None:
+    assert [one_worker[0][case].buckets for case in (*SPREAD[1], *BF16[1])] == [0] * 5
+    # Two do, once a step.
+    assert two_workers[0][Case("llama", micro=4)].buckets == 16
+
+
 @pytest.mark.parametrize("case", [*SPARSE, *SPARSE_BF16], ids=lambda case: case.how)
 def test_an_l1_penalty_gives_zeros_at_every_stage(case: Case, two_workers: Group) -> None:
     def share_of_zeros(trained: Trained) -> float:

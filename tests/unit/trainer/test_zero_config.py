@@ -41,6 +41,9 @@ def test_stage_precision_and_clipping_are_passed_on(stage: int, precision: Preci
     assert config["gradient_clipping"] == (0.25 if stage else 0.0)
     # Sums of many micro-batches in bfloat16 would lose the small ones.
     assert config["data_types"] == {"grad_accum_dtype": "fp32"}
+    # Each of its timers waits for the GPU.
+    assert config["timers"] == {"throughput": {"enabled": False}}
+    assert config["wall_clock_breakdown"] is False
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from kubetune_api.job import Training
@@ -34,7 +35,7 @@ def build_engine(
     if training.neftune_alpha:
         add_noise(model, training.neftune_alpha, joined)
     optimizer, config = (
-        OPTIMIZERS[training.optimizer.type](model, training),
+        _optimizer(model, training, resolved.stage),
         deepspeed_config(
             plan,
             stage=resolved.stage,
@@ -45,10 +46,6 @@ def build_engine(
             trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         ),
     )
-    if resolved.stage == 0:
-        clip_in_each_step(optimizer, training.max_gradient_norm)
-    if training.l1:
-        shrink_in_each_step(optimizer, training.l1)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,
@@ -56,4 +53,24 @@ def build_engine(
         config=config,
     )
     wait_patiently()
+    # Of one worker, DeepSpeed would copy all gradients into a bucket, and back.
+    engine.enable_backward_allreduce = plan.workers > 1 or _spreads(engine)
     return engine
+
+
+def _optimizer(model: nn.Module, training: Training, stage: int) -> torch.optim.Optimizer:
+    """That of the job, with what each of its steps does besides."""
+    optimizer = OPTIMIZERS[training.optimizer.type](model, training)
+    if stage == 0:
+        clip_in_each_step(optimizer, training.max_gradient_norm)
+    if training.l1:
+        shrink_in_each_step(optimizer, training.l1)
+    return optimizer
+
+
+def _spreads(engine: Any) -> bool:
+    """Whether its optimizer takes the gradients from the reduction, and not from the parameters."""
+    from deepspeed.runtime.base_optimizer import ZeROOptimizer
+    from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
+
+    return isinstance(engine.optimizer, ZeROOptimizer) and not isinstance(engine.optimizer, BF16_Optimizer)

@@ -175,6 +175,7 @@ class Loop:
         mean = self._passes(batch, lengths, targets, step)
         while not isfinite(self._gradient_norm()) and self._has_a_lower_scale():
             # In FP16 nothing may be wrong but the scale of the loss, which DeepSpeed has halved: no batch is left out.
+            PULSE.mark(STEP, step)
             mean = self._passes(batch, lengths, targets, step)
         # Gradients that are not finite make every stage leave the weights as they are, without a word.
         self._refuse_what_is_not_finite(self._gradient_norm(), f"the gradients of step {step} are not finite")
