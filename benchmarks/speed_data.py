@@ -26,6 +26,7 @@ from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.tasks import language_model_class, task_of
 from kubetune_trainer.training.batches import BatchPlan, split_batch
 from kubetune_trainer.training.collate import collate
+from kubetune_trainer.training.joined import joins_rows
 from kubetune_trainer.training.schedule import sum_of_rates
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Prepared:
     tokens_of_a_batch: int
     """On average."""
     padding: Callable[[int], float]
-    """The share of what kubetune takes through the model that is padding, by the number of workers."""
+    """The share of what kubetune takes through the model's layers that is padding, by the number of workers."""
 
 
 def prepared(workload: "Workload", folder: Path, steps: int) -> Prepared:
@@ -83,7 +84,7 @@ def prepared(workload: "Workload", folder: Path, steps: int) -> Prepared:
         rows,
         folder / "in-order.jsonl",
         int(split.lengths[order].sum() / steps),
-        lambda workers: _padding(split, plan_of(workers), order, tokenizer.pad_token_id),
+        lambda workers: 0.0 if joins_rows(loaded.model) else _padding(split, plan_of(workers), order, tokenizer),
     )
 
 
@@ -131,11 +132,11 @@ def _write_in_order(path: Path, split: EncodedSplit, order: Any, *, classifies: 
             out.write(json.dumps({"input_ids": tokens, "labels": int(found) if classifies else found.tolist()}) + "\n")
 
 
-def _padding(split: EncodedSplit, plan: BatchPlan, order: NDArray[np.int64], pad_token: int) -> float:
+def _padding(split: EncodedSplit, plan: BatchPlan, order: NDArray[np.int64], tokenizer: Any) -> float:
     """Of all batches, as the loop cuts and puts them together."""
     there = 0
     for batch in order.reshape(-1, plan.global_batch_size):
         for shares in split_batch(batch, split.longest[batch], plan.accumulation_steps, plan.workers):
-            micros = (collate(split, share, pad_token, torch.device("cpu")) for share in shares)
+            micros = (collate(split, share, tokenizer.pad_token_id, torch.device("cpu")) for share in shares)
             there += sum(micro.inputs["input_ids"].numel() for micro in micros)
     return 1 - int(split.lengths[order].sum()) / there

@@ -8,11 +8,13 @@ long it takes to ask, not to do: `torch.profiler` is for them.
 """
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,12 +29,13 @@ from peers import job_of
 from speed import WORKLOADS
 from speed_data import prepared
 
+from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_trainer.cores import threads
 from kubetune_trainer.data.prepare import prepare
 from kubetune_trainer.methods import method_of
 from kubetune_trainer.model.load import load_model, load_tokenizer
 from kubetune_trainer.records import StepRecord
-from kubetune_trainer.resolved import ResolvedTraining
+from kubetune_trainer.resolve import Hardware, resolve
 from kubetune_trainer.storage.sources import fetch_dataset
 from kubetune_trainer.tasks import task_of
 from kubetune_trainer.training import loop as loop_module
@@ -44,6 +47,8 @@ from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.schedule import sum_of_rates
 from support.ranks import run_ranks
 
+_PLENTY = 2**40
+"""Bytes of main memory: the stage is that which is asked for."""
 Parts = dict[str, float]
 """Milliseconds of a step on average, by what they went into; and `tokens`, those of a second."""
 
@@ -130,15 +135,20 @@ def of_rank(folder: Path, model: Path, stage: int) -> Parts:
     files = {"train": fetch_dataset(spec.dataset.uri, spec.dataset.revision, folder / "cache")}
     data = prepare(task, spec, files, tokenizer, spec.max_length)
     training = spec.training
-    plan = BatchPlan(
-        data.splits["train"].rows, training.global_batch_size, training.micro_batch, workers, 1, training.max_steps
+    resolved, _ = resolve(
+        spec,
+        workers=workers,
+        hardware=Hardware(memory=_PLENTY),
+        shape=shape_from_config(json.loads((model / "config.json").read_bytes())),
+        max_length=spec.max_length,
+        mean_length=float(data.splits["train"].lengths.mean()),
     )
+    resolved = replace(resolved, stage=stage)
+    batch, micro_batch = training.global_batch_size, resolved.micro_batch_size
+    plan = BatchPlan(data.splits["train"].rows, batch, micro_batch, workers, 1, training.max_steps)
     torch.manual_seed(training.seed)
     loaded = load_model(model, spec, task, data.space, tokenizer)
     method.attach(loaded, precision="FP32", reach=partial(sum_of_rates, training, plan.total_steps))
-    resolved = ResolvedTraining(
-        stage, "FP32", plan.micro_batch_size, workers, training.peak_learning_rate, spec.max_length
-    )
     clocks, counted = Clocks(), list[StepRecord]()
     engine = build_engine(loaded.model, training, plan, resolved, detect())
 

@@ -310,6 +310,15 @@ def test_a_cpu_has_no_context_and_one_bucket_where_a_gpu_overlaps_two() -> None:
     assert on_gpu.activations == on_cpu.activations
 
 
+@pytest.mark.parametrize(("stage", "precision"), [(0, "FP32"), (1, "BF16")])
+def test_one_worker_has_no_buckets_where_nothing_is_spread(stage: int, precision: str) -> None:
+    alone, two = (
+        need_of(classification(), BERT, stage=stage, workers=workers, precision=precision, micro_batch_size=1)
+        for workers in (1, 2)
+    )
+    assert alone.buffers == 0 < two.buffers
+
+
 def test_the_largest_part_has_a_name() -> None:
     assert need_of(language(), LLAMA_8B, micro_batch_size=1).largest == "optimizer"
     assert (
