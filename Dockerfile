@@ -1,6 +1,6 @@
 # Two images from one file: `--target operator` (no torch) and `--target trainer`. docs/install.md says how to build them.
 # The same sources, base and SOURCE_DATE_EPOCH give the same layers: what is fetched has its hash in uv.lock, what builds
-# wheels as well, and bytecode is bound to no time stamp.
+# wheels as well, and bytecode is bound to no time stamp. Debian's libraries for RDMA alone are today's of the mirror.
 
 # Any image with Python 3.11 or newer, its venv module and bash: name@sha256:… It has no default, because a tag is another
 # image next week. docs/install.md has the command that finds today's digest.
@@ -110,6 +110,15 @@ ENTRYPOINT ["python", "-m", "kubetune_operator"]
 # It goes on from the stage that installed its dependencies, and so has uv too: seven gigabytes copied from one stage to
 # another would take twice the disk and minutes.
 FROM trainer-dependencies AS trainer
+# What NCCL opens to reach other nodes over RDMA; where it finds none, it takes TCP without a word. A base that is not
+# Debian's brings its own. apt compares each file with the mirror's signed list: what is newer tomorrow is another layer.
+RUN if command -v apt-get >/dev/null; then \
+        apt-get update -qq \
+        && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            libibverbs1 librdmacm1 ibverbs-providers \
+        && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/aux-cache \
+            /var/log/apt /var/log/dpkg.log /var/log/alternatives.log; \
+    fi
 COPY --from=runtime /etc/passwd /etc/group /etc/
 COPY --from=runtime --chown=65532:65532 /home/kubetune /home/kubetune
 ENV PATH=/opt/kubetune/bin:$PATH \

@@ -27,6 +27,17 @@ INVENTORY = {
 }
 
 
+def test_what_no_hash_of_ours_holds_are_debians_libraries_for_rdma_in_the_trainers_image() -> None:
+    """apt has the mirror's signed list for them. NCCL opens them, and takes TCP without a word where it cannot."""
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE)
+    fetching = [stage for stage in stages if "apt-get" in stage]
+    assert [stage.partition("\n")[0] for stage in fetching] == ["trainer-dependencies AS trainer"]
+    named = re.search(r"apt-get install ([^&]*)", fetching[0])
+    assert named is not None
+    packages = {word for word in named[1].split() if not word.startswith(("-", "\\"))}
+    assert packages == {"libibverbs1", "librdmacm1", "ibverbs-providers"}
+
+
 def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
