@@ -56,6 +56,8 @@ class Run(ApiModel):
     """The number of ranks. Unset: one per accelerator that there is, or one."""
     needs_gpu: bool = False
     """Whether each worker is to have a GPU, as the profile says: the run ends where one has none."""
+    scratch_bytes: Annotated[int, Field(ge=1)] | None = None
+    """What each pod may have on its disk in all, as the profile says. Unset: what there is room for."""
     credentials: Annotated[list[MountedSecret], Field(max_length=64)] = Field([])
     """What opens which part of object storage. Elsewhere the standard environment variables count."""
     allowed_storage_accounts: Annotated[

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.run import MODEL
 from kubetune_trainer.artifact.publish import upload_folder, write_beside
+from kubetune_trainer.artifact.room import Writes, refuse_small_disk
 from kubetune_trainer.artifact.sharded import Shards
 from kubetune_trainer.artifact.verify import check
 from kubetune_trainer.checkpointed import checkpoints_of
@@ -57,6 +58,8 @@ def train(
     task, method = task_of(spec), method_of(spec.method)
     trainable, tokenizer = _load(given, method, data)
     counts = _parameters(trainable)
+    writes = Writes.of(spec, method, trainable, given.resolved.precision, given.resolved.workers)
+    refuse_small_disk(writes, given.run.scratch_bytes)
     PULSE.mark(STARTING)
     engine = build_engine(trainable.loaded.model, spec.training, given.plan, given.resolved, device)
     records: list[Record] = []
@@ -144,7 +147,7 @@ def _upload(
     PULSE.mark(GATHERING)
     root = given.run.root
     to = Store.open(root, secret=StoreCredentials.of(given.run).opening(root)), f"{given.run.folder}/{MODEL}"
-    shards = Shards.of(method.as_stored(engine))
+    shards = Shards.of(method.as_stored(engine.module))
     sent = _upload_shards(method, trainable, shards, beside, to) if len(shards.files) > 1 else None
     tensors = () if sent else method.tensors(engine)
     if dist.get_rank() != 0:

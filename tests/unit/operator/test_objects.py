@@ -298,6 +298,11 @@ def test_a_run_knows_whether_its_profile_gives_each_worker_a_gpu(by: Object) -> 
     assert run.needs_gpu == bool(by)
 
 
+def test_a_run_knows_how_much_its_pods_may_have_on_their_disks() -> None:
+    text = applied("ConfigMap", name_of(1), by=profile(scratchSize="200Gi"))["data"]["run.json"]
+    assert Run.model_validate_json(text).scratch_bytes == 200 * 2**30
+
+
 def test_ray_starts_with_the_least_shared_memory_of_a_profile() -> None:
     cluster = ray_job(by=profile(**FULL | {"sharedMemorySize": LEAST_SHARED_MEMORY}))["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):

@@ -35,15 +35,20 @@ class Shards:
     """The names of their tensors, by the names of the files."""
     size: int
     """Bytes of all tensors."""
+    largest: int
+    """Bytes of the largest file."""
 
     @classmethod
-    def of(cls, tensors: Mapping[str, torch.Tensor]) -> "Shards":
-        """As transformers cuts a model."""
+    def of(cls, tensors: Mapping[str, torch.Tensor], number: torch.dtype | None = None) -> "Shards":
+        """As transformers cuts a model; as if its numbers were of the type `number`, where one is named."""
         without_numbers = {
-            name: torch.empty(shape_of(tensor), dtype=tensor.dtype, device="meta") for name, tensor in tensors.items()
+            name: torch.empty(shape_of(tensor), dtype=number or tensor.dtype, device="meta")
+            for name, tensor in tensors.items()
         }
         split = split_torch_state_dict_into_shards(without_numbers, max_shard_size=LARGEST)
-        return cls(tensors, split.filename_to_tensors, split.metadata["total_size"])
+        files = split.filename_to_tensors
+        sizes = [sum(without_numbers[name].nbytes for name in names) for names in files.values()]
+        return cls(tensors, files, sum(sizes), max(sizes, default=0))
 
     @property
     def shapes(self) -> Shapes:

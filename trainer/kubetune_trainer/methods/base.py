@@ -50,8 +50,8 @@ class TrainingMethod(Protocol):
         RunError where the method does not suit the model, or nothing would be learned.
         """
 
-    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:
-        """The tensors of the published files as the engine has them, so that each rank can write some of them; nothing
+    def as_stored(self, model: Any) -> Mapping[str, torch.Tensor]:
+        """The tensors of the published files as the model has them, so that each rank can write some of them; nothing
         where what is published is worked out from the whole of them, or is small."""
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -46,10 +46,10 @@ class Full:
             first_values(loaded, dict(model.named_parameters()), precision),
         )
 
-    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:
+    def as_stored(self, model: Any) -> Mapping[str, torch.Tensor]:
         """See `TrainingMethod`: each weight as it is trained."""
-        state = engine.module.state_dict(keep_vars=True)
-        return {name: state[name] for name in stored_shapes(engine.module, state)}
+        state = model.state_dict(keep_vars=True)
+        return {name: state[name] for name in stored_shapes(model, state)}
 
     def tensors(self, engine: Any) -> Iterator[tuple[str, torch.Tensor]]:
         """See `TrainingMethod`. Tied weights are one tensor under several names, so that they are written once."""

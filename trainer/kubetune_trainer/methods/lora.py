@@ -91,7 +91,7 @@ class LoRA:
             first | {name: tensor_digest(values) for name, values in with_lengths(model, lengths)},
         )
 
-    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:  # noqa: ARG002 - an adapter is small
+    def as_stored(self, model: Any) -> Mapping[str, torch.Tensor]:  # noqa: ARG002 - an adapter is small
         """See `TrainingMethod`: an adapter is small."""
         return {}
 

@@ -53,7 +53,7 @@ class MergedLoRA:
         hidden = frozenset(() if precision == "FP32" else adapted)
         return replace(trainable, may_be_unchanged=trainable.may_be_unchanged | hidden)
 
-    def as_stored(self, engine: Any) -> Mapping[str, torch.Tensor]:  # noqa: ARG002 - the matrices are yet to be added
+    def as_stored(self, model: Any) -> Mapping[str, torch.Tensor]:  # noqa: ARG002 - the matrices are yet to be added
         """See `TrainingMethod`: the matrices are yet to be added."""
         return {}
 

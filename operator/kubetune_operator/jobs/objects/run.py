@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kubetune_api.profile import within
+from kubetune_api.quantity import amount
 from kubetune_api.run import MountedSecret, ReportTo, Run
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.history import mean_seconds_between_interruptions
@@ -59,6 +60,7 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
         attempt=attempt,
         workers=resolved.workers,
         needs_gpu=profile.accelerator is not None,
+        scratch_bytes=int(amount(profile.scratch_size)),
         credentials=[
             MountedSecret(prefix=credentials.prefix, folder=folders[credentials.secret_name])
             for credentials in resolved.credentials
