@@ -14,6 +14,7 @@ from safetensors import safe_open
 from kubetune_api.families import FAMILIES
 from kubetune_api.job import FineTuneJobSpec, Freeze, Quantization, RegressionSettings, Training
 from kubetune_api.job import LoRA as Settings
+from kubetune_planner.logits import AT_A_TIME
 from kubetune_planner.states import stage_that_runs
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods import TrainingMethod
@@ -38,6 +39,7 @@ from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
 from support.tiny_models import (
     PAD,
+    VOCABULARY,
     classification_rows,
     completion_rows,
     label_set_rows,
@@ -58,7 +60,8 @@ _RATES = {"Lion": 3e-4, "Muon": 2e-3}
 BATCH = 10
 AGAIN = "activation checkpointing"
 OPTIMIZER, WEIGHTS = "offloaded optimizer", "offloaded weights"
-SAVINGS = (AGAIN, OPTIMIZER, WEIGHTS)
+CHUNKS = "loss in chunks"
+SAVINGS = (AGAIN, OPTIMIZER, WEIGHTS, CHUNKS)
 """What needs less memory and changes no loss."""
 _FROM_STAGE = {OPTIMIZER: 1, WEIGHTS: 3}
 
@@ -201,6 +204,11 @@ class Case:
         return ", ".join((f"stage {self.stage}", *(("BF16",) if self.bf16 else ()), *self.saves))
 
     @property
+    def logits_at_a_time(self) -> int:
+        """Of a micro-batch with more of them the loss is worked out in chunks."""
+        return 5 * VOCABULARY if CHUNKS in self.saves else AT_A_TIME
+
+    @property
     def plain(self) -> "Case":
         """The same training, without what saves memory."""
         return replace(self, saves=())
@@ -237,12 +245,16 @@ SPARSE = [
 ]
 """With an L1 penalty."""
 SAVING = [
-    Case("llama", steps=6, micro=4, stage=stage, bf16=bf16, saves=saves)
-    for bf16 in (False, True)
-    # BF16 has no stage 0.
-    for stage in range(int(bf16), 4)
-    for possible in (tuple(saving for saving in SAVINGS if stage >= _FROM_STAGE.get(saving, 0)),)
-    for saves in dict.fromkeys((*((saving,) for saving in possible if not bf16), possible))
+    *(
+        Case("llama", steps=4, micro=4, stage=stage, bf16=bf16, saves=saves)
+        for bf16 in (False, True)
+        # BF16 has no stage 0.
+        for stage in range(int(bf16), 4)
+        for possible in (tuple(saving for saving in SAVINGS if stage >= _FROM_STAGE.get(saving, 0)),)
+        for saves in (*((saving,) for saving in possible if not bf16), possible)
+    ),
+    # With tied embeddings.
+    Case("t5", steps=4, micro=4, stage=3, saves=SAVINGS),
 ]
 """What needs less memory: each by itself, and all of it."""
 SPREAD = {
@@ -323,7 +335,9 @@ def _train(case: Case, device: Device) -> Trained:
     torch.manual_seed(0)
     method = case.method
     method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
-    engine = build_engine(model, training, plan, case.resolved(plan.workers), device)
+    engine = build_engine(
+        model, training, plan, case.resolved(plan.workers), device, logits_at_a_time=case.logits_at_a_time
+    )
     before, buckets = _quantized(model), _counted(engine, "allreduce_bucket")
     records: list[StepRecord | EvaluationRecord] = []
     learned = case.learned

@@ -35,8 +35,8 @@ from transformers import (
 from kubetune_planner.activations import Passes
 from kubetune_planner.passes import passes_of
 from kubetune_planner.shape import ModelShape
-from kubetune_trainer.tasks.causal import next_token_losses
 from kubetune_trainer.tasks.choice_losses import ChoiceLoss
+from kubetune_trainer.tasks.token_losses import token_losses
 from kubetune_trainer.training.noise import add_noise
 from support.autograd import kept_by_autograd
 from support.tiny_models import spec_for
@@ -141,7 +141,7 @@ def test_a_pass_of_a_language_model_needs_no_more_than_is_said(vocabulary: int, 
 
     def both_passes() -> None:
         given = inputs(ROWS, LENGTH)
-        next_token_losses(model(**given).logits, given["input_ids"], ChoiceLoss(smoothing))[0].sum().backward()
+        token_losses(model, given, given["input_ids"][:, 1:], ChoiceLoss(smoothing))[0].sum().backward()
 
     peak = largest_allocation(both_passes)
     spec = spec_for("CausalLM", task={"type": "CausalLM", "maxLength": LENGTH}, training={"labelSmoothing": smoothing})

@@ -170,7 +170,9 @@ def test_only_the_tokens_of_the_answers_have_probabilities() -> None:
     targets = torch.from_numpy(split.targets.padded(split, np.arange(3), int(split.longest.max())))
     logits = torch.zeros(6, targets.shape[-1], 64)
     answers = (targets >= 0).sum(dim=-1)
-    assert log_probabilities(logits, targets).tolist() == pytest.approx((-log(64) * answers).numpy(), abs=1e-4)
+    batch = MicroBatch({}, targets, np.arange(3))
+    found = log_probabilities(lambda: SimpleNamespace(logits=logits), batch)
+    assert found.tolist() == pytest.approx((-log(64) * answers).numpy(), abs=1e-4)
 
 
 def test_answers_that_are_worth_the_same_are_half_right() -> None:

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from functools import partial
 from math import exp, log, nan
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from kubetune_api.job import RegressionSettings
 from kubetune_trainer.tasks.base import IGNORED
-from kubetune_trainer.tasks.causal import next_token_losses
 from kubetune_trainer.tasks.choice_losses import PLAIN, choice_losses
 from kubetune_trainer.tasks.regression import value_losses
+from kubetune_trainer.tasks.token_losses import token_losses
 
 REGRESSIONS = {loss: RegressionSettings.model_validate({"loss": loss}) for loss in ("MSE", "MAE", "Huber")}
 
@@ -20,8 +21,8 @@ def plain_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return choice_losses(logits.float(), targets, PLAIN)[0]
 
 
-def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return next_token_losses(logits, targets)[0]
+def next_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return token_losses(lambda: SimpleNamespace(logits=logits), {}, targets[:, 1:])[0]
 
 
 def nats(logits: list[float], target: int) -> float:
@@ -41,7 +42,7 @@ def test_a_language_model_predicts_the_next_token_and_counts_only_the_targets() 
     targets = torch.tensor([[IGNORED, IGNORED, 5, 1], [IGNORED, 3, IGNORED, IGNORED]])
     values = logits.tolist()
     expected = [nats(values[0][1], 5) + nats(values[0][2], 1), nats(values[1][0], 3)]
-    assert next_token_losses(logits, targets)[0].tolist() == pytest.approx(expected, abs=1e-6)
+    assert next_token_losses(logits, targets).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_a_regression_adds_the_loss_of_each_number_of_a_row(
             pytest.param(partial(value_losses, settings=settings), torch.ones(1, 2), torch.full((1, 2), nan), id=loss)
             for loss, settings in REGRESSIONS.items()
         ),
-        pytest.param(token_losses, torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
+        pytest.param(next_token_losses, torch.ones(1, 4, 3), torch.full((1, 4), IGNORED), id="language model"),
     ],
 )
 def test_a_row_without_targets_has_no_loss_and_no_gradient(

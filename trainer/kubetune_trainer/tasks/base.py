@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 Forward = Callable[..., Any]
 """The model: takes the inputs of a batch by name, and returns what transformers returns (`logits`)."""
 
+Judge = Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", ...]]
+"""What is said of positions by their scores [positions, choices, …] in 32-bit numbers and their targets [positions, …]:
+each [positions, …]."""
+IN_CHUNKS = "in_chunks"
+"""The attribute of a model that takes `targets` and `judge` beside its inputs, and answers with what is said: whether
+it is to be asked so about a number of positions. See `training/in_chunks.py`."""
+
 Tally = dict[str, "torch.Tensor"]
 """What an evaluation counts, by name: arrays of a fixed size whose sum over batches and ranks is all that matters."""
 

@@ -5,7 +5,7 @@ Each token of an answer is a target, and each of a text.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,9 @@ from kubetune_trainer.data.tokens import Encoded
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import CardText, Forward, Losses, Measured, MicroBatch, Tally
-from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
+from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss
 from kubetune_trainer.tasks.targets import in_lines, learned_ids, marked_per_row
-from kubetune_trainer.tasks.token_losses import measured_tokens, token_tally
-
-if TYPE_CHECKING:
-    import torch
+from kubetune_trainer.tasks.token_losses import measured_tokens, token_losses, token_tally
 
 _ANSWERS, _LOOKED_AT, _LONGEST_PROMPT = 3, 1_000, 512
 """How many answers the published model is asked for, of how many, and the tokens of the longest prompt: there is no GPU
@@ -170,9 +167,9 @@ class CausalLanguageModel:
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Vocabulary) -> Losses:
         """The cross-entropy of the tokens that are learned."""
-        logits = forward(**batch.inputs).logits
-        trained, plain = next_token_losses(logits, batch.targets, space.loss)
-        return Losses(trained, logits.new_empty(len(logits), 0), plain)
+        # What is said at one position is the token at the next.
+        trained, plain = token_losses(forward, batch.inputs, batch.targets[:, 1:], space.loss)
+        return Losses(trained, trained.new_empty(len(trained), 0), plain)
 
     def tally(self, losses: Losses, batch: MicroBatch, space: Vocabulary) -> Tally:
         """The loss and the number of tokens that it is of."""
@@ -202,17 +199,6 @@ def _documents(rows: Sequence[Row], tokenizer: Any, max_length: int) -> Encoded:
     divided = _DIVIDED.format(found.divided, len(rows), max_length, len(found.sources))
     targets = TokenTargets(found.tokens.learned, answering=False)
     return found.tokens.with_targets(targets, notes=(divided,) * bool(found.divided), sources=found.sources)
-
-
-def next_token_losses(
-    logits: "torch.Tensor", targets: "torch.Tensor", how: ChoiceLoss = PLAIN
-) -> tuple["torch.Tensor", "torch.Tensor"]:
-    """The summed loss of each row that is trained on, and its cross-entropy, in nats, in 32-bit numbers, shape [rows].
-
-    `logits` [rows, length, vocabulary], `targets` [rows, length]: the logits at position t predict the token at t + 1.
-    """
-    trained, plain = choice_losses(logits[:, :-1].float().transpose(1, 2), targets[:, 1:], how)
-    return trained.sum(dim=1), plain.sum(dim=1)
 
 
 _ONLY_READ = (

@@ -25,9 +25,10 @@ from kubetune_trainer.data.tokens import Encoded, side_by_side
 from kubetune_trainer.data.values import text_of
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
-from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions, next_token_losses
+from kubetune_trainer.tasks.causal import CausalLanguageModel, Completions
 from kubetune_trainer.tasks.preference_losses import preference_losses, rewards
 from kubetune_trainer.tasks.targets import in_lines, learned_ids
+from kubetune_trainer.tasks.token_losses import token_losses
 
 if TYPE_CHECKING:
     import torch
@@ -135,12 +136,12 @@ class Preference:
 
     def reference(self, forward: Forward, batch: MicroBatch, space: Rewards) -> "torch.Tensor":
         """[rows, parts]: the log-probabilities of the answers."""
-        return log_probabilities(forward(**batch.inputs).logits, batch.targets)
+        return log_probabilities(forward, batch)
 
     def losses(self, forward: Forward, batch: MicroBatch, space: Rewards) -> Losses:
         """How little likelier the chosen answer is than the rejected one; also tells the difference of their
         rewards."""
-        gained = log_probabilities(forward(**batch.inputs).logits, batch.targets)
+        gained = log_probabilities(forward, batch)
         if self.refers(space):
             assert batch.reference is not None, "the answers' log-probabilities before the training are not known"
             gained = gained - batch.reference
@@ -199,11 +200,11 @@ def _asked(row: Row, part: str) -> Row:
     return Row(("prompt", "completion"), (row["prompt"], row[part]), row.file, row.line)
 
 
-def log_probabilities(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    """[rows, parts]: of all tokens of each answer together, in nats; `logits` [rows x parts, length, vocabulary],
-    `targets` [rows, parts, length]."""
-    rows, parts, length = targets.shape
-    _, cross_entropies = next_token_losses(logits, targets.reshape(rows * parts, length))
+def log_probabilities(forward: Forward, batch: MicroBatch) -> "torch.Tensor":
+    """[rows, parts]: of all tokens of each answer together, in nats."""
+    rows, parts, length = batch.targets.shape
+    said = batch.targets.reshape(rows * parts, length)[:, 1:]
+    _, cross_entropies = token_losses(forward, batch.inputs, said)
     return -cross_entropies.reshape(rows, parts)
 
 

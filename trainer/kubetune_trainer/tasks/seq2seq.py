@@ -19,9 +19,9 @@ from kubetune_trainer.errors import invalid_model
 from kubetune_trainer.model.languages import target_language
 from kubetune_trainer.records import Answer, DataReport, EvaluationRecord
 from kubetune_trainer.tasks.base import IGNORED, CardText, Forward, Losses, Measured, MicroBatch, Tally
-from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss, choice_losses
+from kubetune_trainer.tasks.choice_losses import PLAIN, ChoiceLoss
 from kubetune_trainer.tasks.targets import in_lines
-from kubetune_trainer.tasks.token_losses import measured_tokens, token_tally
+from kubetune_trainer.tasks.token_losses import measured_tokens, token_losses, token_tally
 
 _ANSWERS, _LONGEST_SOURCE = 3, 512
 """How many answers the published model is asked for, and the tokens of the longest source: there is no GPU there."""
@@ -161,9 +161,9 @@ class SequenceToSequence:
         no_padding = int(model.config.pad_token_id == 0)
         written = batch.targets.masked_fill(nothing, no_padding)
         shifted = forward.prepare_decoder_input_ids_from_labels(written)  # type: ignore[attr-defined]
-        logits = forward(**batch.inputs, decoder_input_ids=shifted, use_cache=False).logits
-        trained, plain = choice_losses(logits.float().transpose(1, 2), batch.targets, space.loss)
-        return Losses(trained.sum(dim=1), logits.new_empty(len(logits), 0), plain.sum(dim=1))
+        inputs = {**batch.inputs, "decoder_input_ids": shifted, "use_cache": False}
+        trained, plain = token_losses(forward, inputs, batch.targets, space.loss)
+        return Losses(trained, trained.new_empty(len(trained), 0), plain)
 
     def tally(self, losses: Losses, batch: MicroBatch, space: WrittenTexts) -> Tally:
         """The loss and the number of tokens that it is of."""
