@@ -20,7 +20,7 @@ from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.methods import TrainingMethod
 from kubetune_trainer.methods.full import Full
 from kubetune_trainer.methods.lora import LoRA
-from kubetune_trainer.model.load import LoadedModel
+from kubetune_trainer.model.load import LoadedModel, load_model
 from kubetune_trainer.model.stored import tensor_digest
 from kubetune_trainer.records import EvaluationRecord, StepRecord
 from kubetune_trainer.resolved import ResolvedTraining
@@ -36,6 +36,7 @@ from kubetune_trainer.tasks.tagging import Tagging, Tags
 from kubetune_trainer.training.batches import BatchPlan
 from kubetune_trainer.training.device import Device
 from kubetune_trainer.training.engine import build_engine
+from kubetune_trainer.training.exchange import of_rank_0
 from kubetune_trainer.training.loop import Loop
 from support.tiny_models import (
     PAD,
@@ -43,6 +44,7 @@ from support.tiny_models import (
     classification_rows,
     completion_rows,
     label_set_rows,
+    saved,
     spec_for,
     tag_rows,
     task_for,
@@ -117,6 +119,11 @@ class Case:
     """The variant of LoRA; every weight is trained where nothing is said."""
     quantization: str = ""
     """How the weights beside the adapter are stored, if not in 32 bits."""
+    files: str = ""
+    """The numbers of the files that the pretrained model is read from, without a head; it is made where nothing is
+    said."""
+    in_32_bits: bool = False
+    """Read in 32 bits, whatever the training computes with."""
 
     @property
     def method(self) -> TrainingMethod:
@@ -214,6 +221,11 @@ class Case:
         return replace(self, saves=())
 
     @property
+    def from_32_bits(self) -> "Case":
+        """The same training, of weights that were read in 32 bits."""
+        return replace(self, in_32_bits=True)
+
+    @property
     def alone(self) -> "Case":
         """The same training, spread over nothing."""
         return replace(self, stage=0, micro=BATCH, saves=())
@@ -275,6 +287,18 @@ BF16 = {1: [Case(family, bf16=True) for family in BOTH], 2: [Case("llama", micro
 """The same in bfloat16."""
 SPARSE_BF16 = [Case("llama", micro=4, stage=stage, bf16=True, more=L1) for stage in (1, 3)]
 NOISY = Case("llama", more=NOISE)
+READ = [
+    Case("bert", steps=2, micro=4, stage=3, bf16=True, files="bfloat16"),
+    Case("llama", steps=2, micro=4, stage=1, bf16=True, files="bfloat16"),
+    Case("llama", steps=2, micro=4, stage=2, bf16=True, files="float32"),
+    Case("mixtral", steps=2, micro=4, stage=3, bf16=True, files="float16"),
+    Case("llama", steps=2, micro=4, files="bfloat16"),
+    Case("bert", steps=2, micro=4, stage=3, bf16=True, lora="Standard", files="bfloat16"),
+    Case("llama", steps=2, micro=4, stage=3, lora="Standard", files="bfloat16"),
+    Case("gpt2", steps=2, micro=4, stage=2, bf16=True, lora="DoRA", files="bfloat16"),
+    Case("llama", steps=2, micro=4, stage=2, bf16=True, lora="Standard", quantization="NF4", files="float32"),
+]
+"""Trainings of models that are read from files, in numbers that the training may not have."""
 WORDS = Case("distilbert", task="TokenClassification", rows=50, steps=50, micro=4)
 SETS = Case("bert", task="MultiLabelClassification", rows=50, steps=50, micro=4)
 NUMBERS = Case("bert", task="SequenceRegression", rows=50, steps=50, micro=4)
@@ -321,7 +345,7 @@ def train_each(cases: list[Case], device: Device = Device("cpu")) -> dict[Case, 
 
 
 def _train(case: Case, device: Device) -> Trained:
-    splits, training, model = case.splits, case.training, case.model
+    splits, training = case.splits, case.training
     plan = BatchPlan(
         rows=case.rows,
         global_batch_size=BATCH,
@@ -330,11 +354,10 @@ def _train(case: Case, device: Device) -> Trained:
         epochs=training.epochs,
         max_steps=case.steps,
     )
-    loaded = LoadedModel(model, FAMILIES[case.family], {}, None, (), Path(), case.spec.model)
-    # An adapter's first values are drawn: alike on every rank.
-    torch.manual_seed(0)
-    method = case.method
-    method.attach(loaded, precision="BF16" if case.bf16 else "FP32", reach=lambda: 1.0)
+    method, precision = case.method, case.resolved(plan.workers).precision
+    loaded = _read(case) if case.files else _made(case)
+    model = loaded.model
+    method.attach(loaded, precision=precision, reach=lambda: 1.0)
     engine = build_engine(
         model, training, plan, case.resolved(plan.workers), device, logits_at_a_time=case.logits_at_a_time
     )
@@ -373,6 +396,26 @@ def _counted(owner: Any, name: str) -> list[None]:
 
     setattr(owner, name, counted)
     return calls
+
+
+def _made(case: Case) -> LoadedModel:
+    loaded = LoadedModel(case.model, FAMILIES[case.family], {}, None, (), Path(), case.spec.model)
+    # An adapter's first values are drawn: alike on every rank.
+    torch.manual_seed(0)
+    return loaded
+
+
+def _read(case: Case) -> LoadedModel:
+    learned, method = case.learned, case.method
+    outputs = None if learned.outputs is None else 0
+    base = tiny_model(case.family, labels=outputs).to(getattr(torch, case.files))
+    dtype = torch.float32 if case.in_32_bits else method.loads_as(case.resolved(1).precision)
+    with TemporaryDirectory() as scratch:
+        folder = of_rank_0(lambda: saved(base, Path(scratch)))
+        torch.manual_seed(0)
+        loaded = load_model(folder, case.spec, learned.task, learned.space, tiny_tokenizer(), dtype=dtype)
+        dist.barrier()
+        return loaded
 
 
 def _quantized(model: Any) -> dict[str, str]:

@@ -41,6 +41,7 @@ from kubetune_trainer.tasks.custom_metrics import load_metrics
 from kubetune_trainer.training.device import Device, detect
 from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.exchange import of_all_ranks, of_rank_0
+from kubetune_trainer.training.groups import others_awaited
 from kubetune_trainer.training.loop import Loop
 from kubetune_trainer.training.reference import with_references
 from kubetune_trainer.training.requirements import check_requirements, slice_metrics
@@ -56,10 +57,12 @@ def train(
     PULSE.mark(LOADING)
     spec, device = given.run.job.spec, detect(needs_gpu=given.on_gpu)
     task, method = task_of(spec), method_of(spec.method)
+    all_have_loaded = others_awaited()
     trainable, tokenizer = _load(given, method, data)
     counts = _parameters(trainable)
     writes = Writes.of(spec, method, trainable, given.resolved.precision, given.resolved.workers)
     refuse_small_disk(writes, given.run.scratch_bytes)
+    all_have_loaded()
     PULSE.mark(STARTING)
     engine = build_engine(trainable.loaded.model, spec.training, given.plan, given.resolved, device)
     records: list[Record] = []
@@ -103,9 +106,10 @@ def _load(given: WorkerInput, method: TrainingMethod, data: PreparedData) -> tup
     tokenizer = load_tokenizer(folder, spec.task.languages)
     # The same seed everywhere: the new head must start from the same weights on every rank.
     torch.manual_seed(spec.training.seed)
-    loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer)
+    precision = given.resolved.precision
+    loaded = load_model(folder, spec, task_of(spec), data.space, tokenizer, dtype=method.loads_as(precision))
     reach = partial(sum_of_rates, spec.training, given.plan.total_steps)
-    trainable = method.attach(loaded, precision=given.resolved.precision, reach=reach)
+    trainable = method.attach(loaded, precision=precision, reach=reach)
     if spec.training.optimizer.row.equal_steps:
         trainable = replace(trainable, may_be_unchanged=trainable.may_be_unchanged | _trained_vectors(trainable))
     torch.manual_seed(spec.training.seed + dist.get_rank())

@@ -10,6 +10,7 @@ from support.training_cases import (
     LONG,
     NOISY,
     QUANTIZED_BF16,
+    READ,
     SAVING,
     SPARSE_BF16,
     SPREAD,
@@ -38,7 +39,7 @@ def one_worker() -> Group:
 @pytest.fixture(scope="session")
 def two_workers() -> Group:
     saving = [one for case in SAVING for one in (case.plain, case)]
-    cases = [*SPREAD[2], *BF16[2], *SPARSE_BF16, QUANTIZED_BF16, *saving]
+    cases = [*SPREAD[2], *BF16[2], *SPARSE_BF16, QUANTIZED_BF16, *saving, *READ, *(case.from_32_bits for case in READ)]
     return run_ranks(train_each, 2, list(dict.fromkeys(cases)))
 
 

@@ -13,6 +13,7 @@ from support.training_cases import (
     NOISY,
     OPTIMIZERS,
     QUANTIZED_BF16,
+    READ,
     SAVING,
     SPARSE,
     SPARSE_BF16,
@@ -132,6 +133,19 @@ def test_one_worker_copies_no_gradients_into_buckets(one_worker: Group, two_work
     assert [one_worker[0][case].buckets for case in (*SPREAD[1], *BF16[1])] == [0] * 5
     # Two do, once a step.
     assert two_workers[0][Case("llama", micro=4)].buckets == 16
+
+
+@pytest.mark.parametrize("case", READ, ids=lambda case: case.how)
+def test_weights_that_are_read_as_the_files_have_them_train_bit_for_bit_as_those_read_in_32_bits(
+    case: Case, two_workers: Group
+) -> None:
+    for rank in two_workers:
+        found, expected = rank[case], rank[case.from_32_bits]
+        assert found.losses == expected.losses
+        assert found.gradient_norms == expected.gradient_norms
+        assert found.weights.keys() == expected.weights.keys()
+        for tensor, values in found.weights.items():
+            assert (values == expected.weights[tensor]).all(), tensor
 
 
 @pytest.mark.parametrize("case", [*SPARSE, *SPARSE_BF16], ids=lambda case: case.how)

@@ -9,6 +9,8 @@ import torch.distributed as dist
 
 from kubetune_trainer.training.groups import PATIENCE, wait_patiently
 from kubetune_trainer.watchdog import pulse
+from support.apart import apart
+from support.ranks import run_ranks
 
 
 @pytest.fixture
@@ -32,3 +34,7 @@ def test_every_group_waits_until_the_watchdog_has_spoken(group: dist.ProcessGrou
 def test_no_group_gives_up_before_the_watchdog() -> None:
     limits = [thing.seconds for thing in vars(pulse).values() if isinstance(thing, pulse.Doing)]
     assert PATIENCE.total_seconds() > 2 * max(seconds for seconds in limits if isfinite(seconds))
+
+
+def test_ranks_wait_for_one_that_loads_for_longer_than_their_group_waits_for_an_exchange() -> None:
+    assert run_ranks(apart, 2) == ["together", "together"]

@@ -41,12 +41,16 @@ ENCODERS = sorted(set(SINGLE) - set(DECODERS))
 
 
 def load(
-    folder: Path, task: str = "SequenceClassification", labels: tuple[str, ...] = ABC, seed: int = 5
+    folder: Path,
+    task: str = "SequenceClassification",
+    labels: tuple[str, ...] = ABC,
+    seed: int = 5,
+    dtype: torch.dtype | None = torch.float32,
 ) -> LoadedModel:
     torch.manual_seed(seed)
     spec = spec_for(task, folder)
     space = WrittenTexts(32) if task == "Seq2Seq" else Labels(labels)
-    return load_model(folder, spec, task_of(spec), space, load_tokenizer(folder))
+    return load_model(folder, spec, task_of(spec), space, load_tokenizer(folder), dtype=dtype)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "llama"])
@@ -162,6 +166,30 @@ def test_what_pretraining_learned_beside_the_base_stays_under_a_new_head(tmp_pat
     assert (loaded.model.head.norm.weight == 1).all()
     assert loaded.base_names["head.dense.weight"] == "head.dense.weight"
     assert "classifier.weight" not in loaded.base_names
+
+
+@pytest.mark.parametrize("labels", [0, 2], ids=["no head in the files", "a head of other labels"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_a_new_head_is_drawn_alike_whatever_the_other_weights_are_read_as(
+    family: str, labels: int, tmp_path: Path
+) -> None:
+    saved(tiny_model(family, labels=labels).to(torch.bfloat16), tmp_path)
+    whole, as_stored = load(tmp_path).model, load(tmp_path, dtype=None).model
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {values.dtype for values in stored.values()} == {torch.bfloat16}
+    for name, values in as_stored.named_parameters():
+        assert values.dtype == (torch.bfloat16 if in_base(as_stored, name) else torch.float32), name
+        assert torch.equal(values.float(), whole.get_parameter(name)), name
+    assert all(values.dtype == torch.float32 for values in as_stored.buffers() if values.is_floating_point())
+
+
+def test_weights_that_are_read_as_they_are_stored_take_no_memory_of_their_own(tmp_path: Path) -> None:
+    saved(tiny_model("llama", labels=None).to(torch.bfloat16), tmp_path)
+    model = load(tmp_path, "CausalLM", (), dtype=None).model
+    mapped = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+    ends = [tuple(int(end, 16) for end in line.split("-")) for line in mapped]
+    for name, values in model.named_parameters():
+        assert any(first <= values.data_ptr() < last for first, last in ends), name
 
 
 def test_a_new_head_depends_on_the_seed_alone(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ class TrainingMethod(Protocol):
         `folder` holds its configuration; what the method publishes beside that is written there.
         """
 
+    def loads_as(self, precision: Precision) -> torch.dtype | None:
+        """The numbers in which the pretrained weights are loaded for `attach`; None: as the files have them."""
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """Decides, in place, which parameters are trained. Before the engine is built, alike on every rank.
 

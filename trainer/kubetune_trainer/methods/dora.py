@@ -74,8 +74,15 @@ def keep_in_32_bits(model: nn.Module, adapter: str) -> None:
 
     for layer in model.modules():
         if isinstance(layer, LoraLayer) and adapter in layer.lora_magnitude_vector:
-            lengths = layer.lora_magnitude_vector[adapter].weight.detach()
+            # Not peft's own, which it rounds to the numbers of the weight.
+            lengths = _lengths_of_rows(layer)
             layer.lora_magnitude_vector[adapter] = Lengths(lengths, lengths)
+
+
+def _lengths_of_rows(layer: Any) -> torch.Tensor:
+    weight = layer.get_base_layer().weight.detach().float()
+    lengths: torch.Tensor = torch.linalg.norm(weight.T if layer.fan_in_fan_out else weight, dim=1)
+    return lengths
 
 
 def is_length(name: str) -> bool:

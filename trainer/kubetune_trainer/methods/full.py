@@ -33,6 +33,10 @@ class Full:
         """See `TrainingMethod`: the configuration is all."""
         return stored_shapes(loaded.model, loaded.model.state_dict())
 
+    def loads_as(self, precision: Precision) -> torch.dtype | None:  # noqa: ARG002 - the engine converts each weight
+        """See `TrainingMethod`."""
+        return None
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model = loaded.model

@@ -68,6 +68,10 @@ class LoRA:
         self._put_into(loaded.model, whole, adapted_layers(loaded.model, self.settings, whole))
         return self._describe(with_numbers(loaded), folder)
 
+    def loads_as(self, precision: Precision) -> torch.dtype | None:
+        """See `TrainingMethod`. peft rounds what it draws to the numbers of the layer beside it."""
+        return STORED_AS[precision]
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`."""
         model, whole = loaded.model, whole_parts(loaded.model)

@@ -46,6 +46,10 @@ class MergedLoRA:
         """See `TrainingMethod`: what is published is a model as the pretrained one."""
         return stored_shapes(loaded.model, loaded.model.state_dict())
 
+    def loads_as(self, precision: Precision) -> torch.dtype | None:
+        """See `TrainingMethod`."""
+        return self.adapter.loads_as(precision)
+
     def attach(self, loaded: LoadedModel, *, precision: Precision, reach: Callable[[], float]) -> Trainable:
         """See `TrainingMethod`. What is added may be less than the next number of 16 bits is away."""
         trainable = self.adapter.attach(loaded, precision=precision, reach=reach)

@@ -12,6 +12,8 @@ from kubetune_trainer.errors import RunError
 
 _HALFWAY: Mapping[Precision, float] = {"BF16": 2.0**-8, "FP16": 2.0**-11}
 """How far the middle between two numbers is from the lower, as a share of it, at most; at least half of that."""
+_AT_ONCE = 2**22
+"""So many numbers of a weight are in 32 bits at a time."""
 _FASTEST = 4.0
 """AdamW may move a weight by a few times its rate in one step."""
 
@@ -40,4 +42,6 @@ def hidden_by_rounding(model: nn.Module, reach: float, precision: Precision) -> 
 
 def _size(values: torch.Tensor, order: float) -> float:
     """The sum (1) or the smallest (-inf) of the absolute values."""
-    return float(torch.linalg.vector_norm(values, ord=order))
+    parts = torch.split(values.reshape(-1), _AT_ONCE)
+    of_each = [float(torch.linalg.vector_norm(part.float(), ord=order)) for part in parts]
+    return sum(of_each) if order > 0 else min(of_each)

@@ -24,6 +24,7 @@ from kubetune_trainer.model.families import family_of
 from kubetune_trainer.model.fit import head_left_behind, is_pooler, new_tensors, other_head, refuse_misfit
 from kubetune_trainer.model.generation import generation_settings
 from kubetune_trainer.model.languages import beginning, set_languages
+from kubetune_trainer.model.numbers import buffers_in_32_bits, weights_as
 from kubetune_trainer.model.stops import teach_to_stop
 from kubetune_trainer.model.task import ModelTask
 from kubetune_trainer.storage.adapters import adapter_settings
@@ -140,19 +141,21 @@ def load_model(
     tokenizer: PreTrainedTokenizerFast,
     *,
     numbers: bool = True,
+    dtype: torch.dtype | None = torch.float32,
 ) -> LoadedModel:
-    """The pretrained model in 32-bit numbers, with the head of its task.
+    """The pretrained model, with the head of its task.
 
     `space` is what the head answers, by the task's own account.
     A new head's weights come from torch's global generator: seed it before, alike on every rank.
     Without `numbers` it is on torch's meta device, which holds shapes alone, and is judged all the same.
+    `dtype` is that of the pretrained weights, None as the files have them. New ones are in 32 bits.
     """
     config = load_config(folder, spec)
     family = FAMILIES[config.model_type]
     packing = _unpacked(config)
     renewed, came_with = task.new_head and not task.fits_head(config, space), other_head(config)
     task.configure(config, space)
-    model, info, left_out = _from_files(folder, config, task, numbers=numbers)
+    model, info, left_out = _from_files(folder, config, task, dtype, numbers=numbers)
     _keep_sinusoids(model, family)
     new = _without_unread(model, new_tensors(model, info, head_may_be_new=task.new_head))
     refuse_misfit(model, info, head_is_new=renewed)
@@ -169,10 +172,10 @@ def load_model(
 
 
 def _from_files(
-    folder: Path, config: PretrainedConfig, task: ModelTask, *, numbers: bool
+    folder: Path, config: PretrainedConfig, task: ModelTask, dtype: torch.dtype | None, *, numbers: bool
 ) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
     """The model, what transformers tells of its loading, and the settings for generation that are left out."""
-    with _loading("the model", *_STUMBLES):
+    with _loading("the model", *_STUMBLES), weights_as(dtype):
         generation, left_out = generation_settings(folder)
         model, info = task.model_class().from_pretrained(
             folder,
@@ -184,6 +187,7 @@ def _from_files(
             output_loading_info=True,
             **({} if numbers else {"device_map": "meta"}),
         )
+    buffers_in_32_bits(model)
     return model, info, left_out
 
 
@@ -270,7 +274,7 @@ def _renew_head(model: PreTrainedModel, family: Family, already_new: set[str]) -
     renewed = set()
     for name, parameter in model.named_parameters():
         if not name.startswith(kept) and name not in already_new:
-            with torch.no_grad():
-                torch.nn.init.zeros_(parameter) if parameter.ndim == 1 else parameter.normal_(0.0, deviation)
+            fresh = torch.zeros_like(parameter, dtype=torch.float32)
+            parameter.data = fresh if parameter.ndim == 1 else fresh.normal_(0.0, deviation)
             renewed.add(name)
     return renewed

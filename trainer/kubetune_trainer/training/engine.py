@@ -16,6 +16,7 @@ from kubetune_trainer.training.in_chunks import judge_in_chunks
 from kubetune_trainer.training.joined import join_rows
 from kubetune_trainer.training.noise import add_noise
 from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, shrink_in_each_step
+from kubetune_trainer.training.placing import place
 from kubetune_trainer.training.schedule import learning_rate_schedule
 from kubetune_trainer.training.zero import deepspeed_config
 
@@ -47,9 +48,11 @@ def build_engine(
         on_gpu=device.kind == "cuda",
         trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
     )
+    optimizer = _optimizer(model, training, resolved.stage)
+    place(model, resolved, config)
     engine, *_ = deepspeed.initialize(
         model=model,
-        optimizer=_optimizer(model, training, resolved.stage),
+        optimizer=optimizer,
         lr_scheduler=lambda optimizer: learning_rate_schedule(optimizer, training, plan.total_steps),
         config=config,
     )
