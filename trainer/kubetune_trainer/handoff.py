@@ -4,7 +4,6 @@ Ray opens these objects in helper processes of its own as well (the controller, 
 imports neither torch nor transformers: each such process would spend ten seconds and a gigabyte on them.
 """
 
-import logging
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -116,9 +115,3 @@ class RecordQueue:
     def beats(self) -> list[Beat]:
         """The last one of each rank."""
         return list(self._beats.values())
-
-
-def without_idle_warnings() -> None:
-    """Silences a helper actor of Ray Train that warns every second where there is no dashboard to ask."""
-    noisy = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
-    logging.getLogger(noisy).setLevel(logging.ERROR)

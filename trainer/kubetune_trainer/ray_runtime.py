@@ -13,12 +13,13 @@ from typing import Any
 import ray
 import ray.train
 from ray.exceptions import RayActorError, RayTaskError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from kubetune_api.reasons import Reason
 from kubetune_trainer.errors import RunError, explained, unexplained
-from kubetune_trainer.handoff import Record, RecordQueue, WorkerInput, WorkerResult, without_idle_warnings
+from kubetune_trainer.handoff import Record, RecordQueue, WorkerInput, WorkerResult
+from kubetune_trainer.ray_group import Group
 from kubetune_trainer.resolve import Hardware
 from kubetune_trainer.training.device import describe_gpu
 from kubetune_trainer.training.groups import PATIENCE
@@ -56,7 +57,6 @@ def ray_cluster(workers: int | None, *, needs_gpu: bool = False) -> Iterator[Non
                 num_cpus=cpus,
                 include_dashboard=False,
                 log_to_driver=True,
-                runtime_env={"worker_process_setup_hook": without_idle_warnings},
                 _temp_dir=folder,
             )
         try:
@@ -154,7 +154,7 @@ def run_workers(
 ) -> WorkerResult:
     """Calls `train` on every rank, one GPU each where there are any; every layer's own retries are off."""
     none = ray.train.FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0)
-    trainer = TorchTrainer(
+    trainer = Group(
         train,
         train_loop_config={"input": given},
         torch_config=TorchConfig(backend="nccl" if given.on_gpu else "gloo", timeout_s=int(PATIENCE.total_seconds())),
