@@ -77,7 +77,13 @@ def job_and_profiles(
 
 def fields_to_set(planned: TrainingPlan) -> str:
     """The plan as the part of a manifest that says it, in YAML."""
-    fields = {"training": {"microBatchSize": planned.micro_batch_size}, "zero": {"stage": planned.stage}}
+    fields = {
+        "training": {
+            "microBatchSize": planned.micro_batch_size,
+            "activationCheckpointing": planned.activation_checkpointing,
+        },
+        "zero": {"stage": planned.stage},
+    }
     return yaml.safe_dump({"spec": fields})
 
 
@@ -101,8 +107,9 @@ def print_plan(planned: TrainingPlan | Refusal, console: Console) -> None:
         )
     console.print(table)
     console.print(planned.sentence, highlight=False, markup=False)
-    if isinstance(planned, Refusal):
-        console.print(planned.proposal, highlight=False, markup=False)
+    said = (planned.proposal,) if isinstance(planned, Refusal) else planned.reasons
+    for sentence in said:
+        console.print(sentence, highlight=False, markup=False)
 
 
 def _read(file: Path, overrides: Sequence[str] = ()) -> Manifest:

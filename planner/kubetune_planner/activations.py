@@ -4,11 +4,16 @@ The method of Korthikanti et al. 2022 (arXiv:2205.05198, section 4.1), who sum u
 the sums here are those of transformers' own layers with torch's fused attention, which keeps its inputs, its output
 and one number per row instead of the matrix of scores (Dao et al. 2022, arXiv:2205.14135). The unit tests count what
 autograd really keeps, for every family.
+
+With activation checkpointing (Chen et al. 2016, arXiv:1604.06174) a layer keeps its input alone, h numbers for each
+token (2h bytes in 16 bits, as in arXiv:2205.05198, section 5), and one layer at a time keeps the rest while it is
+computed again.
 """
 
 from dataclasses import dataclass
 
 from kubetune_api.families import FAMILIES
+from kubetune_planner.logits import AT_A_TIME
 from kubetune_planner.shape import ModelShape
 
 FLOAT32 = 4
@@ -32,6 +37,11 @@ class Passes:
     number: int
     smoothed: bool = False
     """Whether the loss spreads a share of each target over all choices."""
+    again: bool = False
+    """Whether layers keep their inputs alone, and are computed again in the backward pass."""
+    joined: bool = False
+    """Whether rows lie one behind another: there is no mask, and attention puts its output together from that of each
+    row, which keeps it once more (torch's kernel for GPUs does not, and is counted alike)."""
 
     @property
     def tokens(self) -> int:
@@ -41,14 +51,19 @@ class Passes:
     def peak_bytes(self, *, kept_layers: int, language_model: bool) -> int:
         """Bytes at the turn from forward to backward: all that was kept, and then either the logits and their loss or,
         where there are none to speak of, the gradients inside the topmost layer."""
-        turn = logits(self.shape, self.number, smoothed=self.smoothed) if language_model else 0
-        at_the_turn = max(turn, working_set(self.shape, self.length, self.number))
-        return self.kept_bytes(kept_layers) + self.rows * self.length * at_the_turn
+        turn = turn_bytes(self.shape, self.tokens, self.number, smoothed=self.smoothed) if language_model else 0
+        inside = self.tokens * working_set(self.shape, self.length, self.number)
+        if not self.again:
+            return self.kept_bytes(kept_layers) + max(turn, inside)
+        inputs = kept_layers * self.tokens * self.shape.hidden * self.number
+        # The layer that is computed again finds the logits gone.
+        return inputs + self.kept_bytes(0) + max(turn, inside + self.kept_bytes(1) - self.kept_bytes(0))
 
     def kept_bytes(self, layers: int) -> int:
         """Bytes that so many layers and what is around them keep for the backward pass."""
         shape, number = self.shape, self.number
-        per_token = layers * _layer(shape, self.length, number) + _ends(shape, number)
+        mask = 0 if FAMILIES[shape.family].eager else (shape.query_width if self.joined else self.length) * number
+        per_token = layers * (_layer(shape, self.length, number) + mask) + _ends(shape, number)
         lookups = shape.relative.lookups * shape.hidden * number
         # Where the distance of two words is looked up, in each layer or once for all.
         distances = layers * shape.relative.kinds + (FAMILIES[shape.family].relative == "Buckets")
@@ -56,7 +71,7 @@ class Passes:
 
 
 def _layer(shape: ModelShape, length: int, number: int) -> int:
-    """Bytes that one layer keeps for one token."""
+    """Bytes that one layer keeps for one token, the mask aside, of which every layer makes its own."""
     family = FAMILIES[shape.family]
     norms = family.norms * _norm(shape, shape.hidden, number)
     if family.query_norms != "None":
@@ -89,8 +104,8 @@ def _scores(shape: ModelShape, length: int, number: int) -> int:
         # The scores of all distances, of which each pair of words takes one.
         distances = shape.heads * shape.relative.lookups * number
         return shape.heads * length * _per_score(shape, number) + distances + mask
-    # Fused: a number per head; the mask, of which every layer makes its own.
-    return shape.heads * FLOAT32 + length * number
+    # Fused: a number per head.
+    return shape.heads * FLOAT32
 
 
 def _per_score(shape: ModelShape, number: int) -> int:
@@ -145,6 +160,16 @@ def working_set(shape: ModelShape, length: int, number: int) -> int:
     feed_forward = shape.active_experts * number * (2 if family.gated else 1) * shape.intermediate
     scores = 2 * FLOAT32 * shape.heads * length if family.eager else 0
     return number * shape.hidden + max(feed_forward, scores)
+
+
+def turn_bytes(shape: ModelShape, tokens: int, number: int, *, smoothed: bool) -> int:
+    """Bytes of the logits and their loss, of so many tokens. Where they would be more than `AT_A_TIME`, they are worked
+    out in chunks, each computed again in the backward pass: the states that they follow from are copied, and have a
+    gradient."""
+    each = logits(shape, number, smoothed=smoothed)
+    if tokens * shape.vocabulary <= AT_A_TIME:
+        return tokens * each
+    return max(1, AT_A_TIME // shape.vocabulary) * each + 2 * tokens * shape.hidden * number
 
 
 def logits(shape: ModelShape, number: int, *, smoothed: bool = False) -> int:

@@ -1,12 +1,14 @@
 """What one worker of a training needs, in bytes of its accelerator's memory."""
 
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Literal
 
 from kubetune_api.job import FineTuneJobSpec
 from kubetune_api.tasks import TASKS
 from kubetune_planner.buffers import Reduction, gathered
 from kubetune_planner.methods import METHODS
+from kubetune_planner.offloaded import offloaded
 from kubetune_planner.optimizers import STATE_BYTES
 from kubetune_planner.passes import passes_of
 from kubetune_planner.quantized import saved_bytes
@@ -62,33 +64,36 @@ def estimate(
     """The need of one of `workers` workers, for passes of `micro_batch_size` rows as long as the job allows.
 
     Model states: `states.py` (ZeRO, arXiv:1910.02054). Activations: `activations.py` (arXiv:2205.05198).
-    Buffers: `buffers.py` (DeepSpeed's sources).
+    Buffers: `buffers.py` (DeepSpeed's sources). On CPUs, what is offloaded is in the same memory as everything else.
     """
-    number, stage = 4 if precision == "FP32" else 2, stage_that_runs(precision, stage)
+    number, stage = number_of(precision), stage_that_runs(precision, stage)
     labels = labels_of(job_spec)
     parameters, trained = shape.parameters_for(labels), METHODS[job_spec.method.type](job_spec.method, shape, labels)
     cost = bytes_per_parameter(precision, stage, STATE_BYTES[job_spec.training.optimizer.type])
     states = model_states(cost, parameters=parameters, trained=trained.parameters, stage=stage, workers=workers)
+    share = ceil(trained.parameters / workers)
+    lie = offloaded(job_spec.zero.offload, states, share, stage, number)
     passes = passes_of(shape, job_spec, micro_batch_size, number)
     activations = passes.peak_bytes(kept_layers=trained.kept_layers, language_model=labels is None)
-    activations += passes.tokens * trained.beside(number)
-    buffers = Reduction(
-        trained=trained.parameters,
-        largest=trained.largest,
-        precision=precision,
-        workers=workers,
-        accumulates=job_spec.training.global_batch_size > workers * micro_batch_size,
-        on_gpu=device == "cuda",
-    ).buffers(stage)
+    # Of layers that are computed again, one at a time has its adapter's.
+    activations += passes.tokens * trained.beside(number) // (shape.layers if passes.again else 1)
+    accumulates = job_spec.training.global_batch_size > workers * micro_batch_size
+    reduction = Reduction(trained.parameters, trained.largest, precision, workers, accumulates, device == "cuda")
+    buffers = reduction.buffers(stage)
     whole = number * gathered(parameters, max(shape.layer_matrix, shape.embedding_matrix)) if stage == 3 else 0
     return MemoryEstimate(
-        weights=states.weights + whole - saved_bytes(job_spec.method, shape, number),
-        gradients=states.gradients,
-        optimizer=states.optimizer,
+        weights=lie.on_accelerator.weights + whole - saved_bytes(job_spec.method, shape, number),
+        gradients=lie.on_accelerator.gradients,
+        optimizer=lie.on_accelerator.optimizer + (lie.in_main_memory if device == "cpu" else 0),
         activations=activations,
         buffers=max(buffers.in_backward, buffers.after_backward - activations - whole),
         overhead=CUDA_CONTEXT if device == "cuda" else 0,
     )
+
+
+def number_of(precision: Precision) -> int:
+    """The bytes of one number."""
+    return 4 if precision == "FP32" else 2
 
 
 def labels_of(spec: FineTuneJobSpec) -> int | None:

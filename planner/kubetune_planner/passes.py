@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.families import FAMILIES, EncoderDecoder
 from kubetune_api.job import FineTuneJobSpec
-from kubetune_planner.activations import FLOAT32, Passes, copies_in_between, logits, working_set
+from kubetune_planner.activations import FLOAT32, Passes, copies_in_between, turn_bytes, working_set
 from kubetune_planner.encoder_decoder import EncoderDecoderShape
 from kubetune_planner.shape import ModelShape
 
@@ -24,6 +24,8 @@ class PairPasses:
     number: int
     smoothed: bool = False
     """As of `Passes`."""
+    again: bool = False
+    """As of `Passes`."""
 
     @property
     def tokens(self) -> int:
@@ -35,17 +37,37 @@ class PairPasses:
 
         A frozen layer of the decoder keeps its activations all the same: the encoder's gradients go through it.
         """
-        turn = self.target * logits(self.shape, self.number, smoothed=self.smoothed) if language_model else 0
+        written = self.rows * self.target
+        turn = turn_bytes(self.shape, written, self.number, smoothed=self.smoothed) if language_model else 0
         longest = max(self.source, self.target)
         inside = longest * working_set(self.shape, longest, self.number)
-        return self.kept_bytes(kept_layers) + self.rows * max(turn, inside)
+        if not self.again:
+            return self.kept_bytes(kept_layers) + max(turn, self.rows * inside)
+        tokens = kept_layers * self.source + self.shape.decoder_layers * self.target
+        inputs = tokens * self.shape.hidden * self.number + self._distances
+        largest = max(self._of_encoder_layer, self._of_decoder_layer)
+        return self.rows * (inputs + self._ends()) + max(turn, self.rows * (inside + largest))
 
     def kept_bytes(self, layers: int) -> int:
         """Bytes that so many layers of the encoder, the decoder and what is around them keep."""
-        encoder = self.source * self._parts(2, self.shape.intermediate) + self._looks(self.source)
-        decoder = self.target * self._parts(3, self.shape.decoder_intermediate)
-        decoder += self._looks(self.target, masked=False) + self._looks_at_the_source()
-        return self.rows * (layers * encoder + self.shape.decoder_layers * decoder + self._ends())
+        kept = layers * self._of_encoder_layer + self.shape.decoder_layers * self._of_decoder_layer
+        return self.rows * (kept + self._ends())
+
+    @property
+    def _of_encoder_layer(self) -> int:
+        return self.source * self._parts(2, self.shape.intermediate) + self._looks(self.source)
+
+    @property
+    def _of_decoder_layer(self) -> int:
+        parts = self.target * self._parts(3, self.shape.decoder_intermediate)
+        return parts + self._looks(self.target, masked=False) + self._looks_at_the_source()
+
+    @property
+    def _distances(self) -> int:
+        """The numbers that stand for distances: the first layer of a stack makes them, the others have them as an
+        input."""
+        squares = self.source**2 + self.target**2 if self._design.relative else 0
+        return self.shape.heads * squares * self.number
 
     @property
     def _width(self) -> int:
@@ -95,9 +117,11 @@ def passes_of(shape: ModelShape, spec: FineTuneJobSpec, rows: int, number: int) 
     if spec.training.dropout is not None:
         shape = replace(shape, dropout=spec.training.dropout)
     length, smoothed = sequence_length(shape, spec), spec.training.label_smoothing > 0
+    again = spec.training.activation_checkpointing == "Full"
     if isinstance(shape, EncoderDecoderShape):
-        return PairPasses(shape, rows, length, target_length(shape, spec), number, smoothed)
-    return Passes(shape, rows * spec.sequences_per_row, length, number, smoothed)
+        return PairPasses(shape, rows, length, target_length(shape, spec), number, smoothed, again)
+    joined = FAMILIES[shape.family].joins_rows
+    return Passes(shape, rows * spec.sequences_per_row, length, number, smoothed, again, joined)
 
 
 def target_length(shape: ModelShape, spec: FineTuneJobSpec) -> int:

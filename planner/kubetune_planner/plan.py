@@ -1,51 +1,33 @@
-"""Which ZeRO stage and which micro-batch: the cheapest that fit; or what would fit, where nothing does."""
+"""Which ZeRO stage and micro-batch, and whether activations are kept: the fastest that fits; or what would fit."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 
-from kubetune_api.job import FineTuneJobSpec, Optimizer
+from kubetune_api.job import NOTHING, FineTuneJobSpec, Offload, Optimizer
 from kubetune_api.text import plural
-from kubetune_planner.memory import MemoryEstimate, estimate
+from kubetune_planner.memory import MemoryEstimate
 from kubetune_planner.passes import sequence_length
+from kubetune_planner.search import MARGIN, AcceleratorSpec, Candidate, Checkpointing, Search, changed
 from kubetune_planner.shape import ModelShape
-from kubetune_planner.states import Precision, precision_that_runs
+from kubetune_planner.states import Precision
+from kubetune_planner.step_time import GPUS_PER_NODE
 
-MARGIN = 0.10
-"""The share of an accelerator's memory that a plan leaves free: gaps of the allocator, and what the formulas miss."""
+__all__ = ["MARGIN", "AcceleratorSpec", "Candidate", "Refusal", "TrainingPlan", "gib", "plan"]
+
 MAX_WORKERS = 4096
 """The most workers that a job can ask for."""
 LENGTH_STEP = 128
 """The sequence lengths that a refusal proposes are multiples of it, in tokens."""
+_OFFLOADS = (
+    (Offload(optimizer="CPU"), "zero.offload.optimizer to CPU"),
+    (Offload(optimizer="CPU", weights="CPU"), "zero.offload.optimizer and zero.offload.weights to CPU"),
+)
+"""What may be offloaded, the faster first."""
 _NOTHING = (
     "No stage, no number of workers and no sequence length would do by itself; choose a smaller model, or an"
     " accelerator with more memory."
 )
-
-
-@dataclass(frozen=True)
-class AcceleratorSpec:
-    """What each worker computes on."""
-
-    name: str
-    memory_bytes: int
-    has_bf16: bool
-
-    @property
-    def usable_bytes(self) -> int:
-        """The memory that a plan may fill."""
-        return int(self.memory_bytes * (1 - MARGIN))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One stage that was considered."""
-
-    stage: int
-    micro_batch_size: int
-    memory: MemoryEstimate
-    fits: bool
 
 
 @dataclass(frozen=True)
@@ -57,8 +39,11 @@ class TrainingPlan:
     precision: Precision
     memory: MemoryEstimate
     candidates: tuple[Candidate, ...]
-    """Every stage that was considered, lowest first, with the plan's micro-batch."""
+    """Every stage that was considered, lowest first, with the plan's micro-batch and its activations."""
     sentence: str
+    activation_checkpointing: Checkpointing = "None"
+    reasons: tuple[str, ...] = ()
+    """Why this stage and not a lower one, and so on, each in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -73,102 +58,73 @@ class Refusal:
 
 
 def plan(
-    spec: FineTuneJobSpec, shape: ModelShape, accelerator: AcceleratorSpec, workers: int
+    spec: FineTuneJobSpec,
+    shape: ModelShape,
+    accelerator: AcceleratorSpec,
+    workers: int,
+    gpus_per_node: int = GPUS_PER_NODE,
 ) -> TrainingPlan | Refusal:
-    """The lowest stage that fits, with the largest micro-batch that fits there.
+    """The fastest way that fits: a stage, whether layers are computed again, and the largest micro-batch that fits.
 
-    Lower stages communicate less: 0 and 1 once a step, 2 once a micro-batch, and 3 half as much again (ZeRO,
-    arXiv:1910.02054, section 7). A micro-batch that the job sets is lowered where it must be and never raised. Neither
-    changes the result.
+    What is less simple is chosen only where it is faster by `WORTH_IT`, or where nothing simpler fits. A micro-batch
+    that the job sets is lowered where it must be and never raised. None of it changes the result, but for tasks that
+    compare the rows of a micro-batch: there the largest one counts before the time.
     """
-    search = _Search(spec, shape, accelerator, workers)
-    found = search.first_fit()
+    search = _Verdict(spec, shape, accelerator, workers, gpus_per_node)
+    found = search.best()
     return search.refuse() if found is None else search.accept(found)
 
 
 @dataclass(frozen=True)
-class _Search:
-    """A training, and the memory that it has."""
-
-    spec: FineTuneJobSpec
-    shape: ModelShape
-    accelerator: AcceleratorSpec
-    workers: int
-
-    @property
-    def precision(self) -> Precision:
-        return precision_that_runs(self.spec.training.precision, has_bf16=self.accelerator.has_bf16)
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """The stages to choose from. In 16 bits, 0 and 1 are the same: the one is named that tells what is spread."""
-        if self.spec.zero.stage is not None:
-            return (self.spec.zero.stage,)
-        if self.precision == "FP32":
-            stages: tuple[int, ...] = (0, 1, 2, 3)
-        else:
-            stages = (0, 2, 3) if self.workers == 1 else (1, 2, 3)
-        lowest, highest = self.spec.zero.offload.lowest_stage, self.spec.method.highest_stage
-        return tuple(stage for stage in stages if lowest <= stage <= highest)
-
-    @property
-    def asked(self) -> bool:
-        """Whether the job sets the micro-batch; it is an upper limit then."""
-        return self.spec.training.micro_batch_size is not None
-
-    @property
-    def share(self) -> int:
-        """What one worker takes of a global batch, in examples: a larger micro-batch would stay half empty. Where its
-        rows are compared, it is not made smaller for more workers."""
-        return ceil(self.spec.training.global_batch_size / (1 if self.compares_rows else self.workers))
-
-    @property
-    def compares_rows(self) -> bool:
-        """Whether the result depends on the micro-batch."""
-        return self.spec.task_row.compares_rows
-
-    @property
-    def limit(self) -> int:
-        """The largest micro-batch to think of."""
-        return min(self.spec.training.micro_batch, self.share) if self.asked else self.share
-
-    def first_fit(self) -> Candidate | None:
-        sizes = ((stage, self.largest_micro_batch(stage)) for stage in self.stages)
-        return next((self.try_out(stage, size) for stage, size in sizes if size), None)
-
-    def largest_micro_batch(self, stage: int) -> int:
-        """The largest that fits, or 0; where passes are left over, as even a size as makes no more of them."""
-        size = bisect_left(range(self.limit), True, key=lambda i: not self.try_out(stage, i + 1).fits)
-        if self.compares_rows and size == 1:
-            return 0
-        return ceil(self.share / ceil(self.share / size)) if 0 < size < self.limit else size
-
-    def try_out(self, stage: int, micro_batch_size: int) -> Candidate:
-        wanted = estimate(
-            self.shape,
-            self.spec,
-            stage=stage,
-            workers=self.workers,
-            micro_batch_size=micro_batch_size,
-            precision=self.precision,
-        )
-        return Candidate(stage, micro_batch_size, wanted, wanted.total <= self.accelerator.usable_bytes)
+class _Verdict(Search):
+    """The search, and what is said of it."""
 
     def accept(self, chosen: Candidate) -> TrainingPlan:
         lowered = self.asked and chosen.micro_batch_size < self.limit
         effect = "each row is compared with fewer others" if self.compares_rows else "the result is the same"
         note = f" training.microBatchSize {self.limit} does not fit and is lowered; {effect}."
+        size, setting = chosen.micro_batch_size, chosen.activation_checkpointing
         return TrainingPlan(
             chosen.stage,
-            chosen.micro_batch_size,
+            size,
             self.precision,
             chosen.memory,
-            tuple(self.try_out(stage, chosen.micro_batch_size) for stage in self.stages),
+            tuple(self.try_out(stage, size, setting) for stage in self.stages),
             f"{self._of(chosen)}.{note if lowered else ''}",
+            setting,
+            tuple(self._reasons(chosen)),
         )
 
+    def _reasons(self, chosen: Candidate) -> Iterator[str]:
+        """What would be simpler, and why it is not done."""
+        if chosen.activation_checkpointing == "Full" and "None" in self.settings:
+            plain = [stage for stage in self.stages if self.largest_micro_batch(stage, "None")]
+            least = 2 if self.compares_rows else 1
+            without = min(self.need(stage, least, "None").total for stage in self.stages)
+            yield (
+                f"Layers are computed again in the backward pass: if not, {self._longer(chosen, plain[0], 'None')}."
+                if plain
+                else f"Layers are computed again in the backward pass: if not, a micro-batch of {least} would need"
+                f" {gib(without)}."
+            )
+        lower = [stage for stage in self.stages if stage < chosen.stage]
+        if lower and self.spec.zero.stage is None:
+            below, setting = lower[-1], chosen.activation_checkpointing
+            if self.largest_micro_batch(below, setting):
+                yield f"Stage {chosen.stage}: at stage {below} {self._longer(chosen, below, setting)}."
+            else:
+                smallest = gib(self.need(below, 1, setting).total)
+                yield f"Stage {chosen.stage}: at stage {below} a micro-batch of 1 would need {smallest}."
+
+    def _longer(self, chosen: Candidate, stage: int, setting: Checkpointing) -> str:
+        size = self.largest_micro_batch(stage, setting)
+        share = self.try_out(stage, size, setting).seconds / chosen.seconds - 1
+        if share <= 0:
+            return f"there is only room for micro-batches of {size}"
+        return f"there is only room for micro-batches of {size}, and a step would take some {share:.0%} longer"
+
     def refuse(self) -> Refusal:
-        candidates = tuple(self.try_out(stage, 1) for stage in self.stages)
+        candidates = tuple(self.try_out(stage, 1, self.settings[-1]) for stage in self.stages)
         least = min(candidates, key=lambda candidate: candidate.memory.total)
         return Refusal(
             f"The training does not fit: {self._of(least)}; the largest part: {least.memory.largest}.",
@@ -179,45 +135,53 @@ class _Search:
     def _of(self, candidate: Candidate) -> str:
         quantization = self.spec.method.quantization
         stored = f" beside weights in {quantization.type}" if quantization else ""
+        again = ", layers computed again," if candidate.activation_checkpointing == "Full" else ""
         usable, memory = gib(self.accelerator.usable_bytes), gib(self.accelerator.memory_bytes)
         return (
             f"ZeRO stage {candidate.stage} with micro-batches of {candidate.micro_batch_size} in {self.precision}"
-            f"{stored} on {plural(self.workers, 'worker')} needs {gib(candidate.memory.total)} on each, of the {usable}"
-            f" that a plan may fill of {self.accelerator.name} ({memory})"
+            f"{stored}{again} on {plural(self.workers, 'worker')} needs {gib(candidate.memory.total)} on each, of the"
+            f" {usable} that a plan may fill of {self.accelerator.name} ({memory})"
         )
 
     def _proposal(self) -> str:
         """What would fit, with as little changed as will do."""
         if self.spec.training.optimizer.row.whole_matrices:
             sharded = Optimizer()
-            free = replace(self, spec=_with(_with(self.spec, "zero", stage=None), "training", optimizer=sharded))
+            free = replace(self, spec=changed(changed(self.spec, "zero", stage=None), "training", optimizer=sharded))
             proposal = f"Set training.optimizer.type to {sharded.type}, which ZeRO may shard."
-            return proposal if free.first_fit() else _NOTHING
+            return proposal if free.fits else _NOTHING
         fixed = self.spec.zero.stage is not None
-        free = replace(self, spec=_with(self.spec, "zero", stage=None))
-        if fixed and (found := free.first_fit()):
+        free = replace(self, spec=changed(self.spec, "zero", stage=None))
+        if fixed and (found := free.best()):
             return f"Leave zero.stage open: stage {found.stage} fits."
-        values = [*free._fewest_workers(), *free._longest_sequence()]
+        again = replace(free, spec=changed(free.spec, "training", activation_checkpointing="Full"))
+        if self.settings == ("None",) and again.fits:
+            return "Leave training.activationCheckpointing open: with layers that are computed again it fits."
+        values = [*free._fewest_workers(), *free._longest_sequence(), *free._offloaded()]
         return f"Set {', or '.join(values)}{'; leave zero.stage open' if fixed else ''}." if values else _NOTHING
+
+    def _offloaded(self) -> Iterator[str]:
+        """The least that main memory would have to take."""
+        for offload, said in _OFFLOADS:
+            free = replace(self, spec=changed(self.spec, "zero", offload=offload))
+            if self.spec.zero.offload == NOTHING and free.stages and free.fits:
+                yield f"{said}, which takes time and main memory"
+                return
 
     def _fewest_workers(self) -> Iterator[str]:
         counts = range(1, MAX_WORKERS + 1)
-        found = bisect_left(counts, True, key=lambda count: replace(self, workers=count).first_fit() is not None)
+        found = bisect_left(counts, True, key=lambda count: replace(self, workers=count).fits)
         if found < len(counts):
             yield f"resources.workers to {counts[found]}, the fewest that fit"
 
     def _longest_sequence(self) -> Iterator[str]:
         lengths = range(LENGTH_STEP, sequence_length(self.shape, self.spec), LENGTH_STEP)
-        found = bisect_left(lengths, True, key=lambda length: self._of_length(length).first_fit() is None)
+        found = bisect_left(lengths, True, key=lambda length: not self._of_length(length).fits)
         if found:
             yield f"task.maxLength to {lengths[found - 1]}"
 
-    def _of_length(self, length: int) -> "_Search":
-        return replace(self, spec=_with(self.spec, "task", max_length=length))
-
-
-def _with(spec: FineTuneJobSpec, part: str, **changes: object) -> FineTuneJobSpec:
-    return spec.model_copy(update={part: getattr(spec, part).model_copy(update=changes)})
+    def _of_length(self, length: int) -> "_Verdict":
+        return replace(self, spec=changed(self.spec, "task", max_length=length))
 
 
 def gib(size: int) -> str:

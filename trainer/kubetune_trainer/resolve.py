@@ -97,7 +97,8 @@ def _filled(
 ) -> tuple[ResolvedTraining, tuple[str, ...]]:
     """With the stage and the micro-batch that suit the hardware where the job leaves them open, and what to tell."""
     if hardware.gpu is not None:
-        is_open = spec.zero.stage is None or spec.training.micro_batch_size is None
+        wishes = (spec.zero.stage, spec.training.micro_batch_size, spec.training.activation_checkpointing)
+        is_open = None in wishes or "Auto" in wishes
         return _fitted(resolved, spec, shape, hardware.gpu) if is_open else (resolved, ())
     return replace(resolved, micro_batch_size=_enough_rows(resolved, spec, shape, mean_length)), ()
 
@@ -133,7 +134,8 @@ def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int
         return 0, micro_batch
     if shape is None or not memory:
         return 2, micro_batch
-    training = spec.training.model_copy(update={"micro_batch_size": micro_batch})
+    again = "Full" if spec.training.activation_checkpointing == "Full" else "None"
+    training = spec.training.model_copy(update={"micro_batch_size": micro_batch, "activation_checkpointing": again})
     given = spec.model_copy(update={"training": training})
     found = plan(given, shape, AcceleratorSpec("a worker's memory", memory, has_bf16=False), workers)
     if isinstance(found, Refusal):
@@ -173,13 +175,23 @@ def _precision(spec: FineTuneJobSpec, gpu: AcceleratorSpec | None) -> Precision:
 def _fitted(
     resolved: ResolvedTraining, spec: FineTuneJobSpec, shape: ModelShape, gpu: AcceleratorSpec
 ) -> tuple[ResolvedTraining, tuple[str, ...]]:
-    """The stage and the micro-batch that fit the GPU's memory; where none does, those that need least are tried, and a
-    micro-batch that the job sets stays."""
+    """The stage, the micro-batch and the checkpointing of activations that fit the GPU's memory; where none does, those
+    that need least are tried, and a micro-batch that the job sets stays, as does one beside a stage that it sets."""
     found = plan(spec, shape, gpu, resolved.workers)
     if isinstance(found, Refusal):
         least = min(found.candidates, key=lambda candidate: candidate.memory.total)
         asked = spec.training.micro_batch_size
-        fitted = replace(resolved, stage=least.stage, micro_batch_size=asked or least.micro_batch_size)
+        fitted = replace(
+            resolved,
+            stage=least.stage,
+            micro_batch_size=asked or least.micro_batch_size,
+            activation_checkpointing=least.activation_checkpointing,
+        )
         kept = f", with the training.microBatchSize of {asked} that is set" if asked else ""
         return fitted, (f"{found.sentence} {found.proposal} It is tried all the same{kept}.",)
-    return replace(resolved, stage=found.stage, micro_batch_size=found.micro_batch_size), (found.sentence,)
+    fitted = replace(resolved, activation_checkpointing=found.activation_checkpointing)
+    if spec.zero.stage is None or spec.training.micro_batch_size is None:
+        fitted = replace(fitted, stage=found.stage, micro_batch_size=found.micro_batch_size)
+    elif found.activation_checkpointing == "None":
+        return fitted, ()
+    return fitted, (" ".join((found.sentence, *found.reasons)),)

@@ -236,7 +236,8 @@ class Training(ApiModel):
     activation_checkpointing: Literal["Auto", "Full", "None"] = "Auto"
     """What the backward pass finds of the forward pass. `Full`: each layer keeps its inputs alone and is computed a
     second time, with the same random numbers, which needs much less memory and about a third more time and changes no
-    result. `None`: all that it needs. `Auto` is `None`."""
+    result. `None`: all that it needs. `Auto`: on GPUs `Full` where nothing else fits or steps are shorter by it; on
+    CPUs `None`."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """The seed of the new head's weights, of dropout and of the order of the examples."""
 

@@ -5,10 +5,12 @@ from kubetune_api.profile import FineTuneProfile
 from kubetune_api.quantity import amount
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, plan
+from kubetune_planner.step_time import GPUS_PER_NODE
 
 
 def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTuneJob | str:
-    """The job with the stage and the micro-batch that fit, and the precision they were planned for; or why none does.
+    """The job with the stage, the micro-batch and the checkpointing of activations that fit, and the precision that
+    they were planned for; or why none does.
 
     The reason says what would fit. A job stays as it is without an accelerator, or where the model is not known.
     """
@@ -16,7 +18,7 @@ def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTun
     if accelerator is None or shape is None:
         return job
     each = AcceleratorSpec(accelerator.resource_name, int(amount(accelerator.memory)), accelerator.bf16)
-    found = plan(job.spec, shape, each, workers)
+    found = plan(job.spec, shape, each, workers, max(profile.spec.workers_per_pod, GPUS_PER_NODE))
     return f"{found.sentence} {found.proposal}" if isinstance(found, Refusal) else _with(job, found)
 
 
@@ -24,6 +26,10 @@ def _with(job: FineTuneJob, found: TrainingPlan) -> FineTuneJob:
     spec = job.spec
     zero = spec.zero.model_copy(update={"stage": found.stage})
     training = spec.training.model_copy(
-        update={"micro_batch_size": found.micro_batch_size, "precision": found.precision}
+        update={
+            "micro_batch_size": found.micro_batch_size,
+            "precision": found.precision,
+            "activation_checkpointing": found.activation_checkpointing,
+        }
     )
     return job.model_copy(update={"spec": spec.model_copy(update={"zero": zero, "training": training})})

@@ -1,5 +1,6 @@
 """Activations, held against what autograd keeps of real models."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -32,11 +33,14 @@ from transformers import (
     XLMRobertaConfig,
 )
 
+from kubetune_api.families import FAMILIES
 from kubetune_planner.activations import Passes
 from kubetune_planner.passes import passes_of
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.tasks.choice_losses import ChoiceLoss
 from kubetune_trainer.tasks.token_losses import token_losses
+from kubetune_trainer.training.activation_checkpointing import compute_again
+from kubetune_trainer.training.joined import join_rows
 from kubetune_trainer.training.noise import add_noise
 from support.autograd import kept_by_autograd
 from support.tiny_models import spec_for
@@ -103,6 +107,7 @@ def inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
 
 def largest_allocation(function: Any) -> int:
     """The most bytes that torch had allocated at a time, beyond what was there before."""
+    gc.collect()  # what goes meanwhile would be taken off
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -120,6 +125,41 @@ def test_layers_keep_what_autograd_keeps(family: str, number: int) -> None:
     model = AutoModelForSequenceClassification.from_config(config).to(DTYPES[number])
     passes = Passes(ModelShape.from_config(config.to_dict()), ROWS, LENGTH, number)
     assert passes.kept_bytes(LAYERS) == pytest.approx(kept_by_autograd(model, inputs(ROWS, LENGTH)), rel=0.02)
+
+
+@pytest.mark.parametrize("family", [name for name in CONFIGS if FAMILIES[CONFIGS[name].model_type].joins_rows])
+def test_rows_that_are_joined_keep_no_mask(family: str) -> None:
+    config = CONFIGS[family]
+    model = AutoModelForSequenceClassification.from_config(config)
+    join_rows(model)
+    shape = ModelShape.from_config(config.to_dict())
+    given = inputs(ROWS, LENGTH)
+    given["attention_mask"][:] = 1
+    said = Passes(shape, ROWS, LENGTH, 4, joined=True).kept_bytes(LAYERS)
+    assert said == pytest.approx(kept_by_autograd(model, given), rel=0.06)
+    longer = Passes(shape, ROWS, 2 * LENGTH, 4, joined=True).kept_bytes(LAYERS)
+    assert longer == 2 * said, "no part of it grows with the square of the length"
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt2"])
+def test_a_pass_whose_layers_are_computed_again_needs_no_more_than_is_said(family: str) -> None:
+    config = CONFIGS[family]
+    loader = AutoModelForCausalLM if FAMILIES[config.model_type].decoder else AutoModelForSequenceClassification
+    model, shape = loader.from_config(config), ModelShape.from_config(config.to_dict())
+    model.train()
+    given = inputs(8, 96)
+    plain, again = (
+        Passes(shape, 8, 96, 4, again=again).peak_bytes(kept_layers=LAYERS, language_model=shape.decoder)
+        for again in (False, True)
+    )
+    assert again < plain / 2
+
+    def both_passes() -> None:
+        model(**given).logits.float().log_softmax(dim=-1).sum().backward()
+
+    compute_again(model)
+    peak = largest_allocation(both_passes)
+    assert again * 0.75 <= peak <= again + 4 * shape.parameters_for(None if shape.decoder else 2)
 
 
 def test_frozen_layers_on_frozen_embeddings_keep_nothing() -> None:

@@ -1,10 +1,12 @@
 """Which stage and micro-batch a plan takes, and what it says where nothing fits."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from kubetune_api.job import FineTuneJobSpec
+from kubetune_api.job import FineTuneJobSpec, Zero
+from kubetune_planner.activations import logits, turn_bytes
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.memory import CUDA_CONTEXT, MemoryEstimate, estimate
 from kubetune_planner.plan import MARGIN, AcceleratorSpec, Refusal, TrainingPlan, plan
@@ -30,6 +32,8 @@ LLAMA_70B = shape("meta-llama/Llama-3.1-70B")
 
 
 def job(task: dict[str, Any], columns: dict[str, str], parts: dict[str, Any]) -> FineTuneJobSpec:
+    kept = {"activationCheckpointing": "None"}  # what is chosen of itself has tests of its own
+    parts = parts | {"training": kept | parts.get("training", {})}
     fixed = {"model": {"uri": "file:///model"}, "output": {"uri": "file:///out"}, "task": task}
     return FineTuneJobSpec.model_validate({**fixed, "dataset": {"uri": "file:///a.csv", "columns": columns}, **parts})
 
@@ -222,7 +226,10 @@ def test_stage_0_in_16_bits_is_stage_1() -> None:
 def test_a_refusal_proposes_the_fewest_workers_that_fit() -> None:
     spec = language()
     found = refused(spec, LLAMA_8B, LARGE, workers=1)
-    assert found.proposal == "Set resources.workers to 3, the fewest that fit."
+    assert found.proposal == (
+        "Set resources.workers to 3, the fewest that fit, or zero.offload.optimizer to CPU, which takes time and main"
+        " memory."
+    )
     assert isinstance(plan(spec, LLAMA_8B, LARGE, 3), TrainingPlan)
     assert isinstance(plan(spec, LLAMA_8B, LARGE, 2), Refusal)
     assert {row.fits for row in found.candidates} == {False}
@@ -245,19 +252,21 @@ def test_where_workers_do_not_help_shorter_sequences_may() -> None:
     """Activations are not spread."""
     spec = language(max_length=65536, training={"microBatchSize": 1})
     found = refused(spec, LLAMA_1B, MIDDLE, workers=8)
-    length = int(found.proposal.removeprefix("Set task.maxLength to ").removesuffix("."))
+    length = int(found.proposal.removeprefix("Set task.maxLength to ").partition(",")[0].removesuffix("."))
     assert isinstance(plan(language(max_length=length), LLAMA_1B, MIDDLE, 8), TrainingPlan)
     assert isinstance(plan(language(max_length=length + 128), LLAMA_1B, MIDDLE, 8), Refusal)
 
 
 def test_a_refusal_may_offer_both_more_workers_and_shorter_sequences() -> None:
-    spec = language(max_length=3072)
-    found = refused(spec, LLAMA_8B, LARGE, workers=3)
+    again = {"activationCheckpointing": "Full"}
+    spec = language(max_length=80000, training=again)
+    found = refused(spec, LLAMA_8B, LARGE, workers=5)
     workers, length = found.proposal.removeprefix("Set resources.workers to ").split(
         ", the fewest that fit, or task.maxLength to "
     )
+    length = length.partition(",")[0]
     assert isinstance(plan(spec, LLAMA_8B, LARGE, int(workers)), TrainingPlan)
-    assert isinstance(plan(language(int(length.removesuffix("."))), LLAMA_8B, LARGE, 3), TrainingPlan)
+    assert isinstance(plan(language(int(length), training=again), LLAMA_8B, LARGE, 5), TrainingPlan)
 
 
 def test_where_nothing_helps_a_refusal_says_so() -> None:
@@ -358,3 +367,99 @@ def test_weights_of_four_bits_fit_where_those_of_sixteen_do_not() -> None:
     linear = 80 * sum(inputs * outputs for inputs, outputs in LLAMA_70B.linear_matrices)
     others = LLAMA_70B.parameters - linear
     assert found.memory.weights == linear * 9 // 16 + 2 * (others + LLAMA_70B.layer_matrix)
+
+
+# --- activations that are computed again, and what is offloaded
+
+AUTO = {"activationCheckpointing": "Auto"}
+LLAMA_7B = shape("meta-llama/Llama-2-7b-hf")
+
+
+def test_layers_are_computed_again_where_nothing_else_fits_and_the_plan_says_why() -> None:
+    long = language(8192, training=AUTO | {"globalBatchSize": 8})
+    refused(language(8192, training={"globalBatchSize": 8}), LLAMA_8B, LARGE, 8)
+    found = accepted(long, LLAMA_8B, LARGE, 8)
+    assert (found.stage, found.activation_checkpointing) == (2, "Full")
+    assert ", layers computed again, on 8 workers needs" in found.sentence
+    assert found.reasons[0].startswith("Layers are computed again in the backward pass: if not, a micro-batch of 1")
+    assert found.reasons[1].startswith("Stage 2: at stage 1 a micro-batch of 1 would need")
+
+
+def test_layers_are_not_computed_again_where_all_fits() -> None:
+    found = accepted(language(training=AUTO), LLAMA_1B, LARGE)
+    assert (found.activation_checkpointing, found.reasons) == ("None", ())
+
+
+def test_a_job_that_keeps_its_activations_is_told_that_it_need_not() -> None:
+    found = refused(language(8192, training={"globalBatchSize": 8}), LLAMA_8B, LARGE, 8)
+    assert found.proposal == (
+        "Leave training.activationCheckpointing open: with layers that are computed again it fits."
+    )
+
+
+def test_70b_fits_two_nodes_of_eight() -> None:
+    whole = language(4096, training=AUTO | {"globalBatchSize": 64})
+    adapter = language(4096, training=AUTO | {"globalBatchSize": 64}, method={"type": "LoRA"})
+    offloading = whole.model_copy(update={"zero": Zero.model_validate({"offload": {"optimizer": "CPU"}})})
+    assert accepted(adapter, LLAMA_70B, LARGE, 16).stage == 3
+    found = plan(whole, LLAMA_70B, LARGE, 16)
+    assert isinstance(found, Refusal)
+    assert "or zero.offload.optimizer to CPU" in found.proposal
+    planned = accepted(offloading, LLAMA_70B, LARGE, 16)
+    assert (planned.stage, planned.activation_checkpointing, planned.memory.optimizer) == (3, "Full", 0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "where", "gone"),
+    [
+        pytest.param(2, {"optimizer": "CPU"}, {"optimizer"}, id="the optimizer"),
+        pytest.param(3, {"optimizer": "CPU"}, {"optimizer", "gradients"}, id="at stage 3 the gradients too"),
+        pytest.param(3, {"optimizer": "CPU", "weights": "CPU"}, {"optimizer", "gradients", "weights"}, id="weights"),
+    ],
+)
+def test_what_is_offloaded_needs_no_memory_of_the_accelerator(stage: int, where: Any, gone: set[str]) -> None:
+    how: dict[str, Any] = {"stage": stage, "workers": 8, "precision": "BF16"}
+    here, there = (need_of(language(zero=zero), LLAMA_8B, **how) for zero in ({}, {"offload": where}))
+    assert {part for part, size in asdict(there).items() if size < getattr(here, part)} == gone
+    assert there.optimizer == 0
+    on_cpu = need_of(language(zero={"offload": where}), LLAMA_8B, device="cpu", **how)
+    assert on_cpu.total > need_of(language(), LLAMA_8B, device="cpu", **how).total - here.weights, (
+        "it is all one memory"
+    )
+
+
+def of_logits(spec: FineTuneJobSpec, model: ModelShape, rows: int) -> int:
+    """How much more all logits are than those of a chunk: nobody else's loss was in chunks."""
+    tokens = rows * spec.max_length
+    return tokens * logits(model, 2) - turn_bytes(model, tokens, 2, smoothed=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "workers", "length", "rows", "published"),
+    [
+        pytest.param(LLAMA_7B, 3, 8, 4096, 2, 75.7, id="LLaMA 7B on A800s, two sequences"),
+        pytest.param(LLAMA_8B, 2, 8, 8192, 1, 100.6, id="8B"),
+        pytest.param(LLAMA_70B, 3, 64, 4096, 1, 162.0, id="70B"),
+    ],
+)
+def test_plans_are_as_others_measured_or_calculated(
+    model: ModelShape, stage: int, workers: int, length: int, rows: int, published: float
+) -> None:
+    spec = language(length, training={"globalBatchSize": workers * rows})
+    how = {"stage": stage, "workers": workers, "micro_batch_size": rows, "precision": "BF16"}
+    assert (need_of(spec, model, **how).total + of_logits(spec, model, rows)) / GIB == pytest.approx(
+        published, rel=0.10
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "workers", "length", "calculated"),
+    [(LLAMA_8B, 2, 8, 8192, 48.2), (LLAMA_70B, 3, 64, 4096, 36.0)],
+    ids=["8B", "70B"],
+)
+def test_so_are_those_of_layers_that_are_computed_again(
+    model: ModelShape, stage: int, workers: int, length: int, calculated: float
+) -> None:
+    spec = language(length, training={"globalBatchSize": workers, "activationCheckpointing": "Full"})
+    how = {"stage": stage, "workers": workers, "micro_batch_size": 1, "precision": "BF16"}
+    assert (need_of(spec, model, **how).total + of_logits(spec, model, 1)) / GIB == pytest.approx(calculated, rel=0.15)

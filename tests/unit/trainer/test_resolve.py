@@ -122,6 +122,24 @@ def test_a_micro_batch_that_is_set_or_planned_for_a_gpu_stays() -> None:
         assert found == short
 
 
+@pytest.mark.parametrize(
+    ("gib", "open_fields", "runs"),
+    [
+        pytest.param(80, True, "None", id="room for all"),
+        pytest.param(4, True, "None", id="room for a smaller micro-batch, which costs less"),
+        pytest.param(4, False, "Full", id="little room for what is set"),
+    ],
+)
+def test_on_a_gpu_layers_are_computed_again_where_memory_is_short(gib: int, open_fields: bool, runs: str) -> None:
+    set_by_its_author: dict[str, Any] = {} if open_fields else {"stage": 1, "microBatchSize": 32}
+    job = spec(globalBatchSize=64, **set_by_its_author)
+    found, said = resolve(job, workers=2, hardware=gpus(2, gib * GIB), shape=BERT, max_length=512, mean_length=512)
+    assert found.activation_checkpointing == runs
+    assert ("layers computed again" in " ".join(said)) == (runs == "Full")
+    if not open_fields:
+        assert (found.stage, found.micro_batch_size) == (1, 32)
+
+
 def test_stage_0_in_bfloat16_is_recorded_as_the_stage_1_that_runs() -> None:
     assert resolved(spec(0, precision="BF16"), workers=2).stage == 1
     assert resolved(spec(0, precision="FP32"), workers=2).stage == 0
