@@ -135,11 +135,11 @@ def test_a_file_beyond_the_limit_is_told_and_leaves_nothing(store: Store, tmp_pa
 
 @pytest.mark.parametrize("size", [0, 2**20, 50 * 10**9, 80 * 10**9, 5 * 10**12], ids="{:,} bytes".format)
 def test_an_upload_of_any_size_keeps_to_the_limits_of_s3(size: int) -> None:
-    parts = Parts.of(size)
+    parts = Parts.of(size, "s3")
     assert 5 * 2**20 <= parts.size <= 5 * 2**30
     assert -(-size // parts.size) <= 10_000
 
 
 def test_large_files_go_in_many_large_parts_and_small_ones_in_few_that_a_slow_line_takes() -> None:
-    assert Parts.of(4 * 10**9) == Parts(32 * 2**20, 12)
-    assert Parts.of(10**8) == Parts(5 * 2**20, 2)
+    assert Parts.of(4 * 10**9, "s3") == Parts(32 * 2**20, 12)
+    assert Parts.of(10**8, "s3") == Parts.of(4 * 10**9, "file") == Parts(5 * 2**20, 2)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import obstore.exceptions
 
+from kubetune_api.schemes import FILE
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.clients import RetryPolicy, connect
 from kubetune_trainer.storage.credentials import Secret
@@ -59,12 +60,13 @@ class Parts:
     at_once: int
 
     @classmethod
-    def of(cls, size: int) -> Self:
+    def of(cls, size: int, scheme: str) -> Self:
         """For a file of `size` bytes: few parts enough for S3, which takes none smaller than 5 MiB.
 
-        A smaller file goes slowly enough for a slow line; for a larger one there is more patience.
+        A smaller file goes slowly enough for a slow line; for a larger one there is more patience. A disk gains nothing
+        by large parts.
         """
-        if size < _LARGE:
+        if size < _LARGE or scheme == FILE:
             return cls(5 * 2**20, 2)
         return cls(max(32 * 2**20, -(-size // _MOST_PARTS)), 12)
 
@@ -198,14 +200,14 @@ class Store:
 
         try:
             size = file.stat().st_size
-            small = b"".join(read()) if size < Parts.of(size).size else None
+            parts = Parts.of(size, place.scheme)
+            small = b"".join(read()) if size < parts.size else None
         except OSError as error:
             raise explain_local(error, str(file), "read") from error
         with self._errors("written", place):
             if small is not None:
                 self._client.put(place.key, small, use_multipart=False)
             else:
-                parts = Parts.of(size)
                 client = connect(self._place, self._policy.for_upload(size, parts.in_flight), self._secret)
                 client.put(place.key, read(), chunk_size=parts.size, max_concurrency=parts.at_once)
         return StoredFile(path, sent, digest.hexdigest())
