@@ -362,6 +362,21 @@ def test_each_pod_is_told_its_cores_for_nodes_that_do_not_enforce_them() -> None
         assert int(variables["KUBETUNE_CORES"]) == ceil(amount(container["resources"]["limits"]["cpu"]))
 
 
+def test_ray_is_asked_from_the_first_second_on_and_every_second_whether_it_is_ready() -> None:
+    for role, template in templates(ray_job()).items():
+        (container,) = template["spec"]["containers"]
+        if role == "submitter":
+            assert "readinessProbe" not in container
+            continue
+        probe = container["readinessProbe"]
+        assert (probe["periodSeconds"], probe.get("initialDelaySeconds", 0)) == (1, 0)
+        # KubeRay's own, for a Ray of this version: the agent's port, and ten failures that are five seconds apart.
+        assert probe["httpGet"] == {"path": "/api/healthz", "port": 52365}
+        assert probe["failureThreshold"] * probe["periodSeconds"] == 50
+        # What ends a pod that hangs stays KubeRay's own.
+        assert "livenessProbe" not in container
+
+
 def test_secrets_are_read_only_volumes_each_once_and_never_variables() -> None:
     made = ray_job(credentials=SECRETS)
     for name, template in templates(made).items():

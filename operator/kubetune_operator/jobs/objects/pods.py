@@ -31,6 +31,14 @@ _RAY = {
     # The pod is the workers' own: they need not stand back behind anybody.
     "RAY_worker_niceness": "0",
 }
+_READINESS = {
+    "httpGet": {"path": "/api/healthz", "port": 52365},
+    "periodSeconds": 1,
+    "timeoutSeconds": 5,
+    "failureThreshold": 50,
+}
+"""KubeRay hands the run to Ray once every pod is ready. Its own probe asks the same, from the tenth second on and every
+five; how long a pod may be silent is left as it is."""
 _TO_END = 20
 """Seconds that Ray's own processes have to end once a training has saved itself."""
 
@@ -145,7 +153,7 @@ def _ray_container(resolved: Resolved, role: str, resources: Object) -> Object:
         {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
         *({"name": mount.volume, "mountPath": mount.folder, "readOnly": True} for mount in secret_mounts(resolved)),
     ]
-    return {**_container(resolved, role, resources), "volumeMounts": mounts}
+    return {**_container(resolved, role, resources), "volumeMounts": mounts, "readinessProbe": dict(_READINESS)}
 
 
 def _container(resolved: Resolved, role: str, resources: Object) -> Object:
