@@ -18,8 +18,10 @@ from kubetune_cli.gguf_header import config_of
 from kubetune_cli.validate import STANDARD_INPUT, load, name_of
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.encoder_decoder import shape_from_config
+from kubetune_planner.host import HostNeed, too_small
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
 from kubetune_planner.shape import ModelShape
+from kubetune_planner.step_time import GPUS_PER_NODE
 
 _CONFIG, _GGUF = "config.json", ".gguf"
 _LARGEST_CONFIG = 1 << 20
@@ -48,17 +50,27 @@ def plan_file(
     accelerator_memory: str | None,
     config: Path | None,
     overrides: Sequence[str] = (),
+    nodes: tuple[int, int] | None = None,
 ) -> TrainingPlan | Refusal:
     """Plans the one job of a manifest. CannotPlanError says what is missing.
 
+    `nodes` are how many there are and the accelerators of each, in the place of `resources.workers`.
     The accelerator is the profile's, from `profile_file` or the manifest itself, or one of `accelerator_memory`: a
     quantity, or a number of GiB.
     The model's shape comes from `config`, a config.json; without it from the catalogue or the model's folder or GGUF
     file.
     """
     job, profiles = job_and_profiles(file, profile_file, overrides)
-    accelerator = accelerator_of(job, profiles, accelerator_memory)
-    return plan(job.spec, _shape(job, config), accelerator, job.spec.resources.workers or 1)
+    accelerator, shape = accelerator_of(job, profiles, accelerator_memory), _shape(job, config)
+    if nodes is not None:
+        count, gpus = nodes
+        return plan(job.spec, shape, accelerator, count * gpus, gpus, gpus)
+    profile = _profile_of(job, profiles)
+    of_pod = profile.spec.workers_per_pod if profile else 1
+    workers = job.spec.resources.workers or 1
+    found = plan(job.spec, shape, accelerator, workers, max(of_pod, GPUS_PER_NODE), of_pod)
+    lacks = too_small(found.host, profile) if profile and isinstance(found, TrainingPlan) else None
+    return Refusal(found.sentence, lacks, found.candidates) if lacks else found
 
 
 def job_and_profiles(
@@ -107,9 +119,14 @@ def print_plan(planned: TrainingPlan | Refusal, console: Console) -> None:
         )
     console.print(table)
     console.print(planned.sentence, highlight=False, markup=False)
-    said = (planned.proposal,) if isinstance(planned, Refusal) else planned.reasons
+    said = (planned.proposal,) if isinstance(planned, Refusal) else (*planned.reasons, _beside(planned.host))
     for sentence in said:
         console.print(sentence, highlight=False, markup=False)
+
+
+def _beside(host: HostNeed) -> str:
+    pod = "a pod" if host.workers == 1 else f"a pod of {host.workers} workers"
+    return f"Each worker also needs {gib(host.memory)} of main memory, and {pod} {gib(host.disk)} of disk."
 
 
 def _read(file: Path, overrides: Sequence[str] = ()) -> Manifest:
@@ -121,8 +138,7 @@ def _read(file: Path, overrides: Sequence[str] = ()) -> Manifest:
 
 def accelerator_of(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memory: str | None) -> AcceleratorSpec:
     """What each worker computes on: the accelerator of the job's profile, or one with that memory."""
-    name = profile_name(job)
-    profile = next((profile for profile in profiles if profile.metadata.name == name), None)
+    name, profile = profile_name(job), _profile_of(job, profiles)
     described = profile.spec.accelerator if profile else None
     if memory is not None:
         return AcceleratorSpec("the accelerator", _bytes(memory), has_bf16=described.bf16 if described else True)
@@ -132,6 +148,10 @@ def accelerator_of(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...], memo
             " accelerator, as --memory 80Gi, or by --profile the file of a profile with spec.accelerator.memory"
         )
     return AcceleratorSpec(f"the accelerator of profile {name}", int(amount(described.memory)), has_bf16=described.bf16)
+
+
+def _profile_of(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...]) -> FineTuneProfile | None:
+    return next((profile for profile in profiles if profile.metadata.name == profile_name(job)), None)
 
 
 def _why_no_accelerator(job: FineTuneJob, profiles: tuple[FineTuneProfile, ...]) -> str:

@@ -38,6 +38,13 @@ _Override = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Overrides a field, as with run. Repeatable."),
 ]
+_Nodes = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=512, help="Plans for so many nodes instead of resources.workers."),
+]
+_GpusPerNode = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=64, help="With --nodes: the accelerators of each, 8 if not said.")
+]
 _Yaml = Annotated[
     bool, typer.Option("--yaml", help="Prints the fields to set as YAML on standard output, nothing else.")
 ]
@@ -72,6 +79,8 @@ def plan(
     profile: _Profile = None,
     memory: _Memory = None,
     config: _Config = None,
+    nodes: _Nodes = None,
+    gpus_per_node: _GpusPerNode = None,
     as_yaml: _Yaml = False,
     compare: _Compare = None,
     accelerator: _Accelerator = None,
@@ -91,13 +100,14 @@ def plan(
 
     try:
         if compare:
-            _refuse_beside_compare(config=config, as_yaml=as_yaml)
+            _refuse_beside_compare(config=config, as_yaml=as_yaml, nodes=nodes)
             models = [name.strip() for names in compare for name in names.split(",") if name.strip()]
             asked = Asked(accelerator, memory, price, tokens, rows)
             fits = _compare(file, profile, models, asked, override or [])
         else:
             _refuse_without_compare(accelerator=accelerator, price=price, tokens=tokens, rows=rows)
-            fits = _plan(file, profile, memory, config, override or [], as_yaml=as_yaml)
+            spread = _nodes(nodes, gpus_per_node)
+            fits = _plan(file, profile, memory, config, override or [], spread, as_yaml=as_yaml)
     except CannotPlanError as error:
         Console(stderr=True, soft_wrap=True).print(Text(str(error)))
         raise typer.Exit(INVALID) from None
@@ -105,13 +115,26 @@ def plan(
         raise typer.Exit(FAILED)
 
 
+def _nodes(nodes: int | None, gpus_per_node: int | None) -> tuple[int, int] | None:
+    if nodes is None and gpus_per_node is not None:
+        raise typer.BadParameter("it belongs to --nodes; give their number", param_hint="--gpus-per-node")
+    return None if nodes is None else (nodes, gpus_per_node or 8)
+
+
 def _plan(
-    file: Path, profile: Path | None, memory: str | None, config: Path | None, overrides: list[str], *, as_yaml: bool
+    file: Path,
+    profile: Path | None,
+    memory: str | None,
+    config: Path | None,
+    overrides: list[str],
+    nodes: tuple[int, int] | None,
+    *,
+    as_yaml: bool,
 ) -> bool:
     from kubetune_cli.plan import fields_to_set, plan_file, print_plan
     from kubetune_planner.plan import Refusal
 
-    planned = plan_file(file, profile, accelerator_memory=memory, config=config, overrides=overrides)
+    planned = plan_file(file, profile, accelerator_memory=memory, config=config, overrides=overrides, nodes=nodes)
     print_plan(planned, Console(stderr=as_yaml))
     if isinstance(planned, Refusal):
         return False
@@ -129,8 +152,9 @@ def _compare(file: Path, profile: Path | None, models: list[str], asked: "Asked"
     return any(isinstance(row.planned, TrainingPlan) for row in found)
 
 
-def _refuse_beside_compare(*, config: Path | None, as_yaml: bool) -> None:
-    given = [name for name, value in (("--config", config), ("--yaml", as_yaml)) if value]
+def _refuse_beside_compare(*, config: Path | None, as_yaml: bool, nodes: int | None) -> None:
+    options = (("--config", config), ("--yaml", as_yaml), ("--nodes", nodes))
+    given = [name for name, value in options if value]
     if given:
         raise typer.BadParameter("it is of one model; leave it out, or --compare", param_hint=given[0])
 

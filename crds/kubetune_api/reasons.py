@@ -179,7 +179,7 @@ class Reason:
     # What a job is refused for before it runs.
     PROFILE_NOT_FOUND = _operator("ProfileNotFound", "There is no FineTuneProfile of that name.", "User")
     PROFILE_FORBIDS = _operator("ProfileForbids", "The profile does not allow the job.", "User")
-    DOES_NOT_FIT = _operator("DoesNotFit", "The job needs more memory than the profile's accelerators have.", "User")
+    DOES_NOT_FIT = _operator("DoesNotFit", "The job needs more memory or disk than the profile gives it.", "User")
 
     # What a job waits for, or that it waits for nothing any more.
     ACCEPTED = _operator("Accepted", "The profile allows the job.", "Nobody")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.job import NOTHING, FineTuneJobSpec, Offload, Optimizer
 from kubetune_api.text import plural
+from kubetune_planner.host import HostNeed, host_need
 from kubetune_planner.memory import MemoryEstimate
 from kubetune_planner.passes import sequence_length
 from kubetune_planner.search import MARGIN, AcceleratorSpec, Candidate, Checkpointing, Search, changed
@@ -41,6 +42,8 @@ class TrainingPlan:
     candidates: tuple[Candidate, ...]
     """Every stage that was considered, lowest first, with the plan's micro-batch and its activations."""
     sentence: str
+    host: HostNeed
+    """What is needed beside the accelerators."""
     activation_checkpointing: Checkpointing = "None"
     reasons: tuple[str, ...] = ()
     """Why this stage and not a lower one, and so on, each in a sentence."""
@@ -63,6 +66,7 @@ def plan(
     accelerator: AcceleratorSpec,
     workers: int,
     gpus_per_node: int = GPUS_PER_NODE,
+    workers_per_pod: int = 1,
 ) -> TrainingPlan | Refusal:
     """The fastest way that fits: a stage, whether layers are computed again, and the largest micro-batch that fits.
 
@@ -72,14 +76,14 @@ def plan(
     """
     search = _Verdict(spec, shape, accelerator, workers, gpus_per_node)
     found = search.best()
-    return search.refuse() if found is None else search.accept(found)
+    return search.refuse() if found is None else search.accept(found, workers_per_pod)
 
 
 @dataclass(frozen=True)
 class _Verdict(Search):
     """The search, and what is said of it."""
 
-    def accept(self, chosen: Candidate) -> TrainingPlan:
+    def accept(self, chosen: Candidate, workers_per_pod: int) -> TrainingPlan:
         lowered = self.asked and chosen.micro_batch_size < self.limit
         effect = "each row is compared with fewer others" if self.compares_rows else "the result is the same"
         note = f" training.microBatchSize {self.limit} does not fit and is lowered; {effect}."
@@ -91,6 +95,14 @@ class _Verdict(Search):
             chosen.memory,
             tuple(self.try_out(stage, size, setting) for stage in self.stages),
             f"{self._of(chosen)}.{note if lowered else ''}",
+            host_need(
+                self.shape,
+                self.spec,
+                stage=chosen.stage,
+                workers=self.workers,
+                precision=self.precision,
+                workers_per_pod=workers_per_pod,
+            ),
             setting,
             tuple(self._reasons(chosen)),
         )

@@ -1,9 +1,10 @@
-"""Whether a job's state fits its accelerators, where the model's shape is known before it is fetched."""
+"""Whether a job's state fits its accelerators and its pods, where the model's shape is known before it is fetched."""
 
 from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import FineTuneProfile
 from kubetune_api.quantity import amount
 from kubetune_planner.catalogue import shape_of
+from kubetune_planner.host import too_small
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, plan
 from kubetune_planner.step_time import GPUS_PER_NODE
 
@@ -18,8 +19,11 @@ def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTun
     if accelerator is None or shape is None:
         return job
     each = AcceleratorSpec(accelerator.resource_name, int(amount(accelerator.memory)), accelerator.bf16)
-    found = plan(job.spec, shape, each, workers, max(profile.spec.workers_per_pod, GPUS_PER_NODE))
-    return f"{found.sentence} {found.proposal}" if isinstance(found, Refusal) else _with(job, found)
+    of_pod = profile.spec.workers_per_pod
+    found = plan(job.spec, shape, each, workers, max(of_pod, GPUS_PER_NODE), of_pod)
+    if isinstance(found, Refusal):
+        return f"{found.sentence} {found.proposal}"
+    return too_small(found.host, profile) or _with(job, found)
 
 
 def _with(job: FineTuneJob, found: TrainingPlan) -> FineTuneJob:

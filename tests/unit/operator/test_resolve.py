@@ -303,6 +303,16 @@ def test_a_state_that_fits_no_accelerator_is_refused_with_a_proposal_and_one_tha
     assert unknown.job.spec.zero.stage is None, "nothing is known of the model's shape"
 
 
+def test_a_state_that_fits_no_pod_is_refused_and_the_profiles_field_is_named() -> None:
+    known = {"model": {"uri": "hf://meta-llama/Llama-3.1-8B", "revision": COMMIT}, "resources__workers": 8}
+    gpus: Object = {"accelerator": {"memory": "80Gi"}, "workersPerPod": 8, "scratchSize": "200Gi"}
+    refused = fitted(allowed(job(**known), profile(**gpus)))
+    assert isinstance(refused, Refused)
+    assert refused.reason == Reason.DOES_NOT_FIT
+    assert "worker.memory of profile default is 8Gi" in refused.message
+    assert isinstance(fitted(allowed(job(**known), profile(**gpus, worker={"memory": "64Gi"}))), Resolved)
+
+
 @pytest.mark.parametrize(("bf16", "precision"), [(True, "BF16"), (False, "FP32")])
 def test_an_open_precision_is_set_to_that_of_the_plan(bf16: bool, precision: str) -> None:
     known = {"model": {"uri": "hf://google-bert/bert-base-uncased", "revision": COMMIT}}

@@ -29,7 +29,7 @@ PROFILE = """
 apiVersion: kubetune.dev/v1alpha1
 kind: FineTuneProfile
 metadata: {name: large}
-spec: {accelerator: {memory: 80Gi}}
+spec: {accelerator: {memory: 80Gi}, worker: {memory: 64Gi}, scratchSize: 200Gi}
 """
 CONFIG = {
     "model_type": "bert",
@@ -177,7 +177,7 @@ def test_a_shape_that_is_not_known_is_said(model: str, words: str, tmp_path: Pat
             id="a job that names no profile",
         ),
         pytest.param(
-            JOB + "---" + PROFILE.replace("accelerator: {memory: 80Gi}", ""),
+            JOB + "---" + PROFILE.replace("accelerator: {memory: 80Gi}, ", ""),
             "profile large has no accelerator",
             id="a profile of CPUs",
         ),
@@ -189,6 +189,23 @@ def test_a_shape_that_is_not_known_is_said(model: str, words: str, tmp_path: Pat
 def test_what_is_missing_is_said(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(CannotPlanError, match=words):
         planned(written(tmp_path, text))
+
+
+def test_nodes_take_the_place_of_the_jobs_workers(tmp_path: Path) -> None:
+    job = written(tmp_path, JOB)
+    found = plan_file(job, None, accelerator_memory="80", config=None, nodes=(2, 4))
+    assert isinstance(found, TrainingPlan)
+    assert "on 8 workers needs" in found.sentence
+    assert found.host.workers == 4
+    assert shown(found, width=200)[-1].startswith(
+        "Each worker also needs 17.9 GiB of main memory, and a pod of 4 workers"
+    )
+
+
+def test_a_profile_whose_pods_have_too_little_is_told_so(tmp_path: Path) -> None:
+    found = planned(written(tmp_path, JOB + "---" + PROFILE.replace("64Gi", "8Gi")))
+    assert isinstance(found, Refusal)
+    assert "worker.memory of profile large is 8Gi" in found.proposal
 
 
 def test_the_page_on_planning_shows_what_is_printed(tmp_path: Path) -> None:
