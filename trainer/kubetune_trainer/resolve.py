@@ -105,11 +105,10 @@ def _filled(
 
 def _enough_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec, shape: ModelShape, mean_length: float) -> int:
     """The micro-batch whose rows have as many tokens as those of the one that is resolved if each was the longest: few
-    passes do the work of many where rows are not padded. What a layer behind them answers to every token of a
-    vocabulary is padded."""
+    passes do the work of many where rows are not padded."""
     rows, task = resolved.micro_batch_size, spec.task_row
     asked = spec.training.micro_batch_size is not None
-    if asked or task.compares_rows or task.output == "Vocabulary" or not FAMILIES[shape.family].joins_rows:
+    if asked or task.compares_rows or not FAMILIES[shape.family].joins_rows:
         return rows
     share = ceil(spec.training.global_batch_size / resolved.workers)
     enough = max(rows, min(share, int(rows * resolved.max_length / mean_length)))

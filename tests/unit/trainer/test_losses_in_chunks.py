@@ -90,6 +90,19 @@ def test_few_scores_are_judged_at_once_bit_for_bit_as_without_chunks() -> None:
     assert all(torch.equal(others[name], gradients[name]) for name in gradients)
 
 
+def test_where_asked_for_even_few_scores_are_those_of_targets_alone() -> None:
+    losses, gradients = learned(*made("llama", None), PLAIN)
+    model, inputs = made("llama", None)
+    judge_in_chunks(model, always=True)
+    scored: list[int] = []
+    model.lm_head.register_forward_pre_hook(lambda _, given: scored.append(len(given[0])))
+    found, others = learned(model, inputs, PLAIN)
+    assert scored == [int((TARGETS != IGNORED).sum())]
+    assert torch.allclose(found, losses, rtol=1e-6)
+    for name, gradient in gradients.items():
+        assert (others[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max() + 1e-7, name
+
+
 def test_an_evaluation_judges_in_chunks_as_well() -> None:
     losses, _ = learned(*made("llama", None), PLAIN)
     model, inputs = made("llama", A_FEW)

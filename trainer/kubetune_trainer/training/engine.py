@@ -66,7 +66,7 @@ def _prepare(model: Any, training: Training, resolved: ResolvedTraining, logits_
     """What the model does otherwise than transformers has it."""
     joined = join_rows(model)
     if model.get_output_embeddings() is not None:
-        judge_in_chunks(model, logits_at_a_time)
+        judge_in_chunks(model, logits_at_a_time, always=joined is not None)
     if resolved.activation_checkpointing == "Full":
         compute_again(model)
     if training.neftune_alpha:

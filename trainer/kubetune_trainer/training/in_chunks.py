@@ -19,9 +19,10 @@ from kubetune_trainer.tasks.base import IGNORED, IN_CHUNKS, Judge
 _Found = tuple[torch.Tensor, ...]
 
 
-def judge_in_chunks(model: Any, at_a_time: int = AT_A_TIME) -> None:
+def judge_in_chunks(model: Any, at_a_time: int = AT_A_TIME, *, always: bool = False) -> None:
     """Makes a language model take `targets` and `judge` as well, in place, for batches with more scores than
-    `at_a_time`. It answers them with what `judge` says, in lines as long as those of the targets."""
+    `at_a_time`, or `always`, so that nothing is scored that is no target. It answers them with what `judge` says, in
+    lines as long as those of the targets."""
     head, forward, vocabulary = model.get_output_embeddings(), model.forward, model.config.vocab_size
     head.forward = _judging(model, head, max(1, at_a_time // vocabulary))
 
@@ -38,7 +39,7 @@ def judge_in_chunks(model: Any, at_a_time: int = AT_A_TIME) -> None:
         return tuple(each.new_zeros(targets.numel()).index_copy(0, places, each).view_as(targets) for each in found)
 
     model.forward = judged
-    setattr(model, IN_CHUNKS, lambda tokens: tokens * vocabulary > at_a_time)
+    setattr(model, IN_CHUNKS, lambda tokens: always or tokens * vocabulary > at_a_time)
 
 
 def _judging(model: Any, head: Any, tokens: int) -> Callable[..., Any]:
@@ -53,8 +54,9 @@ def _judging(model: Any, head: Any, tokens: int) -> Callable[..., Any]:
         def of_chunk(some: torch.Tensor, their: torch.Tensor) -> _Found:
             return judge(_bounded(model, forward(some)).float(), their)
 
-        chunks = zip(torch.split(states, tokens), torch.split(targets, tokens), strict=True)
-        found = [_again(of_chunk, *chunk) if torch.is_grad_enabled() else of_chunk(*chunk) for chunk in chunks]
+        chunks = [*zip(torch.split(states, tokens), torch.split(targets, tokens), strict=True)]
+        again = torch.is_grad_enabled() and len(chunks) > 1
+        found = [_again(of_chunk, *chunk) if again else of_chunk(*chunk) for chunk in chunks]
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     return judged
