@@ -1,10 +1,10 @@
-"""What padding costs: kubetune's loop with rows joined and with rows padded, and `transformers.Trainer` as it comes.
+"""What padding costs: kubetune's loop, with rows joined, and `transformers.Trainer` as it comes.
 
-python benchmarks/padding.py            # about three minutes on one core
+python benchmarks/padding.py            # about two minutes on one core
 python benchmarks/padding.py --steps 4
 
-One process on one thread. The three take the same rows in turn, one optimizer step of 32 rows each (`Trainer` four of
-8, its default), so that a machine that slows down slows all of them; each twice, and the faster counts. The rows are
+One process on one thread. Both take the same rows in turn, one optimizer step of 32 rows each (`Trainer` four of
+8, its default), so that a machine that slows down slows both; each twice, and the faster counts. The rows are
 cut out of the reviews' tokens, with lengths that are drawn: log-normal, a median of 40 tokens, 512 at most. MiniLM with
 a new head, all weights trained, without dropout, in 32 bits.
 """
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import process_time
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,14 +27,14 @@ from kubetune_api.job import FineTuneJobSpec
 from kubetune_trainer.data.prepared import EncodedSplit
 from kubetune_trainer.resolved import ResolvedTraining
 from kubetune_trainer.tasks.classification import Classification, ClassTargets, Labels
-from kubetune_trainer.training import engine as engines
-from kubetune_trainer.training.batches import BatchPlan, Rows, split_batch
+from kubetune_trainer.training.batches import BatchPlan, Rows
 from kubetune_trainer.training.collate import collate
 from kubetune_trainer.training.device import Device
+from kubetune_trainer.training.engine import build_engine
 from kubetune_trainer.training.loop import Loop
 
 ASSETS = Path(__file__).resolve().parent.parent / ".assets"
-BATCH, PADDED = 32, 8
+BATCH, OF_TRAINER = 32, 8
 MEDIAN, SPREAD, LONGEST = 40, 1.0, 512
 RATE = 2e-5
 Step = Callable[[int, Rows], object]
@@ -50,11 +49,7 @@ def main() -> None:
     split = varied_rows(BATCH * (steps + 1))
     plan = BatchPlan(split.rows, BATCH, BATCH, 1, epochs=1)
     batches = [*plan.global_batches(0, 0)]
-    systems = {
-        "joined": _ours(split, joined=True),
-        "padded": _ours(split, joined=False),
-        "Trainer": _theirs(split, steps),
-    }
+    systems = {"kubetune": _ours(split), "Trainer": _theirs(split, steps)}
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for number, batch in enumerate(batches):
         for name, steps_of in systems.items():
@@ -99,14 +94,10 @@ def _model() -> Any:
     )
 
 
-def _ours(split: EncodedSplit, *, joined: bool) -> Step:
-    """With as large a micro-batch as a run takes."""
-    micro_batch = BATCH if joined else PADDED
-    spec = _spec()
-    plan = BatchPlan(split.rows, BATCH, micro_batch, 1, epochs=1)
-    resolved = ResolvedTraining(0, "FP32", micro_batch, 1, RATE, LONGEST)
-    with patch.object(engines, "join_rows", engines.join_rows if joined else lambda _: None):
-        engine = engines.build_engine(_model(), spec.training, plan, resolved, Device("cpu"))
+def _ours(split: EncodedSplit) -> Step:
+    spec, plan = _spec(), BatchPlan(split.rows, BATCH, BATCH, 1, epochs=1)
+    resolved = ResolvedTraining(0, "FP32", BATCH, 1, RATE, LONGEST)
+    engine = build_engine(_model(), spec.training, plan, resolved, Device("cpu"))
     engine.train()
     task, space = Classification(), Labels(("no", "yes"))
     return Loop(engine, task, {"train": split}, space, spec, plan, 0, lambda _: None)._take_step
@@ -147,8 +138,7 @@ def _theirs(split: EncodedSplit, steps: int) -> Step:
 def _print(split: EncodedSplit, batches: list[Rows], seconds: dict[str, list[float]]) -> None:
     tokens = sum(int(split.lengths[batch].sum()) for batch in batches)
     computed = {
-        "joined": tokens,
-        "padded": sum(_padded(split.lengths, _sorted(split, batch)) for batch in batches),
+        "kubetune": tokens,
         "Trainer": sum(_padded(split.lengths, batch) for batch in batches),
     }
     mean, longest = tokens / len(batches) / BATCH, split.lengths.max()
@@ -160,13 +150,9 @@ def _print(split: EncodedSplit, batches: list[Rows], seconds: dict[str, list[flo
         print(f"| {name} | {tokens / sum(took):,.0f} | {padding:.0%} | {slowest / sum(took):.2f} |")
 
 
-def _sorted(split: EncodedSplit, batch: Rows) -> Rows:
-    return np.concatenate([shares[0] for shares in split_batch(batch, split.lengths[batch], BATCH // PADDED, 1)])
-
-
 def _padded(lengths: Rows, batch: Rows) -> int:
     """The tokens of the passes that take these rows as they come, each padded to its longest."""
-    return sum(len(share) * int(lengths[share].max()) for share in np.array_split(batch, BATCH // PADDED))
+    return sum(len(share) * int(lengths[share].max()) for share in np.array_split(batch, BATCH // OF_TRAINER))
 
 
 def _arguments() -> argparse.Namespace:
