@@ -47,7 +47,7 @@ class Reduction:
 
     def buffers(self, stage: int) -> Buffers:
         """The buffers of a stage."""
-        if self.workers == 1 and stage <= (0 if self.precision == "FP32" else 1):
+        if stage <= (0 if self.precision == "FP32" else 1) and (self.workers == 1 or (stage == 0 and not self.on_gpu)):
             return Buffers(0, 0)
         if self.precision != "FP32" and stage <= 1:
             return self._of_both_precisions()

@@ -17,6 +17,7 @@ from kubetune_trainer.training.joined import join_rows
 from kubetune_trainer.training.noise import add_noise
 from kubetune_trainer.training.optimizer import OPTIMIZERS, clip_in_each_step, shrink_in_each_step
 from kubetune_trainer.training.placing import place
+from kubetune_trainer.training.reduction import reduce_without_copies
 from kubetune_trainer.training.schedule import learning_rate_schedule
 from kubetune_trainer.training.zero import deepspeed_config
 
@@ -57,8 +58,7 @@ def build_engine(
         config=config,
     )
     wait_patiently()
-    # Of one worker, DeepSpeed would copy all gradients into a bucket, and back.
-    engine.enable_backward_allreduce = plan.workers > 1 or _spreads(engine)
+    reduce_without_copies(engine, plan.workers, device)
     return engine
 
 
@@ -81,11 +81,3 @@ def _optimizer(model: nn.Module, training: Training, stage: int) -> torch.optim.
     if training.l1:
         shrink_in_each_step(optimizer, training.l1)
     return optimizer
-
-
-def _spreads(engine: Any) -> bool:
-    """Whether its optimizer takes the gradients from the reduction, and not from the parameters."""
-    from deepspeed.runtime.base_optimizer import ZeROOptimizer
-    from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
-
-    return isinstance(engine.optimizer, ZeROOptimizer) and not isinstance(engine.optimizer, BF16_Optimizer)
