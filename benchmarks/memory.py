@@ -2,7 +2,7 @@
 
     make bench-memory
 
-CI measures one of each stage and two of activations (tests/integration/planner); this prints all of them.
+CI measures some of them (tests/integration/planner); this prints all of them.
 """
 
 import sys
@@ -10,13 +10,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from support.memory_cases import ACTIVATIONS, MORE, STATES, differences
+from support.memory_cases import ACTIVATIONS, MORE, SAVING, STATES, differences
 
 
 def main() -> None:
     """Prints a line for each."""
     print("more than a smaller one: measured, estimated, error")
-    for case, found in differences([*STATES, *ACTIVATIONS, *MORE]).items():
+    for case, found in differences([*STATES, *ACTIVATIONS, *SAVING, *MORE]).items():
         print(f"{found.measured / 2**20:8.1f} MiB {found.estimated / 2**20:8.1f} MiB {found.error:+6.1%}  {case.name}")
 
 

@@ -162,14 +162,16 @@ def working_set(shape: ModelShape, length: int, number: int) -> int:
     return number * shape.hidden + max(feed_forward, scores)
 
 
-def turn_bytes(shape: ModelShape, tokens: int, number: int, *, smoothed: bool) -> int:
-    """Bytes of the logits and their loss, of so many tokens. Where they would be more than `AT_A_TIME`, they are worked
+def turn_bytes(
+    shape: ModelShape, tokens: int, number: int, *, smoothed: bool = False, at_a_time: int = AT_A_TIME
+) -> int:
+    """Bytes of the logits and their loss, of so many tokens. Where they would be more than `at_a_time`, they are worked
     out in chunks, each computed again in the backward pass: the states that they follow from are copied, and have a
     gradient."""
     each = logits(shape, number, smoothed=smoothed)
-    if tokens * shape.vocabulary <= AT_A_TIME:
+    if tokens * shape.vocabulary <= at_a_time:
         return tokens * each
-    return max(1, AT_A_TIME // shape.vocabulary) * each + 2 * tokens * shape.hidden * number
+    return max(1, at_a_time // shape.vocabulary) * each + 2 * tokens * shape.hidden * number
 
 
 def logits(shape: ModelShape, number: int, *, smoothed: bool = False) -> int:

@@ -59,13 +59,18 @@ class MemoryCase:
     bf16: bool = False
     frozen: bool = False
     """The embeddings and all layers but one."""
+    again: bool = False
+    """Whether layers are computed again in the backward pass."""
+    offloads: bool = False
+    """The optimizer, which on a CPU is in the same memory, with what DeepSpeed adds there."""
 
     @property
     def name(self) -> str:
         """What a report calls it."""
         parts = [self.family, f"stage {self.stage}", "16 bits" if self.bf16 else "32 bits"]
         parts += [f"{self.rows} rows of {self.length}", f"{self.passes} passes", f"{self.vocabulary} words"]
-        return ", ".join([*parts, *["frozen"] * self.frozen])
+        more = ["frozen"] * self.frozen + ["computed again"] * self.again + ["offloaded"] * self.offloads
+        return ", ".join([*parts, *more])
 
     @property
     def smaller(self) -> "MemoryCase":
@@ -96,7 +101,9 @@ class MemoryCase:
                 "microBatchSize": self.rows,
                 "precision": "BF16" if self.bf16 else "FP32",
                 "maxSteps": STEPS,
+                "activationCheckpointing": "Full" if self.again else "None",
             },
+            zero={"offload": {"optimizer": "CPU"}} if self.offloads else {},
             method={"freeze": {"embeddings": self.frozen, "bottomLayers": self.layers - 1 if self.frozen else 0}},
         )
         return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})}).resolved
@@ -131,9 +138,14 @@ MORE = (
 # In the second pass of a step, gradients, states and activations are there at once. Only at stage 0: on a CPU, the
 # buckets of higher stages fill while the activations go, and the planner adds the two up.
 ACTIVATIONS = (
-    MemoryCase(rows=16, length=128, passes=2, layers=6, frozen=True),
-    MemoryCase("llama", rows=8, length=128, passes=2, vocabulary=16000),
+    MemoryCase(rows=8, length=128, passes=2, layers=4, frozen=True),
+    MemoryCase("llama", rows=4, length=128, passes=2, vocabulary=16000),
 )
+SAVING = (
+    MemoryCase("llama", rows=4, length=128, passes=2, vocabulary=16000, again=True),
+    MemoryCase(layers=6, stage=2, passes=2, offloads=True),
+)
+"""What needs less memory of an accelerator."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +227,14 @@ def _trained(case: MemoryCase) -> Any:
     precision: Precision = "BF16" if training.precision == "BF16" else "FP32"
     stage = stage_that_runs(precision, case.stage)
     resolved = ResolvedTraining(
-        stage, precision, case.rows, workers, training.peak_learning_rate, max_length=case.length
+        stage,
+        precision,
+        case.rows,
+        workers,
+        training.peak_learning_rate,
+        max_length=case.length,
+        activation_checkpointing="Full" if case.again else "None",
+        offload=spec.zero.offload,
     )
     engine = build_engine(model, training, plan, resolved, Device("cpu"))
     # A planner's peak is one of the training; what building the engine takes is less on an accelerator, and is gone.

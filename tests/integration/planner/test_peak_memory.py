@@ -5,12 +5,12 @@ What is compared is the difference between two trainings of one process: Python 
 
 import pytest
 
-from support.memory_cases import ACTIVATIONS, STATES, Difference, MemoryCase, differences
+from support.memory_cases import ACTIVATIONS, SAVING, STATES, Difference, MemoryCase, differences
 
 UNDER, OVER = 0.05, 0.20
 """How far the planner may be below and above what was measured, as shares of it. It adds up buffers that in models as
 small as these are never there at the same time, so it is above rather than below."""
-CASES = (*STATES, *ACTIVATIONS)
+CASES = (*STATES, *ACTIVATIONS, *SAVING)
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,13 @@ from transformers import (
 )
 
 from kubetune_api.families import FAMILIES
-from kubetune_planner.activations import Passes
+from kubetune_planner.activations import Passes, turn_bytes
 from kubetune_planner.passes import passes_of
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.tasks.choice_losses import ChoiceLoss
 from kubetune_trainer.tasks.token_losses import token_losses
 from kubetune_trainer.training.activation_checkpointing import compute_again
+from kubetune_trainer.training.in_chunks import judge_in_chunks
 from kubetune_trainer.training.joined import join_rows
 from kubetune_trainer.training.noise import add_noise
 from support.autograd import kept_by_autograd
@@ -160,6 +161,24 @@ def test_a_pass_whose_layers_are_computed_again_needs_no_more_than_is_said(famil
     compute_again(model)
     peak = largest_allocation(both_passes)
     assert again * 0.75 <= peak <= again + 4 * shape.parameters_for(None if shape.decoder else 2)
+
+
+def test_a_loss_in_chunks_needs_no_more_than_is_said() -> None:
+    config = LlamaConfig.from_dict({**CONFIGS["llama"].to_dict(), "vocab_size": 5000})
+    model = AutoModelForCausalLM.from_config(config)
+    at_a_time, shape, given = 5000 * 20, ModelShape.from_config(config.to_dict()), inputs(8, LENGTH)
+
+    def both_passes() -> None:
+        token_losses(model, given, given["input_ids"][:, 1:], ChoiceLoss())[0].sum().backward()
+
+    judge_in_chunks(model, at_a_time)
+    peak = largest_allocation(both_passes)
+    passes = Passes(shape, 8, LENGTH, 4, joined=True)
+    turn = turn_bytes(shape, passes.tokens, 4, at_a_time=at_a_time)
+    assert turn < turn_bytes(shape, passes.tokens, 4) / 10
+    said = passes.kept_bytes(LAYERS) + turn
+    gradients = 4 * shape.parameters_for(None)
+    assert said * 0.85 <= peak <= said + gradients
 
 
 def test_frozen_layers_on_frozen_embeddings_keep_nothing() -> None:
