@@ -14,7 +14,7 @@ STEP_TESTS := $(addprefix tests/integration/,planner storage) \
 
 .PHONY: help setup demo assets test test-unit test-integration test-runs test-runs-then-others test-steps test-api test-matrix test-cluster servers servers-go \
 	servers-npm cluster-control-plane cluster-build cluster cluster-down test-e2e test-e2e-all test-kill lint crds lock scan sbom matrix bench \
-	bench-memory bench-control-plane gpu-check image clean
+	bench-memory bench-large bench-control-plane gpu-check image clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ image: setup ## Builds the operator's image with buildah (root); see docs/instal
 
 bench-memory: setup ## Measures the memory of real trainings against the planner; see docs/planning.md
 	@python benchmarks/memory.py
+
+bench-large: setup ## Loads a model of 250M parameters into the shards of two workers; see benchmarks/
+	@python benchmarks/large.py
 
 gpu-check: setup ## Runs what only a GPU can show, in ten minutes; without one, a reduced form: see docs/gpu.md
 	@python scripts/gpu_check.py

@@ -581,7 +581,9 @@ def test_the_names_that_gpt_neox_was_published_with_are_known(tmp_path: Path) ->
     assert "score.weight" not in load(folder).base_names
 
 
-def test_experts_that_stand_in_the_files_one_by_one_are_joined(tmp_path: Path) -> None:
+def test_experts_that_stand_in_the_files_one_by_one_are_joined(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pretrained = tiny_model("mixtral", labels=None)
     saved(pretrained, tmp_path)
     pretrained.save_pretrained(tmp_path, save_original_format=True)
@@ -595,6 +597,7 @@ def test_experts_that_stand_in_the_files_one_by_one_are_joined(tmp_path: Path) -
         f"model.layers.{layer}.mlp.experts.{part}" for layer in range(3) for part in ("gate_up_proj", "down_proj")
     }
     assert loaded.base_names["model.layers.0.mlp.gate.weight"] == "model.layers.0.block_sparse_moe.gate.weight"
+    assert "hold 6 weights in parts" in caplog.text
 
 
 def test_tied_weights_share_the_name_that_the_files_have(tmp_path: Path) -> None:

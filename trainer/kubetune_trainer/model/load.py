@@ -1,7 +1,8 @@
 """From a folder of model files to a model with the head of its task. Safetensors only, never remote code."""
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from kubetune_api import text
 from kubetune_api.families import FAMILIES, Family
 from kubetune_api.job import FineTuneJobSpec, Model
 from kubetune_trainer.errors import RunError, invalid_model
@@ -35,6 +37,7 @@ _STUMBLES = (ImportError, LookupError, AttributeError, TypeError, ValueError)
 """What transformers raises over a configuration that it cannot follow; a lack of memory or of disk is none of these."""
 _DROPOUT = re.compile(r"(?<!layer)(dropout|pdrop)(_rate|_prob)?$")
 """How configurations name their dropouts; what leaves out whole layers is none."""
+_log = logging.getLogger(__name__)
 _SAFETY = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
 
 
@@ -164,6 +167,7 @@ def load_model(
     use_cache = _prepare_config(model, tokenizer, family, task, space)
     notes = (*packing, *(_note(left_out) if model.can_generate() else ()), *(came_with(model) if renewed else ()))
     named = base_names(model, family, folder, new)
+    _tell_of_copies(model, new | named.keys())
     loaded = LoadedModel(model, family, named, use_cache, notes, folder, spec.model, head_is_new=renewed)
     if not (adapter := folder / ADAPTER_FOLDER).is_dir():
         return loaded
@@ -189,6 +193,18 @@ def _from_files(
         )
     buffers_in_32_bits(model)
     return model, info, left_out
+
+
+def _tell_of_copies(model: PreTrainedModel, others: Collection[str]) -> None:
+    """Logs which weights are no pages of the files that processes share."""
+    joined = {name: values for name, values in model.named_parameters() if name not in others and not values.is_meta}
+    if joined:
+        _log.warning(
+            "The files hold %s in parts, which are put together: until the training begins each worker has %d MiB of"
+            " its own for that. Train from a copy that transformers 5 has saved with save_original_format=False.",
+            text.plural(len(joined), "weight"),
+            sum(values.nbytes for values in joined.values()) // 2**20,
+        )
 
 
 def _set_dropout(config: PretrainedConfig, value: float) -> None:
