@@ -142,7 +142,7 @@ ACTIVATIONS = (
     MemoryCase("llama", rows=4, length=128, passes=2, vocabulary=16000),
 )
 SAVING = (
-    MemoryCase("llama", rows=4, length=128, passes=2, vocabulary=16000, again=True),
+    MemoryCase("llama", rows=8, length=128, passes=2, vocabulary=16000, again=True),
     MemoryCase(layers=6, stage=2, passes=2, offloads=True),
 )
 """What needs less memory of an accelerator."""
