@@ -52,6 +52,8 @@ class Run(ApiModel):
     lowest free one was claimed."""
     resumes: bool = False
     """Whether an earlier execution must be there; otherwise this one may be the first."""
+    saves_by_default: bool = False
+    """Whether nobody asked for the job's checkpoints: where they are of another training, it begins anew."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """The number of ranks. Unset: one per accelerator that there is, or one."""
     needs_gpu: bool = False

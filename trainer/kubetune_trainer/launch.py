@@ -11,7 +11,7 @@ from kubetune_api.status import CheckpointStatus
 from kubetune_api.text import plural
 from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
-from kubetune_trainer.checkpoint.chain import Chain, read_chain, replaced, sweep
+from kubetune_trainer.checkpoint.chain import Chain, Found, read_chain, replaced, sweep
 from kubetune_trainer.checkpoint.identity import identity_of, refuse_others
 from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn
 from kubetune_trainer.data.prepared import PreparedData
@@ -127,21 +127,34 @@ def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, liste
         raise replaced(run)
     files = (*prepared.base.files, *prepared.base.adapter_files)
     identity = identity_of(spec, given.resolved, files, prepared.data)
-    for checkpoint in found.checkpoints[:1]:
-        refuse_others(identity, checkpoint.identity, checkpoint.step)
+    found = _of_this_training(found, identity, run, listener)
     if found.checkpoints:
         listener.checkpoint(CheckpointStatus(step=found.checkpoints[0].step))
     chain = Chain(store, run, found.last)
     chain.begin()
     if chain.last > found.last + 1:
         # An earlier execution, still alive then, has committed another one, and removed what that replaced.
-        found = read()
+        found = _of_this_training(read(), identity, run, listener)
     if spec.training.checkpoints is not None and not found.damaged:
         # What this version cannot read, another one may: it goes when the model is published.
         swept(store, found.checkpoints, run.claimed, listener)
     _tell_turns(found.turned, listener)
     plan = replace(given.plan, turns=found.turns)
     return replace(given, plan=plan, kept=Kept(chain.last, found.checkpoints, found.damaged, identity))
+
+
+def _of_this_training(found: Found, identity: dict[str, str], run: Run, listener: Listener) -> Found:
+    """What can be gone on from. RunError (INVALID_MANIFEST) where it is of another training, and somebody asked for it;
+    else it is told, and nothing."""
+    try:
+        for checkpoint in found.checkpoints[:1]:
+            refuse_others(identity, checkpoint.identity, checkpoint.step)
+    except RunError as error:
+        if not run.saves_by_default:
+            raise
+        listener.note(f"{error.message.partition(': the training')[0]}: the training begins anew")
+        return replace(found, checkpoints=(), damaged=(), turned=())
+    return found
 
 
 def _tell_turns(turns: tuple[Turn, ...], listener: Listener) -> None:

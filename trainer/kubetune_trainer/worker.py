@@ -60,8 +60,7 @@ def train(
     all_have_loaded = others_awaited()
     trainable, tokenizer = _load(given, method, data)
     counts = _parameters(trainable)
-    writes = Writes.of(spec, method, trainable, given.resolved.precision, given.resolved.workers)
-    refuse_small_disk(writes, given.run.scratch_bytes)
+    refuse_small_disk(_writes(given, method, trainable), given.run.scratch_bytes)
     all_have_loaded()
     PULSE.mark(STARTING)
     engine = build_engine(trainable.loaded.model, spec.training, given.plan, given.resolved, device)
@@ -87,6 +86,13 @@ def train(
     # Where this process goes on, its memory is wanted again.
     engine.destroy()
     return _result(given, trainable, device, records, end, counts, sent)
+
+
+def _writes(given: WorkerInput, method: TrainingMethod, trainable: Trainable) -> Writes:
+    spec, resolved = given.run.job.spec, given.resolved
+    # What nobody asked for ends no run: it is not saved where there is no room.
+    saves = spec.training.checkpoints is not None and not given.run.saves_by_default
+    return Writes.of(spec, method, trainable, resolved.precision, resolved.workers, saves=saves)
 
 
 def files_beside(spec: FineTuneJobSpec, config: Any, space: Any, max_length: int) -> Mapping[str, str]:

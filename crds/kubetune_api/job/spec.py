@@ -24,7 +24,7 @@ from kubetune_api.job.task_rules import (
     micro_batch_rules,
     smoothing_rules,
 )
-from kubetune_api.job.training import Training
+from kubetune_api.job.training import Checkpoints, Training
 from kubetune_api.job.zero_rules import CUTS_WEIGHTS, offload_rules, stage_rules
 from kubetune_api.methods import METHODS
 from kubetune_api.metrics import SPLITS
@@ -176,6 +176,13 @@ class FineTuneJobSpec(ApiModel):
         stage_rules,
         offload_rules,
     )
+
+    @property
+    def checkpoints_in_a_cluster(self) -> Checkpoints | None:
+        """How its training is saved there: as often as it is worth its cost, unless the job says how. None where fewer
+        workers, which it allows, could not go on from what is saved."""
+        fewer = self.resources.min_workers is not None and self.task_row.compares_rows
+        return self.training.checkpoints or (None if fewer else Checkpoints())
 
     @property
     def watches_validation(self) -> bool:

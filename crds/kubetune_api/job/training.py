@@ -220,8 +220,8 @@ class Training(ApiModel):
     those of the last step. `Best` needs main memory for a copy of the trained weights. Unset: `Best` with
     `earlyStopping`, `Last` without."""
     checkpoints: Checkpoints | None = None
-    """Saves the training while it goes on, so that another execution of the run goes on from there. Unset: it always
-    begins anew."""
+    """Saves the training while it goes on, so that another execution of the run goes on from there. Unset: `{}` in a
+    cluster; a local run saves nothing."""
     watchdog: Watchdog = Watchdog()
     """What is looked for while the training goes on."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

@@ -47,9 +47,9 @@ def run_sample(job: JobView, now: datetime) -> RunSample | None:
 
 
 def _saves(job: JobView, now: datetime) -> dict[str, float | None]:
-    """Of a job with checkpoints."""
+    """Of a job that is saved."""
     known, began = job.status.checkpoint, job.attempt.running_time if job.attempt else None
-    if job.parsed is None or job.parsed.spec.training.checkpoints is None:
+    if job.parsed is None or job.parsed.spec.checkpoints_in_a_cluster is None:
         return {}
     times = [moment(time) for time in (began, known.time if known else None) if time]
     found: dict[str, float | None] = {"age": max(0.0, (now - max(times)).total_seconds()) if times else None}

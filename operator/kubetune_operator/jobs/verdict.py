@@ -89,7 +89,7 @@ _TAKEN_BACK = Failure(Reason.PREEMPTED, "the queue took the hardware of the atte
 
 def head_grace(seen: Observed, attempt: Attempt) -> timedelta:
     """How long after its head went away an attempt may still end by itself: a head that ends may wait for a save."""
-    if seen.job.job.spec.training.checkpoints is None or not any(map(_ends, seen.pods_of(attempt.number))):
+    if seen.job.job.spec.checkpoints_in_a_cluster is None or not any(map(_ends, seen.pods_of(attempt.number))):
         return _HEAD_GRACE
     return _HEAD_GRACE + timedelta(seconds=saving_seconds(seen.job.status))
 

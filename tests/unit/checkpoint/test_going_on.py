@@ -37,11 +37,17 @@ class Notes(LastProgress):
 
 
 def begin(
-    store: Store, execution: int, notes: Notes | None = None, *, saves: bool = True, **training: Any
+    store: Store,
+    execution: int,
+    notes: Notes | None = None,
+    *,
+    saves: bool = True,
+    by_default: bool = False,
+    **training: Any,
 ) -> WorkerInput:
     settings = training | ({"checkpoints": {"everySteps": 5}} if saves else {})
     job = job_for("CausalLM", training=settings).resolved
-    run = Run(job=job, run_id="run-1", execution=execution)
+    run = Run(job=job, run_id="run-1", execution=execution, saves_by_default=by_default)
     data = PreparedData({"train": completion_rows(9)}, Vocabulary(), DataReport((), 9, (), ()))
     resolved = ResolvedTraining(0, "FP32", 8, 1, 1e-3, 32)
     given = WorkerInput(run, resolved, False, BatchPlan(9, 4, 4, 1, 3), ((), ()), "")
@@ -155,3 +161,14 @@ def test_one_that_does_not_save_goes_on_all_the_same(store: Store) -> None:
     kept = begin(store, 2, saves=False).kept
     assert kept is not None
     assert [one.step for one in kept.checkpoints] == [5]
+
+
+def test_where_nobody_asked_for_checkpoints_another_training_begins_anew(store: Store) -> None:
+    saved(store, begin(store, 1, by_default=True), 5)
+    notes = Notes()
+    kept = begin(store, 2, notes, by_default=True, learningRate=0.5).kept
+    assert kept is not None
+    assert (kept.last, kept.checkpoints, kept.damaged) == (3, (), ())
+    (note,) = notes.said
+    assert note.startswith("spec.training.learningRate differs from that of the checkpoint of step 5")
+    assert note.endswith(": the training begins anew")

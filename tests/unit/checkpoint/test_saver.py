@@ -187,6 +187,23 @@ def test_one_that_cannot_be_uploaded_does_not_end_the_training(store: Store) -> 
     assert told[1].step == 4
 
 
+def test_where_main_memory_has_no_room_for_a_copy_the_training_goes_on_without_it(store: Store) -> None:
+    one, later, told, free = going(), Later(), list[Saved | NotSaved](), iter((10, 10**9))
+    saver = Saver(place(store), Checkpoints(every_steps=2), [], told.append, executor=later, free=lambda: next(free))
+    for number in range(1, 4):
+        step(one)
+        saver.after(number, one)
+    (failure,) = told
+    assert isinstance(failure, NotSaved)
+    assert "takes 104 B of main memory for 1 worker, and 10 B are free" in failure.why
+    step(one)
+    saver.after(4, one)
+    for number in (5, 6):
+        later.work()
+        saver.after(number, one)
+    assert committed(store) == [4]
+
+
 def test_a_commit_is_told_with_its_size_and_what_it_cost(store: Store, tmp_path: Path) -> None:
     one, later, told = going(), Later(), list[Saved | NotSaved]()
     ticks = count()

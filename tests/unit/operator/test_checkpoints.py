@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kubetune_api.job import Checkpoints
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.status import CheckpointStatus, FineTuneJobStatus
@@ -34,6 +35,13 @@ from support.observed_jobs import (
 )
 
 SAVES: Object = {"checkpoints": {"everySteps": 2}}
+NEVER_SAVED: Object = {
+    "task": {"type": "Embedding"},
+    "dataset__columns": {"anchor": "question", "positive": "answer"},
+    "training": {},
+    "resources": {"workers": 2, "minWorkers": 1},
+}
+"""Fewer workers could not go on from what was saved."""
 TOLD = Regarding(FINE_TUNE_JOB, "team-a", "reviews", "uid")
 
 
@@ -97,8 +105,24 @@ def test_head_and_workers_of_a_job_with_checkpoints_are_asked_to_save_before_the
     assert "lifecycle" not in found["submitter"]["containers"][0]
 
 
+def run_of(**spec: Any) -> Run:
+    (config,) = [each for each in plan(job(**spec)).apply if "run.json" in each.get("data", {})]
+    return Run.model_validate_json(config["data"]["run.json"])
+
+
+def test_a_job_that_does_not_say_how_is_saved_as_often_as_it_is_worth_its_cost() -> None:
+    assert "lifecycle" in pods_of()["worker"]["containers"][0]
+    run = run_of()
+    assert run.saves_by_default
+    assert run.job.spec.training.checkpoints == Checkpoints()
+    asked = run_of(training=SAVES)
+    assert not asked.saves_by_default
+    assert asked.job.spec.training.checkpoints == Checkpoints(every_steps=2)
+    assert run_of(**NEVER_SAVED).job.spec.training.checkpoints is None
+
+
 def test_pods_of_a_job_without_checkpoints_end_at_once() -> None:
-    for spec in pods_of().values():
+    for spec in pods_of(**NEVER_SAVED).values():
         assert "terminationGracePeriodSeconds" not in spec
         assert "lifecycle" not in spec["containers"][0]
         assert STOP_VARIABLE not in variables(spec)
@@ -238,7 +262,7 @@ def test_what_an_execution_says_that_still_saves_on_hardware_that_a_queue_took_e
 def test_a_head_that_ends_is_given_the_time_to_save_before_its_run_counts_as_lost(saving: bool) -> None:
     status = started(attempt(runningTime=at(0), headGoneTime=at(0)))
     shown = [ray_job(1, "Running"), ray_cluster(1), pod("head", phase="Running", deleting=True)]
-    spec = {"training": SAVES} if saving else {}
+    spec = {"training": SAVES} if saving else NEVER_SAVED
     late = plan(job(status, **spec), *shown, now=61).status
     assert (late.attempts[0].completion_time is None) == saving
     assert plan(job(status, **spec), *shown, now=181).status.attempts[0].reason == Reason.INTERRUPTED
@@ -289,7 +313,7 @@ def test_the_age_of_a_checkpoint_is_what_the_end_of_the_run_would_cost() -> None
 
 def test_a_job_without_checkpoints_has_no_age_of_one_and_a_job_that_does_not_run_no_series() -> None:
     running = started(attempt(runningTime=at(10)), **RUNNING)
-    assert sample(running, training={}) == RunSample("reviews", goodput=0.0)
+    assert sample(running, **NEVER_SAVED) == RunSample("reviews", goodput=0.0)
     assert sample(started(attempt(), phase="Pending")) is None
 
 

@@ -13,6 +13,7 @@ from kubetune_api.job import FineTuneJob, Method
 from kubetune_api.profile import LEAST_SHARED_MEMORY
 from kubetune_api.quantity import amount
 from kubetune_api.run import Run
+from kubetune_api.stopping import STOP_VARIABLE, stop_hook
 from kubetune_operator.jobs import names
 from kubetune_operator.jobs.objects.ray_job import pod_groups
 from kubetune_operator.jobs.reconcile import reconcile
@@ -448,7 +449,7 @@ def test_the_run_of_an_attempt_is_the_resolved_job_and_cannot_be_changed() -> No
     assert (run.run_id, run.attempt, run.workers, run.execution) == (UID, 1, 3, None)
     assert run.report_to is not None
     assert (run.report_to.namespace, run.report_to.name) == (NAMESPACE, REPORTS)
-    wanted = job(resources__workers=3)
+    wanted = job(resources__workers=3, training__checkpoints={})
     as_wanted = FineTuneJob.model_validate({**wanted, "metadata": {"name": "reviews", "namespace": NAMESPACE}})
     assert run.job == as_wanted.resolved
     assert "status" not in json.loads(config["data"]["run.json"])["job"]
@@ -468,10 +469,11 @@ def test_the_endpoints_of_a_profile_are_the_standard_variables() -> None:
         assert variables.pop("KUBETUNE_CORES").isdigit()
         if name == "rest":
             assert variables.pop("PYTORCH_CUDA_ALLOC_CONF")
+        assert (variables.pop(STOP_VARIABLE, None) is None) == (name == "submitter")
+        assert variables.pop("RAY_JOB_STOP_WAIT_TIME_S") == ("10" if name == "submitter" else "120")
         assert variables == {
             "HOME": "/tmp",
             "KUBETUNE_CACHE": "/tmp/kubetune-cache",
-            "RAY_JOB_STOP_WAIT_TIME_S": "10",
             "RAY_worker_niceness": "0",
             "AWS_ENDPOINT_URL_S3": "http://minio.storage.svc:9000",
             "AWS_ALLOW_HTTP": "true",
@@ -508,7 +510,10 @@ def test_the_command_line_is_the_same_for_every_job_and_holds_nothing_of_it() ->
         wanted = f"python -m kubetune_trainer /etc/kubetune/run/run.json --sha256 {digest}"
         assert ray_job(**spec)["spec"]["entrypoint"] == wanted
     for template in templates(ray_job(**TEXTS)).values():
-        assert not template["spec"]["containers"][0].keys() & {"command", "args", "lifecycle", "livenessProbe"}
+        container = template["spec"]["containers"][0]
+        assert not container.keys() & {"command", "args", "livenessProbe"}
+        hook = {"preStop": {"exec": {"command": stop_hook(120)}}}
+        assert container.get("lifecycle", hook) == hook
 
 
 def test_no_text_of_a_manifest_stands_anywhere_but_in_the_run() -> None:

@@ -30,7 +30,8 @@ def written(folder: Path, precision: Precision = "FP32", workers: int = 1, **par
     loaded = load_model(folder, spec, task_of(spec), Labels(("a", "b")), load_tokenizer(folder))
     method = method_of(spec.method)
     trainable = method.attach(loaded, precision=precision, reach=lambda: 1.0)
-    return Writes.of(spec, method, trainable, precision, workers), trainable
+    saves = spec.training.checkpoints is not None
+    return Writes.of(spec, method, trainable, precision, workers, saves=saves), trainable
 
 
 def numbers(trainable: Trainable, *, trained: bool = False) -> int:

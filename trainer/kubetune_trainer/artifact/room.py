@@ -38,9 +38,16 @@ class Writes:
 
     @classmethod
     def of(
-        cls, spec: FineTuneJobSpec, method: TrainingMethod, trainable: Trainable, precision: Precision, workers: int
+        cls,
+        spec: FineTuneJobSpec,
+        method: TrainingMethod,
+        trainable: Trainable,
+        precision: Precision,
+        workers: int,
+        *,
+        saves: bool,
     ) -> "Writes":
-        """What a training of this model writes."""
+        """What a training of this model writes, with its checkpoints or without."""
         model, number = trainable.loaded.model, STORED_AS[precision]
         sizes = [
             (parameter.requires_grad, getattr(parameter, "ds_numel", parameter.numel()))
@@ -48,7 +55,7 @@ class Writes:
         ]
         trained = sum(size for is_trained, size in sizes if is_trained)
         share = 0
-        if spec.training.checkpoints is not None:
+        if saves:
             kept = number.itemsize if spec.training.keep == "Best" else 0
             each = _MASTERS + STATE_BYTES[spec.training.optimizer.type] + kept
             share = -(-trained * each // workers)
@@ -64,24 +71,33 @@ class Writes:
 
 
 def refuse_small_disk(wanted: Writes, limit: int | None) -> None:
-    """RunError (STORAGE_FAILED) where the disk is too small. `limit`: how much the pod may have there in all, in bytes;
-    None where it has a disk of its own."""
-    folder, ranks = Path(gettempdir()), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    needs, free = wanted.on_one_disk(ranks), disk_usage(folder).free
-    used = sum(_sizes(folder)) if limit is not None else 0
+    """RunError (STORAGE_FAILED) where the disk is too small; `limit` as in `lack_of_room`."""
+    if lack := lack_of_room(wanted.on_one_disk(ranks_here()), limit):
+        raise RunError(Reason.STORAGE_FAILED, lack)
+
+
+def ranks_here() -> int:
+    """How many share the memory and the disk of this one."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def lack_of_room(needs: int, limit: int | None) -> str:
+    """Why there is no room on the disk for so many bytes, in a sentence; nothing where there is. `limit`: how much the
+    pod may have there in all, in bytes; None where it has a disk of its own."""
+    folder, workers = Path(gettempdir()), plural(ranks_here(), "worker")
+    free, used = disk_usage(folder).free, sum(_sizes(folder)) if limit is not None else 0
     if limit is not None and limit - used < needs:
-        raise RunError(
-            Reason.STORAGE_FAILED,
-            f"the disk of a worker's pod is too small: {plural(ranks, 'worker')} of the pod will write up to"
+        return (
+            f"the disk of a worker's pod is too small: {workers} of the pod will write up to"
             f" {shown(needs)} beside {shown(used)} that are there, and the profile's scratchSize allows {shown(limit)}"
-            f" in all; set it to {ceil((needs + used) / _GIB)}Gi or more",
+            f" in all; set it to {ceil((needs + used) / _GIB)}Gi or more"
         )
     if free < needs:
-        raise RunError(
-            Reason.STORAGE_FAILED,
-            f"the disk of a worker is too small: {plural(ranks, 'worker')} will write up to {shown(needs)} to {folder},"
-            f" where {shown(free)} are free; free some space, or set TMPDIR to a folder on a larger disk",
+        return (
+            f"the disk of a worker is too small: {workers} will write up to {shown(needs)} to {folder},"
+            f" where {shown(free)} are free; free some space, or set TMPDIR to a folder on a larger disk"
         )
+    return ""
 
 
 def _sizes(folder: Path) -> Iterator[int]:

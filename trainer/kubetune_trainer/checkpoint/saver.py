@@ -7,7 +7,7 @@ and rank 0 commits: what was not committed does not count.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from threading import Event
@@ -21,6 +21,7 @@ from kubetune_api.job import Checkpoints as Settings
 from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.times import timestamp
+from kubetune_trainer.artifact.free_memory import free_memory
 from kubetune_trainer.checkpoint.chain import Chain, folder_of, remove, replaced, rolled_back, stopped, withdraw
 from kubetune_trainer.checkpoint.history import History
 from kubetune_trainer.checkpoint.interval import Interval
@@ -28,7 +29,7 @@ from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn, named
 from kubetune_trainer.checkpoint.pace import Pace
 from kubetune_trainer.checkpoint.random_states import random_states
 from kubetune_trainer.checkpoint.recorded import Recorded
-from kubetune_trainer.checkpoint.uploading import Uploaded, discard, upload
+from kubetune_trainer.checkpoint.uploading import Uploaded, copied, discard, upload
 from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.records import StepRecord
 from kubetune_trainer.storage.store import Store
@@ -69,11 +70,12 @@ class Saver:
         *,
         executor: Executor | None = None,
         now: Callable[[], float] = monotonic,
+        free: Callable[[], int] = free_memory,
     ) -> None:
         self._place, self._settings, self._records = place, settings, records
         self._tell, self._stops = tell, stops
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._now, self._rank = now, dist.get_rank()
+        self._now, self._free, self._rank = now, free, dist.get_rank()
         self._interval = Interval(settings, place.run.mean_seconds_between_interruptions, now)
         self._pace = Pace(now)
         self._recorded = Recorded(records)
@@ -180,13 +182,17 @@ class Saver:
         PULSE.mark(SAVING)
         started = self._now()
         held = {**state_of(going.engine), **going.weights.held()}
-        copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
-        copies |= random_states()
         told = (self._recorded.take(), self._history(going)) if self._rank == 0 else None
         self._phase, self._step, self._wanted = "upload", step, False
         self._interval.begun(step)
         self._pace.hurry()
-        self._work = self._executor.submit(self._upload, step, copies, told, self._now() - started)
+        try:
+            copies = {**copied(held, self._free(), self._place.run.scratch_bytes), **random_states()}
+        except RunError as error:
+            self._work = Future()
+            self._work.set_exception(error)
+        else:
+            self._work = self._executor.submit(self._upload, step, copies, told, self._now() - started)
 
     def _steps(self) -> tuple[StepRecord, ...]:
         return tuple(record for record in self._records if isinstance(record, StepRecord))

@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kubetune_api.reasons import Reason
+from kubetune_api.text import plural, size
+from kubetune_trainer.artifact.room import lack_of_room, ranks_here
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.shards import write_shard
 from kubetune_trainer.errors import RunError
@@ -25,6 +28,25 @@ class Uploaded:
     stall_seconds: float
     """How long it stood still for its copy."""
     upload_seconds: float
+
+
+def copied(held: Mapping[str, Range], free: int, scratch: int | None) -> dict[str, Range]:
+    """Copies in main memory, of which so many bytes are free; 0: nobody knows. `scratch` as the limit of
+    `lack_of_room`.
+
+    RunError (OUT_OF_MEMORY, STORAGE_FAILED) where those of all ranks of this machine do not fit into memory or onto
+    the disk: the system would kill a process, or the kubelet evict the pod.
+    """
+    needs = ranks_here() * sum(one.values.nbytes for one in held.values())
+    if free and needs > free:
+        raise RunError(
+            Reason.OUT_OF_MEMORY,
+            f"a copy of what is saved takes {size(needs)} of main memory for {plural(ranks_here(), 'worker')}, and"
+            f" {size(free)} are free; give the worker of the profile more memory, or the job more workers",
+        )
+    if lack := lack_of_room(needs, scratch):
+        raise RunError(Reason.STORAGE_FAILED, lack)
+    return {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
 
 
 def upload(

@@ -136,7 +136,7 @@ def _pod_spec(resolved: Resolved, container: Object, account: str, volumes: list
 def _time_to_save(job: JobView, resolved: Resolved, container: Object) -> Object:
     """What a pod's end waits for where the training in it can save itself: its container gets the hook, the pod the
     time. Whoever ends it with less only loses what the save would have kept."""
-    if resolved.job.spec.training.checkpoints is None:
+    if resolved.job.spec.checkpoints_in_a_cluster is None:
         return {}
     seconds = saving_seconds(job.status)
     container["lifecycle"] = {"preStop": {"exec": {"command": stop_hook(seconds)}}}

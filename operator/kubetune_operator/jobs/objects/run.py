@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kubetune_api.job import FineTuneJob
 from kubetune_api.profile import within
 from kubetune_api.quantity import amount
 from kubetune_api.run import MountedSecret, ReportTo, Run
@@ -55,7 +56,8 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
     profile = resolved.profile.spec
     folders = {mount.secret: mount.folder for mount in secret_mounts(resolved)}
     return Run(
-        job=resolved.job.model_copy(update={"status": None}),
+        job=_saved(resolved.job),
+        saves_by_default=resolved.job.spec.training.checkpoints is None,
         run_id=job.uid,
         attempt=attempt,
         workers=resolved.workers,
@@ -73,3 +75,9 @@ def run_of(job: JobView, resolved: Resolved, attempt: int) -> Run:
         signing_key=f"{SIGNING_FOLDER}/{SIGNING_FILE}" if profile.signing else None,
         report_to=ReportTo(namespace=job.namespace, name=names.reports(job.name, job.uid)),
     )
+
+
+def _saved(job: FineTuneJob) -> FineTuneJob:
+    """With the checkpoints that it has in a cluster, and without its status."""
+    training = job.spec.training.model_copy(update={"checkpoints": job.spec.checkpoints_in_a_cluster})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"training": training}), "status": None})
