@@ -257,6 +257,14 @@ class SimulatedJob:
         return f"kubetune.dev/job={self.name}"
 
 
+def comes_to_rest(seconds: float, count: Callable[[], float]) -> bool:
+    """Whether a count to which the jobs of other tests add, too, stops growing for so many seconds within a minute."""
+    deadline = time.monotonic() + 60
+    while settled(seconds, count) and time.monotonic() < deadline:
+        pass
+    return time.monotonic() < deadline
+
+
 def settled(seconds: float, count: Callable[[], float]) -> float:
     """What a count grows by in so many seconds. Before them, one second: who writes counts it once it is answered, and
     the API server showed what was written to the test before that."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from servers.control_plane import ControlPlane
-from support.operator_process import RAY, Operator, SimulatedJob, make_profile, settled
+from support.operator_process import RAY, Operator, SimulatedJob, comes_to_rest, make_profile, settled
 
 NewJob = Callable[[], SimulatedJob]
 
@@ -306,7 +306,7 @@ def test_a_queue_holds_the_ray_job_back_and_the_operator_writes_nothing_meanwhil
     assert ray_job["spec"]["suspend"] is True
     labels = ray_job["metadata"]["labels"]
     assert (labels["kueue.x-k8s.io/queue-name"], labels["kueue.x-k8s.io/priority-class"]) == ("team-a", "high")
-    assert settled(3, lambda: operator.metric("kubetune_api_requests_total", verb="patch")) == 0
+    assert comes_to_rest(3, lambda: operator.metric("kubetune_api_requests_total", verb="patch"))
     path = f"{RAY}/namespaces/{job.namespace}/rayjobs/{ray_job['metadata']['name']}"
     assert job.plane.merge(path, {"spec": {"suspend": False}}).accepted
     job.run_until_training()
