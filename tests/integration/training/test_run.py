@@ -293,7 +293,7 @@ def test_a_loss_that_is_no_number_ends_the_run_at_once(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_of_a_worker_is_told(tmp_path: Path) -> None:
-    """The temporary files of the upload do not fit; the output would."""
+    """The temporary files of the upload would not fit; the output would. It is told before the training."""
     wide = BertConfig(
         vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=120_000
     )
@@ -305,6 +305,6 @@ def test_a_full_disk_of_a_worker_is_told(tmp_path: Path) -> None:
     assert code == 1, status.conditions
     reason, message = failure(status)
     assert reason == Reason.STORAGE_FAILED
-    assert message.startswith("the disk of a worker is full (")
-    assert message.endswith("); free some space, or set TMPDIR to a folder on a larger disk")
+    assert message.startswith("the disk of a worker is too small: 1 worker will write up to 15.9 MB to")
+    assert message.endswith("; free some space, or set TMPDIR to a folder on a larger disk")
     assert not list(root.rglob("manifest.json"))

@@ -188,8 +188,10 @@ def test_one_that_cannot_be_uploaded_does_not_end_the_training(store: Store) -> 
 
 
 def test_where_main_memory_has_no_room_for_a_copy_the_training_goes_on_without_it(store: Store) -> None:
-    one, later, told, free = going(), Later(), list[Saved | NotSaved](), iter((10, 10**9))
-    saver = Saver(place(store), Checkpoints(every_steps=2), [], told.append, executor=later, free=lambda: next(free))
+    one, later, told, free = going(), Later(), list[Saved | NotSaved](), iter((10,))
+    saver = Saver(
+        place(store), Checkpoints(every_steps=2), [], told.append, executor=later, free=lambda: next(free, 10**9)
+    )
     for number in range(1, 4):
         step(one)
         saver.after(number, one)
