@@ -109,9 +109,8 @@ class MemoryCase:
         return spec.model_copy(update={"task": spec.task.model_copy(update={"max_length": self.length})}).resolved
 
     def split(self, workers: int) -> EncodedSplit:
-        """Rows for every step, as long as the job allows, but for some that are padded."""
+        """Rows for every step, as long as the job allows: no shorter one is padded in families that join rows."""
         lengths = np.full(self.rows * self.passes * workers * STEPS, self.length)
-        lengths[::4] = self.length // 2
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         tokens = np.random.default_rng(0).integers(1, self.vocabulary, offsets[-1]).astype(np.int32)
         if self.family == "llama":
