@@ -10,7 +10,7 @@ from support.killing import Killing, Moment, assert_equal, job_with_checkpoints
 TRAINER = "kubetune_trainer."
 STEP = TRAINER + "training.loop:Loop._take_step"
 SNAPSHOT = TRAINER + "checkpoint.saver:shapes_of"
-WRITING = TRAINER + "checkpoint.saver:write_shard"
+WRITING = TRAINER + "checkpoint.uploading:write_shard"
 UPLOAD = TRAINER + "storage.store:Store.upload"
 COMMIT = TRAINER + "checkpoint.chain:Chain.commit"
 RESUME = TRAINER + "checkpointed:resume"
