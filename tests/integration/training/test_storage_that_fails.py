@@ -17,7 +17,7 @@ WHY = {
     "500 for a while": "answered with HTTP status 500",
     "other keys": "refused the credentials",
     "full store": "could not be written: no space is left on the device",
-    "full worker": "the disk of a worker is full",
+    "full worker": "the disk of a worker is too small",
 }
 assert BREAKS < EVERY < MENDED < SAVED
 

@@ -188,7 +188,7 @@ class Saver:
         self._pace.hurry()
         try:
             copies = {**copied(held, self._free(), self._place.run.scratch_bytes), **random_states()}
-        except RunError as error:
+        except (RunError, OSError) as error:
             self._work = Future()
             self._work.set_exception(error)
         else:
