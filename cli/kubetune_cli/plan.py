@@ -62,13 +62,15 @@ def plan_file(
     """
     job, profiles = job_and_profiles(file, profile_file, overrides)
     accelerator, shape = accelerator_of(job, profiles, accelerator_memory), _shape(job, config)
+    # With its defaults, as the operator plans it.
+    spec, profile = job.resolved.spec, _profile_of(job, profiles)
     if nodes is not None:
         count, gpus = nodes
-        return plan(job.spec, shape, accelerator, count * gpus, gpus, gpus)
-    profile = _profile_of(job, profiles)
-    of_pod = profile.spec.workers_per_pod if profile else 1
-    workers = job.spec.resources.workers or 1
-    found = plan(job.spec, shape, accelerator, workers, max(of_pod, GPUS_PER_NODE), of_pod)
+        workers, of_node, of_pod = count * gpus, gpus, gpus
+    else:
+        of_pod = profile.spec.workers_per_pod if profile else 1
+        workers, of_node = spec.resources.workers or 1, max(of_pod, GPUS_PER_NODE)
+    found = plan(spec, shape, accelerator, workers, of_node, of_pod)
     lacks = too_small(found.host, profile) if profile and isinstance(found, TrainingPlan) else None
     return Refusal(found.sentence, lacks, found.candidates) if lacks else found
 

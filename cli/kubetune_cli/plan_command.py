@@ -100,7 +100,7 @@ def plan(
 
     try:
         if compare:
-            _refuse_beside_compare(config=config, as_yaml=as_yaml, nodes=nodes)
+            _refuse_beside_compare(config=config, as_yaml=as_yaml, nodes=nodes, gpus_per_node=gpus_per_node)
             models = [name.strip() for names in compare for name in names.split(",") if name.strip()]
             asked = Asked(accelerator, memory, price, tokens, rows)
             fits = _compare(file, profile, models, asked, override or [])
@@ -152,11 +152,11 @@ def _compare(file: Path, profile: Path | None, models: list[str], asked: "Asked"
     return any(isinstance(row.planned, TrainingPlan) for row in found)
 
 
-def _refuse_beside_compare(*, config: Path | None, as_yaml: bool, nodes: int | None) -> None:
-    options = (("--config", config), ("--yaml", as_yaml), ("--nodes", nodes))
-    given = [name for name, value in options if value]
+def _refuse_beside_compare(**options: object) -> None:
+    given = [name for name, value in options.items() if value]
     if given:
-        raise typer.BadParameter("it is of one model; leave it out, or --compare", param_hint=given[0])
+        name = f"--{given[0].removeprefix('as_').replace('_', '-')}"
+        raise typer.BadParameter("it is of one model; leave it out, or --compare", param_hint=name)
 
 
 def _refuse_without_compare(**options: object) -> None:

@@ -200,7 +200,11 @@ class FineTuneProfile(ApiModel):
     @property
     def digest(self) -> str:
         """Stands for what the spec says: a changed one has another, a newer version of kubetune none."""
-        said = self.spec.model_dump_json(by_alias=True, exclude_defaults=True)
+        spec = self.spec
+        if spec.shared_memory_size == SHARED_MEMORY:
+            # An earlier version wrote this into every profile that did not say.
+            spec = spec.model_copy(update={"shared_memory_size": None})
+        said = spec.model_dump_json(by_alias=True, exclude_defaults=True)
         return sha256(said.encode()).hexdigest()[:16]
 
 

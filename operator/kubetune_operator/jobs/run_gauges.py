@@ -51,6 +51,9 @@ def _saves(job: JobView, now: datetime) -> dict[str, float | None]:
     known, began = job.status.checkpoint, job.attempt.running_time if job.attempt else None
     if job.parsed is None or job.parsed.spec.checkpoints_in_a_cluster is None:
         return {}
+    if known is None and job.parsed.spec.training.checkpoints is None:
+        # Nobody asked for one: there may be no room, or its attempt is that of an earlier operator, and saves nothing.
+        return {}
     times = [moment(time) for time in (began, known.time if known else None) if time]
     found: dict[str, float | None] = {"age": max(0.0, (now - max(times)).total_seconds()) if times else None}
     if known is None:

@@ -66,3 +66,28 @@ def test_what_is_missing_is_told_and_ends_with_2(manifest: Path, arguments: list
     result = CliRunner().invoke(app, ["plan", str(manifest), *arguments])
     assert (result.exit_code, result.stdout) == (INVALID, "")
     assert sentence in result.stderr
+
+
+def test_nodes_in_the_place_of_workers_must_suit_the_profile_as_well(manifest: Path, tmp_path: Path) -> None:
+    small = {**PROFILE, "spec": {**PROFILE["spec"], "worker": {"memory": "2Gi"}}}
+    profile = written(tmp_path / "profile.yaml", small)
+    result = CliRunner().invoke(app, ["plan", str(manifest), "--profile", str(profile), "--nodes", "2"])
+    assert result.exit_code == 1
+    assert "worker.memory of profile a100 is 2Gi" in " ".join(result.output.split())
+
+
+def test_a_plan_is_of_the_job_with_its_defaults_as_the_operator_makes_it(tmp_path: Path) -> None:
+    """These matrices are whole: neither is spread, and in 32 bits."""
+    whole = written(tmp_path / "job.yaml", edited({**BERT, "spec.training.optimizer.type": "Adafactor"}))
+    result = CliRunner().invoke(
+        app, ["plan", str(whole), "--memory", "40", "--yaml", "--set", "spec.resources.workers=4"]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert yaml.safe_load(result.stdout)["spec"]["zero"] == {"stage": 0}
+
+
+@pytest.mark.parametrize("option", ["--nodes", "--gpus-per-node"])
+def test_what_is_of_one_model_is_refused_beside_a_comparison(manifest: Path, option: str) -> None:
+    result = CliRunner().invoke(app, ["plan", str(manifest), "--compare", "google-bert/bert-base-uncased", option, "2"])
+    assert result.exit_code == INVALID
+    assert option in result.output

@@ -377,3 +377,11 @@ def test_the_trainer_is_told_how_long_attempts_lasted_until_their_hardware_went(
     assert run_of_the_next(*twice).mean_seconds_between_interruptions == 300
     suspended = attempt(ended=100, runningTime=at(0), reason="Suspended", exempt=True)
     assert run_of_the_next(suspended).mean_seconds_between_interruptions is None
+
+
+def test_no_age_is_told_of_what_nobody_asked_for_and_was_never_saved() -> None:
+    running = started(attempt(runningTime=at(10)), **RUNNING)
+    assert sample(running, training={}) == RunSample("reviews", goodput=0.0)
+    assert sample(started(attempt(runningTime=at(10)), **RUNNING, checkpoint=kept()), training={}) == RunSample(
+        "reviews", age=70, stall=1.0, upload=50.0, failures=0.0, goodput=0.0
+    )

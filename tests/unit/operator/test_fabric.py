@@ -104,3 +104,12 @@ def test_workers_on_cpus_get_no_variable_of_gpus() -> None:
     assert made is not None
     (group,) = made["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert not [name for name in variables(group["template"]) if name.startswith("PYTORCH_")]
+
+
+def test_the_platforms_annotations_count_where_a_job_passes_on_others_of_the_same_name() -> None:
+    network = "k8s.v1.cni.cncf.io/networks"
+    by = profile(**INFINIBAND, allowedInheritedMetadata={"annotations": [network]})
+    made = plan(job(resources__workers=8, inheritedMetadata={"annotations": {network: "another"}}), by).create
+    assert made is not None
+    (group,) = made["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["template"]["metadata"]["annotations"][network] == "rail-0"

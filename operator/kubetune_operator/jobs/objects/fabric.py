@@ -26,7 +26,8 @@ def with_fabric(pod: Object, worker: WorkerPod, *, on_gpu: bool) -> Object:
         near = _near(worker.affinity, pod["metadata"]["labels"])
         spec["affinity"] = {**spec.get("affinity", {}), "podAffinity": near}
     metadata = pod["metadata"]
-    annotations = {**worker.pod_annotations, **metadata["annotations"]}
+    # The platform's word counts, also where a job may pass on annotations.
+    annotations = {**metadata["annotations"], **worker.pod_annotations}
     return {**pod, "metadata": {**metadata, "annotations": annotations}, "spec": spec}
 
 
