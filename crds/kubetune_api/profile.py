@@ -166,6 +166,17 @@ class FineTuneProfileSpec(ApiModel):
             field="workersPerPod",
         ),
         Rule(
+            # The API server judges the default {} of the group before it fills it in.
+            cel="!has(self.accelerator) || !has(self.worker.extraResources) ||"
+            " !(self.accelerator.resourceName in self.worker.extraResources)",
+            message="each worker has one accelerator, which accelerator.resourceName names; remove it from"
+            " worker.extraResources",
+            holds=lambda spec: (
+                spec.accelerator is None or spec.accelerator.resource_name not in spec.worker.extra_resources
+            ),
+            field="worker",
+        ),
+        Rule(
             cel="has(self.serviceAccountName) || !has(self.egress) || !self.egress.exists(each, isCIDR(each.cidr) &&"
             f" ({_METADATA_SERVER}))",
             message="a cloud's metadata server gives the credentials of the machine to every pod that reaches it;"

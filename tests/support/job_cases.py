@@ -1300,6 +1300,14 @@ _NO_MEMORY = "spec.accelerator.memory"
 _EXTRA = "spec.worker.extraResources"
 PROFILE_RULES_BROKEN = (
     ProfileCase(
+        "the accelerator once more",
+        {
+            "spec.accelerator": {"memory": "80Gi", "resourceName": "example.com/gpu"},
+            "spec.worker.extraResources": {"example.com/gpu": 4},
+        },
+        "spec.worker",
+    ),
+    ProfileCase(
         "a label of Ray to be passed on",
         {"spec.inheritedMetadata.labels": {"ray.io/cluster": "a"}},
         "spec.inheritedMetadata.labels",
