@@ -87,6 +87,7 @@ def _worker_input(prepared: Prepared, there: Hardware, listener: Listener) -> Wo
         rows=prepared.data.splits["train"].rows,
         global_batch_size=spec.training.global_batch_size,
         micro_batch_size=resolved.micro_batch_size,
+        longest_rows=resolved.longest_rows,
         workers=resolved.workers,
         epochs=spec.training.epochs,
         max_steps=spec.training.max_steps,

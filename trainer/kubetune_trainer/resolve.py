@@ -100,7 +100,8 @@ def _filled(
         wishes = (spec.zero.stage, spec.training.micro_batch_size, spec.training.activation_checkpointing)
         is_open = None in wishes or "Auto" in wishes
         return _fitted(resolved, spec, shape, hardware.gpu) if is_open else (resolved, ())
-    return replace(resolved, micro_batch_size=_enough_rows(resolved, spec, shape, mean_length)), ()
+    enough = _enough_rows(resolved, spec, shape, mean_length)
+    return replace(resolved, micro_batch_size=enough, longest_rows=resolved.micro_batch_size), ()
 
 
 def _enough_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec, shape: ModelShape, mean_length: float) -> int:

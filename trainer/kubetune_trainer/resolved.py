@@ -26,6 +26,8 @@ class ResolvedTraining:
     """What layers keep for the backward pass: their inputs alone, or all."""
     offload: Offload = NOTHING
     """What lies in the main memory of the nodes."""
+    longest_rows: int | None = None
+    """How many of the longest rows fit one pass, where the micro-batch counts on shorter ones. Unset: that many."""
 
     @property
     def settings(self) -> ResolvedSettings:

@@ -184,3 +184,8 @@ def test_behind_a_turn_what_is_left_of_the_epoch_comes_in_another_order() -> Non
 
 def rows_of(one: BatchPlan, epoch: int) -> list[int]:
     return [int(row) for batch in one.global_batches(epoch, seed=3) for row in batch]
+
+
+def test_what_judges_rows_of_any_length_takes_no_more_of_them_than_fit_if_all_are_the_longest() -> None:
+    assert BatchPlan(50, 32, 32, 1, 1, longest_rows=8).rows_of_any_length == 8
+    assert BatchPlan(50, 32, 4, 1, 1).rows_of_any_length == 4

@@ -110,7 +110,7 @@ def test_on_cpus_a_pass_takes_more_short_rows_where_they_are_not_padded(
 ) -> None:
     job, shape = spec_for(task, training={"globalBatchSize": batch}).resolved, shape_of(f"hf://{model}")
     found = resolve(job, workers=None, hardware=CPU, shape=shape, max_length=128, mean_length=mean)[0]
-    assert found.micro_batch_size == rows
+    assert (found.micro_batch_size, found.longest_rows) == (rows, min(8, batch))
 
 
 def test_a_micro_batch_that_is_set_or_planned_for_a_gpu_stays() -> None:

@@ -5,9 +5,9 @@ and rank 0 commits: what was not committed does not count.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from threading import Event
@@ -29,7 +29,7 @@ from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn, named
 from kubetune_trainer.checkpoint.pace import Pace
 from kubetune_trainer.checkpoint.random_states import random_states
 from kubetune_trainer.checkpoint.recorded import Recorded
-from kubetune_trainer.checkpoint.uploading import Uploaded, copied, discard, upload
+from kubetune_trainer.checkpoint.uploading import Uploaded, discard, refuse_copies, upload
 from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.records import StepRecord
 from kubetune_trainer.storage.store import Store
@@ -182,17 +182,27 @@ class Saver:
         PULSE.mark(SAVING)
         started = self._now()
         held = {**state_of(going.engine), **going.weights.held()}
+        # Before any rank copies: what the others have taken would count twice.
+        lacks = of_all_ranks(self._lacks(held))
         told = (self._recorded.take(), self._history(going)) if self._rank == 0 else None
         self._phase, self._step, self._wanted = "upload", step, False
         self._interval.begun(step)
         self._pace.hurry()
-        try:
-            copies = {**copied(held, self._free(), self._place.run.scratch_bytes), **random_states()}
-        except (RunError, OSError) as error:
+        if lacks:
             self._work = Future()
-            self._work.set_exception(error)
-        else:
-            self._work = self._executor.submit(self._upload, step, copies, told, self._now() - started)
+            self._work.set_exception(RunError(Reason.STORAGE_FAILED, lacks[0]))
+            return
+        copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
+        copies |= random_states()
+        self._work = self._executor.submit(self._upload, step, copies, told, self._now() - started)
+
+    def _lacks(self, held: Mapping[str, Range]) -> list[str]:
+        """Why this rank has no room for its copies; nothing where it has."""
+        try:
+            refuse_copies(held, self._free(), self._place.run.scratch_bytes)
+        except (RunError, OSError) as error:
+            return [_why(error)]
+        return []
 
     def _steps(self) -> tuple[StepRecord, ...]:
         return tuple(record for record in self._records if isinstance(record, StepRecord))
@@ -237,7 +247,7 @@ class Saver:
         if error is None:
             return []
         _log.warning("The checkpoint of step %d was not saved", self._step, exc_info=error)
-        return [(explained([error]) or unexplained(error)).message]
+        return [_why(error)]
 
     def _commit(self, step: int, uploaded: Sequence[Uploaded]) -> bool:
         """In the thread of rank 0: whether it is committed; then what it replaces is removed."""
@@ -283,3 +293,7 @@ class Saver:
             max(one.upload_seconds for one in uploaded),
             self._interval.seconds,
         )
+
+
+def _why(error: BaseException) -> str:
+    return (explained([error]) or unexplained(error)).message

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,12 +30,10 @@ class Uploaded:
     upload_seconds: float
 
 
-def copied(held: Mapping[str, Range], free: int, scratch: int | None) -> dict[str, Range]:
-    """Copies in main memory, of which so many bytes are free; 0: nobody knows. `scratch` as the limit of
-    `lack_of_room`.
-
-    RunError (OUT_OF_MEMORY, STORAGE_FAILED) where those of all ranks of this machine do not fit into memory or onto
-    the disk: the system would kill a process, or the kubelet evict the pod.
+def refuse_copies(held: Mapping[str, Range], free: int, scratch: int | None) -> None:
+    """RunError (OUT_OF_MEMORY, STORAGE_FAILED) where copies of what all ranks of this machine hold do not fit into its
+    main memory, of which so many bytes are free (0: nobody knows), or onto its disk, with `scratch` as the limit of
+    `lack_of_room`: the system would kill a process, or the kubelet evict the pod.
     """
     needs = ranks_here() * sum(one.values.nbytes for one in held.values())
     if free and needs > free:
@@ -46,7 +44,6 @@ def copied(held: Mapping[str, Range], free: int, scratch: int | None) -> dict[st
         )
     if lack := lack_of_room(needs, scratch):
         raise RunError(Reason.STORAGE_FAILED, lack)
-    return {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
 
 
 def upload(

@@ -27,6 +27,8 @@ class BatchPlan:
     workers: int
     epochs: int
     max_steps: int | None = None
+    longest_rows: int | None = None
+    """How many of the longest rows fit one pass. Unset: a micro-batch."""
     turns: tuple[int, ...] = ()
     """Behind each of these steps, in this order, the rows that are left of the epoch were put into another order."""
 
@@ -35,6 +37,11 @@ class BatchPlan:
         """Forward and backward passes of one rank per optimizer step."""
         largest = min(self.global_batch_size, self.rows)
         return ceil(largest / (self.micro_batch_size * self.workers))
+
+    @property
+    def rows_of_any_length(self) -> int:
+        """How many rows one rank takes at a time where nothing is known of their lengths."""
+        return self.longest_rows or self.micro_batch_size
 
     @property
     def steps_per_epoch(self) -> int:

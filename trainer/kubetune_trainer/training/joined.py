@@ -30,7 +30,8 @@ _BORDERS = torch.int32
 _HALF = (torch.bfloat16, torch.float16)
 _AMPERE = (8, 0)
 """The first GPUs that the kernel of torch for rows of unequal length runs on."""
-_WIDEST_HEAD = 256
+_WIDEST_HEAD, _HEADS_COME_IN = 256, 8
+"""The widths of heads that the kernel takes; torch's other attention pads those between."""
 _LENGTHS: Any = WeakTensorKeyDictionary()
 """Of masks whose rows begin at the left: [rows], in main memory."""
 
@@ -199,7 +200,9 @@ def _near(length: int, window: int | None, causal: bool, device: torch.device) -
 
 def _has_kernel(query: torch.Tensor, dropout: float) -> bool:
     """Whether torch has a kernel for rows of unequal length that computes this."""
-    if query.device.type != "cuda" or query.dtype not in _HALF or dropout or query.shape[-1] > _WIDEST_HEAD:
+    if query.device.type != "cuda" or query.dtype not in _HALF or dropout:
+        return False
+    if query.shape[-1] > _WIDEST_HEAD or query.shape[-1] % _HEADS_COME_IN:
         return False
     return torch.version.hip is None and torch.cuda.get_device_capability(query.device) >= _AMPERE
 

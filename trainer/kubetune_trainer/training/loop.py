@@ -240,7 +240,7 @@ class Loop:
             self.splits[name],
             space,
             pad_token=self.pad_token,
-            micro_batch_size=self.plan.micro_batch_size,
+            micro_batch_size=self.plan.rows_of_any_length,
             final=final,
             compares=final and bool(self.metrics),
         )
@@ -261,7 +261,7 @@ class Loop:
         def tell(rows: int, of_rows: int) -> None:
             self.record(Writing(found.split, found.step, rows, of_rows))
 
-        split, size = self.splits[found.split], self.plan.micro_batch_size
+        split, size = self.splits[found.split], self.plan.rows_of_any_length
         return judge_answers(
             Asking(self.engine, self.task, split, wanted, self.tokenizer, size, tell), found, final=final
         )

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import mkdtemp
 
 _LEVEL, _PARTS, _FILE = "NCCL_DEBUG", "NCCL_DEBUG_SUBSYS", "NCCL_DEBUG_FILE"
 _NETWORK = re.compile(r"NCCL INFO (?:Using network (?P<older>.+?)|Assigned NET plugin (?P<newer>.+?) to comm)\s*$")
@@ -23,7 +23,7 @@ def log_to_file(environment: MutableMapping[str, str] = os.environ) -> Path | No
     """Before NCCL's first word: the file that it is to write its log to. None where the profile asks for its log."""
     if _LEVEL in environment:
         return None
-    file = Path(gettempdir()) / f"kubetune-nccl-{os.getpid()}.log"
+    file = Path(mkdtemp(prefix="kubetune-nccl-")) / "log"
     environment.update({_LEVEL: "INFO", _PARTS: "INIT,NET", _FILE: str(file)})
     return file
 

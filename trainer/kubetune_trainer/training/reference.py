@@ -44,7 +44,7 @@ def with_references(
     for name, split in splits.items():
         rows = plan.reached(seed) if name == "train" else np.arange(split.rows, dtype=np.int64)
         asked = _Asked(name, rows, tell, clock)
-        reference = _reference(engine, task, split, space, pad_token, plan.micro_batch_size, asked)
+        reference = _reference(engine, task, split, space, pad_token, plan.rows_of_any_length, asked)
         found[name] = replace(split, reference=reference)
     engine.train()
     return found
