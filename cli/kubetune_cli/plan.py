@@ -21,7 +21,6 @@ from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.host import HostNeed, too_small
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, gib, plan
 from kubetune_planner.shape import ModelShape
-from kubetune_planner.step_time import GPUS_PER_NODE
 
 _CONFIG, _GGUF = "config.json", ".gguf"
 _LARGEST_CONFIG = 1 << 20
@@ -66,11 +65,10 @@ def plan_file(
     spec, profile = job.resolved.spec, _profile_of(job, profiles)
     if nodes is not None:
         count, gpus = nodes
-        workers, of_node, of_pod = count * gpus, gpus, gpus
+        found = plan(spec, shape, accelerator, count * gpus, gpus, gpus)
     else:
         of_pod = profile.spec.workers_per_pod if profile else 1
-        workers, of_node = spec.resources.workers or 1, max(of_pod, GPUS_PER_NODE)
-    found = plan(spec, shape, accelerator, workers, of_node, of_pod)
+        found = plan(spec, shape, accelerator, spec.resources.workers or 1, workers_per_pod=of_pod)
     lacks = too_small(found.host, profile) if profile and isinstance(found, TrainingPlan) else None
     return Refusal(found.sentence, lacks, found.candidates) if lacks else found
 

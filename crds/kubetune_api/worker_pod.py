@@ -2,6 +2,7 @@
 other without the kernel's TCP.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -12,10 +13,7 @@ from kubetune_api.pods import PodResources
 from kubetune_api.quantity import WHOLE, Whole, amount
 from kubetune_api.tables import listed
 
-ALLOCATOR = "ALLOC_CONF"
-GROWING = (f"PYTORCH_CUDA_{ALLOCATOR}", "expandable_segments:True")
-"""How torch takes memory of GPUs: batches differ in length, and segments that grow leave no holes between them. Whoever
-sets it, by this name or one of the others that torch knows, is heard."""
+_ALLOCATOR = "ALLOC_CONF"
 VARIABLES = ("NCCL_", "FI_", "UCX_", "TORCH_NCCL_", "PYTORCH_")
 """What the names of a profile's variables begin with: of NCCL, libfabric, UCX and torch."""
 HUGE_PAGES = "hugepages-"
@@ -41,6 +39,13 @@ _ResourceName = Annotated[
     Field(json_schema_extra=words("the name of an extended resource or of huge pages, as rdma/ib or hugepages-2Mi")),
 ]
 _Annotations = Annotated[dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=16)]
+
+
+def growing(names: Iterable[str]) -> dict[str, str]:
+    """How torch takes memory of GPUs: batches differ in length, and segments that grow leave no holes between them.
+    Whoever sets it among the variables of these names, by this or another one that torch knows, is heard."""
+    said = any(name.endswith(_ALLOCATOR) for name in names)
+    return {} if said else {f"PYTORCH_CUDA_{_ALLOCATOR}": "expandable_segments:True"}
 
 
 def _alternatives(names: tuple[str, ...], of: str) -> str:

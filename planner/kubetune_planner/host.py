@@ -20,7 +20,7 @@ from kubetune_planner.states import Precision, bytes_per_parameter, model_states
 
 BASE = 2 << 30
 """Python, torch, CUDA's libraries and the rows that are read: a round number."""
-_FILE_OF_MODEL = 4_000_000_000
+FILE_OF_MODEL = 4_000_000_000
 """Bytes: larger models are published in files of so many, one at a time of each rank."""
 _STORED, _MASTER = 2, 4
 _GIB = 1 << 30
@@ -52,14 +52,14 @@ def host_need(
     # DeepSpeed packs what is trained in main memory at stages 1 and 2.
     loading = largest + (number * trained.parameters if stage in (1, 2) else 0)
     kept = 0
-    if spec.training.keep == "Best":
+    if spec.training.kept == "Best":
         kept = number * (share if stage == 3 else trained.parameters)
     copied = (_MASTER + of_optimizer) * share if spec.training.checkpoints else 0
     published = number * (trained.parameters if spec.method.publishes_adapter else parameters)
-    file, pod = min(published, _FILE_OF_MODEL), min(workers, workers_per_pod)
+    file, pod = min(published, FILE_OF_MODEL), min(workers, workers_per_pod)
     return HostNeed(
         memory=BASE + there + max(loading, kept + max(copied, file)),
-        disk=_STORED * parameters + max(pod * copied, file if published <= _FILE_OF_MODEL else pod * file),
+        disk=_STORED * parameters + max(pod * copied, file if published <= FILE_OF_MODEL else pod * file),
         workers=pod,
     )
 
@@ -69,17 +69,18 @@ def too_small(need: HostNeed, profile: FineTuneProfile) -> str | None:
     spec, found = profile.spec, []
     if need.memory > amount(spec.worker.memory):
         found.append(
-            f"a worker needs {_gib(need.memory)} of its node's main memory, and worker.memory of profile"
+            f"a worker needs {gib(need.memory)} of its node's main memory, and worker.memory of profile"
             f" {profile.metadata.name} is {spec.worker.memory}; the platform team sets it to"
             f" {ceil(need.memory / _GIB)}Gi or more"
         )
     if need.disk > amount(spec.scratch_size):
         found.append(
-            f"a pod needs {_gib(need.disk)} of disk, and scratchSize of profile {profile.metadata.name} is"
+            f"a pod needs {gib(need.disk)} of disk, and scratchSize of profile {profile.metadata.name} is"
             f" {spec.scratch_size}; the platform team sets it to {ceil(need.disk / _GIB)}Gi or more"
         )
     return f"The training does not fit its pods: {'; '.join(found)}." if found else None
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
+    """Bytes as people read them."""
     return f"{size / _GIB:.1f} GiB"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from kubetune_api.job import NOTHING, FineTuneJobSpec, Offload, Optimizer
 from kubetune_api.text import plural
-from kubetune_planner.host import HostNeed, host_need
+from kubetune_planner.host import HostNeed, gib, host_need
 from kubetune_planner.memory import MemoryEstimate
 from kubetune_planner.passes import sequence_length
 from kubetune_planner.search import MARGIN, AcceleratorSpec, Candidate, Checkpointing, Search, changed
@@ -65,16 +65,18 @@ def plan(
     shape: ModelShape,
     accelerator: AcceleratorSpec,
     workers: int,
-    gpus_per_node: int = GPUS_PER_NODE,
+    gpus_per_node: int | None = None,
     workers_per_pod: int = 1,
 ) -> TrainingPlan | Refusal:
     """The fastest way that fits: a stage, whether layers are computed again, and the largest micro-batch that fits.
 
     What is less simple is chosen only where it is faster by `WORTH_IT`, or where nothing simpler fits. A micro-batch
     that the job sets is lowered where it must be and never raised. None of it changes the result, but for tasks that
-    compare the rows of a micro-batch: there the largest one counts before the time.
+    compare the rows of a micro-batch: there the largest one counts before the time. Where nothing is said of the nodes,
+    each has as many GPUs as usual, or as a pod.
     """
-    search = _Verdict(spec, shape, accelerator, workers, gpus_per_node)
+    of_node = gpus_per_node or max(workers_per_pod, GPUS_PER_NODE)
+    search = _Verdict(spec, shape, accelerator, workers, of_node)
     found = search.best()
     return search.refuse() if found is None else search.accept(found, workers_per_pod)
 
@@ -194,8 +196,3 @@ class _Verdict(Search):
 
     def _of_length(self, length: int) -> "_Verdict":
         return replace(self, spec=changed(self.spec, "task", max_length=length))
-
-
-def gib(size: int) -> str:
-    """Bytes as people read them."""
-    return f"{size / (1 << 30):.1f} GiB"

@@ -19,7 +19,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.status import FineTuneJobStatus
 from kubetune_api.times import timestamp
-from kubetune_api.worker_pod import ALLOCATOR, GROWING
+from kubetune_api.worker_pod import growing
 from kubetune_trainer.config_map import SERVICE_ACCOUNT, ConfigMap
 from kubetune_trainer.cores import settle_threads
 from kubetune_trainer.errors import RunError, storage_is_full
@@ -52,8 +52,7 @@ def main() -> int:
     for name, value in _RAY_TRAIN.items():
         os.environ.setdefault(name, value)
     settle_threads()
-    if not any(name.endswith(ALLOCATOR) for name in os.environ):
-        os.environ.update([GROWING])
+    os.environ.update(growing(os.environ))
     text = arguments.run.read_bytes()
     run, check = Run.model_validate_json(text), partial(_refuse_replaced, text, arguments.sha256)
     with os.fdopen(arguments.events, "w", encoding="utf-8") as stream, ExitStack() as reporting:

@@ -12,7 +12,7 @@ from kubetune_api.text import plural
 from kubetune_planner.encoder_decoder import shape_from_config
 from kubetune_planner.shape import ModelShape
 from kubetune_trainer.checkpoint.chain import Chain, Found, read_chain, replaced, sweep
-from kubetune_trainer.checkpoint.identity import identity_of, refuse_others
+from kubetune_trainer.checkpoint.identity import difference, identity_of, refuse_others
 from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn
 from kubetune_trainer.data.prepared import PreparedData
 from kubetune_trainer.errors import RunError
@@ -147,14 +147,12 @@ def with_checkpoints(prepared: Prepared, given: WorkerInput, store: Store, liste
 def _of_this_training(found: Found, identity: dict[str, str], run: Run, listener: Listener) -> Found:
     """What can be gone on from. RunError (INVALID_MANIFEST) where it is of another training, and somebody asked for it;
     else it is told, and nothing."""
-    try:
-        for checkpoint in found.checkpoints[:1]:
-            refuse_others(identity, checkpoint.identity, checkpoint.step)
-    except RunError as error:
+    for checkpoint in found.checkpoints[:1]:
         if not run.saves_by_default:
-            raise
-        listener.note(f"{error.message.partition(': the training')[0]}: the training begins anew")
-        return replace(found, checkpoints=(), damaged=(), turned=())
+            refuse_others(identity, checkpoint.identity, checkpoint.step)
+        elif told := difference(identity, checkpoint.identity, checkpoint.step):
+            listener.note(f"{told}: the training begins anew")
+            return replace(found, checkpoints=(), damaged=(), turned=())
     return found
 
 

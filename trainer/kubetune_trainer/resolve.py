@@ -9,6 +9,7 @@ from kubetune_api.reasons import Reason
 from kubetune_api.run import Run
 from kubetune_api.text import plural
 from kubetune_planner.plan import AcceleratorSpec, Refusal, plan
+from kubetune_planner.search import Checkpointing, changed
 from kubetune_planner.shape import ModelShape
 from kubetune_planner.states import Precision, precision_that_runs, stage_that_runs
 from kubetune_trainer.errors import RunError
@@ -61,7 +62,7 @@ def resolve(
         workers=count,
         learning_rate=spec.training.peak_learning_rate,
         max_length=max_length,
-        activation_checkpointing="Full" if spec.training.activation_checkpointing == "Full" else "None",
+        activation_checkpointing=_unplanned(spec),
         offload=spec.zero.offload,
     )
     if shape is not None:
@@ -126,6 +127,11 @@ def _refuse_single_rows(resolved: ResolvedTraining, spec: FineTuneJobSpec) -> No
         )
 
 
+def _unplanned(spec: FineTuneJobSpec) -> Checkpointing:
+    """What layers keep where no plan says."""
+    return "Full" if spec.training.activation_checkpointing == "Full" else "None"
+
+
 def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int, workers: int) -> tuple[int, int]:
     """The lowest stage that fits `memory`, that of each worker, in bytes, with the micro-batch that does; stage 2 where
     that cannot be told, and what needs least where nothing fits."""
@@ -134,9 +140,7 @@ def _fitted_to_cpus(spec: FineTuneJobSpec, shape: ModelShape | None, memory: int
         return 0, micro_batch
     if shape is None or not memory:
         return 2, micro_batch
-    again = "Full" if spec.training.activation_checkpointing == "Full" else "None"
-    training = spec.training.model_copy(update={"micro_batch_size": micro_batch, "activation_checkpointing": again})
-    given = spec.model_copy(update={"training": training})
+    given = changed(spec, "training", micro_batch_size=micro_batch, activation_checkpointing=_unplanned(spec))
     found = plan(given, shape, AcceleratorSpec("a worker's memory", memory, has_bf16=False), workers)
     if isinstance(found, Refusal):
         return spec.method.highest_stage, spec.training.micro_batch_size or 1

@@ -59,7 +59,7 @@ def train(
     task, method = task_of(spec), method_of(spec.method)
     all_have_loaded = others_awaited()
     trainable, tokenizer = _load(given, method, data)
-    counts = _parameters(trainable)
+    counts = trainable.parameters
     refuse_small_disk(_writes(given, method, trainable), given.run.scratch_bytes)
     all_have_loaded()
     PULSE.mark(STARTING)
@@ -126,12 +126,6 @@ def _trained_vectors(trainable: Trainable) -> frozenset[str]:
     """The few numbers of a bias may all have come back to where they began; those of a matrix do not."""
     parameters = trainable.loaded.model.named_parameters()
     return frozenset(name for name, parameter in parameters if parameter.requires_grad and parameter.ndim == 1)
-
-
-def _parameters(trainable: Trainable) -> tuple[int, int]:
-    """All parameters, and those that are trained; counted before the engine takes them in slices."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in trainable.loaded.model.parameters()]
-    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
 
 
 @dataclass(frozen=True)

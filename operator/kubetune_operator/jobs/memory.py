@@ -6,7 +6,7 @@ from kubetune_api.quantity import amount
 from kubetune_planner.catalogue import shape_of
 from kubetune_planner.host import too_small
 from kubetune_planner.plan import AcceleratorSpec, Refusal, TrainingPlan, plan
-from kubetune_planner.step_time import GPUS_PER_NODE
+from kubetune_planner.search import changed
 
 
 def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTuneJob | str:
@@ -19,21 +19,18 @@ def planned(job: FineTuneJob, profile: FineTuneProfile, workers: int) -> FineTun
     if accelerator is None or shape is None:
         return job
     each = AcceleratorSpec(accelerator.resource_name, int(amount(accelerator.memory)), accelerator.bf16)
-    of_pod = profile.spec.workers_per_pod
-    found = plan(job.spec, shape, each, workers, max(of_pod, GPUS_PER_NODE), of_pod)
+    found = plan(job.spec, shape, each, workers, workers_per_pod=profile.spec.workers_per_pod)
     if isinstance(found, Refusal):
         return f"{found.sentence} {found.proposal}"
     return too_small(found.host, profile) or _with(job, found)
 
 
 def _with(job: FineTuneJob, found: TrainingPlan) -> FineTuneJob:
-    spec = job.spec
-    zero = spec.zero.model_copy(update={"stage": found.stage})
-    training = spec.training.model_copy(
-        update={
-            "micro_batch_size": found.micro_batch_size,
-            "precision": found.precision,
-            "activation_checkpointing": found.activation_checkpointing,
-        }
+    spec = changed(
+        changed(job.spec, "zero", stage=found.stage),
+        "training",
+        micro_batch_size=found.micro_batch_size,
+        precision=found.precision,
+        activation_checkpointing=found.activation_checkpointing,
     )
-    return job.model_copy(update={"spec": spec.model_copy(update={"zero": zero, "training": training})})
+    return job.model_copy(update={"spec": spec})

@@ -48,21 +48,16 @@ class Writes:
         saves: bool,
     ) -> "Writes":
         """What a training of this model writes, with its checkpoints or without."""
-        model, number = trainable.loaded.model, STORED_AS[precision]
-        sizes = [
-            (parameter.requires_grad, getattr(parameter, "ds_numel", parameter.numel()))
-            for parameter in model.parameters()
-        ]
-        trained = sum(size for is_trained, size in sizes if is_trained)
+        number, (parameters, trained) = STORED_AS[precision], trainable.parameters
         share = 0
         if saves:
-            kept = number.itemsize if spec.training.keep == "Best" else 0
+            kept = number.itemsize if spec.training.kept == "Best" else 0
             each = _MASTERS + STATE_BYTES[spec.training.optimizer.type] + kept
             share = -(-trained * each // workers)
-        shards = Shards.of(method.as_stored(model), number)
+        shards = Shards.of(method.as_stored(trainable.loaded.model), number)
         if len(shards.files) > 1:
             return cls(max(share, shards.largest))
-        published = trained if spec.method.publishes_adapter else sum(size for _, size in sizes)
+        published = trained if spec.method.publishes_adapter else parameters
         return cls(share, published * number.itemsize)
 
     def on_one_disk(self, ranks: int) -> int:

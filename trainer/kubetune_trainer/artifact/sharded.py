@@ -14,6 +14,7 @@ import torch.distributed as dist
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
+from kubetune_planner.host import FILE_OF_MODEL
 from kubetune_trainer.methods.base import Shapes
 from kubetune_trainer.methods.gather import on_rank
 from kubetune_trainer.records import StoredFile
@@ -21,7 +22,7 @@ from kubetune_trainer.storage.configs import INDEX
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.watchdog.pulse import GATHERING, PULSE, UPLOADING
 
-LARGEST = 4 * 10**9
+LARGEST = FILE_OF_MODEL
 """Bytes of a shard; of one that holds a single larger tensor, more."""
 
 

@@ -120,13 +120,9 @@ class Chain:
         if not self._append(Start(run=self._run.run_id, execution=self._run.claimed)):
             raise replaced(self._run)
 
-    def commit(self, checkpoint: Checkpoint) -> bool:
-        """Adds a checkpoint, whose files are all there; False where a later execution has begun."""
-        return self._append(checkpoint)
-
-    def turn(self, turn: Turn) -> bool:
-        """Adds that whoever goes on takes other rows; False where a later execution has begun."""
-        return self._append(turn)
+    def commit(self, entry: Checkpoint | Turn) -> bool:
+        """Adds a checkpoint, whose files are all there, or a turn; False where a later execution has begun."""
+        return self._append(entry)
 
     def end(self) -> None:
         """Adds that this execution is about to publish; RunError where a later one has begun."""

@@ -49,21 +49,27 @@ def identity_of(
     }
 
 
-def refuse_others(now: Mapping[str, str], then: Mapping[str, str], step: int) -> None:
-    """RunError where the checkpoint of `step` is that of another training.
+def difference(now: Mapping[str, str], then: Mapping[str, str], step: int) -> str:
+    """What the checkpoint of `step` has that is another training's, in words; nothing where it is this one's.
 
     A field that the checkpoint's version did not know cannot be compared; one that only that version knew must have
     been unset.
     """
     different = next((name for name in {**now, **then} if _differs(now.get(name), then.get(name))), None)
-    if different is not None:
-        before = then[different]
-        was = {_UNSET: "unset", _GROUP: "set"}.get(before, before)
+    if different is None:
+        return ""
+    before = then[different]
+    was = {_UNSET: "unset", _GROUP: "set"}.get(before, before)
+    shown = f" (it was {was})" if len(before) < _DIGITS else ""
+    return f"{different} differs from that of the checkpoint of step {step:,}{shown}"
+
+
+def refuse_others(now: Mapping[str, str], then: Mapping[str, str], step: int) -> None:
+    """RunError where the checkpoint of `step` is that of another training: see `difference`."""
+    if told := difference(now, then, step):
         raise RunError(
             Reason.INVALID_MANIFEST,
-            f"{different} differs from that of the checkpoint of step {step:,}"
-            f"{f' (it was {was})' if len(before) < _DIGITS else ''}: the training cannot go on as it began;"
-            " change it back, or start a new run",
+            f"{told}: the training cannot go on as it began; change it back, or start a new run",
         )
 
 

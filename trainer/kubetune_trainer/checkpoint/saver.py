@@ -5,7 +5,7 @@ and rank 0 commits: what was not committed does not count.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,8 +29,8 @@ from kubetune_trainer.checkpoint.manifest import Checkpoint, Turn, named
 from kubetune_trainer.checkpoint.pace import Pace
 from kubetune_trainer.checkpoint.random_states import random_states
 from kubetune_trainer.checkpoint.recorded import Recorded
-from kubetune_trainer.checkpoint.uploading import Uploaded, discard, refuse_copies, upload
-from kubetune_trainer.errors import RunError, explained, unexplained
+from kubetune_trainer.checkpoint.uploading import Uploaded, discard, lack_for_copies, upload, why
+from kubetune_trainer.errors import RunError
 from kubetune_trainer.records import StepRecord
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.batches import BatchPlan
@@ -129,7 +129,11 @@ class Saver:
         self._given_up.clear()
         self._begin(step, going)
         self._finish(step, going)
-        raise stopped(step, of_rank_0(lambda: self._committed[0].step if self._committed else 0), self._failure)
+        raise stopped(step, of_rank_0(self._last_step), self._failure)
+
+    def _last_step(self) -> int:
+        """On rank 0: that of the last checkpoint; 0 where there is none."""
+        return self._committed[0].step if self._committed else 0
 
     def roll_back(self, spiked: Spiked, going: Going) -> NoReturn:
         """Ends the training, alike on every rank, once the chain says that whoever goes on takes other rows."""
@@ -141,9 +145,9 @@ class Saver:
 
     def _turn(self, step: int) -> tuple[int, str]:
         """On rank 0: behind which step, and why it could not be said."""
-        behind, run = self._committed[0].step if self._committed else 0, self._place.run
+        behind, run = self._last_step(), self._place.run
         try:
-            said = self._chain.turn(Turn(run=run.run_id, execution=run.claimed, spike=step, behind=behind))
+            said = self._chain.commit(Turn(run=run.run_id, execution=run.claimed, spike=step, behind=behind))
         except RunError as error:
             return behind, error.message
         return behind, "" if said else replaced(run).message
@@ -183,7 +187,7 @@ class Saver:
         started = self._now()
         held = {**state_of(going.engine), **going.weights.held()}
         # Before any rank copies: what the others have taken would count twice.
-        lacks = of_all_ranks(self._lacks(held))
+        lacks = of_all_ranks(lack_for_copies(held, self._free(), self._place.run.scratch_bytes))
         told = (self._recorded.take(), self._history(going)) if self._rank == 0 else None
         self._phase, self._step, self._wanted = "upload", step, False
         self._interval.begun(step)
@@ -195,14 +199,6 @@ class Saver:
         copies = {name: replace(one, values=one.values.to("cpu", copy=True)) for name, one in held.items()}
         copies |= random_states()
         self._work = self._executor.submit(self._upload, step, copies, told, self._now() - started)
-
-    def _lacks(self, held: Mapping[str, Range]) -> list[str]:
-        """Why this rank has no room for its copies; nothing where it has."""
-        try:
-            refuse_copies(held, self._free(), self._place.run.scratch_bytes)
-        except (RunError, OSError) as error:
-            return [_why(error)]
-        return []
 
     def _steps(self) -> tuple[StepRecord, ...]:
         return tuple(record for record in self._records if isinstance(record, StepRecord))
@@ -247,7 +243,7 @@ class Saver:
         if error is None:
             return []
         _log.warning("The checkpoint of step %d was not saved", self._step, exc_info=error)
-        return [_why(error)]
+        return [why(error)]
 
     def _commit(self, step: int, uploaded: Sequence[Uploaded]) -> bool:
         """In the thread of rank 0: whether it is committed; then what it replaces is removed."""
@@ -293,7 +289,3 @@ class Saver:
             max(one.upload_seconds for one in uploaded),
             self._interval.seconds,
         )
-
-
-def _why(error: BaseException) -> str:
-    return (explained([error]) or unexplained(error)).message

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kubetune_api.reasons import Reason
 from kubetune_api.text import plural, size
 from kubetune_trainer.artifact.room import lack_of_room, ranks_here
 from kubetune_trainer.checkpoint.history import History, to_json
 from kubetune_trainer.checkpoint.shards import write_shard
-from kubetune_trainer.errors import RunError
+from kubetune_trainer.errors import RunError, explained, unexplained
 from kubetune_trainer.records import StoredFile
 from kubetune_trainer.storage.store import Store
 from kubetune_trainer.training.engine_state import Range
@@ -30,20 +29,27 @@ class Uploaded:
     upload_seconds: float
 
 
-def refuse_copies(held: Mapping[str, Range], free: int, scratch: int | None) -> None:
-    """RunError (OUT_OF_MEMORY, STORAGE_FAILED) where copies of what all ranks of this machine hold do not fit into its
-    main memory, of which so many bytes are free (0: nobody knows), or onto its disk, with `scratch` as the limit of
-    `lack_of_room`: the system would kill a process, or the kubelet evict the pod.
+def why(error: BaseException) -> str:
+    """What a person reads of it."""
+    return (explained([error]) or unexplained(error)).message
+
+
+def lack_for_copies(held: Mapping[str, Range], free: int, scratch: int | None) -> list[str]:
+    """Why copies of what all ranks of this machine hold do not fit into its main memory, of which so many bytes are
+    free (0: nobody knows), or onto its disk, with `scratch` as the limit of `lack_of_room`: the system would kill a
+    process, or the kubelet evict the pod. Nothing where they fit.
     """
     needs = ranks_here() * sum(one.values.nbytes for one in held.values())
     if free and needs > free:
-        raise RunError(
-            Reason.OUT_OF_MEMORY,
+        return [
             f"a copy of what is saved takes {size(needs)} of main memory for {plural(ranks_here(), 'worker')}, and"
-            f" {size(free)} are free; give the worker of the profile more memory, or the job more workers",
-        )
-    if lack := lack_of_room(needs, scratch):
-        raise RunError(Reason.STORAGE_FAILED, lack)
+            f" {size(free)} are free; give the worker of the profile more memory, or the job more workers"
+        ]
+    try:
+        lack = lack_of_room(needs, scratch)
+    except OSError as error:
+        return [why(error)]
+    return [lack] if lack else []
 
 
 def upload(

@@ -30,6 +30,12 @@ class Trainable:
     """The digests of trained parameters that the pretrained model does not have, as they were before the first step;
     on rank 0, none on the others."""
 
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """How many there are, and how many of them are trained; before the engine takes them in slices."""
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.loaded.model.parameters()]
+        return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
 
 class TrainingMethod(Protocol):
     """One way to fine-tune a model."""

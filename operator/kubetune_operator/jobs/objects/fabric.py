@@ -2,7 +2,7 @@
 without the kernel's TCP.
 """
 
-from kubetune_api.worker_pod import ALLOCATOR, GROWING, Affinity, WorkerPod
+from kubetune_api.worker_pod import Affinity, WorkerPod, growing
 from kubetune_operator.jobs import names
 from kubetune_operator.machinery.kinds import Object
 
@@ -14,7 +14,7 @@ def with_fabric(pod: Object, worker: WorkerPod, *, on_gpu: bool) -> Object:
     """The template of a worker's pod, with all that but its resources."""
     spec, (container,) = dict(pod["spec"]), pod["spec"]["containers"]
     given = {each.name: each.value for each in worker.env}
-    defaults = dict([GROWING]) if on_gpu and not any(name.endswith(ALLOCATOR) for name in given) else {}
+    defaults = growing(given) if on_gpu else {}
     env = [{"name": name, "value": value} for name, value in {**defaults, **given}.items()]
     container = {**container, "env": [*container["env"], *env]}
     if worker.lock_memory_as_root:
